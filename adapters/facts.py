@@ -1,5 +1,7 @@
-"""What is known of an adapter. Its import may do anything, so a child process finds it; what it
-finds is kept in the user's cache folder, until something that is installed is another.
+"""Facts about adapters, found without importing them here.
+
+An import may do anything, so a child process does it. Its findings are kept in the user's cache
+folder until an installed package changes.
 
 Nothing of an adapter, nor torch, is imported here but by `load`.
 """
@@ -24,14 +26,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
-from harness.spec import FORMS, Form, UsageError
+from adapters import overlay
+from harness.spec import ANN, FLOOR, FORMS, Form, UsageError
 from harness.system import installed
 from harness.system.files import make_user_cache, write_whole
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.adapter import Adapter
 
-NO_FRAMEWORKS = {"facts", "foreign"}  # of the modules here
+NO_FRAMEWORKS = {"facts", "foreign", "overlay"}  # of the modules here
 ENTRY_POINTS = "harness.adapters"
 PATIENCE = 60.0  # seconds that an import may take
 LONGEST = 300  # characters of what an import raised
@@ -71,11 +74,28 @@ def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageEr
 @cache
 def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
     # `path`: the folders that Python searches
-    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    points = metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in points if point.name not in _reserved()}
+
+
+def refused() -> tuple[str, ...]:
+    """Return a sentence for each adapter of a package whose name is reserved: it is ignored."""
+    points = metadata.entry_points(group=ENTRY_POINTS)
+    return tuple(
+        f"{point.dist.name if point.dist else point.value} declares the adapter {point.name!r}, "
+        "which is a name of ours: it is ignored; rename its entry point"
+        for point in points
+        if point.name in _reserved()
+    )
+
+
+def _reserved() -> set[str]:
+    """Return the names of our own adapters, of the floor and of the network without spikes."""
+    return {FLOOR, ANN, *(module.name for module in pkgutil.iter_modules(_folders()))}
 
 
 def _declared(framework: str) -> metadata.EntryPoint | None:
-    """What an installed package declares as that framework's adapter; None for a file here."""
+    """Return the entry point of an installed package for that adapter; None for a file here."""
     return _declared_on(tuple(sys.path)).get(framework)
 
 
@@ -90,8 +110,13 @@ def names() -> tuple[str, ...]:
 
 
 def _check(framework: str) -> None:
-    if framework not in names():
-        raise UsageError(f"unknown framework {framework!r}, choose from {', '.join(names())}")
+    name, mark, _ = framework.partition(overlay.MARK)
+    if name not in names():
+        raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
+    if mark and name not in _packages():
+        versioned = ", ".join(each for each in names() if each in _packages())
+        raise UsageError(f"{framework}: {name} has no versions; {versioned} have")
+    overlay.version_of(framework)
 
 
 def check_name(name: str) -> None:
@@ -103,14 +128,18 @@ def check_name(name: str) -> None:
 
 
 def load(name: str) -> Adapter:
-    """The adapter of that name. Raises UsageError if it is unknown, Missing if it cannot load."""
+    """Return the adapter of that name.
+
+    Raises UsageError if it is unknown, and Missing if it cannot load.
+    """
     from harness import adapter
 
     framework, _, form = name.partition(":")
     _check(framework)
     if framework in _known and _known[framework].missing:  # its import might end this process
         raise Missing(_known[framework].missing)
-    module = _imported(framework)
+    _add_version(framework)
+    module = _imported(framework.partition(overlay.MARK)[0])
     variants = getattr(module, "VARIANTS", {})
     if not form or form in variants:
         return variants[form] if form else module
@@ -154,6 +183,8 @@ def look(frameworks: Iterable[str]) -> None:
         wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
         for name in wanted:
             _check(name)
+        remember(*filter(None, map(_not_installed, wanted)))
+        wanted = [name for name in wanted if name not in _known]
         remember(*(found for found in map(_kept, wanted) if found))
         remember(*_asked([name for name in wanted if name not in _known]))
 
@@ -168,14 +199,40 @@ def remember(*found: Facts) -> None:
     _known.update({each.framework: each for each in found})
 
 
+def _packages() -> list[str]:
+    """Return the frameworks that are packages of their own, by the names of our extras."""
+    return metadata.metadata("snn-harness").get_all("Provides-Extra") or []
+
+
 def _version(framework: str) -> str | None:
     """Return the installed version of the package behind a framework; None for our own."""
     point = _declared(framework)
     if point is not None:
         return point.dist.version if point.dist else None
-    extras = metadata.metadata("snn-harness").get_all("Provides-Extra") or []
     # not installed, or an extra of our own
-    return installed.version(framework) if framework in extras else None
+    return installed.version(framework) if framework in _packages() else None
+
+
+def _add_version(framework: str) -> str | None:
+    """Have this process import the version that the name has; return it. Raises Missing."""
+    version = overlay.version_of(framework)
+    if version is None:
+        return None
+    try:
+        return overlay.add(version, version.framework)
+    except overlay.NotInstalled as reason:
+        raise Missing(f"{framework} does not load: {reason}") from None
+
+
+def _not_installed(framework: str) -> Facts | None:
+    """Install the version that the name has; what is known where that is not possible."""
+    version = overlay.version_of(framework)
+    if version is not None:
+        try:
+            overlay.installed(version, version.framework)
+        except overlay.NotInstalled as reason:
+            return Facts(framework, missing=f"{framework} does not load: {reason}")
+    return None
 
 
 def _place(framework: str) -> Path:
@@ -197,7 +254,9 @@ def _place(framework: str) -> Path:
     moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
     settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
     here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
-    of = repr((framework, point, _version(framework), moments, *here))
+    version = overlay.version_of(framework)
+    own = version and overlay.installed(version, version.framework)
+    of = repr((framework, point, _version(framework), own, moments, *here))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"
 
@@ -209,7 +268,10 @@ def _kept(framework: str) -> Facts | None:
 
 
 def _asked(frameworks: list[str]) -> Iterator[Facts]:
-    """What a child process finds of each; of one that ends it, how, and the rest another finds."""
+    """Yield the facts of each framework, found in a child process.
+
+    If an import ends the child, that is its fact, and another child finds the rest.
+    """
     if not frameworks:
         return
     from harness.system.child import Child, Died, is_warm
@@ -217,6 +279,9 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
     child = None
     try:
         for framework in frameworks:
+            if child and overlay.MARK in framework:  # another version may be imported there
+                child.end()
+                child = None
             child = child or Child(short_spin=is_warm(short_spin=True))
             try:
                 found = child.call(_found, framework, _folders(), silence=PATIENCE)
@@ -227,6 +292,9 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
                 with suppress(OSError):
                     text = repr(astuple(found))
                     write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
+            if child and overlay.MARK in framework:
+                child.end()
+                child = None
             yield found
     finally:
         if child:
@@ -244,13 +312,15 @@ def _found(framework: str, folders: list[str]) -> Facts:
     sys.modules["adapters"].__path__[:] = folders
     before, behind = machine.settings(), _version(framework)
     try:
-        module = _imported(framework)
+        behind = _add_version(framework) or behind
+        module = _imported(framework.partition(overlay.MARK)[0])
         changed = machine.changes(before)
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         say = getattr(module, "implementation", None)
         implementations = {each: str(say(each)) for each in devices} if say else {}
-        behind = getattr(module, "version", lambda: behind)()
+        if overlay.MARK not in framework:
+            behind = getattr(module, "version", lambda: behind)()
     except Missing as reason:
         return Facts(framework, behind, missing=str(reason))
     except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
@@ -280,7 +350,7 @@ def described(error: BaseException) -> str:
 
 
 def _imported(framework: str) -> Adapter:
-    """The adapter's module, as an installed package declares it, or of the file of that name.
+    """Import the adapter's module: that of an installed package, or the file of that name.
 
     Raises Missing whatever its import raises: a plug-in costs itself and nobody else.
     """

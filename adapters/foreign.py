@@ -99,8 +99,9 @@ def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
 
 
 def check(network: Network, precision: Precision = "fp64") -> None:
-    """Raise Unsupported for what no trainer has: torch alone draws dropout's masks, and runs under
-    autocast.
+    """Raise Unsupported for dropout and bf16.
+
+    Only torch draws dropout's masks and runs under autocast.
     """
     if network.dropout:
         raise Unsupported("it has no dropout: use the adapter reference, or a network without")

@@ -32,7 +32,7 @@ Layout = Literal["NHWC", "NCHW"]
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def fire(distance: Array, a: float) -> Array:
-    """The spike, eq. (6), of `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
+    """Fire, eq. (6), by `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
     return (distance >= 0).astype(distance.dtype)
 
 
@@ -65,20 +65,20 @@ class Layer:
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
     def given(self, parameters: Sequence[Any]) -> Weights:
-        """Return from torch's shapes and order."""
+        """Convert from torch's shapes and order."""
         weight, bias, U = (*parameters, None)[:3]
         weight, U = self._moved(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
     def taken(self, weights: Weights) -> list[np.ndarray]:
-        """Return in torch's shapes and order."""
+        """Convert to torch's shapes and order."""
         bias: Any
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
         weight, U = self._moved(weight, U, back=True)
         return [weight, bias] if U is None else [weight, bias, U]
 
     def _moved(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
-        """Return from torch's layout to this one, or back."""
+        """Convert from torch's layout to this one, or back."""
         if self.layout == "NCHW":
             return weight, U
         of = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]

@@ -261,7 +261,7 @@ VARIANTS = {
 
 @cache
 def version() -> str:
-    """Return of the interpreter and its BLAS, which computes the products."""
+    """Return the version of the interpreter and of its BLAS, which computes the products."""
     return Engine(torch.get_num_threads()).about()
 
 

@@ -32,7 +32,7 @@ class Fire:
 
 
 def reset(spikes: Tensor, state: dict[str, Tensor], spike_threshold: Tensor) -> dict[str, Tensor]:
-    """The potential after the reset to zero; unlike in `MembraneReset`, spikes carry gradient."""
+    """Reset potentials to zero; unlike in `MembraneReset`, spikes carry gradient."""
     return {**state, "v_mem": state["v_mem"] * (1 - spikes)}
 
 
@@ -55,8 +55,9 @@ def faithful(lif: LIF) -> sl.LIFSqueeze:
 
 
 def default(lif: LIF) -> sl.LIFSqueeze:
-    """The neuron with this decay and threshold, and every other argument as it comes but for one
-    spike a step: many are no spikes of the paper.
+    """Return the neuron with this decay and threshold, and sinabs' defaults otherwise.
+
+    But for one spike a step: several are no spikes of the paper.
     """
     return _layer(lif, spike_fn=SingleSpike)
 

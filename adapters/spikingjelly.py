@@ -31,7 +31,10 @@ def tau(lif: LIF) -> float:
 
 
 def faithful(lif: LIF, *, detach_reset: bool = False) -> neuron.LIFNode:
-    """The paper's neuron: v - v / tau + x, hard reset. Tutorials detach the reset's gradient."""
+    """Return the paper's neuron: v - v / tau + x, hard reset.
+
+    Tutorials detach the reset's gradient.
+    """
     return neuron.LIFNode(
         tau=tau(lif),
         decay_input=False,

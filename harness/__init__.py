@@ -31,7 +31,7 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # a checker of types would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        """What the door offers, from its room. pandas and torch come with what needs them."""
+        """Import a public name when it is first used; pandas and torch come with it."""
         if name in _ROOMS:
             return getattr(import_module(f"harness.{_ROOMS[name]}"), name)
         raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -1,9 +1,8 @@
-"""The adapter contract: what a framework must offer to be compared, how its spikes are seen, and
-the forms that any of them has.
-"""
+"""The adapter contract: what a framework must offer, spike taps, and tuned forms."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,14 +83,14 @@ class Trainer(Protocol):
         ...
 
     def infer(self, batch: Any) -> None:
-        """The forward pass alone. All is done when it returns."""
+        """Run the forward pass alone. All is done when it returns."""
 
     def out(self) -> Tensor:  # (T, B, N)
         """Return the voting layer's spikes in the last `step` or `infer`."""
         ...
 
     def gradients(self) -> Sequence[Tensor]:
-        """Return of the last step's loss, at the weights before it."""
+        """Return the gradients of the last step's loss, at the weights before it."""
         ...
 
     def parameters(self) -> Sequence[Tensor]:
@@ -110,7 +109,7 @@ class Trainer(Protocol):
         ...
 
     def close(self) -> None:
-        """It is not asked again."""
+        """Free its resources: it is not used again."""
 
 
 MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
@@ -172,7 +171,7 @@ class SpikeTap(nn.Module):
 
 @contextmanager
 def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
-    """The taps of `module` in layer order, recording in the block: read each by `collected()`."""
+    """Record in the block; yields the taps of `module` in layer order, read by `collected()`."""
     taps = [child for child in module.modules() if isinstance(child, SpikeTap)]
     for tap in taps:
         tap.kept = []
@@ -186,6 +185,7 @@ def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
 # Each network, shape and precision is compiled separately; past its limit torch silently runs in
 # eager mode, which would be timed as compiled.
 RECOMPILE_LIMIT = 4096
+DISABLING = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")  # with either it runs eagerly
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -194,7 +194,7 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 def tuned(adapter: Adapter, form: Form) -> Variant:
-    """The adapter with weights channels-last, and for `compiled` under torch.compile as well.
+    """Return the adapter with weights channels-last; `compiled` under torch.compile as well.
 
     `cuda-graph`: the whole step is captured by `speed/iteration.py`. The exam of
     `compiled` is of the module before it is compiled; the audit proves the compiled one.
@@ -209,6 +209,9 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
         module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second
+            if config.disable or any(os.environ.get(each) == "1" for each in DISABLING):
+                names = " or ".join(DISABLING)
+                raise Unsupported(f"torch.compile is switched off here: unset {names}")
             config.recompile_limit = config.accumulated_recompile_limit = RECOMPILE_LIMIT
             config.fail_on_recompile_limit_hit = True
             module.compile(dynamic=False)

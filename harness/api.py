@@ -43,8 +43,10 @@ def device(wanted: Device) -> Literal["cpu", "cuda"]:
 
 
 def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
-    """The cases of a suite here, of the frameworks given, else of the suite's, else of those that
-    are known but for those that run only when named. Raises UsageError for what there is not.
+    """Return the cases of a suite on this machine.
+
+    Of the frameworks given, else of the suite's, else of all known ones that need not be named.
+    Raises UsageError for unknown names.
     """
     import adapters
 
@@ -78,8 +80,9 @@ class Work:
 
     @classmethod
     def of(cls, options: Options, command: tuple[str, ...]) -> Work:
-        """`command`: as it was typed. Raises UsageError for what cannot be run here, and for what a
-        suite has no use for.
+        """Prepare a run; `command` is recorded as it was typed.
+
+        Raises UsageError for what cannot be run here, and for options that the suite does not have.
         """
         from harness import suites
 
@@ -123,13 +126,14 @@ class Work:
 
     @property
     def suited(self) -> tuple[Case, ...]:
-        """The cases, where no precision is named without timings in bf16 that this machine has no
-        instructions for.
+        """The cases that suit this machine.
+
+        Where no precision is named, without timings in bf16 if there are no instructions for it.
         """
         return suited(self.cases, self.suite, named=self.options.precision is not None)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
-        """The results of its cases, as they come; a cell more than once, with its rows so far."""
+        """Yield the results of its cases as they come; a cell more than once, with rows so far."""
         given, budget = (self.store, self.access), self.options.spending
         if self.suite.trains:
             return self.executor.train(self.suited, *given, say)
@@ -146,8 +150,9 @@ class Work:
 
 
 def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
-    """Return where cases of a command run, "local" or "ray". Raises UsageError where that is not
-    installed.
+    """Return where cases of a command run, "local" or "ray".
+
+    Raises UsageError where that is not installed.
     """
     if name == "local":
         from harness.jobs.local import Local
@@ -198,7 +203,7 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
 
 
 def _ended(result: Result, work: Work) -> str:
-    """A case in a line: how many rows it has, why it failed, or that there was no time for it."""
+    """Return a case in a line: its rows, why it failed, or that there was no time for it."""
     case, why = result.case, [row.reason for row in work.failed(result.rows)]
     parts = (case.dataset, network_name(case), f"T={case.T}", case.framework, f"seed {case.seed}")
     did = "; ".join([counted(len(result.rows), "row"), *why])
@@ -220,7 +225,7 @@ def _in_python() -> Iterator[None]:
 
 
 def _compiled(cases: tuple[Case, ...]) -> list[str]:
-    """The contenders that are compiled here: torch's compiled forms, and kernels of their own."""
+    """Return the contenders that are compiled here: compiled forms, and kernels of their own."""
     import adapters
     from adapters import facts
 

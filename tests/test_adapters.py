@@ -24,7 +24,7 @@ from torch_modules import TORCH, all_by_events
 import adapters
 from adapters import facts
 from harness import conformance
-from harness.adapter import Adapter, Variant
+from harness.adapter import Adapter, Unsupported, Variant
 from harness.conformance import NETWORKS, READINGS, Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
@@ -389,6 +389,28 @@ def test_a_failed_compilation_is_an_error_and_never_runs_uncompiled(
     with pytest.raises(BackendCompilerFailed):
         module(random_batch(network, 1, 1, static=True))
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
+def test_a_compiled_form_is_refused_where_the_compiler_is_switched_off(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(Unsupported, match=f"switched off here: unset .*{name}"):
+        adapters.load("reference:compiled").build(small("cifar10"))
+
+
+@pytest.mark.parametrize("name", ["floor", "ann", "reference"])
+def test_a_package_that_declares_a_name_of_ours_is_ignored_and_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = adapters.names()
+    declare(tmp_path, name, "DEVIATIONS = ()\nbuild = None\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert adapters.names() == before
+    assert "DEVIATIONS" in dir(adapters.load("reference"))
+    (sentence,) = facts.refused()
+    assert f"{name}-pkg declares the adapter {name!r}" in sentence and "ignored" in sentence
 
 
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:

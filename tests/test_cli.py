@@ -39,7 +39,7 @@ FLAGS = {
     "list": "",
     "tables": "--out --format --networks --datasets --machine --all",
     "report": "--out --readme",
-    "compare": "--fail-above",
+    "compare": "--fail-above --contender --against",
     "status": "--suite --quick --long --paper --device --out",
     "verify": "--sample --epochs --seed --budget --data-root",
     "doctor": "--data-root",

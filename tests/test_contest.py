@@ -154,7 +154,7 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
     needed = memory.case_mib(case("reference"))
 
     def available(device: str) -> float:  # short of room once both floors are there
-        subjects = [each.subject for each in started if each.subject]
+        subjects = [each.worker for each in started if each.worker]
         both = sum(each.case.framework == FLOOR for each in subjects) == 2
         return needed + (free if both else 1000.0) + 200.0 * len({*released})
 
@@ -164,7 +164,7 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
     held = property(lambda each: float(started.index(each.child)))
     monkeypatch.setattr(WorkerProcess, "held_mib", held)
     assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = (each.subject for each in started)
+    *_, floor, again, reference = (each.worker for each in started)
     assert floor not in released and reference not in released
     assert {*released} == {*[again][:lean]}
 

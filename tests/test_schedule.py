@@ -67,6 +67,15 @@ class Breaks(ReferenceNetwork):
         return super().forward(x)
 
 
+class Meddles(ReferenceNetwork):
+    """Changes a setting of its process where it is timed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float32 and x.shape[:2] == (4, 4):
+            torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().forward(x)
+
+
 def _unsupported(network: Network) -> nn.Module:
     raise Unsupported("this framework has no average pool; use reference")
 
@@ -92,6 +101,7 @@ PLANTED: dict[str, Adapter] = {
     "wrong": Variant((), _wrong),
     "marked": Variant(("another decay",), _wrong),
     "breaks": Variant((), Breaks),
+    "meddles": Variant((), Meddles),
 }
 
 
@@ -266,6 +276,17 @@ def test_an_exam_without_memory_costs_its_own_row(
     rows = measure(tmp_path, "norse", "reference")
     assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [("norse", "no room")]
     assert of(rows, TimedRow, framework="reference")
+
+
+def test_a_floor_whose_process_is_changed_ranks_nobody(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:  # here all contenders share this process, as if it was changed from outside
+        rows = measure(tmp_path, "reference", "planted:meddles")
+    finally:
+        torch.set_num_threads(threads)
+    (ended,) = of(rows, EndedRow, framework="floor")[:1]
+    assert "changed from outside: sets torch's threads" in ended.reason
+    assert not of(rows, TimedRow)
 
 
 @pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])

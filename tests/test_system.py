@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from rows import timed_case
 from surroundings import needs_linux
 
+from harness.records.identity import Software, timing_key
 from harness.system import installed, kept, machine, memory
 from harness.system.child import Child, spin_settings
 from harness.system.files import make_user_cache, write_whole
@@ -165,6 +167,30 @@ def test_untimed_threads_sleep_sooner_unless_the_user_set_their_waiting(
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             assert spin_settings() == {}
+
+
+@needs_linux
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_fewer_cores_and_variables_that_change_speed_are_in_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key() -> str:
+        here = machine.describe(CPU)
+        return timing_key(timed_case(), "data", Software(torch="2"), here, "system")
+
+    usual, keys = key(), set[str]()
+    for name in ("TORCHDYNAMO_DISABLE", "PYTORCH_JIT", "NUMBA_NUM_THREADS", "OMP_THREAD_LIMIT"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            keys.add(key())
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        keys.add(key())
+        assert f"cores=1/{os.cpu_count()}" in str(machine.describe(CPU).environment)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert key() == usual and usual not in keys and len(keys) == 5
 
 
 @needs_linux

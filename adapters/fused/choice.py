@@ -47,7 +47,7 @@ class Shape:
 
     @classmethod
     def of(cls, events: Events, weight: Tensor) -> Shape:
-        """Return of one call."""
+        """Return the shape of one call."""
         _, height, width, maps = events.counts.shape
         return cls(
             maps, height, width, len(weight), events.most > 1,
@@ -88,7 +88,7 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
 
 @cache
 def break_even(shape: Shape) -> BreakEven:
-    """Return of one shape, as it is kept, else as it is measured now."""
+    """Return the densities of one shape: the kept ones, else measured now."""
     return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
 
 
@@ -150,7 +150,7 @@ def _crossing(seconds: list[float], dense: float) -> float:
 
 
 def over(works: Sequence[Work], dense: Work) -> list[float]:
-    """What each takes over what the dense form does: the median of rounds in which all run once.
+    """Return the time of each over the dense form's: the median of rounds in which all run once.
 
     Other processes slow all of a round about alike. The shortest times of each, taken one
     after the other, were off by a factor of two on a busy machine, and stand for good.

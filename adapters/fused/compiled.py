@@ -49,7 +49,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def kept_in(folder: str) -> Iterator[None]:
-    """What is compiled in the block is kept in that folder of the user's cache."""
+    """Keep what is compiled in the block in that folder of the user's cache."""
     config: Any = numba.config  # type: ignore[attr-defined]
     before = config.CACHE_DIR
     with suppress(OSError):  # then numba looks for another place
@@ -96,8 +96,10 @@ def nothing_is_kept() -> bool:
 
 
 def fields(names: tuple[str, ...]) -> np.dtype:
-    """A record of 64-bit numbers of these names, a kernel's argument; the first is the part that is
-    next, which threads count up with `take`."""
+    """Return the type of a kernel's argument: a record of 64-bit numbers of these names.
+
+    The first is the next part, which threads count up with `take`.
+    """
     return np.dtype([(name, np.int64) for name in names])
 
 

@@ -118,7 +118,9 @@ def _gradients(
     FIRST: tl.constexpr,
     SECOND: tl.constexpr,
 ):
-    """The adjoint over time, eqs. (12)-(14). Scratch: u (T, B, H, W, C), auxiliary (T, B, h, w).
+    """Run the adjoint over time, eqs. (12)-(14).
+
+    Scratch: u (T, B, H, W, C), auxiliary (T, B, h, w).
 
     `d_current` may be the memory of `u` where both have its type: each is read before written.
     """
@@ -181,7 +183,7 @@ NAME = f"triton {triton.__version__}"
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
-    """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    """Compute current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
     last = current.permute(0, 1, 3, 4, 2)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
@@ -226,7 +228,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
 
 
 def _stride(last: Tensor) -> int:
-    """Return from one step to the next; 0 for a current that stands still."""
+    """Return the distance from one step to the next; 0 for a constant current."""
     return last[0].numel() if len(last) > 1 else 0
 
 

@@ -102,9 +102,11 @@ class Form:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The constants in the kernels' order: k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, the
-        factor of what dropout keeps, 0, 1, what marks a count, and the reset's share of the
-        gradient."""
+        """The constants in the kernels' order.
+
+        k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, dropout's factor, 0, 1, the mark of a
+        count, and the reset's share of the gradient.
+        """
         k_tau2 = self.neunorm.k_tau2 if self.neunorm else 0.0
         lif, area, grown = self.lif, float(self.pool**2), 1 / (1 - self.p)
         of_lif = lif.k_tau, lif.v_th, lif.a / 2, 1 / lif.a

@@ -61,7 +61,7 @@ def _sorted_by_length(found, count, entries, ends):
 
 @inlined
 def _list_group(call, images, lines, lists, entries, ends, sizes):
-    """The lists of a group's pixels, by block of maps; `sizes` takes how many entries a block has.
+    """List a group's pixels by block of maps; `sizes` takes the number of entries of each block.
 
     A tile has a line more above and below than an image's taps reach, and a pixel at either side.
     """
@@ -157,7 +157,7 @@ def _finish(call, images, lines, tile, first, padded, size, kind):
 
 
 def _convolve(kind: Any, size: int) -> Callable[[], int]:
-    """`counts` (N, H, W, C) and `packed` weights -> `out` (N, H, W, K), from the bias on."""
+    """Make the kernel `counts` (N, H, W, C), `packed` weights -> `out` (N, H, W, K), with bias."""
 
     @callback
     def kernel(address):
@@ -192,7 +192,7 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
 
 
 def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights = None) -> Tensor:
-    """weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
+    """Convolve events with weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
     stored, weight, bias = weight.dtype, computed(weight), computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape

@@ -123,7 +123,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
 
 def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """dy (N, K, H, W), channels last -> (N, C, H, W), 0 where no mark wants it."""
+    """Compute dy (N, K, H, W), channels last -> (N, C, H, W), 0 where there is no mark."""
     weight = computed(weight)
     counts, dtype = events.counts, weight.dtype
     rows = Rows.of(dtype, len(weight), GRADIENT)

@@ -1,5 +1,7 @@
-"""What the numba kernels need and numba does not offer, as LLVM has it: bf16, addresses, bits and
-bytes, prefetching, atomics, and sums that stay in vector registers while a list is walked along.
+"""LLVM code for the numba kernels.
+
+bf16, addresses, bits and bytes, prefetching, atomics, and sums that stay in vector registers while
+a kernel walks along a list.
 
 A vector's width is chosen by what the processor has, as numba sees it: AVX-512, AVX2, else 16
 bytes, which every processor has in some form. `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` force
@@ -64,7 +66,7 @@ def _(value) -> Any:
 
 
 def narrow(value, stored) -> Any:
-    """A computed number as it is stored beside `stored`: to bf16 by rounding to nearest even."""
+    """Round a computed number to the type of `stored`: to bf16 to nearest even."""
 
 
 @overload(narrow, inline="always")
@@ -288,7 +290,7 @@ class Registers:
 
 @cache
 def registers() -> Registers:
-    """Return of the processor that numba compiles for."""
+    """Return the vector registers of the processor that numba compiles for."""
     forced: str | None = getattr(config, "CPU_FEATURES", None)
     has = set((forced or binding.get_host_cpu_features().flatten()).split(","))
     if {"+avx512f", "+avx512bw", "+avx512vl"} <= has:
@@ -323,7 +325,7 @@ class Code:
         return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
 
     def like(self, element: ir.Type) -> ir.VectorType:
-        """Return as many numbers of another type."""
+        """Return the vector with as many numbers of another type."""
         return ir.VectorType(element, self.vector.count)
 
     def pointer(self, address: Any) -> Any:
@@ -351,12 +353,12 @@ class Code:
         return 4 if isinstance(self.vector.element, ir.FloatType) else 8
 
     def zeros(self, count: int) -> list[Any]:
-        """Return so many sums, of nothing yet."""
+        """Return so many sums, all 0."""
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
 
     def times(self, value: Any, factor: Any) -> Any:
-        """A product; one operation with the addition that follows, where the processor has it."""
+        """Multiply; with a following addition it is one operation where the processor has it."""
         return self.builder.fmul(value, factor, flags=("contract",))
 
     def plus(self, total: Any, value: Any) -> Any:
@@ -376,7 +378,7 @@ class Code:
         return self.builder.zext(found, WORD)
 
     def factor(self, values: Any, number: Any) -> Any:
-        """The 8-bit value of that number in a list, in every lane; None where there are none."""
+        """Return the 8-bit value of that number in a list, in every lane; None without values."""
         if values is None:
             return None
         found = self.builder.load(self.at(values, BYTE, number), align=1)
@@ -453,7 +455,7 @@ def _scaled(code: Code, target: Any, source: Any, factor: Any) -> None:
 
 
 def _summed_lanes(code: Code, source: Any) -> Any:
-    """Return by halves."""
+    """Return the sum of a vector, by halves."""
     value, empty = code.load(code.pointer(source), 0), ir.Constant(code.vector, ir.Undefined)
     lanes = code.vector.count
     while lanes > 1:
@@ -526,7 +528,7 @@ def _taps_of(rows: Sequence[int]) -> list[int]:
 def _products(
     code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, weights: Any
 ) -> None:
-    """A pass for as many rows of taps as there are registers for their weights."""
+    """Make a pass for as many rows of taps as have registers for their weights."""
     builder = code.builder
     sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
     weights, pixel = code.pointer(weights), code.row * BYTES

@@ -41,7 +41,7 @@ AREA = TAPS * TAPS
 
 @inlined
 def call_at(address):
-    """The call at an address, as an array of one."""
+    """Return the call at an address, as an array of one."""
     return carray(address, (1,), CALL)
 
 
@@ -81,7 +81,7 @@ def copy_numbers(target, source, count, size, stored, zero):
 
 @inlined
 def put_numbers(target, source, count, size, stored, zero):
-    """The other way."""
+    """Copy numbers back, in the other direction."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -92,7 +92,7 @@ def put_numbers(target, source, count, size, stored, zero):
 
 @inlined
 def keep(*memory):
-    """Called behind the last use of arrays' addresses: numba frees an array behind its own."""
+    """Keep arrays alive up to here: numba frees an array after its own last use."""
     return len(memory)
 
 
@@ -204,7 +204,7 @@ class Cut(NamedTuple):
 
 @cache
 def cache_bytes(level: int) -> int:
-    """Return of a core's data cache; what is common where the system does not say."""
+    """Return the bytes of a core's data cache; a common size where the system does not tell."""
     name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
     try:
         found = os.sysconf(name)
@@ -262,7 +262,7 @@ def run(
 
 
 def computed(numbers: Tensor) -> Tensor:
-    """A layer's own numbers as they are computed with: bf16 in float32, others as they are."""
+    """Return a layer's own numbers for computing: bf16 as float32, others unchanged."""
     numbers = numbers.detach()
     return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
 

@@ -63,7 +63,7 @@ class NetworkFunction(torch.autograd.Function):
     def forward(
         ctx, x: Tensor, run: Run, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
-        """x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
+        """Compute x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
         kept: list[Saved] = []
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
@@ -99,8 +99,10 @@ class NetworkFunction(torch.autograd.Function):
 
 
 def _own_precision(x: Tensor) -> torch.autocast:
-    """No autocast inside: it would make float32 numbers of NeuNorm's, whose addresses kernels take,
-    into bf16, which they would read as float32 and past their end.
+    """Switch autocast off.
+
+    It would turn NeuNorm's float32 numbers into bf16, and kernels, which take their addresses,
+    would read past their end.
     """
     return torch.autocast(x.device.type, enabled=False)
 
@@ -276,7 +278,7 @@ class Kernels(Protocol):
         ...
 
     def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
-        """What goes to the next layer, (T, B, C, h, w); a current that stands still has T = 1."""
+        """Return the next layer's input, (T, B, C, h, w); a constant current has T = 1."""
         ...
 
     def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
@@ -290,7 +292,7 @@ class Kernels(Protocol):
 
 @cache
 def kernels_for(device_type: str) -> Kernels:
-    """The kernels for a kind of device; where there are none the plain form, and a warning."""
+    """Return the kernels for a kind of device; if there are none, plain torch, with a warning."""
     match device_type:
         case "cpu":
             module, remedy = "neurons", "numba is missing: pip install 'snn-harness[fused]'"

@@ -1,5 +1,6 @@
-"""The neurons' kernels on the CPU, with numba: LIF, pool and NeuNorm in one pass over memory, and
-the same back.
+"""The neurons' kernels on the CPU, with numba.
+
+LIF, pool and NeuNorm take one pass over memory forward, and one back.
 
     for a line of pooled pixels of a sample, shared among threads:
         for each step (back: from the last one):
@@ -59,7 +60,7 @@ def draw(kept, keys, place, threshold, grown, zero):
 
 @inlined
 def summed(values):
-    """The sum of a scratch row, which it overwrites: by halves, so that it runs in vectors.
+    """Sum a scratch row, which is overwritten: by halves, so that it runs in vectors.
 
     A row of one vector is summed in its register, in the same order.
     """
@@ -77,7 +78,7 @@ def summed(values):
 
 @inlined
 def _pool(fired, total, pixels, pool, maps):
-    """The sum over a line of each pixel's window."""
+    """Sum each pixel's window over a line."""
     for pixel in range(pixels):
         whole = total[pixel * maps : (pixel + 1) * maps]
         for z in range(pool):
@@ -89,7 +90,7 @@ def _pool(fired, total, pixels, pool, maps):
 
 @inlined
 def _encode(x, weight, bias, line, first, row, zero):
-    """The current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
+    """Compute the current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
     maps = bias.shape[0]
     for pixel in range(row.shape[0] // maps):
         part = row[pixel * maps : (pixel + 1) * maps]
@@ -149,7 +150,7 @@ def _normalise(total, x, scratch, k2, scale, area):
 
 @inlined
 def _send(target, total, U, x, kept, drops, area, zero):
-    """What some pixels send of their windows' spikes, eq. (10) where U is not empty."""
+    """Write the outputs of some pixels from their windows' spikes, eq. (10) if U is not empty."""
     in_whole_vectors()
     if U.size > 0 and not counts_only(target):  # counts go as they are, and x with them
         maps = total.shape[0] // x.shape[0]
@@ -174,7 +175,7 @@ def _neurons(
     current, encoding, U, keys, out, sent_x, sent_count, v, scratch, numbers, sizes, threshold,
     first, last,
 ):  # fmt: skip
-    """What goes to the next layer: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
+    """Compute the output: pooled spikes, eqs. (5)-(6), less NeuNorm's part, eqs. (9)-(10).
 
     current (T or 1, B, H, W C), U (h, w C) or empty for no NeuNorm, keys (T, B, 2) or empty for no
     dropout -> out (T, B, h, w C), where h = H // pool and w = W // pool. Where `out` is of bytes,
@@ -240,7 +241,7 @@ def _neurons(
 
 @inlined
 def _values_of_counts(counts, x, U, out, gain, bits, first, last):
-    """What counts (1, N, h, w C) stand for, less U x where U (h, w C) is not empty, eq. (10).
+    """Turn counts (1, N, h, w C) into values, less U x if U (h, w C) is not empty, eq. (10).
 
     x (1, N, h, w); out is of counts' shape. `bits` are those of a byte that are its count.
     """
@@ -273,7 +274,7 @@ def _rise(arriving, now, after, k, v_th, zero):
 
 @inlined
 def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, normalised):
-    """The potentials of some pooled pixels at all steps, and NeuNorm's x, as `spikes` had them."""
+    """Compute the potentials of some pooled pixels at all steps, and NeuNorm's x, once more."""
     b, i, begin, end, ahead = place
     k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
     pool, maps, _ = sizes
@@ -305,7 +306,7 @@ def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, nor
 
 @inlined
 def _repeat(values, over, pixels):
-    """A number of each pixel for each of its maps, so that one loop takes all pixels."""
+    """Repeat each pixel's number for all its maps, so that one loop takes all pixels."""
     maps = over.shape[0] // pixels
     for pixel in range(pixels):
         part, value = over[pixel * maps : (pixel + 1) * maps], values[pixel]
@@ -331,7 +332,7 @@ def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
 
 @inlined
 def _spread(g, over, pool, maps):
-    """The same gradient for each neuron of a line of a window."""
+    """Copy the gradient to each neuron of a line of a window."""
     for pixel in range(g.shape[0] // maps):
         for z in range(pool):
             place = (pixel * pool + z) * maps
@@ -344,7 +345,7 @@ def _adjoint_of_neurons(
     current, encoding, U, keys, back, d_U, d_bias, d_weight, u, scratch, x, numbers, sizes,
     threshold, first, last,
 ):  # fmt: skip
-    """The adjoint over time, eqs. (12)-(14), with the potentials computed again from the current.
+    """Run the adjoint over time, eqs. (12)-(14); potentials are computed again from the current.
 
     back (T, B, h, w C) is the gradient of `out` of `spikes`. The current's gradient takes its
     memory (for one that stands still it is the sum over the steps): a pixel's potentials are in u
@@ -477,8 +478,10 @@ def _sizes(call):
 
 @inlined
 def _part(address, stored, number):
-    """The call at an address, which part of it is this thread's, from and to which row, and what
-    both kernels read: current, U, keys, numbers."""
+    """Take the next part of the call at an address.
+
+    Returns the call, the part, its first and last row, and the arrays that both kernels read.
+    """
     record = carray(address, (1,), CALL)
     call = record[0]
     part, parts = take(address), call.parts
@@ -550,7 +553,7 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
 
 
 def _values(stored: Any, number: Any) -> Callable[[], int]:
-    """What counts stand for, for arrays stored as one type and NeuNorm's numbers of another."""
+    """Make the kernel that turns counts, of one stored type, into values of another."""
 
     @callback
     def values(address):
@@ -594,7 +597,7 @@ MOST_INPUTS, LEAST_OUTPUTS = 3, 32
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-    """What stands for the current of x (T, B, I, H, W); None where it is better in memory."""
+    """Return the stand-in for the current of x (T, B, I, H, W); None if memory serves better."""
     outputs, inputs, *taps = weight.shape
     worth_it = inputs <= MOST_INPUTS and outputs >= LEAST_OUTPUTS
     if taps != [TAPS, TAPS] or not worth_it or len(x) == 1:
@@ -608,7 +611,7 @@ def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | 
 
 
 def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
-    """current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    """Compute current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
     out, _, _ = _sent(_SPIKES, None, current, U, form)
     return out.permute(0, 1, 4, 2, 3)
 
@@ -667,8 +670,9 @@ def values(events: Events, dtype: torch.dtype) -> Tensor:
 
 
 def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """The gradients of a layer's current, which takes the current's memory, U and bias; of an
-    encoding that of its weight instead.
+    """Compute the gradients of a layer's current, U and bias; of an encoding those of its weight.
+
+    The current's gradient takes the current's memory.
     """
     last = current if isinstance(current, Encoding) else _last(current)
     (stored, shape), weights = _described(current), _weights(U, form)

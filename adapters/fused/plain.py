@@ -1,5 +1,4 @@
-"""Everything in plain torch: the dense convolutions and products, and the neurons where a device or
-a machine has no kernels.
+"""Dense convolutions and products in plain torch, and the neurons where there are no kernels.
 
 The bias's gradient is not among the dense: the neurons sum it on their way.
 """
@@ -46,7 +45,7 @@ def _pooled(o: Tensor, form: Form) -> Tensor:
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
-    """current (T or 1, B, C, H, W) -> what goes to the next layer, (T, B, C, h, w)."""
+    """Compute current (T or 1, B, C, H, W) -> the next layer's input, (T, B, C, h, w)."""
     _, fired, auxiliaries = _forward(current.to(form.dtype), form)
     out = [_pooled(o, form) for o in fired]
     if U is not None:

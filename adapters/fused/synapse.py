@@ -52,7 +52,7 @@ class Synapse:
     def forward(
         self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: PackedWeights
     ) -> Tensor:
-        """The current, (N, K, H, W) or (N, K); calls on the same weights share what is `made`."""
+        """Return the current, (N, K, H, W) or (N, K); calls on the same weights share `made`."""
         self.ran = None
         if isinstance(inputs, Events):
             from adapters.fused import choice, forward  # they need numba
@@ -63,7 +63,7 @@ class Synapse:
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """Return by dy, the current's gradient."""
+        """Return the gradient of the weight by dy, the current's gradient."""
         if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
             from adapters.fused import weight_gradient
 
@@ -71,7 +71,10 @@ class Synapse:
         return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
 
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """Return by dy: (N, C, H, W), or (N, inputs) for flat inputs; 0 where it is not read."""
+        """Return the gradient of the input by dy: (N, C, H, W), or (N, inputs) for flat inputs.
+
+        It is 0 where it is not read.
+        """
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)
         if self.ran is not None and self.ran.input_gradient:

@@ -80,7 +80,7 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
 
 @inlined
 def fill_block(call, images, lines, first, block, kind, size):
-    """The gradients of a set of outputs in a group, with a margin of zeros."""
+    """Copy the gradients of a set of outputs in a group, with a margin of zeros."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
     row = bytes_of(kind)
     wanted, whole = min(row // size, outputs - first), row // size
@@ -123,7 +123,7 @@ def _walk(call, number, block, sums, pitch, kind):
 
 @inlined
 def _offsets(call, images, lines, block, sums, kind, size):
-    """What NeuNorm's x takes from the gradient, (tap, pixel, outputs of a set), of one group."""
+    """Sum what NeuNorm's x takes from a group's gradient, (tap, pixel, outputs of a set)."""
     height, width = call.height, call.width
     for image in range(images[0], images[1]):
         for line in range(lines[0], lines[1]):
@@ -141,7 +141,7 @@ def _offsets(call, images, lines, block, sums, kind, size):
 
 
 def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """The listed groups and gradients `weight` (N, H, W, K) -> added to `out`, and to `offset`.
+    """Make the kernel that adds listed groups times gradients (N, H, W, K) to `out` and `offset`.
 
     `out` is (shares, sets of outputs, C, 3, 3, outputs of a set), `offset` (shares, sets, 3, 3,
     pixels, outputs of a set): each share of the groups, and each set, is one thread's.
@@ -195,7 +195,7 @@ class _Work(NamedTuple):
 
 
 def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
+    """Compute dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
     counts, dtype, x = events.counts, computed(weight).dtype, events.x
     _, height, width, maps = counts.shape
     rows = Rows.of(dtype, len(weight), GRADIENT)

@@ -40,7 +40,7 @@ G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
 @inlined
 def _fill(call, images, lines, block, pixel, zero, size):
-    """A group's gradients, with a margin of zeros; beyond an odd number of lines lies anything."""
+    """Copy a group's gradients, with a margin of zeros; after an odd last line lies anything."""
     width, line_bytes = call.width, (call.width + 2) * pixel
     of_pixel = call.outputs * call.stored
     for image in range(images[0], images[1]):
@@ -60,7 +60,7 @@ def _fill(call, images, lines, block, pixel, zero, size):
 
 @inlined
 def _transform(call, images, lines, block, tiles, step, pixel, kind):
-    """The tiles of a group, [place][tile][output]; gives how many."""
+    """Transform the tiles of a group, [place][tile][output]; return how many."""
     pitch, number = (call.width + 2) * pixel, 0
     for image in range(images[1] - images[0]):
         for line in range(0, lines[1] - lines[0], 2):
@@ -74,7 +74,7 @@ def _transform(call, images, lines, block, tiles, step, pixel, kind):
 
 @inlined
 def _put(call, images, lines, first, sums, step, square, kind, size):
-    """A row of input maps' gradients, from [place][tile][map]."""
+    """Write a row of input maps' gradients, from [place][tile][map]."""
     number, row = 0, bytes_of(kind)
     wanted = min(row // size, call.maps - first)
     for image in range(images[0], images[1]):
@@ -131,7 +131,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
 
 def convolved(dy: Tensor, weight: Tensor) -> Tensor:
-    """dy (N, K, H, W), channels last, weight (K, C, 3, 3) -> dx (N, C, H, W), channels last."""
+    """Compute dy (N, K, H, W), weight (K, C, 3, 3) -> dx (N, C, H, W), all channels last."""
     weight = computed(weight)
     outputs, maps = weight.shape[:2]
     images, _, height, width = dy.shape

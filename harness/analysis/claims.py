@@ -104,7 +104,8 @@ class Effect:
 
     @property
     def p_against(self) -> float | None:
-        """The one-sided p-value of an effect as small as this, if one that matters were there;
+        """The one-sided p-value of so small an effect if there were one that matters.
+
         None where the effect can be no answer.
         """
         if self.fixed or len(self.values) < max(self.seeds, FEWEST_SEEDS):
@@ -116,8 +117,10 @@ class Effect:
         return float(stats.t.cdf(short / spread, len(self.values) - 1))
 
     def judged(self, is_excluded: bool) -> Judgement:
-        """The answer. `is_excluded`: whether an effect that matters is, with all parts of all
-        claims in view.
+        """Answer by the interval.
+
+        `is_excluded`: whether an effect that matters is excluded, with all parts of all claims
+        corrected for.
         """
         n, wanted = len(self.values), max(self.seeds, FEWEST_SEEDS)
         if self.fixed:
@@ -146,7 +149,7 @@ class Effect:
         return Judgement("open", why, count)
 
     def power(self, seeds: int) -> float:
-        """The chance that so many seeds decide, if mean and spread are those that were found."""
+        """Return the chance that so many seeds decide, by the mean and spread that were found."""
         spread, middle = self._spread / seeds**0.5, self.found.value
         if spread == 0:
             return 1.0
@@ -180,8 +183,9 @@ class Effect:
 
     @property
     def ours(self) -> str:
-        """The figure in few words: "+2.4 [+1.1, +3.6], n=4"; where a seed learnt nothing,
-        the mean of the others, since an interval around it means nothing.
+        """The figure in few words: "+2.4 [+1.1, +3.6], n=4".
+
+        Where a seed learnt nothing, the mean of the others without an interval.
         """
         seeds = _seeds([each.accuracies for each in self.groups]) if self.groups else []
         if len(seeds) == len(self.values) and 0 < len(self.lost) < len(seeds):
@@ -330,7 +334,7 @@ def _finding(claim: Claim, part: Effect | Range | Finding, names: set[int]) -> F
 
 
 def excluded(effects: Sequence[Effect]) -> set[int]:
-    """The effects of which one that matters is excluded, by Holm's step-down over all of them."""
+    """Return the numbers of effects that exclude one that matters, by Holm over all of them."""
     tested = [(p, id(each)) for each in effects if (p := each.p_against) is not None]
     found = set[int]()
     for rank, (p, name) in enumerate(sorted(tested)):
@@ -395,10 +399,11 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
 
 
 def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) -> dict[Any, Line]:
-    """Trainings by a column that has all values wanted, with a common seed, and that differ in it
-    and in the columns `differing`: only these compare. Of several such sets one on the fixed
-    schedule, with seeds enough, of the paper's size, that learnt from most, the claim's own
-    suite's; else empty.
+    """Return comparable trainings by a column that has all values wanted; else empty.
+
+    They have a common seed and differ only in it and in the columns `differing`. Of several such
+    sets, one on the fixed schedule, with seeds enough, of the paper's size, on most samples, of the
+    claim's own suite.
     """
     columns = [name for name in SAME if name not in (by, *differing)]
     sets = grouped(found, lambda each: tuple(str(getattr(each, name)) for name in columns))
@@ -470,12 +475,12 @@ def _effect(
 
 
 def _rises(table: np.ndarray) -> float | None:
-    """The p-value of Page's trend test: rows rise from first to last, seeds are the blocks."""
+    """Return the p-value of Page's trend test: rows rise from first to last; blocks are seeds."""
     return float(stats.page_trend_test(table.T).pvalue) if table.shape[1] >= FEWEST_SEEDS else None
 
 
 def _is_positive(gains: np.ndarray) -> float | None:
-    """The one-sided p-value of Student's paired test, of its differences; None of too few."""
+    """Return the one-sided p-value of Student's paired test; None of too few differences."""
     if len(gains) < FEWEST_SEEDS:
         return None
     if np.ptp(gains) <= ROUNDING * np.abs(gains).max():  # no spread: SciPy would warn
@@ -491,7 +496,7 @@ def _gain(
     p: float | None = None,
     steps: int = 1,
 ) -> Effect:
-    """What accuracies gain a step, by seed: in points, or BY_ERRORS as a share of the errors."""
+    """Return the gain of accuracy a step, by seed: in points, or BY_ERRORS a share of errors."""
     gains, unit = (after - before) / steps, "points"
     if groups[0].dataset in BY_ERRORS:
         half = 0.5 / groups[0].test_samples  # of an image: there is a logarithm of no errors too
@@ -542,7 +547,7 @@ def fig4(frames: Frames) -> list[Effect]:
 
 
 def fig5(frames: Frames) -> list[Effect]:
-    """Return of CIFAR-10: whether accuracy rises with T, and what T = 4 and T = 1 lose to T = 8."""
+    """Test on CIFAR-10 whether accuracy rises with T, and what T = 4 and 1 lose to T = 8."""
     by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
     if not by_steps:
         raise Untested("T = 1, 4 and 8 were not all run on CIFAR-10 with a common seed")
@@ -574,8 +579,10 @@ def fig6(frames: Frames) -> list[Effect]:
 
 
 def conv(frames: Frames) -> list[Effect]:
-    """Whether DVS-CIFAR10 is learnt in fewer epochs with NeuNorm: a paired t test over seeds of the
-    log ratio of the epochs to one accuracy, the same for all (`trainings.goal`).
+    """Test whether DVS-CIFAR10 is learnt in fewer epochs with NeuNorm.
+
+    By a paired t test, over seeds, of the log ratio of the epochs to one accuracy, the same for all
+    (`trainings.goal`).
     """
     pair = _of_neunorm(frames, "accuracy", "dvs-cifar10")
     goal = trainings.goal(pair)
@@ -632,8 +639,9 @@ def _against(row: Line, each: Line) -> Effect:
 
 
 def _neunorm_gains(number: int, ours: Sequence[Line], found: Sequence[Line]) -> Iterator[Effect]:
-    """What NeuNorm gains, against half of what the table states; in Table 5, whose half is less
-    than the same seed's two runs differ by, against all of it.
+    """Return NeuNorm's gain, against half of the published one; in Table 5 against all of it.
+
+    Half of Table 5's gain is less than two runs of one seed differ by.
     """
     of = {bool(row.neunorm): row.accuracy for row in reversed(ours) if row.framework != ANN}
     pair = _alike(found, {"off", "mean"}, "neunorm", "neunorm_u")
@@ -677,8 +685,9 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[Line]) -> Iterator[
 
 
 def _by_pilot(frames: Frames) -> Judgement | None:
-    """Whether the gap between CIFARNet and its ANN is one of the schedule: where it moves as both
-    go on at the second rate. None where it does not.
+    """Judge whether the gap between CIFARNet and its ANN depends on the schedule.
+
+    It does where it moves as both go on at the second rate. None where it does not.
     """
     found = [each for each in _of(frames, "accuracy", "cifar10") if each.scale == "CIFARNet"]
     gaps = []
@@ -764,7 +773,7 @@ def _unmeasured(form: str, program: str, of: Frame) -> str:
 
 
 def against(lines: Frame) -> Frame:
-    """The lines of Matlab code that was timed with plain PyTorch, proved to be its function."""
+    """Return the lines of proved Matlab code that was timed together with plain PyTorch."""
     return lines[
         (lines["framework"] == OCTAVE)
         & lines["in_figure_3"]

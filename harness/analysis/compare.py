@@ -67,7 +67,7 @@ class Comparison:
     accuracy: float = ACCURACY
 
     def beyond(self, limit: float) -> list[Change]:
-        """The changes for the worse that stand out of the noise and are larger than `limit`."""
+        """Return the changes for the worse beyond the noise and larger than `limit`."""
         worse = [each for each in self.changes if each.call in ("slower", "worse")]
         return [each for each in worse if abs(each.change) > limit]
 
@@ -132,9 +132,9 @@ CONTENDER = [*CELL, "label"]
 
 
 def _speeds(of: Frames) -> Frame:
-    """The ratios to the floor of a folder; of a machine those of the last run, of several machines
-    those of the one with most rows.
+    """Return the ratios to the floor of a folder.
 
+    Of a machine those of the last run, of several machines those of the one with most rows.
     `half`: of the interval, in logs; NaN where the rounds do not tell.
     """
     found = timings.lines(of)
@@ -167,7 +167,7 @@ Noise = tuple[float, int]  # deviation of a log change where nothing changed, de
 
 
 def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
-    """Yield of each precision: all contenders together, each against the others, then every cell.
+    """Yield, for each precision, all contenders together, each against the others, every cell.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.
@@ -205,7 +205,7 @@ def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
 
 
 def _noise(logs: Frame, group: Frame) -> Noise | None:
-    """The scatter over cells around each group's mean; None where each has one cell alone."""
+    """Return the scatter over cells around each group's mean; None if each has one cell."""
     groups = logs.groupby(group)
     freedom = len(logs) - groups.ngroups  # a group of one cell adds nothing to either
     rest = logs - groups.transform("mean")
@@ -222,14 +222,54 @@ def _noise_of_rounds(of: Frame) -> Noise | None:
 
 
 def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
-    """With the call of its interval; `words` are for one below 0 and one above, `matters` is from
-    the least fall to the least rise that do.
+    """Return the change with the call of its interval.
+
+    `words` are for an interval below 0 and one above; `matters` are the least fall and the least
+    rise that do.
     """
     if isnan(of.low):
         return of
     within = matters[0] <= of.low and of.high <= matters[1]
     call: Call = "no change" if within else "too noisy to tell"
     return replace(of, call=words[0] if of.high < 0 else words[1] if of.low > 0 else call)
+
+
+VERSIONS_MARGIN = 0.03  # relative: within a run a change of that much can be told from noise
+
+
+def within_run(
+    given: Frames | Iterable[Row], contender: str, against: str, limit: float | None = None
+) -> list[Change]:
+    """Compare two contenders in the rounds that they had together, a line each network.
+
+    Of each network the last run that timed both. The interval is of the paired rounds, at 95 %.
+    """
+    of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
+    together, lines = timings.rounds(of), timings.lines(of)
+    matters = (1 / (1 + margin) - 1, margin)
+    found: dict[int, Change] = {}
+    for each in each_of(lines[lines["name"] == contender]):
+        pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
+        rounds = together.get((each.cell, each.run))
+        ratio = rounds and rounds.ratio(*pair)
+        if ratio:
+            figures = (nan, nan, ratio.value - 1, ratio.low - 1, ratio.high - 1)
+            if ratio.method == "none":
+                figures = (*figures[:3], nan, nan)
+            change = Change("speed", _network(each), contender, *figures, setting=_setting(each))
+            found[each.cell] = _called(change, ("faster", "slower"), matters)
+    return [*found.values()]
+
+
+def sentence(change: Change, against: str) -> str:
+    """Return a change of `within_run` in words."""
+    front = f"{change.contender} against {against} on {change.where}"
+    if isnan(change.low):
+        return f"{front}: {100 * change.change:+.1f} %, in too few rounds for an interval"
+    interval = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+    words = {"slower": f"slower by {100 * change.change:.1f} %"}
+    words |= {"faster": f"faster by {-100 * change.change:.1f} %", "no change": "no difference"}
+    return f"{front}: {words.get(change.call, change.call)} {interval}"
 
 
 TRAINED = ["suite", *SAME, "case", "shared"]

@@ -30,8 +30,9 @@ def microjoules(macs: float, acs: float = 0.0) -> float:
 
 
 def layers_of(network: Network, counts: Mapping[str, Sequence[float]]) -> Frame:
-    """One row a layer: its size, and of one sample over all steps what was counted in it: spikes
-    of its own, events, operations, accumulates, multiplies.
+    """Return one row a layer: its size, and its counts of one sample over all steps.
+
+    Spikes of its own, events, operations, accumulates, multiplies.
     """
     stages = network.stages
     before = (None, *stages[:-1])  # the layer that feeds it; None: the input does
@@ -94,7 +95,7 @@ def _inference(
 
 
 def _untrained(frames: Frames) -> list[_Inference]:
-    """Return with initial weights, in the paper's order."""
+    """Return the networks with initial weights, in the paper's order."""
     rows = frames["operations"]
     rows = rows[rows["counts"] & (rows["suite"] == "energy")]
     found = []

@@ -78,7 +78,7 @@ def _shared(rows: Sequence[Row]) -> Frame:
 
 
 def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
-    """Return with the fields of its kind."""
+    """Return the shared columns and those of the kind."""
     own = {name: kind for name, kind in _types(of).items() if name not in shared}
     return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
 
@@ -124,7 +124,7 @@ def _types(of: type) -> dict[str, type]:
 
 
 def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
-    """Return by key, keys and what has them in the order they come."""
+    """Group by key; keys and their members in the order they come."""
     groups: dict[Key, list[X]] = {}
     for one in each:
         groups.setdefault(key(one), []).append(one)

@@ -95,15 +95,16 @@ def _is_result(row: Row) -> bool:
 
 
 def _spot(case: Case) -> str:
-    """What tells a training from the others, and of timings a cell; how many samples were wanted is
-    in the data.
+    """Return what identifies a training, or of timings a cell.
+
+    The number of samples wanted is in the data.
     """
     fields = fields_that_train(case) if isinstance(case, Trained) else asdict(case.cell.fields)
     return json.dumps(fields, sort_keys=True)
 
 
 def _work_of(case: Case) -> str:
-    """What is to be done for a case: of a training, whatever it is then asked in another suite."""
+    """Return the work of a case: of a training the same for all suites."""
     if not isinstance(case, Trained):
         return json.dumps(asdict(case.fields), sort_keys=True)
     training = case.training

@@ -34,8 +34,10 @@ COLUMNS = (
 
 @cache
 def published() -> Frame:
-    """All rows of Tables 3 to 6. From `dataset` on the columns say what of ours measures a row:
-    `network` "" is another's, cited; `baselines` are systems as `harness list baselines` has them.
+    """Return all rows of Tables 3 to 6.
+
+    From `dataset` on, the columns name our measurement of a row: `network` "" is another's, cited;
+    `baselines` are systems of `harness list baselines`.
     """
     path = PUBLISHED / "tables.csv"
     rows = pd.read_csv(path, keep_default_na=False, dtype={"percent": float})
@@ -45,8 +47,9 @@ def published() -> Frame:
 
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
-    """Return every other system that was run: accuracy over seeds, how, on what; a line for each
-    condition, in the order of the tables.
+    """Return every other system that was run, a line for each condition, in the tables' order.
+
+    Accuracy over seeds, how it was run, and on what.
     """
     ended = frames["fitted"]
     ended = ended[ended["counts"] & (ended["suite"] == "baselines")]

@@ -68,8 +68,9 @@ THE_FLOOR: ContenderKey = (
 
 @dataclass(frozen=True)
 class Rounds:
-    """The rounds of one run in a cell: the seconds of each contender; of the floor, which runs
-    twice, the mean.
+    """The rounds of one run in a cell: the seconds of each contender.
+
+    Of the floor, which runs twice, the mean.
     """
 
     seconds: Mapping[ContenderKey, Seconds]
@@ -77,7 +78,7 @@ class Rounds:
     starts: Mapping[int, int]  # of the processes, by round
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio | None:
-        """Return of the rounds that both ran in; None where there are none."""
+        """Return the ratio over the rounds that both ran in; None where there are none."""
         found = self._ratios(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
@@ -89,7 +90,7 @@ class Rounds:
         return ratios.mean(self.groups(self.again), self._moves) if self.again else None
 
     def groups(self, of: Seconds) -> list[list[float]]:
-        """Return by start."""
+        """Return the seconds grouped by start."""
         found = grouped(sorted(of), lambda n: self.starts.get(n, 1))
         return [[of[n] for n in rounds] for rounds in found.values()]
 
@@ -120,7 +121,7 @@ def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
 
 
 def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
-    """Return of one contender's two names the mean, round by round: less noise than either."""
+    """Return the rounds; of the floor, which ran twice, the mean, with less noise than either."""
     by_name = grouped(timed, itemgetter(2, 3, 4)).items()
     took = {name: {n: seconds for *_, n, _, seconds in of} for name, of in by_name}
     seconds: dict[ContenderKey, Seconds] = {
@@ -138,9 +139,9 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
 
 @lru_cache(maxsize=4)
 def lines(frames: Frames) -> Frame:
-    """Fig. 3 as a table: seconds per iteration and epoch, and their ratios to the floor; with the
-    columns PAGE_COLUMNS, machine by machine, in the paper's order.
+    """Return Fig. 3 as a table: seconds per iteration and epoch, and ratios to the floor.
 
+    With PAGE_COLUMNS, machine by machine, in the paper's order.
     A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
     every = frames["all"]
@@ -167,8 +168,9 @@ CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "
 
 
 def latest(lines: Frame) -> Frame:
-    """One line a contender: of each cell and precision one run, one with rounds enough for ranks,
-    of these the one with most contenders, of these the last.
+    """Return one line a contender: of each cell and precision the lines of one run.
+
+    A run with rounds enough for ranks, of these the one with most contenders, of these the last.
     """
     enough = (lines["rounds"] >= FEWEST_RANKED) & (lines["framework"] != FLOOR)
     named = {"enough": ("enough", "any"), "n": ("name", "size")}
@@ -184,7 +186,7 @@ def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
 
 
 def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
-    """What is known of each contender in each cell, precision and run; of rows by its number."""
+    """Yield the known facts of each contender in each cell, precision and run."""
     written = [name for name in (*COLUMNS, *PAGE_COLUMNS) if name in here]
     here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
     rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
@@ -235,7 +237,7 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
 
 
 def _figures(row: Any, together: Rounds) -> dict[str, object]:
-    """Return of the rounds; NaN, and an interval's method empty, where there were none."""
+    """Return the figures of the rounds; NaN, and an empty method, where there were none."""
     contender = (row.contender, row.precision)
     seconds = together.seconds.get(contender, {})
     to_floor = together.ratio(contender, THE_FLOOR)
@@ -313,8 +315,9 @@ Rows = Sequence[Any]
 
 
 def _proved(row: Any, proofs: Sequence[Rows], bf16_trainings: Rows) -> dict[str, object]:
-    """What was proved of a contender in a cell and run: `row` is its last, `bf16_trainings` are its
-    trainings in bf16.
+    """Return the proof of a contender in a cell and run.
+
+    `row` is its last one, `bf16_trainings` are its trainings in bf16.
     """
     ended, exams, layers, audits = proofs
     # an audit of inference has no gradients

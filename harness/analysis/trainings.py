@@ -84,8 +84,9 @@ def _reach(spread: float, n: int, confidence: float) -> float:
 
 
 def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame]]:
-    """Rows that say that something is done, by condition, of each seed the last; with its columns
-    and its case, as if it had been run under that suite.
+    """Yield the rows of finished cases by condition, of each seed the last.
+
+    With the condition's columns and case, as if it had been run under that suite.
     """
     flags = {name: ended[f"data_{name}"] | ended[f"data_test_{name}"] for name in FLAGS}
     cases = [_condition(*of, suite) for of in zip(ended["case"], ended["suite"], strict=True)]
@@ -112,8 +113,9 @@ def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame
 
 
 def _condition(case: Trained, ran: str, suite: str) -> Trained:
-    """How it was trained, whatever the seed and what was asked of the trained network; of its data
-    the rows say the rest.
+    """Return how it was trained, without the seed and the tests of the trained network.
+
+    The rows have the rest about its data.
     """
     asked = {"samples": None, "test_samples": None, "embedded": False}
     training = replace(case.training, tested_at=(), **asked)
@@ -190,7 +192,7 @@ class LearningCurve(NamedTuple):
 
 @lru_cache(maxsize=4)
 def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    """Return of each training, by its key and suite."""
+    """Return the held-out curve of each training, by its key and suite."""
     names = ["key", "suite", "epoch", "learning_rate", "validation_accuracy", "train_accuracy"]
     rows = frames["epoch"]
     rows = rows.loc[rows["counts"], [*names, "rates"]].sort_values("epoch")
@@ -202,7 +204,7 @@ def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
 
 
 def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> dict[str, Any]:
-    """Return over the seeds: the results of trainings, and their course, epoch by epoch."""
+    """Return results and courses of trainings over the seeds, epoch by epoch."""
     taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
     trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
     keys = zip(ended["key"], ended["suite"], strict=True)
@@ -222,8 +224,9 @@ def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> 
 
 
 def gained_at_first(line: Line) -> float:
-    """What the last quarter of the epochs at the first rate still gained over the quarter before,
-    in held-out accuracy in [0, 1]: the mean over seeds, NaN where epochs are too few. It decides
+    """Return the gain of the last quarter of the epochs at the first rate over the one before.
+
+    In held-out accuracy in [0, 1], the mean over seeds; NaN where epochs are too few. It decides
     nothing.
     """
     gains = []
@@ -238,7 +241,7 @@ def _rows(rows: Frame, keys: Mapping[str, str]) -> Frame:
 
 
 def rows_of(frames: Frames, kind: str, line: Line) -> Frame:
-    """The rows of a kind of a condition's trainings: all of its epochs, its tests, its votes."""
+    """Return the rows of a kind of a condition's trainings: epochs, tests or votes."""
     return _rows(frames[kind], line.keys)
 
 
@@ -323,9 +326,10 @@ def neunorm(frames: Frames) -> Frame:
 
 
 def goal(rivals: Sequence[Line]) -> float:
-    """The held-out accuracy whose epoch shows how soon each of the trainings learns: NEARLY all of
-    the way from chance to what they hold, on average over the last quarter of the epochs at the
-    first rate. All have the same part in it: noise of one brings none of them there sooner.
+    """Return the held-out accuracy by which trainings are compared for speed of learning.
+
+    NEARLY all of the way from chance to their mean over the last quarter of the epochs at the first
+    rate. All have the same part in it: noise of one brings none of them there sooner.
     """
     curves = [curve for each in rivals for curve in each.at_first.values()]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
@@ -334,8 +338,9 @@ def goal(rivals: Sequence[Line]) -> float:
 
 
 def epochs_to(goal: float, line: Line) -> dict[int, float]:
-    """By seed: the epochs at the first rate until held-out accuracy first reaches it, from chance
-    on and in between by straight lines. Seeds that never do are left out.
+    """Return, by seed, the epochs at the first rate until held-out accuracy reaches the goal.
+
+    From chance on and in between by straight lines. Seeds that never reach it are left out.
     """
     found: dict[int, float] = {}
     for seed, curve in line.at_first.items():
@@ -352,7 +357,7 @@ def votes(frames: Frames, line: Line, *, whole: bool = False) -> Frame:
 
 
 def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, float]:
-    """Return by seed: the mean vote for the right class less that for a wrong one."""
+    """Return, by seed, the mean vote for the right class less that for a wrong one."""
     found = {}
     for row in each_of(votes(frames, line, whole=whole)):
         right = [votes[n] for n, votes in enumerate(row.votes)]

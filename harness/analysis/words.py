@@ -46,7 +46,7 @@ def steps_in_words(case: Trained) -> str:
 
 
 def unusual(case: Trained) -> Iterator[str]:
-    """What an ablation may have changed of a training, but for its framework and precision."""
+    """Yield in words what an ablation changed, but for framework and precision."""
     lif, usual = case.network.lif, paper.settings(case.dataset)
     if lif.a != usual.lif.a:
         yield f"a = {lif.a:g}"

@@ -54,7 +54,7 @@ class Reading:
         return str(folder.parent)
 
     def time_report_of_100_000_rows(self, folder: str) -> None:
-        """Reading, tables, verdicts, figures, page."""
+        """Time reading, tables, verdicts, figures and the page."""
         page.write(Store(Path(folder)).read()[0], Path(folder))
 
 
@@ -64,5 +64,5 @@ def timeraw_import_of_the_command_line() -> str:
 
 
 def timeraw_import_of_the_tables() -> str:
-    """pandas and SciPy, no torch."""
+    """Time the import of pandas and SciPy, without torch."""
     return "import harness.analysis.tables"

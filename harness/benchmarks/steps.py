@@ -1,5 +1,7 @@
-"""A training step and a forward pass of each framework: time, memory, ratio to the floor, proof;
-and the event kernels by shape and density, and the dense operations they replace.
+"""Steps and forward passes of each framework, and `fused`'s event kernels, as asv benchmarks.
+
+Time, memory, ratio to the floor and proof; kernels by shape and density, with the dense operations
+that they replace.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def case(framework: str, dataset: str, mode: Mode) -> Timed:
 
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:
-    """Inputs (T, B, C, H, W) and labels of the embedded digits, which are the same everywhere."""
+    """Return inputs (T, B, C, H, W) and labels of the embedded digits, the same everywhere."""
     wanted = datasets.SplitRequest(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
     found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
     return next(found.batches(STEPS, BATCH_SIZE))
@@ -86,7 +88,7 @@ class Steps:
         self.step()
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
-        """The median ratio to the floor over interleaved rounds: the same on a slower machine."""
+        """Return the median ratio to the floor over rounds: the same on a slower machine."""
         bottom = floor.iteration(self.case, floor.fastest(self.case))
         runs = {"floor": bottom, "framework": self.step}
         names, order, ratios = list(runs), random.Random(0), list[float]()
@@ -125,7 +127,7 @@ class Proof:
         return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
-        """Return of the two that are required, float64 and float32."""
+        """Return the number of failed proofs, in float64 and float32."""
         required = certificate.required("fp32")
         return sum(self._proof(framework, dataset, each).passed for each in required)
 
@@ -164,7 +166,7 @@ class Convolution:
         self.run()
 
     def track_ratio_to_dense(self, shape: Sizes, density: float, work: str) -> float:
-        """Return seconds by events over those of the dense form, the median of rounds."""
+        """Return the time by events over the dense form's, the median of rounds."""
         from adapters.fused import choice
 
         return choice.over([self.run], self.dense)[0]

@@ -8,7 +8,7 @@ from harness.cli import endings
 
 
 def main() -> None:
-    """The console script. However it ends: an exit code, and at most one sentence for it."""
+    """Run the console script: an exit code, and at most one sentence for it."""
     sys.exit(endings.code_of(_called))
 
 

@@ -61,7 +61,7 @@ def _whole(version: Annotated[bool, _Version] = False) -> None:
 
 
 def call(*arguments: str) -> int:
-    """The exit code of `harness ARGUMENTS`; a fault of theirs is one sentence on standard error."""
+    """Run `harness ARGUMENTS`; return the exit code. A fault is one sentence on standard error."""
     command = get_command(app)
     command.rich_markup_mode = None  # type: ignore[attr-defined]  # in colours it takes twice as long
     arguments = arguments or ("--help",)

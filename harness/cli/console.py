@@ -34,7 +34,7 @@ out = Pipe(emoji=False)  # text as it is: `:x:` is no emoji here
 
 
 def say(text: str) -> None:
-    """A line as it is, however long."""
+    """Print a line as it is, however long."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ def _parameter(given: Any) -> inspect.Parameter:
 
 @contextmanager
 def progress() -> Iterator[ProgressCallback]:
-    """A bar with the present task and the time left, where there is a terminal.
+    """Show a bar with the present task and the time left, where there is a terminal.
 
     While the block runs, what this yields moves the bar.
     """

@@ -68,8 +68,9 @@ def _refused(error: OSError, notes: list[str]) -> int:
 
 @contextlib.contextmanager
 def kept(what: str, folder: Path | None = None) -> Iterator[None]:
-    """While the block runs, an interruption reports `what` is kept; where the folder is not there
-    yet, that there was nothing to keep.
+    """Have an interruption of the block report `what` is kept.
+
+    Where the folder is not there yet, it reports that there was nothing to keep.
     """
     try:
         yield
@@ -81,8 +82,9 @@ def kept(what: str, folder: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Have every signal that asks for an end raise KeyboardInterrupt while the block runs, so that
-    whatever keeps what was measured on Ctrl-C does so on each.
+    """Have every signal that asks for an end raise KeyboardInterrupt while the block runs.
+
+    So code that keeps results on Ctrl-C keeps them on each of these.
     """
     # one that is ignored stays so: nohup, and the background jobs of a shell
     former = {n: there for n in ASKING if (there := signal.getsignal(n)) != signal.SIG_IGN}

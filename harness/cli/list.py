@@ -42,6 +42,7 @@ def doctor(**given: Any) -> None:
     options = Options.of(**given)
     import torch
 
+    from adapters import facts as adapters
     from harness import datasets
     from harness.analysis.words import counted
     from harness.system import machine
@@ -62,6 +63,8 @@ def doctor(**given: Any) -> None:
     packages = ((each, version(each) or missing(each)) for each in PACKAGES)
     out.print(_table("Packages", ("package", "version"), packages))
     out.print(_frameworks("Frameworks"))
+    for each in adapters.refused():
+        out.print(each)
     found = (datasets.find(name, root) for name in paper.SETTINGS)
     data = ((e.title, str(e.train or "none"), str(e.test or "none"), e.problem) for e in found)
     out.print(_table(f"Data under {root}", ("data set", "train", "test", "problem"), data))

@@ -152,13 +152,14 @@ def measure(work: Work) -> list[Row]:
 
 
 def data_and_network(case: Case) -> str:
-    """Return as tables name a cell."""
+    """Return the name of a cell in tables."""
     return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
 
 
 def summary(lines: pd.DataFrame) -> Group:
-    """Each network in a line: its rounds, the floor's time, and each contender's divided by it, by
-    rank; then which is fastest, by how much and how sure.
+    """Return each network in a line, then the sentence on the fastest.
+
+    Rounds, the floor's time, and each contender's time divided by it, by rank.
     """
     content, found = [], timings.latest(lines)
     head = "x the floor, with ranks" if found["rank"].notna().any() else "x the floor"
@@ -186,13 +187,13 @@ def _over_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
 
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
-    """A cell in a line, while its rounds go on: each contender's time divided by the floor's."""
+    """Return a cell in a line, while its rounds go on: each time divided by the floor's."""
     network, ratios = _over_the_floor(frame)
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
 
 
 def say_noise(lines: pd.DataFrame) -> None:
-    """The networks on which nobody is ranked, as the floor differs from itself."""
+    """Report the networks without ranks, as the floor differs from itself."""
     for _, cell in timings.latest(lines).groupby("cell", sort=False):
         first = cell.iloc[0].to_dict()
         if first["noise_high"] < inf and not is_steady(first):

@@ -67,7 +67,7 @@ def standings(found: Sequence[Standing]) -> Table:
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:
-    """The key that a case would have here, on the data of a row; None where it is not known."""
+    """Return the key of a case on this machine, on the data of a row; None if not known."""
     import torch
 
     from harness import baselines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from math import isnan, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -66,7 +67,7 @@ def tables_(
 
 
 def _only(frame: pd.DataFrame, option: str, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
-    """The lines of the networks or data sets that are wanted. Raises UsageError for another."""
+    """Return the lines of the networks or data sets wanted. Raises UsageError for others."""
     if column not in frame:
         raise UsageError(f"this table does not distinguish {option}: leave --{option} out")
     there = {str(value).lower(): value for value in frame[column].dropna()}
@@ -116,17 +117,31 @@ Folder = typer.Argument(help="Folder of results.")
 _Worse = "Exit 1 on a larger change for the worse; smaller ones do not matter."
 
 
+_Contender = typer.Option(help="Of one folder: this contender...", metavar="NAME[@VERSION]")
+_Against = typer.Option(help="... against this one, in the same rounds.", metavar="NAME")
+
+
 def compare(
     old: Annotated[str, Folder],
-    new: Annotated[str, Folder],
+    new: Annotated[str | None, Folder] = None,
     fail_above: Annotated[str | None, typer.Option(help=_Worse, metavar="5%")] = None,
+    contender: Annotated[str | None, _Contender] = None,
+    against: Annotated[str | None, _Against] = None,
 ) -> None:
-    """Compare two result folders. What changed, what did not, and what is too noisy to tell."""
+    """Compare two result folders, or two contenders of one. What changed, and what is noise."""
     match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", (fail_above or "0").strip())
     if match is None:
         raise UsageError(f"--fail-above: {fail_above!r}, expected a percentage such as 5%")
     margin = None if fail_above is None else float(match[1]) / 100
-    first, second = place(old), place(new)
+    if (contender is None) != (against is None) or (new is None) == (contender is None):
+        raise UsageError(
+            "give two folders, or one folder with --contender and --against, such as "
+            "results/local --contender norse@1.0.0 --against norse"
+        )
+    if contender and against:
+        _compare_contenders(place(old), contender, against, margin)
+        return
+    first, second = place(old), place(str(new))
     from harness.analysis import compare as comparing
     from harness.analysis.words import counted
 
@@ -143,8 +158,25 @@ def compare(
         raise typer.Exit(1)
 
 
+def _compare_contenders(folder: Path, one: str, other: str, margin: float | None) -> None:
+    """Print a contender against another of the same runs. Exits with 1 where it is too slow."""
+    from harness.analysis import compare as comparing
+
+    found = comparing.within_run(rows_of(folder, "acceleration"), one, other, margin)
+    if not found:
+        raise UsageError(
+            f"no run under {folder} timed {one} and {other} together: first run "
+            f"`harness run --suite acceleration --quick --frameworks {other},{one} --out {folder}`"
+        )
+    for each in found:
+        out.print(comparing.sentence(each, other))
+    if margin is not None and any(e.call == "slower" and e.change > margin for e in found):
+        endings.say(f"{one} is slower than {other} by more than {100 * margin:g}%")
+        raise typer.Exit(1)
+
+
 def comparison(found: Comparison) -> RenderableType:
-    """What differs in how the folders were made, every figure, and how many changes stand out."""
+    """Return differences of the folders, every figure, and the number of clear changes."""
     from harness.analysis.frame import grouped
     from harness.reports.table import Table
 

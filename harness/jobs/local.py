@@ -1,5 +1,7 @@
-"""Cases on this machine: each training, other system or count in a child of this process; timings
-by this process, whose children are the contenders.
+"""Cases on this machine.
+
+Each training, other system or count runs in a child of this process; for timings this process's
+children are the contenders.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Command:
         self.store = store
         here = machine.describe(torch.device(cases[0].device))
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
-        facts.look(name for name in frameworks if name in adapters.names())
+        known = adapters.names()
+        facts.look(name for name in frameworks if name.partition("@")[0] in known)
         run = begin(store.out, here, frameworks, command)
         self.run = Run(run, here, memory.of_children())
 
@@ -70,8 +73,9 @@ class Local:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Do the trainings, other systems and counts that are not done, in any order: cases that
-        another process is at come last, once it has ended them.
+        """Do the trainings, other systems and counts that are not done, in any order.
+
+        Cases that another process is at come last, once it has ended them.
 
         Each has a child of its own: what a framework sets for its process would decide the next
         case's weights. A child that found a case done, or another process at it, has imported none,

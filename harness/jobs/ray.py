@@ -143,7 +143,7 @@ def _connected() -> Iterator[None]:
 
 
 def _most_cpus(gpus: int) -> float:
-    """Return of the machines that have so many GPUs. Raises UsageError where none has."""
+    """Return the most CPUs of a machine with so many GPUs. Raises UsageError where none has."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [each.get("CPU", 1) for each in found if each.get("GPU", 0) >= gpus]
     if not cpus:

@@ -68,9 +68,10 @@ class VerifyContext:
 def verify(
     records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
 ) -> Iterator[Check]:
-    """Measure recorded cases again, in a folder that is thrown away: so many trainings, other
-    systems and cells, as the seed draws them; first epochs, and seconds of a cell. Rows that
-    contradict each other differ, drawn or not.
+    """Measure a sample of recorded cases again, in a folder that is thrown away.
+
+    So many trainings, other systems and cells, as the seed draws them; first epochs, and seconds of
+    a cell. Rows that contradict each other differ, drawn or not.
     """
     for n, reason in contradictions(records).items():
         row = records[n]
@@ -186,7 +187,7 @@ def _lines(records: Iterable[Row]) -> dict[str, Line]:
 
 
 def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
-    """A contender's recorded ratio against a new one; None where it was not timed, and why."""
+    """Compare a contender's recorded ratio with a new one; None where it was not timed."""
     what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
     if new is None:
         return Check(*what, "", "not tested", why)

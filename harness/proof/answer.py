@@ -82,7 +82,7 @@ tapped_pass = partial(plain_pass, tapped=True)
 
 
 def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
-    """What the gradients are of: the iteration's loss, or a random weighting of the spikes."""
+    """Return the objective of the gradients: the loss, or a random weighting of the spikes."""
     if question.labels is None:
         generator = torch.Generator().manual_seed(0)
         weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
@@ -103,7 +103,7 @@ def as_spikes(values: Tensor, of: str) -> Tensor:
 
 @contextmanager
 def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
-    """The input where the module lives; its parameters are the question's, its gradients none.
+    """Yield the input on the module's device; it has the question's parameters, no gradients.
 
     Afterwards the input and the parameters must be as before, and mode and gradients are put back.
     """
@@ -184,7 +184,7 @@ def check(answer: Answer, network: Network, question: Question) -> None:
 
 
 def check_tapped(answer: Answer, network: Network, question: Question) -> None:
-    """The same of an answer with every layer's spikes; the last layer's are its output."""
+    """Check an answer with every layer's spikes; the last layer's are its output."""
     check(answer, network, question)
     steps, batch = question.out_shape[:2]
     expected = [(steps, batch, *stage.output_shape) for stage in network.stages]

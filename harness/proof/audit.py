@@ -114,7 +114,7 @@ class Audit:
     device: torch.device = torch.device("cpu")
 
     def direct(self, given: Answer) -> Finding | None:
-        """What the untapped answer alone tells; None: it differs, and a replay must decide."""
+        """Judge the untapped answer alone; None: it differs, and a replay must decide."""
         try:
             check(given, self.network, self.question)
         except Incomparable as reason:
@@ -131,7 +131,7 @@ class Audit:
         return Finding("direct", True, None, given.out.numel(), gradient_error=error)
 
     def replay(self, given: Answer, tapped: Answer) -> Finding:
-        """What the untapped answer is worth, by the spikes of the same object's tapped one."""
+        """Judge the untapped answer by the spikes of the same object's tapped one."""
         try:
             check(given, self.network, self.question)
             check_tapped(tapped, self.network, self.question)
@@ -250,8 +250,10 @@ class Audit:
     def _layer(
         self, n: int, fired: Sequence[Tensor], sent: Sent | None, given: list[Tensor], side: Side
     ) -> tuple[ReplayedLayer, Sent | None]:
-        """Layer n, given its own gradients, if they settle anything, and what the layer above
-        sends; what it sends on. `fired`: all layers' spikes (T, B, ...).
+        """Replay layer n; return it, and the gradients that it sends on.
+
+        Given are its own gradients, if they settle anything, and those of the layer above.
+        `fired`: all layers' spikes (T, B, ...).
         """
         lif, source, inputs = self.network.lif, None, self._x
         with torch.set_grad_enabled(sent is not None):
@@ -299,7 +301,7 @@ class Audit:
         self, n: int, inputs: Tensor, course: NeuronTrace, found: Gradients, given: list[Tensor],
         near_tie: float,
     ) -> Gradients:  # fmt: skip
-        """The layer's own, with what rounding decides at the surrogate's edge as it was decided."""
+        """Return the layer's gradients, with the side of near-edge neurons as it was decided."""
         stage = self.network.stages[n]
         pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
         of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
@@ -345,7 +347,7 @@ def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
 
 
 def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
-    """The first, in time and then in depth; and where more are turned than rounding can turn."""
+    """Yield the first wrong spike, in time then depth, and layers with too many turned ones."""
     broken = [layer for layer in layers if layer.wrong]
     if broken:
         first = min(broken, key=lambda layer: layer.step)
@@ -374,7 +376,7 @@ def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
-    """What a layer's spikes (T, B, ...) are to the next layer: pooled, normalised, dropped."""
+    """Return the next layer's input from spikes (T, B, ...): pooled, normalised, dropped."""
     out = spikes if layer.pool is None else synapses.over_steps(layer.pool, spikes)
     if layer.neunorm is not None:
         x, steps = None, []

@@ -1,6 +1,4 @@
-"""The outcome of a proof, layer by layer; the numbers that decide it, for which `EXAM` stands; and
-the verdict.
-"""
+"""The outcome of a proof, layer by layer, its verdict, and the bounds, for which `EXAM` stands."""
 
 from __future__ import annotations
 
@@ -64,7 +62,7 @@ class Rules:
         return self.fp64 if precision == "fp64" else self.fp32
 
     def replayed(self, precision: Precision, products: int) -> float:
-        """What is allowed of the largest entry at full size, where so many products make one.
+        """Return the bound, relative to the largest entry, at full size: so many products make one.
 
         Roundings of either sign add up as the root of their number: one sum over 200 images of
         34x34 is 1.1e-5 off in a right framework that takes all steps at once.

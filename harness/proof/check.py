@@ -53,8 +53,10 @@ class Examined:
 
 
 def networks(options: Options) -> list[tuple[str, str, Reading | None]]:
-    """Data sets, names of networks and readings of NeuNorm: all of Table 1 unless the options name
-    some, in both readings and without; one out of a file as it is there.
+    """Return data sets, names of networks and readings of NeuNorm.
+
+    All of Table 1 unless the options name some, in both readings and without; a network out of a
+    file as it is there.
     """
     own = {file.name: (None,) for file in options.files}
     named = product(options.datasets or paper.SETTINGS, options.networks or paper.SCALES)
@@ -64,8 +66,10 @@ def networks(options: Options) -> list[tuple[str, str, Reading | None]]:
 def examined(
     names: tuple[str, ...], options: Options, say: ProgressCallback, silence: float = SILENCE
 ) -> Iterator[Examined]:
-    """Certificates of each adapter, in a child of its own; no names: of each framework and its
-    variants, faithful ones first. Raises UsageError for what does not exist.
+    """Yield the certificates of each adapter, made in a child of its own.
+
+    Without names: of each framework and its variants, faithful ones first. Raises UsageError for
+    unknown names.
     """
     for name in names:
         adapters.check_name(name)

@@ -81,7 +81,7 @@ def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
 
 
 def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
-    """A u whose abs(u - V_th) is a / 2 in that type, to the last bit; None where there is none.
+    """Return a u whose abs(u - V_th) is a / 2 in that type, to the last bit; None if none is.
 
     Above the threshold where there is one: it fires, is reset, and is there again at every step.
     """
@@ -102,9 +102,10 @@ class Questions:
 
     @property
     def counted(self) -> tuple[Question, Question, Question]:
-        """What is asked, the same in eval mode, and what drives the potentials far beyond the
-        threshold, to both sides. That in float32 of the spikes alone: few neurons are inside the
-        surrogate's window then, and rounding decides of several of them.
+        """The question, the same in eval mode, and one that drives potentials far beyond V_th.
+
+        The last in float32 of the spikes alone: few neurons are inside the surrogate's window then,
+        and rounding decides several of them.
         """
         evaluated = replace(self.asked, mode="inference")
         large = tuple(RULES.driven * each for each in self.asked.parameters)
@@ -123,7 +124,7 @@ def take_exam(module: nn.Module, questions: Questions) -> ExamAnswers:
 
 
 def _answers(module: nn.Module, questions: Questions) -> Iterator[Answer]:
-    """Yield with taps recording and without, by turns."""
+    """Yield the answers with taps recording and without, in turn."""
     module.to(dtype=questions.asked.x.dtype)
     plain_pass(module, replace(questions.first, mode="inference"))
     plain_pass(module, questions.first)
@@ -200,7 +201,7 @@ class Exam:
     def _attempted(
         self, blank: Certificate, take_exam: Callable[[Questions], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
-        """The outcome of an attempt, and whether it is certain: else another input decides."""
+        """Return the outcome of an attempt, and whether it is certain; else another decides."""
         audits = expected.audits
         try:
             sitting = take_exam(expected.questions)
@@ -249,7 +250,7 @@ class Exam:
     def _beside(
         self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
     ) -> Iterator[str]:
-        """What the untapped and the evaluated passes say against it, in an exact precision."""
+        """Yield faults of the untapped and the evaluated passes, in an exact precision."""
         unseen = "with no tap recording"
         for given, other, when in (untapped, tapped, unseen), (evaluated, right, "in eval mode"):
             if differ := int((given.out != other.out).sum()):
@@ -306,9 +307,9 @@ class Exam:
 def exam_input(
     batch: Tensor, attempt: int = 0, count: int = RULES.steps
 ) -> Tensor:  # (T, B, C, H, W) -> (count, 2 or 1, C, H, W)
-    """The part of the batch that the certificate runs on; another for each attempt: where its
-    samples are used up, they are moved aside by a pixel each time.
+    """Return the part of the batch that the certificate runs on, another for each attempt.
 
+    Where the samples are used up, they are shifted by a pixel each time.
     Of event frames those spread over the recording are taken, since the first can be empty.
     """
     T, B = batch.shape[:2]

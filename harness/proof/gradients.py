@@ -44,7 +44,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
-    """Return by inputs (T or 1, B, ...) and the current's gradient (T, B, ...): a step at a time.
+    """Return the gradient by inputs (T or 1, B, ...) and du (T, B, ...), a step at a time.
 
     The steps are added in float64. In one float32 sum over all of 200 images of 34x34 a right
     gradient was 1.8e-5 of its largest entry off.
@@ -62,7 +62,7 @@ def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) 
 
 
 def bias_gradient(du: Tensor) -> Tensor:  # (T, B, C, ...) -> (C,)
-    """The sum over all but the maps, in float64: of 200,000 float32 numbers the sum wants it."""
+    """Sum over all but the maps, in float64, which 200,000 float32 numbers need."""
     maps = du.flatten(0, 1).transpose(0, 1).flatten(1)
     return maps.sum(1, dtype=torch.float64).to(du.dtype)
 
@@ -82,7 +82,7 @@ class NeuronTrace:
 
 
 def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
-    """u (T, B, ...), eq. (5), from the currents and the spikes that reset it."""
+    """Compute u (T, B, ...), eq. (5), from the currents and the spikes that reset it."""
     u = torch.empty_like(current, memory_format=torch.contiguous_format)
     u[0] = current[0]
     for t in range(1, len(u)):
@@ -168,7 +168,7 @@ class _Unknowns:
 def settle(
     course: NeuronTrace, replayed: Gradients, given: Given, lif: LIF, near_tie: float
 ) -> Gradients:
-    """The replayed gradients, with the neurons at the edge on the side that the given ones tell.
+    """Return the replayed gradients, with edge neurons on the side that the given ones show.
 
     Each map whose gradients differ by more than rounding is looked at alone.
     """
@@ -206,7 +206,7 @@ class _Map:
     lif: LIF
 
     def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
-        """`passes` as the gradients tell, and what they leave unexplained."""
+        """Return `passes` as the gradients show it, and the unexplained rest."""
         best, least = self.course.passes, left
         distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
         seen = 0
@@ -286,8 +286,9 @@ class _Map:
         return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
 
     def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:
-        """What each neuron adds to the gradients on the other side at its `flips` (T, neurons):
-        (E + 1, neurons).
+        """Return each neuron's effect on the gradients at its `flips` (T, neurons).
+
+        The shape is (E + 1, neurons).
         """
         before = self.course.of(lambda each: each.flatten(1)[:, neurons])
         after = replace(before, passes=before.passes ^ flips)

@@ -96,7 +96,7 @@ def cell_of(row: Record) -> Hashable:
 
 
 def machine_names(rows: Sequence[Record]) -> list[str]:
-    """The machine of each row. Where timings of one name are of several, what differs is added."""
+    """Return the machine of each row; machines of one name have their differences added."""
     settings: dict[Place, set[MachineSettings]] = {}
     for row in rows:
         if row.suite == ACCELERATION:
@@ -166,7 +166,7 @@ def class_of(row: Record) -> Class:
 
 
 def place_of(row: Row) -> Hashable:
-    """What tells a row that is no timing from all others; one that is written later replaces it."""
+    """Return the identity of a row that is no timing; a later row of it replaces it."""
     return row.suite, row.key, row.kind, *(getattr(row, name) for name in NUMBERS.get(row.kind, ()))
 
 
@@ -183,8 +183,9 @@ def _named(row: Record) -> str:
 
 
 def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]:
-    """What each run has of each cell and precision, the class that was written last at the end: a
-    clock that ran ahead does not make a run the newest.
+    """Return each run's part of each cell and precision, in the order they were last written.
+
+    A clock that ran ahead does not make a run the newest.
     """
     found: dict[Class, _Timed] = {}
     for n in timings:
@@ -225,8 +226,9 @@ def _that_count(classes: dict[Class, _Timed]) -> set[Class]:
 
 
 def _is_as_good(later: _Timed, earlier: _Timed) -> bool:
-    """Whether a later run has all contenders of an earlier one, ended where they had, each with as
-    many rounds or with those that a rank needs.
+    """Return whether a later run has measured all contenders of an earlier one as well.
+
+    They have ended where they had, each with as many rounds, or with those that a rank needs.
     """
     there, enough = later.rounds, Budget.rounds
     rounds_do = all(there[name] >= min(n, enough) for name, n in earlier.rounds.items())
@@ -281,7 +283,9 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
     """End of trainings whose accuracy is not the one of their last epoch."""
     last = {place_of(row): n for n, row in enumerate(rows) if row.key}
-    epochs = {(*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)}
+    epochs: dict[Hashable, EpochRow] = {
+        (*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)
+    }
     for n in last.values():
         row, number = rows[n], rows[n].epochs
         if isinstance(row, TrainedRow):

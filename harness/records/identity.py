@@ -71,13 +71,13 @@ def timing_key(
 
 
 def settings_of(machine: Machine) -> list[str]:
-    """The variables of a machine that change speed, but for those that say how many threads."""
+    """Return the environment variables that change speed, without those of thread counts."""
     variables = (machine.environment or "").split()
     return [each for each in variables if each.partition("=")[0] not in _THREADS]
 
 
 def fields_that_train(case: Case) -> dict[str, object]:
-    """The fields of a case that, with the data, decide the weights its training ends with."""
+    """Return the fields of a case that, with the data, decide the trained weights."""
     return {k: value for k, value in _fields(case).items() if k not in _IDLE}
 
 

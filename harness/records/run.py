@@ -69,8 +69,9 @@ def new_run() -> str:
 
 
 def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
-    """Keep all that one must know to do this command's run again, and the fields that its rows
-    share; its name. `command`: as it was typed. Raises UsageError where the folder cannot be
+    """Write the file of a run: its command and versions, and the fields that its rows share.
+
+    Returns the run's name. `command`: as it was typed. Raises UsageError where the folder cannot be
     written.
     """
     run = new_run()
@@ -132,9 +133,7 @@ def stamped(row: R, moment: Moment | None = None) -> R:
 
 
 def shortened(text: str) -> str:
-    """Return a text of any length, and with any characters, as one line that a row may hold and a
-    terminal may show: its beginning and its end.
-    """
+    """Return any text as one printable line for a row: its beginning and its end."""
     text = " ".join(text.encode(errors="replace").decode().split())  # a name may be no text
     half = LONGEST_REASON // 2
     return printable(text if len(text) <= LONGEST_REASON else f"{text[:half]} [...] {text[-half:]}")

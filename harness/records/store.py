@@ -41,9 +41,9 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True)
 class Store:
-    """The rows of a result folder: `OUT/records/*.jsonl`, and what was published in it, one folder
-    a machine: `OUT/published/<machine>/records/*.jsonl`.
+    """The rows of a result folder.
 
+    `OUT/records/*.jsonl`, and `OUT/published/<machine>/records/*.jsonl`, one folder a machine.
     Many processes may write to one, and each row is there whole or not at all.
     """
 
@@ -90,8 +90,9 @@ class Store:
             raise unwritable(path, error) from error
 
     def read(self, suite: str | None = None) -> tuple[list[Row], list[str]]:
-        """All rows of a suite (None: of all), in the order written; and a sentence for each line
-        that is none, and for a file that does not hold rows.
+        """Return all rows of a suite (None: of all), in the order written, and the damage.
+
+        The damage is a sentence for each line that is no row, and for each file without rows.
         """
         paths = [path for path in self.files if suite in (None, path.stem)]
         found = [each for path in paths for each in _lines(path)]
@@ -99,8 +100,9 @@ class Store:
         return [each for each in found if not isinstance(each, str)], damaged
 
     def where(self, field: str, values: Iterable[str]) -> list[Row]:
-        """All rows with one of these values in a field, in the order written. Only lines with these
-        texts are parsed.
+        """Return all rows with one of these values in a field, in the order written.
+
+        Only lines with these texts are parsed.
         """
         values = set(values)
         texts = [json.dumps(value).encode() for value in values]
@@ -150,7 +152,7 @@ class Shared:
     damage: str = ""  # what is wrong with the file
 
     def of(self, dataset: object) -> dict[str, Any]:
-        """The shared fields of a row of the data set. Fields of the row itself take precedence."""
+        """Return the shared fields of a row of the data set; the row's own take precedence."""
         return self.shared | self.shared_by_dataset.get(str(dataset), {})
 
 
@@ -331,7 +333,7 @@ class Ledger:
 
 
 def _said_once(row: Row) -> tuple[object, ...]:
-    """The place of a row of which a training has one there; () for others, timings' among them."""
+    """Return the identity of a row that a training has once; () for others, and timings."""
     if row.kind not in _ONCE or row.epochs is None:
         return ()
     return row.suite, row.key, row.kind, *(getattr(row, name) for name in _ONCE[row.kind])

@@ -49,7 +49,7 @@ class ANN(nn.Module):
 
 @torch.no_grad()
 def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
-    """The network with PyTorch's initial weights, by `calibrated` each layer scaled on batch `x`.
+    """Return the network with PyTorch's weights; `calibrated` scales each layer on batch `x`.
 
     The scale gives each layer's sums a deviation of 1 on x (T, B, C, H, W); the voting layer stays
     as drawn.

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (B, K)
-    """The mean vote of eq. (11), (1/T) sum of M o: each class is the mean of its own population.
+    """Compute the mean vote of eq. (11), (1/T) sum of M o: a class is its population's mean.
 
     The fixed matrix M gives neuron i to class i // population. The paper draws the labels at
     random; with random weights that is the same up to the neurons' order.
@@ -16,7 +16,7 @@ def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (
 
 
 def cross_entropy(spikes: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Cross-entropy of each class's spikes over all steps, which frameworks offer for eq. (11).
+    """Compute the cross-entropy of each class's spikes over all steps, as frameworks offer it.
 
     (T, B, K * population), (B,) -> ()
     """
@@ -25,6 +25,6 @@ def cross_entropy(spikes: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def loss(votes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (B,) -> ()
-    """The squared error of eq. (11) against the one-hot label, as a mean over classes and batch."""
+    """Compute the squared error of eq. (11) against the one-hot label, a mean over all."""
     target = functional.one_hot(labels, votes.shape[1]).to(votes.dtype)
     return functional.mse_loss(votes, target)

@@ -55,7 +55,7 @@ def drop(values: Tensor, image_keys: Tensor, p: float) -> Tensor:
 
 
 def stage_keys(network: Network, x: Tensor, *, training: bool) -> list[Tensor | None]:
-    """The keys (T, B, 2) of each layer's masks for one call on x (T, B, ...); None: no masks.
+    """Draw the keys (T, B, 2) of each layer's masks for a call on x (T, B, ...); None: no masks.
 
     Drawn from the generator of x's device, which stays in step with CUDA graphs.
     """

@@ -23,7 +23,7 @@ ROUNDING = 1e-7  # relative: values this close may be the same but for how they 
 def initialised(
     network: Network, x: Tensor, *, seed: int, scheme: Initialisation = "calibrated"
 ) -> ReferenceNetwork:
-    """The reference network with its initial weights; `x` (T, B, C, H, W): what to calibrate on.
+    """Return the reference network with initial weights, calibrated on `x` (T, B, C, H, W).
 
     The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
     layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each
@@ -67,7 +67,7 @@ def _calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
 
 
 def _upper_quantile(values: Tensor, fraction: float) -> float:
-    """A value that about `fraction` of them exceed, in the middle of the widest gap near there.
+    """Return a value that about `fraction` of them exceed, in the middle of the widest gap near.
 
     A picture with an even background gives a whole feature map the same current: a threshold at
     that value would leave its spikes to rounding, which differs between convolutions.
@@ -89,7 +89,7 @@ def _upper_quantile(values: Tensor, fraction: float) -> float:
 
 @torch.no_grad()
 def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[str, ...]:
-    """The layers that hardly fire on x (T, B, C, H, W): nothing can be learnt through them."""
+    """Return the layers that hardly fire on x (T, B, C, H, W): they pass no gradient on."""
     with record_spikes(module) as taps:
         module(x)
         return hardly_firing(network, [tap.collected().double().mean().item() for tap in taps])

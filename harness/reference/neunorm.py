@@ -16,7 +16,7 @@ def auxiliary(x: Tensor, spikes: Tensor, k_tau2: float, c: float) -> Tensor:
 
 
 def normalise(spikes: Tensor, x: Tensor, U: Tensor) -> Tensor:
-    """The next layer's input, eq. (10): (B, C, H, W), (B, 1, H, W), (C, H, W) -> (B, C, H, W)."""
+    """Normalise by eq. (10): (B, C, H, W), (B, 1, H, W), (C, H, W) -> (B, C, H, W)."""
     return spikes - U * x  # eq. (10), inside the parentheses
 
 

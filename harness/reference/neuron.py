@@ -1,5 +1,6 @@
-"""The iterative LIF neuron and its rectangular surrogate, eqs. (5)-(8) and (14); STBP written by
-hand, eqs. (12)-(13): a step back through time, without autograd.
+"""The iterative LIF neuron and its rectangular surrogate, eqs. (5)-(8) and (14), and STBP.
+
+STBP, eqs. (12)-(13), is written by hand: a step back through time, without autograd.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from harness.spec import LIF
 
 
 def potential(u: Tensor, o: Tensor, current: Tensor, k_tau: float) -> Tensor:  # any one shape
-    """The next potential, eq. (5), for feature maps eq. (7); `u`, `o` are the last step's."""
+    """Compute the next potential, eq. (5), for maps eq. (7); `u`, `o` are the last step's."""
     return k_tau * u * (1 - o) + current  # eq. (5): decay, reset by the last spike, integrate
 
 
 def surrogate(distance: Tensor, a: float) -> Tensor:
-    """The rectangle standing for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
+    """Compute the rectangle for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
     return (distance.abs() < a / 2).to(distance.dtype) / a  # eq. (14)
 
 
@@ -39,7 +40,7 @@ class _Fire(torch.autograd.Function):
 
 
 def fire(distance: Tensor, a: float) -> Tensor:
-    """The spike, eq. (6), of `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
+    """Fire, eq. (6), by `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
     return _Fire.apply(distance, a)
 
 
@@ -53,7 +54,7 @@ class LIFCell(nn.Module):
     def forward(
         self, current: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # (B, ...) each -> o, (u, o)
-        """The spikes and the next state from the current and the last state; None is u = o = 0."""
+        """Compute the spikes and the next state from current and last state; None: all 0."""
         u = current if state is None else potential(*state, current, self.lif.k_tau)
         o = fire(u - self.lif.v_th, self.lif.a)
         return o, (u, o)

@@ -52,7 +52,7 @@ class _Entering(NamedTuple):
 def spiking_operations(
     network: Network, x: Tensor, spikes: Sequence[Tensor], U: Sequence[Tensor | None]
 ) -> tuple[LayerOperations, ...]:
-    """Return of a pass on x (T, B, C, H, W), from each layer's spikes (T, B, ...) and NeuNorm's U.
+    """Count a pass on x (T, B, C, H, W), by each layer's spikes (T, B, ...) and NeuNorm's U.
 
     The convolution of a static image is counted once a sample, as it is computed; that of event
     frames at each step.

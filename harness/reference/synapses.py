@@ -20,7 +20,7 @@ class FlatLinear(nn.Linear):
 
 
 def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
-    """The stage's synapse, eq. (8): same-size convolution with bias, or product with bias."""
+    """Return the stage's synapse, eq. (8): same-size convolution or product, with bias."""
     if isinstance(stage.synapse, Conv):
         maps, kernel = stage.synapse.channels, stage.synapse.kernel
         return nn.Conv2d(stage.input_shape[0], maps, kernel, padding=kernel // 2)
@@ -49,7 +49,7 @@ def encoding_steps(convolution: nn.Module, x: Tensor) -> Iterator[Tensor]:
 
 
 def encoding_sequence(convolution: nn.Module, x: Tensor) -> Tensor:
-    """The same as one tensor, with the steps folded into the batch: (T, B, ...) -> (T, B, ...)."""
+    """Convolve with the steps folded into the batch: (T, B, ...) -> (T, B, ...)."""
     if is_static(x):
         current = convolution(x[0])
         return current.expand(x.shape[0], *current.shape)

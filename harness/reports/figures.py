@@ -82,7 +82,7 @@ def dots(
     log: bool = False,
     bounds: Mapping[float, str] | None = None,
 ) -> Figure:
-    """Return values from left to right, a line each, in groups; with lines to hold them against."""
+    """Draw values from left to right, a line each, in groups, with bounds as vertical lines."""
     bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
@@ -160,8 +160,9 @@ def curves(
     dotted: Sequence[Mapping[str, float]] = (),
     published: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A curve, dotted ones without intervals, and published points as stars; by `names`, which
-    stand below them in this order.
+    """Draw a curve, dotted ones without intervals, and published points as stars.
+
+    They lie over `names`, which stand below them in this order.
     """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
     for name, ((_, low, high), seeds) in points.items():
@@ -212,7 +213,7 @@ def epochs(
 
 
 def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float) -> Figure:
-    """A map of mean votes: a row for each class of the images, a column for each class voted."""
+    """Draw mean votes: a row for each class of the images, a column for each class voted."""
     longest, count = LETTER * max(map(len, labels)), len(labels)
     margins, title = (longest + 12, 4.0, 12.0, longest + 30), "mean vote for (columns) of images of"
     figure, axes = _canvas(WIDTH - longest - 24, margins, f"{title} (rows)")
@@ -231,8 +232,9 @@ def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float)
 def _canvas(
     height: float, margins: tuple[float, float, float, float], title: str
 ) -> tuple[Figure, Axes]:
-    """A figure whose axes are so high, with margins left, above, right, below, all in its units,
-    and its title below.
+    """Return a figure with axes of that height, and its title below.
+
+    Margins are left, above, right, below; all lengths are in its units.
     """
     left, above, right, below = margins
     whole = height + above + below
@@ -249,13 +251,13 @@ def _canvas(
 def _annotate(
     axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
-    """A text so many units from a place."""
+    """Write a text so many units from a place."""
     given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
     axes.annotate(text, place, offset, **given)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """A text `x` units from the axes' left end, on the line at `y`."""
+    """Write a text `x` units from the axes' left end, on the line at `y`."""
     at: Any = ("axes fraction", "data")
     _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
 

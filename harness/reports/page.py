@@ -1,5 +1,4 @@
-"""The report: one page that a person reads, the whole tables as csv files, README's block and
-pictures.
+"""The report: one page, the whole tables as csv files, README's block and pictures.
 
 The page's prose is the template's; here are the figures and tables that stand in it, each a part by
 name. A part without rows is left out.
@@ -68,9 +67,9 @@ Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
-    """Write OUT/report.html, OUT/tables/*.csv and, where speed was measured, OUT/picture.svg and
-    OUT/picture-narrow.svg, each whole or not at all: the files written.
+    """Write OUT/report.html, OUT/tables/*.csv and, with timings, pictures; return the files.
 
+    The pictures are OUT/picture.svg and OUT/picture-narrow.svg. Each file is whole or not there.
     With `readme` also what stands between its marks. Raises UsageError where a file cannot be
     written, and for a README without marks.
     """
@@ -142,7 +141,7 @@ def page(
         few=FEW,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
-        also=[*_best(frames), *_also(frames)],
+        also=[*_best(frames), *_recordings(frames), *_also(frames)],
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
@@ -182,9 +181,10 @@ def _kind(line: Any) -> str:
 
 
 def headline(lines: Frame, machine: str = "") -> Frame:
-    """Fig. 3's cells on a machine, by default that with most contenders: of each cell the lines of
-    one run, the one with most contenders, of these the last. Who was proved, and the floor; with
-    the columns `network` and `kind`.
+    """Return the lines of Fig. 3's cells that are compared: of each cell those of one run.
+
+    On a machine, by default the one with most contenders; the run with most contenders, of these
+    the last; proved contenders and the floor, with the columns `network` and `kind`.
     """
     timed, run = _cells(lines), ["dataset", "scale", "run"]
     machine = machine or next(iter(timed["machine"].value_counts().index), "")
@@ -202,13 +202,13 @@ def _ranked(found: Frame) -> Frame:
 
 
 def _span(found: Frame) -> str:
-    """Return from the least to the most of ratios to the floor."""
+    """Return the range of ratios to the floor."""
     ends = (f"{found['ratio_to_floor'].min():.2f}", f"{found['ratio_to_floor'].max():.2f}")
     return " to ".join(dict.fromkeys(ends))
 
 
 def _fastest(found: Frame, kind: str) -> Frame:
-    """Return of each network the line of that kind with the least time."""
+    """Return the fastest line of that kind for each network."""
     of = found.loc[found["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
     return of.drop_duplicates("network").sort_index()
 
@@ -225,8 +225,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Frame) -> str:
-    """The answer for someone who chooses a framework: the cost of each, how much they differ, the
-    fastest, the best tuned form, and then ours; "" where no other framework is ranked.
+    """Return the answer for a reader who chooses a framework; "" where none is ranked.
+
+    The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
     """
     found = _ranked(headline(lines))
     plain = found.loc[found["kind"] == "plain"]
@@ -264,8 +265,9 @@ def sentence(lines: Frame) -> str:
 
 
 def by_framework(found: Frame, figure: Callable[[Any], str]) -> list[dict[str, str]]:
-    """The first table, a network a line: each framework as it comes, the best tuned form of any of
-    them, and last, separately, ours; `figure` shows a line's ratio to the floor.
+    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
+
+    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
     """
     names, lines = _titles(found), []
     tuned, ours = (_fastest(found, kind).set_index("network") for kind in ("tuned", "ours"))
@@ -377,8 +379,9 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
 
 
 def claims_table(found: Sequence[Finding]) -> Table:
-    """The parts of each claim that were tested: the paper's figure, ours, and the answer, with the
-    width of the networks where that is not the usual one.
+    """Return the tested parts of each claim: the paper's figure, ours, and the answer.
+
+    With the width of the networks where it is not the usual one.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
     places = [each.where for each in tested if each.where]
@@ -436,8 +439,10 @@ def pictures(found: Frames) -> dict[str, str]:
 
 
 def _of_claim(found: Sequence[Finding]) -> Markup | None:
-    """The figures of a claim, one a unit: means with intervals, each seed, and the bounds that were
-    fixed beforehand; of Fig. 3, the range over the networks.
+    """Draw the figures of a claim, one a unit.
+
+    Means with intervals, each seed, and the bounds that were fixed beforehand; of Fig. 3, the range
+    over the networks.
     """
     groups: dict[str, list[Dot]] = {}
     title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
@@ -472,7 +477,7 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
 def panels(
     found: Frame, ends: tuple[str, ...] = TO_FLOOR, form: str = ".2f", title: str = X_FLOOR
 ) -> dict[str, Figure]:
-    """A figure for each data set, by its data's name: by default ratios to the float32 floor."""
+    """Draw a figure for each data set, by its data's name; by default ratios to the floor."""
     bounds = {1.0: "floor"} if ends == TO_FLOOR else None
     return {
         "; ".join(filter(None, of["data_source"].unique())) or of["dataset"].iloc[0]: figures.dots(
@@ -495,8 +500,9 @@ def _speed(found: Frame) -> Drawn:
 
 
 def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
-    """A line for each contender in each scale, the least first and ours last; a framework's best
-    tuned form alone.
+    """Return a line for each contender in each scale, the least first and ours last.
+
+    Of a framework's tuned forms only the best.
     """
     names = sorted(set(of["framework"]) - {FLOOR})
     groups: dict[str, list[Dot]] = {}
@@ -520,8 +526,9 @@ def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot
 
 
 def _curves(frames: Frames, found: Frame, by: str, *differing: str) -> Drawn:
-    """Accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt; dotted: networks that
-    were trained over one T, tested over others.
+    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
+
+    Dotted: networks that were trained over one T and tested over others.
     """
     groups = [[*each_of(of)] for _, of in sets(found, by, *differing)]
     for group in [of for of in groups if len(of) > 1] or groups:
@@ -563,7 +570,7 @@ def _point(each: Any) -> Point:
 
 
 def _caption(group: Sequence[Any]) -> str:
-    """What trainings of a figure share: data, schedule; and the seeds that learnt nothing."""
+    """Return what trainings of a figure share, and the seeds that learnt nothing."""
     first = group[0]
     text = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
@@ -591,8 +598,9 @@ def _neunorm(frames: Frames) -> Drawn:
 
 
 def _by_epoch(frames: Frames) -> Drawn:
-    """Yield how networks of one structure learn: the ANN and those with spikes, with and without
-    NeuNorm.
+    """Yield the curves of networks of one structure.
+
+    The ANN and those with spikes, with and without NeuNorm.
     """
     names = ["dataset", "network", "width", "train_samples", "data_source"]
     for _, of in trainings(frames, "accuracy").groupby(names, sort=False):
@@ -646,6 +654,24 @@ def _best(frames: Frames) -> Iterator[str]:
         for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
             text += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
         yield f"{text}."
+
+
+def _recordings(frames: Frames) -> Iterator[str]:
+    """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
+    found = [each for each in each_of(trainings(frames, "scale", *ALIKE)) if each.simulated]
+    for dataset, of in grouped(found, lambda each: each.dataset).items():
+        parts, samples = list[str](), set[int]()
+        for each in of:
+            if len(rows := rows_of(frames, "transfer", each)):
+                samples |= {*rows["recorded_samples"]}
+                accuracy = 100 * rows["test_accuracy"].mean()
+                parts.append(f"{each.scale} {accuracy:.1f} % ({counted(len(rows), 'seed')})")
+        if len(parts) > 1:
+            count = " or ".join(f"{n:,}" for n in sorted(samples))
+            yield (
+                f"{paper.settings(dataset).title}: on {count} recordings, after training on "
+                f"simulated events: {', '.join(parts)}."
+            )
 
 
 def _also(frames: Frames) -> Iterator[str]:

@@ -84,7 +84,7 @@ def data_title(line: Any) -> str:
 
 
 def shown(name: str, frame: pd.DataFrame) -> list[Table]:
-    """A table of `harness tables`, as it is read: in parts, each of what belongs together."""
+    """Return a table of `harness tables` in parts, as it is read."""
     if name == "acceleration":
         cells = frame.groupby(["run", "cell"], sort=False, dropna=False)
         return [_cell(part) for _, part in cells]
@@ -134,8 +134,10 @@ def _notes(lines: Sequence[Any]) -> Iterable[str]:
 
 
 def trained(frame: pd.DataFrame) -> list[Table]:
-    """Trainings, other systems and counts by the data they are of: what all lines of the same data
-    share is written once above them, figures stand with their intervals.
+    """Return trainings, other systems and counts by their data.
+
+    Settings that all lines of the same data share are written once above them; figures have their
+    intervals.
     """
     data = [name for name in ("dataset", "data_source", "weights", *FLAGS) if name in frame]
     groups = frame.groupby(data, sort=False, dropna=False) if data else [("", frame)]

@@ -1,6 +1,4 @@
-"""`harness.results`: rows of result folders, the tables that are made of them, and where they come
-from: machines, data, proofs, and what failed.
-"""
+"""`harness.results`: rows of result folders, their tables, and their machines, data and proofs."""
 
 from __future__ import annotations
 
@@ -25,9 +23,9 @@ SHIPPED = Path("results/published")
 
 
 def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
-    """All rows of a result folder, or of one that holds one folder a machine; and a sentence for
-    each line that is none.
+    """Return all rows of a result folder, and a sentence for each line that is no row.
 
+    The folder may hold one result folder a machine.
     Raises UsageError where there are none, or none of the suites (the first is what to run), and
     where no line can be read.
     """
@@ -194,7 +192,7 @@ def _proved(frames: Frames) -> tuple[Frame, Frame]:
 
 
 def proofs(frames: Frames) -> pd.DataFrame:
-    """What was proved of each contender on all networks and machines: its exams and audits."""
+    """Return the exams and audits of each contender, over all networks and machines."""
     same = ["machine", "network", "contender", "T", "mode", "certificate_precision"]
     exams, audits = _proved(frames)
     exams, counts = exams.drop_duplicates(same, keep="last"), {"spikes": ("spikes", "sum")}

@@ -112,7 +112,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def field_markdown(value: str) -> str:
-    """A field of a row as Markdown that shows it: no tag, link, cell or mark comes out of it."""
+    """Return a row's field as plain Markdown text: no tag, link, cell or mark comes out of it."""
     value = _LINE_ENDS.sub(" ", value)
     for pattern, entity in _ENTITIES:
         value = pattern.sub(entity, value)

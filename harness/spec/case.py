@@ -176,7 +176,7 @@ class Case:
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:
-        """The case of a row. Raises UsageError where there can be no such case of this type."""
+        """Return the case of a row. Raises UsageError if there is no such case of this type."""
         case = _case(*_values(row))
         if not isinstance(case, cls):
             raise UsageError(f"a row of a case that is {type(case).__name__}, not {cls.__name__}")

@@ -213,7 +213,7 @@ class Network:
         classes: int = 10,
         population: int = 10,
     ) -> Network:
-        """The network of a notation as in Tables 1 and 2: `128C3(Encoding)-AP2-512FC-Voting`.
+        """Parse a notation as in Tables 1 and 2: `128C3(Encoding)-AP2-512FC-Voting`.
 
         Raises `NotationError`, with the place, counted without blanks, and what was expected there.
         """
@@ -296,7 +296,7 @@ class Network:
         return sum(stage.macs for stage in self.stages)
 
     def scaled(self, width: Fraction) -> Network:
-        """The same structure with every channel and feature count times `width`, at least 1."""
+        """Return the structure with every channel and feature count times `width`, at least 1."""
 
         def scale(count: int) -> int:
             return max(1, floor(count * width + Fraction(1, 2)))

@@ -141,7 +141,7 @@ def count(given: object) -> int:
 
 
 def stages(given: object) -> tuple[int, ...]:
-    """The epochs at each rate of a schedule: "40+5+5", or as numbers; one of them is one rate."""
+    """Parse the epochs at each rate of a schedule: "40+5+5", or numbers; one is one rate."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     return tuple(map(count, given if several else str(given).split("+")))  # type: ignore[arg-type]
 
@@ -176,7 +176,7 @@ def seconds(given: object) -> float:
 
 
 def place(given: object) -> Path:
-    """A path that the system can look for, there or not; an empty one is not the folder here."""
+    """Parse a path that the system can look for, there or not; an empty one is refused."""
     if not isinstance(given, str | PathLike):
         raise UsageError(f"{given!r} is no path: give a text or a Path")
     text = os.fsdecode(given)
@@ -202,7 +202,7 @@ def folder(given: object) -> Path:
 
 
 def switch(given: object) -> bool:
-    """Return on or off."""
+    """Parse a switch: on or off."""
     if not isinstance(given, bool):
         raise UsageError(f"it is on or off: give True or False, not {given!r}")
     return given
@@ -330,9 +330,9 @@ class Options:
     def network(
         self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
     ) -> NamedNetwork:
-        """A network of the paper by name, of a notation, or of a file, which has its own NeuNorm
-        and width.
+        """Return a network of the paper by name, of a notation, or of a file.
 
+        A file has its own NeuNorm and width.
         Raises UsageError for what there is not, NotationError for a wrong notation.
         """
         for file in self.files:

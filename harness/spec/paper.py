@@ -61,7 +61,7 @@ class Settings:
     train_samples: int
 
     def iterations_per_epoch(self, batch_size: int) -> int:
-        """Iterations that show every training sample once, the last batch filled or not."""
+        """Return the iterations that show every training sample once."""
         return -(-self.train_samples // batch_size)
 
 
@@ -128,7 +128,7 @@ def settings(dataset: str) -> Settings:
 def network(
     name: str, dataset: str, *, neunorm: Reading | None = None, width: Fraction = Fraction(1)
 ) -> tuple[str, Network]:
-    """The paper's network `name`, or the one of a notation, for `dataset`: its name and itself.
+    """Return the name and the network of `name`, the paper's or a notation, for `dataset`.
 
     A notation's name is "custom". Raises UsageError for a name that the paper does not have for
     this kind of data, NotationError for a wrong notation.

@@ -109,7 +109,7 @@ class Cell:
         return True
 
     def _row(self, case: Timed) -> Record:
-        """The fields that all rows of a case share, with its key where its data are known."""
+        """Return the fields that all rows of a case share, with its key if data are known."""
         try:
             subject = installation_of(case)
         except adapters.Missing:  # its row has the reason
@@ -149,7 +149,7 @@ class Cell:
         )
 
     def _name(self, case: Timed) -> str:
-        """The case's name among the contenders, with the precision where that is not the cell's."""
+        """Return the case's name in the rounds, with the precision where it is not the cell's."""
         mixed = case.precision != self.case.precision
         return case.framework + (f" ({case.precision})" if mixed else "")
 
@@ -167,8 +167,9 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
-        """Start all processes, or starts them anew, and builds the timed objects there: warmed up,
-        and audited where they claim to be equal. Yields in words what is done next.
+        """Start all processes, or start them anew; yields in words what is done next.
+
+        Builds the timed objects there, warmed up, and audited where they claim to be equal.
         """
         self._compiled = self._compiled or TemporaryDirectory(
             prefix="snn-harness-", ignore_cleanup_errors=True
@@ -266,8 +267,10 @@ class Cell:
         return all(ratios.mean(each, moves).half_width <= WITHIN for each in of)
 
     def round(self) -> None:
-        """Each contender once, warm, in a fresh random order; one that fails runs no more. Then the
-        audit, if this round is drawn, and of a turn whose votes are not the others'.
+        """Run each contender once, warm, in a fresh random order; one that fails runs no more.
+
+        Then the audits: of all if this round is drawn, and of a turn whose votes are not the
+        others'.
         """
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
@@ -294,6 +297,8 @@ class Cell:
     def _turn(self, contender: Contender) -> None:
         """One timed iteration. Raises Failed where its outcome cannot be."""
         row, turn = contender.row, contender.call(Worker.turn, self.number)
+        if contender.is_floor and turn.changed:  # all others are divided by it
+            raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")
         if turn.votes is not None:
             labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
             contender.votes = checked(turn, labels)
@@ -307,7 +312,7 @@ class Cell:
         ))  # fmt: skip
         if changed := [each for each in turn.changed if each not in contender.settings_changed]:
             contender.settings_changed.update(changed)
-            what = f"{contender.name} changes its process: {', '.join(changed)}"
+            what = f"the process of {contender.name} changed: {', '.join(changed)}"
             self._warn(row, f"{what}; the others have their own")
 
     # After them
@@ -374,8 +379,9 @@ class Cell:
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
-    """Return the floor in float32, which all ratios are to, and in each precision of the cases; the
-    cell's own comes first.
+    """Return the floor in float32, which all ratios are to, and in each precision of the cases.
+
+    The cell's own precision comes first.
     """
     others: set[Precision] = {"fp32", *(case.precision for case in cases)}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]

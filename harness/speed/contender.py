@@ -51,9 +51,10 @@ class WorkerProcess:
         self, case: Timed, host: Host, compiled: Path | None = None, *,
         alone: bool = True, trains: bool = False,
     ) -> None:  # fmt: skip
-        """Start it. Raises Failed. `compiled`: where what torch compiles for it lies, and no other
-        contender's: it would be ready, and its first iteration shown without compiling.
+        """Start the process. Raises Failed.
 
+        `compiled`: the folder of what torch compiles for it. Each contender has its own: else
+        another's code would be ready, and its first iteration shown without compiling.
         One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
         thread, or it measures for those that are timed: it waits as they do.
         """

@@ -46,8 +46,10 @@ class Product:
 
 
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
-    """One iteration of a case's floor, on inputs of its own, until what contenders are read is
-    plain numbers in memory: as much as their weights, in inference the last output.
+    """Return one iteration of a case's floor, on inputs of its own.
+
+    It ends when as many plain numbers are in memory as contenders must give: as their weights, in
+    inference as the last output.
     """
     all_of_them = products(case, layouts)
 
@@ -75,7 +77,7 @@ def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
 
 
 def images(case: Timed) -> list[int]:
-    """Return of each layer, how many images it is given: all steps at once, a still image once."""
+    """Return the number of images of each layer: all steps at once, a still image once."""
     every = case.batch_size * case.T
     first = case.batch_size if paper.settings(case.dataset).static else every
     return [first, *[every] * (len(case.network.stages) - 1)]

@@ -1,5 +1,4 @@
-"""What is timed: one iteration of a contender on a batch, on memory that is its own; how much of it
-is run where a whole one would take too long; and its peak of memory.
+"""The timed iteration of a contender, parts of it where it takes too long, and its peak memory.
 
 A contender is a torch module with torch's optimiser, or a trainer in a runtime of its own.
 """
@@ -42,6 +41,7 @@ Output = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and 
 
 
 def labels_of(asked: Question) -> Tensor:  # (B,)
+    """Return the labels of a question of training or inference."""
     assert asked.labels is not None
     return asked.labels
 
@@ -103,7 +103,7 @@ class OfModule:
         self.result = self._iterate()
 
     def gradients(self) -> list[Tensor]:
-        """Return of the last iteration, zeros where there is none."""
+        """Return the gradients of the last iteration, zeros where there is none."""
         parameters = self.subject.parameters()
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
@@ -156,7 +156,7 @@ class OfTrainer:
         return self.subject.out(), self._loss
 
     def tapped(self, asked: Question) -> Answer:
-        """The answer to a question with every layer's spikes, by a step of the trainer itself."""
+        """Answer a question with every layer's spikes, by a step of the trainer itself."""
         self.load(asked)
         given = enumerate(self.subject.spikes(self._batch), 1)
         spikes = tuple(as_spikes(each, f"layer {n}") for n, each in given)
@@ -176,8 +176,9 @@ class Result(NamedTuple):
 
 
 def done(ready: Ready) -> Result:
-    """One iteration, until its loss, its votes and, in training, its updated weights are plain
-    numbers in memory. The clock stops once loss, votes and weights exist.
+    """Run one iteration until its results are plain numbers in memory.
+
+    The clock stops once loss, votes and, in training, updated weights exist.
     """
     ready.run()
     spikes, loss = ready.result
@@ -188,8 +189,9 @@ def done(ready: Ready) -> Result:
 
 
 def left_seconds(ready: Ready) -> float:
-    """What reading the rest takes above a copy: its spikes and, in training, its gradients. So much
-    work was left when the clock stopped.
+    """Return the seconds of work that was left when the clock stopped.
+
+    Reading spikes and, in training, gradients takes so much more than a copy.
     """
     watch = clock.Stopwatch(device := torch.device(ready.case.device))
     held = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
@@ -204,8 +206,10 @@ DRAWS = 65_537  # a prime: they are used over and over, and fall on other weight
 
 
 def of_round(asked: Question, number: int) -> Question:
-    """What a round asks of all contenders: weights a thousandth off by draws of its own, and the
-    batch rolled by so many samples. Spike rates stay, and no round can be answered from another.
+    """Return the question of a round, the same for all contenders.
+
+    Weights are a thousandth off by draws of its own, the batch is rolled by so many samples. Spike
+    rates stay, and no round can be answered from another.
     """
     generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
     draws = NEAR * torch.randn(DRAWS, generator=generator)
@@ -256,9 +260,9 @@ class Part:
 
 
 def part_of(adapter: Adapter, case: Timed) -> Part | None:
-    """The part of an iteration to run; None: all of it. Raises Incomparable where its time cannot
-    be scaled.
+    """Return the part of an iteration to run; None: all of it.
 
+    Raises Incomparable where its time cannot be scaled.
     Torch's modules are run whole, however long that takes: as they always were.
     """
     if contract.trainer_of(adapter) is None:
@@ -299,7 +303,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
 
 
 def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
-    """Return of one iteration on so much of made-up data, which take as long as others."""
+    """Time one iteration on so much made-up data, which take as long as real ones."""
     steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
@@ -321,7 +325,7 @@ class Meter:
 
     @classmethod
     def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Return over what the process holds now, once the network has run on a few samples.
+        """Take the present memory as the base, once the network has run on a few samples.
 
         Raises what that raises.
         """
@@ -341,7 +345,7 @@ class Meter:
         return cls(device, sum(each.memory_info().rss for each in memory.family()))
 
     def start(self) -> None:
-        """The iteration begins whose peak is wanted."""
+        """Begin the iteration whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return

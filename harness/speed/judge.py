@@ -1,5 +1,7 @@
-"""Compares contenders with the reference, in the owner's process: exams before one is built to be
-timed, audits of the timed object at its full size, and the training that bf16 must pass.
+"""The judge of contenders, in the owner's process.
+
+Exams before one is built to be timed, audits of the timed object at its full size, and the training
+that bf16 must pass.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import adapters
 from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import initial_network
@@ -64,8 +65,9 @@ def _examine_in_process(
 
 @dataclass(eq=False)
 class Judge:
-    """Examines and audits the contenders of one cell. It keeps the reference's answers of a round
-    until it is to forget them.
+    """Examines and audits the contenders of one cell.
+
+    It keeps the reference's answers of a round until it is to forget them.
     """
 
     cell: Timed
@@ -91,8 +93,7 @@ class Judge:
             needed = required(Timed.of(row).precision)
             wanted.setdefault(row.contender, (row, set()))[1].update(needed)
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
-        known = {row.framework for row in rows} & {*adapters.names()}
-        alone = any(facts.of(each).foreign for each in known)
+        alone = any(facts.of(each).foreign for each in {row.framework for row in rows})
         # kernels of float64 and of the other precisions are compiled at the same time; a runtime of
         # its own takes long to start
         tasks = [
@@ -116,7 +117,7 @@ class Judge:
                     each.end()
 
     def certificates(self, case: Timed) -> list[Certificate]:
-        """The certificates of a case. Raises Failed where the adapter was not built, or died."""
+        """Return a case's certificates. Raises Failed if the adapter was not built, or died."""
         try:
             return [self._proofs[case.framework, each] for each in required(case.precision)]
         except KeyError:  # in bf16 alone, it may be: float32 stands
@@ -163,7 +164,7 @@ class Judge:
     # Audits
 
     def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
-        """A question's weights, and the samples (T, B, C, H, W) that they were calibrated on."""
+        """Return a question's weights, and the samples (T, B, C, H, W) of their calibration."""
         if late not in self._weights:
             batch, cell = self.batch, self.cell
             if late:
@@ -173,7 +174,7 @@ class Judge:
         return self._weights[late]
 
     def question(self, case: Timed, *, late: bool = False) -> Question:
-        """What a case of the cell is asked, as it is run: of fewer steps and samples, the first."""
+        """Return the question of a case, as it is run: of fewer steps and samples, the first."""
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
         steps = 1 if paper.settings(case.dataset).static else case.T
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
@@ -182,7 +183,8 @@ class Judge:
         return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
 
     def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
-        """Hold the last iteration of a contender against the reference; `number`: of the round.
+        """Compare the last iteration of a contender with the reference; `number`: of the round.
+
         `call` has its process do something. Raises Failed.
         """
         given, updated = call(Worker.answer)
@@ -210,8 +212,9 @@ class Judge:
 def wrong_update(
     asked: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
-    """What is wrong with a contender's own first update of its weights; None where it is what
-    torch's optimiser does with the same gradients.
+    """Return the fault of a contender's own first update of its weights.
+
+    None where it is what torch's optimiser does with the same gradients.
     """
     shapes = [tuple(each.shape) for each in asked.parameters]
     if [tuple(each.shape) for each in updated] != shapes:
@@ -239,9 +242,9 @@ def check_bf16_training(
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
-    """Have the contender of a row train in float32 and in bf16, and keeps the outcome: bf16
-    is no proof of equality, so what was audited in it must learn as float32 does.
+    """Have the contender of a row train in float32 and in bf16; return and keep the outcome.
 
+    bf16 is no proof of equality, so what was audited in it must learn as float32 does.
     Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
     happens where a row of its installation is known; a training that was cut short is tried once a
     run, and one for which there is no time leaves no row.

@@ -71,7 +71,7 @@ def starts(cell: Iterable[Groups]) -> Starts:
 
 
 def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
-    """The sum of squares within the starts; the mean log and the rounds of each; all rounds."""
+    """Return the sum of squares within starts, each start's mean log and rounds, all rounds."""
     logs = [[log(each) for each in group] for group in groups if group]
     means = [fsum(group) / len(group) for group in logs]
     squares = ((x - m) ** 2 for group, m in zip(logs, means, strict=True) for x in group)
@@ -80,8 +80,10 @@ def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
 
 
 def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
-    """The geometric mean of the ratios of all rounds, with Student's interval of the mean of their
-    logs; `moves`: what the starts of its cell add to it. Raises ValueError without any round.
+    """Return the geometric mean of the ratios of all rounds, with its 95 % interval.
+
+    Student's interval of the mean of their logs; `moves`: the variance that the starts of its cell
+    add. Raises ValueError without any round.
 
     One ratio says nothing of its noise, and two next to nothing: their interval is 0 to infinity,
     and is not shown. Of 3 to 20 rounds of the noise that was recorded, which drifts and has heavy
@@ -107,7 +109,7 @@ def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
 
 
 def _exp(value: float) -> float:
-    """Return of two rounds that have little to do with each other the interval ends at infinity."""
+    """Return the exponential; infinity beyond floats, as for two rounds that differ wildly."""
     try:
         return exp(value)
     except OverflowError:

@@ -43,8 +43,9 @@ Group = tuple[Timed, ...]  # the cases of a cell
 def run(
     cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
 ) -> Iterator[Result]:
-    """Measure all cases, keeps each row as it comes, and reports how far it is. A cell is yielded
-    when it has its first round, and once more when it has all.
+    """Measure all cases, keep each row as it comes, and report how far it is.
+
+    A cell is yielded when it has its first round, and once more when it has all.
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
     measured is not measured again. Raises UsageError where rows cannot be written, and where the
@@ -72,8 +73,10 @@ class Schedule:
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
-        """Each cell when it has figures, and in the end those for which there was no time, with
-        what each takes, about. Raises UsageError where there is time for none.
+        """Yield each cell when it has figures, and in the end those without time.
+
+        The latter with the seconds that each takes, about. Raises UsageError where there is time
+        for none.
         """
         left, any_done = dict[Timed, Group](), False
         while self.waiting:
@@ -134,15 +137,17 @@ class Schedule:
         cell.close()
 
     def _is_over(self, cell: Cell, takes: float = 0.0) -> bool:
-        """Whether a cell has the rounds that it gets even so, and no time for more, which `takes`
-        so long.
+        """Return whether a cell has its fewest rounds and no time for more.
+
+        More `takes` so long.
         """
         enough = cell.number >= self.budget.fewest
         return enough and self.watch.seconds + takes > self.budget.seconds
 
     def _train(self, cell: Cell, result: Result) -> None:
-        """Has the contenders train that were audited in bf16 and have not trained yet, if they have
-        rounds enough for a rank and there is time.
+        """Have contenders train that were audited in bf16 and have not trained yet.
+
+        If they have rounds enough for a rank and there is time.
         """
         timed = [each for each in result.rows if isinstance(each, TimedRow)]
         ranked = {each.key for each in timed if each.rounds >= RANKED}
@@ -174,8 +179,9 @@ class Schedule:
         cell.round()
 
     def _is_unsure(self, cell: Cell, began: float) -> bool:
-        """Whether its ratios are not known yet, and there is time for more rounds than it must
-        have, here and after its second start, once all the others have theirs.
+        """Return whether its ratios are not known yet, and there is time for more rounds.
+
+        Here and after its second start, once all the others have theirs.
         """
         is_look = self.budget.least is not None or self.budget.rounds < RESTARTED
         if is_look or 2 * cell.number >= MOST_ROUNDS or cell.known:
@@ -188,8 +194,9 @@ class Schedule:
         return True
 
     def _ends(self, cell: Cell, began: float) -> float:
-        """When the cell at work will have ended, of the watch, as it went so far: its second half
-        takes as long as the first, but that nothing is compiled.
+        """Return when the present cell will have ended, by the watch, as it went so far.
+
+        Its second half takes as long as the first, without compiling.
         """
         compiled = self.plan.compile_seconds(cell.group)
         return max(self.until, 2 * self.watch.seconds - began - compiled)
@@ -257,7 +264,7 @@ class Plan:
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Return of a cell with its exams, and trainings in bf16 that are not done, about."""
+        """Estimate the seconds of a cell with its exams, and its trainings in bf16."""
         timed = self._corrected * self._model(group, self.rounds)
         mixed = {case.framework for case in group if case.precision == "bf16"}
         trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
@@ -271,16 +278,16 @@ class Plan:
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
-        """Return of what torch compiles for a cell, once, about."""
+        """Estimate the seconds of what torch compiles for a cell, once."""
         compiled = (case for case in group if case.framework.endswith(COMPILED))
         return sum(COMPILE_SECONDS * (2 if case.precision == "bf16" else 1) for case in compiled)
 
     def round_seconds(self, group: Group) -> float:
-        """Return of one more round of a cell, about."""
+        """Estimate the seconds of one more round of a cell."""
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, spent: float, rounds: int) -> None:
-        """A cell took so long, its exams aside."""
+        """Learn from a cell, which took so long without its exams."""
         self._spent += spent
         self._foreseen += self._model(group, rounds) + self._beside(group)
 
@@ -300,7 +307,7 @@ class Plan:
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
     def _floor(self, group: Group) -> float:
-        """Return seconds of an iteration of the float32 floor."""
+        """Estimate the seconds of an iteration of the float32 floor."""
         case = group[0]
         if case.device not in self._rates:
             self._rates[case.device] = _rate(case.device)

@@ -1,6 +1,4 @@
-"""What runs in a contender's process: an adapter's network, or the floor, examined, built, audited
-and timed.
-"""
+"""The worker in a contender's process: a network, or the floor, examined, audited and timed."""
 
 from __future__ import annotations
 
@@ -118,7 +116,7 @@ class Worker:
         return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
 
     def ask(self, asked: Question) -> None:
-        """What the rounds ask, each with weights near to these."""
+        """Take the question of the rounds, each with weights near to these."""
         self._asked = asked
 
     def turn(self, number: int) -> Turn:
@@ -126,16 +124,16 @@ class Worker:
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
-        turn = Turn(self._seconds(asked))
+        seconds, changed = self._seconds(asked), machine.changes(self._before)
+        turn = Turn(seconds, changed=changed)
         if self._built is not None and self._result is not None:
-            left, changed = iteration.left_seconds(self._built), machine.changes(self._before)
-            turn = Turn(turn.seconds, *self._result, left, changed)
+            turn = Turn(seconds, *self._result, iteration.left_seconds(self._built), changed)
         if self.lean:
             self.release()
         return turn
 
     def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
-        """Return of one iteration."""
+        """Time one iteration."""
         if asked is not None and self._built is not None:
             self._built.load(asked)
             torch.manual_seed(asked.seed)
@@ -160,7 +158,7 @@ class Worker:
         memory.release()
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
-        """What the last iteration computed; and the new weights, where the optimiser is its own."""
+        """Return the last iteration's answer; and the new weights, if the optimiser is its own."""
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
         own = ready.weights() if ready.has_own_optimiser and trains else ()
@@ -179,7 +177,7 @@ def _carried(answer: Answer) -> Answer:
 
 
 def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Return as they travel: without what else lies in the same memory."""
+    """Return the tensors to send, without anything else that lies in the same memory."""
     return tuple(each.detach().cpu().contiguous() for each in tensors)
 
 

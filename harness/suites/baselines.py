@@ -19,7 +19,7 @@ USELESS = (
 
 
 def cases(options: Options) -> tuple[spec.System, ...]:
-    """The other systems of Tables 3 to 6 on our samples: accuracy, with the paper's networks.
+    """Return the cases of the other systems of Tables 3 to 6 on our samples.
 
     Every system on its data sets and windows, all of one seed before the next seed.
     Quick runs have each once, as it was published. Raises UsageError for an unknown system or data

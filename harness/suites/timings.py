@@ -74,7 +74,7 @@ def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At
 
 
 def _forms(options: Options) -> list[Form]:
-    """What runs, and in which precision; with `tuned` each framework's other forms as well."""
+    """Return what runs, and in which precision; with `tuned` other forms as well."""
     names, precision = options.frameworks or (), options.precision or "fp32"
     mixed: list[Precision] = [] if options.precision or options.quick else ["bf16"]
     contenders = [*product(names, [precision]), *product((n for n in names if n in MIXED), mixed)]

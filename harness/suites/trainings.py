@@ -157,7 +157,7 @@ SUITES = (timesteps, scale, neunorm, accuracy, ablations)
 
 
 def _one_network(options: Options) -> list[tuple[str, str]]:
-    """Data sets and the networks that are named, else CIFARNet and its like for events."""
+    """Return data sets and the networks named, else CIFARNet and its like for events."""
     return [
         place
         for dataset in options.datasets or ("cifar10",)
@@ -217,12 +217,12 @@ def _of_wish(options: Options, wish: TrainingSpec) -> Iterator[Trained]:
 
 
 def optimiser(dataset: str) -> SGD | Adam:
-    """The optimiser of a data set's trainings: Table 7's, at a rate of ours if none is printed."""
+    """Return the optimiser of a data set: Table 7's, at a rate of ours if none is printed."""
     return OPTIMISERS.get(dataset, paper.settings(dataset).optimiser)
 
 
 def _with_u(network: Network, u: float | Literal["uniform"] | None) -> Network:
-    """The network whose U begins with that value; None: with the one of all our trainings."""
+    """Return the network whose U begins with that value; None: as in all our trainings."""
     assert network.neunorm is not None
     first = None if u == "uniform" else U if u is None else u
     return replace(network, neunorm=replace(network.neunorm, u=first))
@@ -240,8 +240,9 @@ def _change(
     *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
     fc_factor: float | None = None, **others: Any,
 ) -> Callable[[Trained], Trained]:  # fmt: skip
-    """So many times the width of the surrogate, the threshold and the rate of SGD; Adam divides
-    each gradient by its size, and keeps its own. `others` are fields of a case.
+    """Return a change: so many times the surrogate's width, the threshold and SGD's rate.
+
+    Adam divides each gradient by its size, and keeps its rate. `others` are fields of a case.
     """
 
     def change(case: Trained) -> Trained:

@@ -1,5 +1,6 @@
-"""One child process: its owner calls functions in it, and it may crash, hang, eat memory or be
-killed at the cost of its own call alone.
+"""One child process, in which its owner calls functions.
+
+It may crash, hang, eat memory or be killed at the cost of its own call alone.
 
 Values travel by copy, so that neither side can change the other's. Its output goes nowhere; its
 stderr goes to a file without a name, whose last line is in the message if it dies. All that it
@@ -69,8 +70,9 @@ class Died(Exception):
 
 
 class Child:
-    """One child process, with as many threads of torch as there are here. `pid` leads a group of
-    its own, with all that it starts.
+    """One child process, with as many threads of torch as this one.
+
+    `pid` leads a group of its own, with all that it starts.
     """
 
     def __init__(
@@ -109,9 +111,9 @@ class Child:
         silence: float = inf,
         hear: Callable[..., object] = lambda *message: None,
     ) -> T:
-        """What the function returns there; it and its arguments must be picklable. `hear` is given
-        what it tells meanwhile.
+        """Call a function there and return its value; it and its arguments must be picklable.
 
+        `hear` is given what the function tells meanwhile.
         Raises what the function raised (an exception of another package as one of the same name and
         text), and Died where the process died, ran out of memory or did not even `tell` anything
         for `silence` seconds.
@@ -216,13 +218,13 @@ def is_warm(*, short_spin: bool) -> bool:
 
 
 def spin_settings() -> dict[str, str]:
-    """The variable that has threads sleep sooner; none where a user has set how they wait."""
+    """Return the variable by which threads sleep sooner; none if a user has set how they wait."""
     return {} if any(name in os.environ for name in WAIT_VARIABLES) else SHORT_SPIN
 
 
 @contextmanager
 def _starting(short_spin: bool) -> Iterator[None]:
-    """What a program that is started here begins with, and its children keep."""
+    """Set what a program that is started in the block begins with, and its children keep."""
     with _one_at_a_time:
         former, script = dict(os.environ), sys.modules["__main__"]
         usual = forkserver.connect_to_new_process  # multiprocessing knows a single server
@@ -295,8 +297,9 @@ def _answer(call: bytes) -> bytes:
 
 
 def _end_with_owner() -> None:
-    """Have Linux end this process group as soon as the owner is gone and its end of a pipe is
-    closed: a thread of ours would wait where the interpreter hangs or is stopped.
+    """Have Linux end this process group as soon as the owner is gone and its pipe is closed.
+
+    A thread of ours would wait where the interpreter hangs or is stopped.
     """
     owner = multiprocessing.parent_process()
     assert owner is not None

@@ -40,9 +40,9 @@ def write_result(path: Path, content: bytes) -> None:
 
 
 def locked(path: Path, wait: Callable[[], object], patient: bool = True) -> AcquireReturnProxy:
-    """The lock at `path`, taken; `wait` is called each second that another process has it, where
-    not `patient` at once.
+    """Take the lock at `path`; `wait` is called each second that another process has it.
 
+    If not `patient`, it is called at once.
     Raises OSError where it cannot be made.
     """
     lock = FileLock(path)

@@ -52,8 +52,9 @@ def version(package: str) -> str | None:
 
 
 def check_adapters() -> None:
-    """Raise UsageError where another package `adapters` stands in the way of ours, or none is
-    there. Nothing is imported: what stands there may do anything.
+    """Raise UsageError where another package `adapters` hides ours, or none is there.
+
+    Nothing is imported: that package may do anything.
     """
     spec = util.find_spec("adapters")
     found = "nothing" if spec is None else spec.origin or "a folder"
@@ -71,7 +72,7 @@ def check_adapters() -> None:
 
 @cache  # once a process: each asks git
 def commit() -> str | None:
-    """The harness's commit; why it is not known, where it is not; None outside a checkout."""
+    """Return the harness's commit, or why it is not known; None outside a checkout."""
     if not (ROOT / ".git").exists():
         return None
     try:

@@ -28,16 +28,19 @@ _measures = True  # whether it may measure
 
 
 def measure_alone() -> None:
-    """From here on this process shares measurements with those alone that say so too: contenders,
-    while nothing else of ours runs. A measurement on a busy machine would stand for good.
+    """From now on share measurements only with processes that call this too.
+
+    These are contenders, while nothing else of ours runs: a measurement on a busy machine would
+    stand for good.
     """
     global _alone
     _alone = True
 
 
 def measure_nothing() -> None:
-    """From here on this process uses the default where nothing is kept: another computes meanwhile,
-    and what it does takes no time that anybody is shown.
+    """From now on use the default where nothing is kept.
+
+    Another process computes meanwhile, and no time of this one is shown.
     """
     global _measures
     _measures = False
@@ -52,7 +55,7 @@ class MeasurementCache(Generic[T]):
     usual: T  # where nothing may be measured
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
-        """The kept measurement, else a new one. `of`: all that it depends on, by its `repr`."""
+        """Return the kept measurement, else a new one. `of`: all that it depends on, by `repr`."""
         if not _measures:
             return self.usual
         where = repr((_alone, *machine.speed(), *of))
@@ -74,7 +77,7 @@ class MeasurementCache(Generic[T]):
         return self._kept(path) or measured
 
     def _kept(self, path: Path) -> T | None:
-        """Return none where nothing was kept, or the file is damaged, which is deleted."""
+        """Return the kept value; None where there is none, or a damaged file, which is deleted."""
         try:
             return self.read(json.loads(path.read_text(encoding="utf-8"))["value"])
         except FileNotFoundError:

@@ -31,6 +31,9 @@ SPEED_VARIABLES = (
     *("LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_"),
     *("MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE"),
     *("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "SJ_LIF_CUDA_IMPLEMENTATION"),
+    *("NUMBA_NUM_THREADS", "NUMBA_OPT", "NUMBA_DISABLE_JIT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC"),
+    *("MKL_DYNAMIC", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "PYTORCH_JIT"),
+    *("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"),
 )
 
 
@@ -54,13 +57,30 @@ def describe(device: torch.device) -> Machine:
 
 
 def speed() -> tuple[str, str, str, str | None]:
-    """The parts of the machine that decide the speed of torch's operations; compared by `repr`."""
+    """Return what decides the speed of torch's operations on this machine."""
     found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
+    allowed, there = len(_affinity()), os.cpu_count() or 1
+    if 0 < allowed < there:
+        found.append(f"cores={allowed}/{there}")
+    if priority := _priority():
+        found.append(f"nice={priority}")
     return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
 
 
+def _affinity() -> set[int]:
+    """Return the cores that this process may run on; empty where the system does not tell."""
+    ask = getattr(os, "sched_getaffinity", None)
+    return ask(0) if ask else set()
+
+
+def _priority() -> int:
+    """Return the niceness of this process; 0 where the system has none."""
+    ask = getattr(os, "nice", None)
+    return ask(0) if ask else 0
+
+
 def _capability() -> str:
-    """The instructions that torch uses, as it names them, and whether there is a matrix unit.
+    """Return the instructions that torch uses, and whether there is a matrix unit.
 
     With one, bf16 takes a fifth of the time. Two of one name, with and without, are two machines;
     so is one that is restricted to fewer instructions than it has.
@@ -99,8 +119,10 @@ def _onednn_may_use(*instructions: str) -> bool:
 
 
 def suited(cases: Iterable[C]) -> tuple[C, ...]:
-    """Without the cases in bf16 whose device has no instructions for it: there they take many times
-    what float32 does, and most of a run's budget. They are measured where they are asked for.
+    """Return the cases without those in bf16 whose device has no instructions for it.
+
+    There they take many times what float32 does, and most of a run's budget. They are measured if
+    asked for.
     """
     return tuple(c for c in cases if c.precision != "bf16" or has_bf16(torch.device(c.device)))
 
@@ -142,8 +164,8 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
     "autocast on the CPU": lambda: torch.is_autocast_enabled("cpu"),
     "denormal numbers": lambda: SMALLEST_NORMAL / 2 > 0,
     "the garbage collector": gc.isenabled,
-    "the cores to run on": lambda: getattr(os, "sched_getaffinity", lambda pid: set())(0),
-    "the priority": lambda: getattr(os, "nice", lambda more: 0)(0),
+    "the cores to run on": _affinity,
+    "the priority": _priority,
 }
 
 

@@ -44,7 +44,7 @@ def keep() -> str:
 
 
 def _kept() -> str:
-    """What a process that keeps its memory does. It takes glibc, and no other that is preloaded."""
+    """Return in words whether this process keeps its memory, which takes glibc's allocator."""
     if preloaded := os.environ.get("LD_PRELOAD"):
         return f"system, LD_PRELOAD={preloaded}"
     return KEPT if platform.libc_ver()[0] == "glibc" else "system"
@@ -59,7 +59,7 @@ def of_children() -> str:
 
 
 def for_programs() -> dict[str, str]:
-    """The variable with which a program that starts has huge pages too, where there are any."""
+    """Return the variable that gives a starting program huge pages, where there are any."""
     given = os.environ.get(_TUNABLES, "")
     if _kept() != KEPT or "glibc.malloc." in given or not _SYSTEMS_HUGE.exists():
         return {}
@@ -107,15 +107,16 @@ def too_large(case: Case) -> str | None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether a process or its card has run out of memory. After the first nothing that it does can
-    be trusted.
+    """Return whether a process or its card has run out of memory.
+
+    After the former nothing that the process does can be trusted.
     """
     kinds = MemoryError, torch.OutOfMemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
-    """A process, else this one, and those that it has started: a runtime of its own may be one.
+    """Return a process, else this one, and its children: a runtime of its own may be one.
 
     Raises psutil's errors.
     """

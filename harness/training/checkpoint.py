@@ -121,8 +121,9 @@ def write_sealed(path: Path, content: object) -> None:
 
 
 def read_sealed(path: Path) -> Any | None:
-    """What `write_sealed` wrote, on the CPU; None where the file is damaged, and nothing of it is
-    read. Raises OSError where it cannot be read.
+    """Return what `write_sealed` wrote, on the CPU; None where the file is damaged.
+
+    Nothing of a damaged file is loaded. Raises OSError where it cannot be read.
     """
     found = memoryview(path.read_bytes())
     digest, content = found[:_DIGEST], found[_DIGEST:]

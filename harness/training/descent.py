@@ -1,6 +1,7 @@
-"""Small trainings of a few hundred steps, to see whether a contender learns in bf16: its loss must
-end where float32's seeds end. The paper's optimiser on a narrow network and the embedded digits: an
-audit shows one gradient; only many steps show what rounding adds up to.
+"""Small trainings of a few hundred steps, to see whether a contender learns in bf16.
+
+Its loss must end where float32's seeds end. The paper's optimiser on a narrow network and the
+embedded digits: an audit shows one gradient; only many steps show the sum of roundings.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ CHECK_SETTINGS = Bf16CheckSettings()
 
 @dataclass(frozen=True)
 class Digits:
+    """The embedded digits that the trainings use."""
+
     images: Tensor  # float32 (N, C, H, W), normalised
     labels: Tensor  # int64 (N,)
 
@@ -64,7 +67,7 @@ class Digits:
         return cls(network_input(raw, 1, samples.info.normalisation)[0].contiguous(), labels)
 
     def draws(self, seed: int) -> Iterator[Tensor]:
-        """The indices of one batch after the other: the same in every precision and framework."""
+        """Yield the indices of each batch, the same in every precision and framework."""
         generator = torch.Generator().manual_seed(seed)
         for _ in range(CHECK_SETTINGS.steps):
             yield torch.randint(len(self.labels), (CHECK_SETTINGS.batch_size,), generator=generator)
@@ -170,16 +173,16 @@ class LossEnds:
 
     @classmethod
     def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
-        """Return from the loss of each step, as many of them averaged at either end."""
+        """Return the ends of the losses of each step, as many of them averaged at either end."""
         if not losses or not all(map(isfinite, losses)):
             return cls(nan, nan)
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))
 
 
 def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
-    """Why trainings in bf16 do not pass against float32's, from the same weights and batches;
-    "" where they do.
+    """Return why trainings in bf16 do not pass against float32's; "" where they do.
 
+    Both have the same weights and batches.
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
     float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
     """

@@ -102,7 +102,7 @@ class Learner:
 
 
 def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
-    """The case's network with its initial weights; those that it names are in the result folder.
+    """Begin a training: the network with its initial weights, its optimiser and data.
 
     Raises what its adapter raises, and UsageError where weights that it names are not there.
     """
@@ -116,7 +116,7 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
 
 
 def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
-    """The case's network with its initial weights, of the type and on the device of x (T, B, ...).
+    """Return the network with its initial weights, of the type and on the device of x (T, B, ...).
 
     Raises as `begin` does.
     """
@@ -128,8 +128,9 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
 
 
 def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
-    """Train one epoch, from 1, at a learning rate, and tests. Raises Failed where the loss
-    or a gradient is no number any more.
+    """Train one epoch, counted from 1, at a learning rate, and test.
+
+    Raises Failed where the loss or a gradient is no number any more.
     """
     case, data, module = learner.case, learner.data, learner.module
     for group in learner.optimiser.param_groups:
@@ -202,7 +203,7 @@ def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
-    """The share of samples whose class has the most votes, the first of equals, over T steps."""
+    """Return the share of samples decided right over T steps: most votes, the first of equals."""
     pairs = zip(votes(learner, part, T), part.labels.split(EVALUATION_BATCH), strict=True)
     return sum(int((each.argmax(1) == expected).sum()) for each, expected in pairs) / len(part)
 
@@ -211,14 +212,15 @@ Table = tuple[tuple[float, ...], ...]
 
 
 def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
-    """Return so many random samples, the same for every run: files lie class by class."""
+    """Draw so many random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])
 
 
 def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
-    """Fig. 6's matrix over that many random test samples, the same for every run: how many they
-    are, the mean votes and the samples decided for each class. Rows are the labels.
+    """Return Fig. 6's matrix over that many random test samples, the same for every run.
+
+    How many they are, the mean votes, and the samples decided for each class. Rows are the labels.
     """
     part, classes = drawn(learner.data.test, samples), learner.case.network.classes
     voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
@@ -235,8 +237,9 @@ def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
 
 @torch.inference_mode()
 def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[float, bool]]:
-    """What each layer does on the samples x (T, B, ...), without dropout: spikes per neuron and
-    step, and whether they are the same for every sample.
+    """Return the activity of each layer on the samples x (T, B, ...), without dropout.
+
+    Spikes per neuron and step, and whether they are the same for every sample.
     """
     module.eval()
     with record_spikes(module) as taps:
@@ -248,8 +251,9 @@ def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[f
 
 @torch.inference_mode()
 def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
-    """Return of each layer's potentials on x (T, B, ...), the share inside eq. (14)'s window,
-    by the reference with the module's weights: the others pass no gradient.
+    """Return each layer's share of potentials inside eq. (14)'s window on x (T, B, ...).
+
+    By the reference with the module's weights. Potentials outside pass no gradient.
     """
     with torch.random.fork_rng(devices=[]):
         reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()

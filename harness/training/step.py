@@ -93,7 +93,7 @@ def iteration(
 
 
 def captured(step: Callable[[], R]) -> Callable[[], R]:
-    """The step as one CUDA graph: its kernels are launched at once, which saves the time between.
+    """Return the step as one CUDA graph: its kernels are launched at once, without time between.
 
     What the step reads must stay where it is in memory; its result is the same tensors every time.
     """

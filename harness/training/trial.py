@@ -1,5 +1,6 @@
-"""One case that is no timing: a training, proved equal, trained with a checkpoint after each epoch
-and tested; a count of operations; or, by `baselines.trial`, another system.
+"""One case that is no timing: a training, a count, or, by `baselines.trial`, another system.
+
+A training is proved equal, trained with a checkpoint after each epoch, and tested.
 
 It runs in a process of its own. A failure becomes one row with its reason.
 """
@@ -367,8 +368,9 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
 
 
 def _audited(learner: Learner) -> Finding:
-    """The trained network against the reference, with the weights that it ended with: potentials
-    and rates are others than at the first ones, which are proved before.
+    """Audit the trained network with its last weights.
+
+    Potentials and rates are others than at the first weights, which are proved before.
     """
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
@@ -419,7 +421,7 @@ def count(trial: Trial[Timed]) -> bool:
 
 
 def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
-    """The operations of each layer, added up over batches x (T, B, C, H, W), at least one."""
+    """Sum the operations of each layer over batches x (T, B, C, H, W), at least one."""
     module.eval()
     parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
     for stage in case.network.stages if case.framework != ANN else ():

@@ -1,0 +1,174 @@
+"""Versions of a framework's package, each in a folder of its own.
+
+`norse@1.0.0` is a release, `norse@PATH` a checkout or a wheel. The package alone is installed,
+without what it depends on, into the user's cache folder; the process that loads it has that folder
+first on its search path, and no other process has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from harness.spec import UsageError
+from harness.system.files import make_user_cache
+
+MARK = "@"
+RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
+LONGEST = 300  # characters of what pip wrote
+PATIENCE = 900  # seconds of an installation, which may build
+
+
+class NotInstalled(Exception):
+    """A version cannot be installed here; the message has the reason."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a framework's package: a release, or a checkout or wheel at a path."""
+
+    framework: str  # the adapter's name
+    wanted: str  # "1.0.0" or a path
+
+    @property
+    def path(self) -> Path | None:
+        """The checkout or wheel; None of a release."""
+        return None if RELEASE.fullmatch(self.wanted) else Path(self.wanted).expanduser().resolve()
+
+
+def version_of(framework: str) -> Version | None:
+    """Return the version that a framework's name has; None where it is the installed one.
+
+    Raises UsageError for a path without a package, and an empty version.
+    """
+    name, mark, wanted = framework.partition(MARK)
+    if not mark:
+        return None
+    found = Version(name, wanted)
+    path = found.path
+    if not wanted or path is not None and not _is_package(path):
+        raise UsageError(
+            f"{framework}: {wanted or 'nothing'!s} is no release, wheel or folder with a package: "
+            f"use {name}@1.0.0 or {name}@../{name}"
+        )
+    return found
+
+
+def _is_package(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix == ".whl"
+    return any((path / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg"))
+
+
+def add(version: Version, package: str) -> str:
+    """Put a version first on the search path of this process; return its version in words.
+
+    Raises NotInstalled, also where another version was imported already.
+    """
+    folder = installed(version, package)
+    if package in sys.modules and str(folder) not in sys.path:
+        raise NotInstalled(f"another version of {package} is imported in this process")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
+    return in_words(version, folder, package)
+
+
+def in_words(version: Version, folder: Path, package: str) -> str:
+    """Return the version of an installed package, of a checkout with its commit and its state."""
+    (found,) = [
+        each.version
+        for each in metadata.distributions(path=[str(folder)])
+        if each.name.lower().replace("_", "-") == package.lower().replace("_", "-")
+    ] or [""]
+    if not found:
+        raise NotInstalled(f"{version.wanted} has no package {package}")
+    if version.path is None:
+        return found
+    state = f"{_commit(version.path)}files {folder.name.rpartition('-')[2]}"
+    return f"{found} ({state})"
+
+
+def installed(version: Version, package: str) -> Path:
+    """Return the folder of a version, installed if it is not there yet. Raises NotInstalled."""
+    state = version.wanted if version.path is None else _hash(version.path)
+    folder = make_user_cache("versions") / f"{version.framework}-{state}"
+    if folder.is_dir():
+        return folder
+    spec = f"{package}=={version.wanted}" if version.path is None else str(version.path)
+    # a folder that is there is whole: an installation that breaks leaves none
+    own = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet"]
+    pip += ["--disable-pip-version-check", "--no-input", "--target", str(own), spec]
+    try:
+        done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if done.returncode:
+            lines = [each for each in done.stderr.splitlines() if each.strip()] or [done.stdout]
+            raise NotInstalled(f"pip cannot install {spec}: {lines[-1].strip()[:LONGEST]}")
+        if version.path is not None and _hash(version.path) != state:
+            raise NotInstalled(f"{version.wanted} changed while it was installed: run again")
+        with suppress(OSError):  # another process was faster
+            own.rename(folder)
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"pip took longer than {PATIENCE} s to install {spec}") from None
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    return folder
+
+
+def _hash(path: Path) -> str:
+    """Return twelve hex digits of a wheel, or of all files of a checkout."""
+    digest = hashlib.sha256()
+    for file in _files(path):
+        digest.update(str(file.relative_to(path.parent)).encode(errors="replace"))
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+SKIPPED = {".git", "__pycache__", "build", "dist", ".venv", ".tox", ".mypy_cache", ".pytest_cache"}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for each in sorted(path.iterdir()):
+        if each.name in SKIPPED or each.name.endswith(".egg-info"):
+            continue
+        if each.is_dir() and not each.is_symlink():
+            yield from _files_in(each)
+        elif each.is_file():
+            yield each
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for each in sorted(folder.rglob("*")):
+        if each.is_file() and not SKIPPED & {*each.relative_to(folder).parts}:
+            yield each
+
+
+@cache
+def _commit(path: Path) -> str:
+    """Return the commit of a checkout and whether it has changes; "" where git does not tell."""
+    git = ["git", "-C", str(path)]
+    with suppress(OSError, subprocess.SubprocessError):
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
+        dirty = ", dirty" if changes.stdout.strip() else ""
+        return f"commit {head.stdout.strip()}{dirty}, "
+    return ""

@@ -1,0 +1,146 @@
+"""Versions of a framework as contenders: how they are named, installed, loaded and compared."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import run, seconds_of
+from rows import changed
+from surroundings import Command
+
+import adapters
+from adapters import facts, overlay
+from harness.analysis.compare import sentence, within_run
+from harness.records import Record, Row, Store
+from harness.spec import UsageError
+from harness.system.child import Child
+
+
+@pytest.fixture(autouse=True)
+def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An empty cache, and pip that asks nobody."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    known = dict(facts._known)
+    yield
+    facts._known.clear()
+    facts._known.update(known)
+
+
+def wheel(folder: Path, version: str, files: dict[str, str | bytes]) -> Path:
+    """A wheel of a package `norse`."""
+    folder.mkdir(exist_ok=True)
+    path, info = folder / f"norse-{version}-py3-none-any.whl", f"norse-{version}.dist-info"
+    tags = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    own = {f"{info}/METADATA": f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n"}
+    own |= {f"{info}/WHEEL": tags, f"{info}/RECORD": ""}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**files, **own}.items():
+            archive.writestr(name, content)
+    return path
+
+
+def of_norse() -> dict[str, str | bytes]:
+    """The files of the norse that is installed here."""
+    found = metadata.distribution("norse").files or []
+    named = (each for each in found if each.parts[0] == "norse" and each.suffix != ".pyc")
+    return {str(each): Path(str(each.locate())).read_bytes() for each in named}
+
+
+def norse_is_at(name: str) -> str:
+    adapters.load(name)
+    import norse
+
+    return str(norse.__file__)
+
+
+def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
+    name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
+    assert adapters.missing(name) is None
+    known = facts.of(name)
+    assert known.version and known.version.startswith("9.9 (files ")
+    with Child() as one, Child() as other:
+        at = one.call(norse_is_at, name)
+        assert "norse-" in at and "versions" in at
+        assert other.call(norse_is_at, "norse") != at
+    assert facts.of("norse").version == metadata.version("norse")
+
+
+def test_another_api_is_the_reason_of_that_version_alone(tmp_path: Path) -> None:
+    name = f"norse@{wheel(tmp_path, '0.0.1', {'norse/__init__.py': ''})}"
+    assert f"{name} does not load" in str(adapters.missing(name))
+    assert adapters.missing("norse") is None
+    with pytest.raises(adapters.Missing, match="does not load"):
+        adapters.load(name)
+
+
+def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert "pip cannot install norse==999" in str(adapters.missing("norse@999"))
+    assert not [*(tmp_path / "cache").rglob("norse-999*")]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("norse@", "nothing is no release, wheel or folder"),
+        ("norse@no-such-folder", "no-such-folder is no release"),
+        ("reference@1.0", "reference has no versions; .*norse"),
+        ("nobody@1.0", "unknown framework 'nobody'"),
+    ],
+)
+def test_a_name_without_a_package_is_refused(name: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        adapters.check_name(name)
+
+
+def test_a_checkout_is_its_files_and_not_its_caches(tmp_path: Path) -> None:
+    (tmp_path / "norse").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'norse'\n")
+    source = tmp_path / "norse" / "__init__.py"
+    source.write_text("a = 1\n")
+    before = overlay._hash(tmp_path)
+    (tmp_path / "norse" / "__pycache__").mkdir()
+    (tmp_path / "norse" / "__pycache__" / "x.pyc").write_text("")
+    assert overlay._hash(tmp_path) == before
+    source.write_text("a = 2\n")
+    assert overlay._hash(tmp_path) != before
+
+
+OTHER = "norse@1.0.0"
+
+
+def versions(slower: float) -> list[Row]:
+    """A run of two versions of a framework, one slower by a factor."""
+    rows = changed(run(), Record, lambda _: {"framework": "norse"}, framework="reference")
+    rows = changed(rows, Record, lambda _: {"framework": OTHER}, framework="snntorch")
+    return seconds_of(rows, lambda e: e.seconds * (slower if e.framework == OTHER else 1))
+
+
+@pytest.mark.parametrize(
+    ("slower", "limit", "call"),
+    [(1.5, None, "slower by 5"), (0.6, None, "faster by 4"), (1.0, 0.5, "no difference")],
+)
+def test_two_versions_are_compared_in_the_same_rounds(
+    slower: float, limit: float | None, call: str
+) -> None:
+    (found,) = within_run(versions(slower), OTHER, "norse", limit)
+    text = sentence(found, "norse")
+    assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
+    assert not within_run(versions(slower), OTHER, "spikingjelly")
+
+
+def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) -> None:
+    Store(tmp_path).append(*versions(1.5))
+    names: tuple[Any, ...] = ("--contender", OTHER, "--against", "norse")
+    assert command("compare", tmp_path, *names)[0] == 0
+    code, out, error = command("compare", tmp_path, *names, "--fail-above", "5%")
+    assert code == 1 and "slower by" in out and "more than 5%" in error
+    code, _, error = command("compare", tmp_path, *names, tmp_path)
+    assert code == 2 and "give two folders, or one folder with" in error
+    code, _, error = command("compare", tmp_path, "--contender", "x", "--against", "norse")
+    assert code == 2 and "timed x and norse together" in error
