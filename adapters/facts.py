@@ -139,7 +139,7 @@ def load(name: str) -> Adapter:
     if framework in _known and _known[framework].missing:  # its import might end this process
         raise Missing(_known[framework].missing)
     _add_version(framework)
-    module = _imported(framework.partition(overlay.MARK)[0])
+    module = _imported(framework)
     variants = getattr(module, "VARIANTS", {})
     if not form or form in variants:
         return variants[form] if form else module
@@ -313,7 +313,7 @@ def _found(framework: str, folders: list[str]) -> Facts:
     before, behind = machine.settings(), _version(framework)
     try:
         behind = _add_version(framework) or behind
-        module = _imported(framework.partition(overlay.MARK)[0])
+        module = _imported(framework)
         changed = machine.changes(before)
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -356,18 +356,17 @@ def _imported(framework: str) -> Adapter:
     """
     from harness.adapter import Adapter, Variant
 
-    point = _declared(framework)
+    point, (name, mark, _) = _declared(framework), framework.partition(overlay.MARK)
     try:
-        module = point.load() if point else importlib.import_module(f"adapters.{framework}")
+        module = point.load() if point else importlib.import_module(f"adapters.{name}")
     except (KeyboardInterrupt, Missing):
         raise
     except ImportError as error:
         target = f"'snn-harness[{framework}]'"
         if point is not None:
             target = point.dist.name if point.dist else point.value
-        raise Missing(
-            f"{framework} does not load ({described(error)}): install it with pip install {target}"
-        ) from error
+        remedy = "" if mark else f": install it with pip install {target}"
+        raise Missing(f"{framework} does not load ({described(error)}){remedy}") from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
         raise Missing(f"{framework} does not load: {described(error)}") from error
     if not isinstance(module, ModuleType):

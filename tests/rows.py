@@ -77,7 +77,9 @@ KINDS = tuple(_ADDED)
 
 def base(case: Case = CASE, **fields: object) -> records.Record:
     """What all rows of a case share."""
-    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, "threads": 2, **fields}
+    protocol = identity.PROTOCOL if case.suite == "acceleration" else None
+    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, "threads": 2}
+    given |= {"protocol": protocol, **fields}
     return records.Record(**{**vars(case.fields), **given})
 
 
@@ -216,9 +218,10 @@ def training(
         row(records.EpochRow, case, epoch=n, test_accuracy=each, **shared)
         for n, each in enumerate(curve, 1)
     ]
+    over_one_step = curve[-1] if case.T == 1 else curve[-1] / 2
     return [
         *epochs,
-        row(records.TestedRow, case, tested_T=1, test_accuracy=curve[-1] / 2, **shared),
+        row(records.TestedRow, case, tested_T=1, test_accuracy=over_one_step, **shared),
         row(records.TestedRow, case, tested_T=2, test_accuracy=curve[-1], **shared),
         row(records.ConfusionRow, case, **shared),
         row(records.TrainedRow, case, **last, **shared),

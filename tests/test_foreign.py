@@ -167,7 +167,7 @@ class Waits(Sound):
 PLANTED: dict[str, tuple[type[Sound], str]] = {  # and how it is refused
     "learns-slowly": (LearnsSlowly, "its optimiser does not do what SGD"),
     "skips-the-end": (SkipsTheEnd, "not the voting layer's|not what its inputs|gradient of"),
-    "answers-from-memory": (AnswersFromMemory, "its votes give|are others|gradient of"),
+    "answers-from-memory": (AnswersFromMemory, "that of its votes|are others|gradient of"),
     "puts-off": (PutsOff, "of an iteration's time was left when the clock stopped"),
 }
 HONEST = {"": Sound, "waits": Waits}

@@ -283,7 +283,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         (
             [*OLDER, *THERE, *HERE],
-            "same protocol. Other, 0 threads: as they come 2.00 to 2.01, `fused` 1.10.",
+            "Other machines. Other, 2 threads: as they come 2.00 to 2.01, `fused` 1.10.",
             "Older",
         ),
     ],

@@ -341,17 +341,7 @@ def test_a_cell_is_timed_again_and_judged_by_its_ratios() -> None:
         assert (check.verdict, check.figure) == (verdict, "ratio to the floor")
 
 
-@pytest.mark.parametrize(("protocol", "taken"), [(None, 1), (1, 1), (3, 3)])
-def test_a_time_of_another_protocol_is_not_measured_again(
-    protocol: int | None, taken: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verify, "PROTOCOL", 2)
-    (check,) = verified(cell(2.0, protocol=protocol), [])
-    assert check.verdict == "not tested" and check.recorded.startswith("2.0")
-    assert f"protocol {taken}, this harness measures under 2" in check.reason
-
-
-def test_cells_of_the_present_protocol_are_drawn_first() -> None:
+def test_only_cells_of_the_present_protocol_are_drawn() -> None:
     older = [replace(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
     (check,) = verified([*older, *cell(2.0, **PRESENT)], cell(2.0, run="now", **PRESENT), cases=1)
     assert check.verdict == "confirmed"

@@ -19,7 +19,7 @@ from cells import (
     seconds_of,
     slower_twin,
 )
-from rows import ROW, audited, certified, changed, descended, row, rows_of_a_run, timed
+from rows import ROW, RUN, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, each_of, frames
@@ -35,7 +35,7 @@ from harness.records import (
     WarmupRow,
     identity,
 )
-from harness.records.identity import EXAM
+from harness.records.identity import EXAM, PROTOCOL
 
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
 
@@ -217,7 +217,16 @@ def test_a_rank_is_one_plus_the_intervals_wholly_below() -> None:
     assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
 
 
-EQUAL, BY_EXAM = "equal (fp64+fp32)", "equal by exam"
+@pytest.mark.parametrize("protocol", [None, PROTOCOL - 1, PROTOCOL + 1])
+def test_timings_under_another_protocol_do_not_count_and_are_named(protocol: int | None) -> None:
+    older = run(protocol=protocol, run="older")
+    assert {each.run for each in lines([*older, *run()]).values()} == {RUN}
+    (note,) = frames([*older, *run()]).notes
+    assert f"{len(older)} rows of 1 runs do not count" in note and "measure them again" in note
+    assert not lines(older)
+
+
+EQUAL, BY_EXAM = "equal (fp64+fp32)", "equal by its exam alone"
 FAILED = {"certified": False, "reason": "spikes differ"}
 
 
@@ -225,13 +234,13 @@ FAILED = {"certified": False, "reason": "spikes differ"}
     ("kind", "new", "where", "certificate", "reason"),
     [
         (AuditRow, REFUSED, {"when": "late"}, "audit failed", f"audit {LATE}: {REFUSED['reason']}"),
-        (AuditRow, None, {}, f"{BY_EXAM} {EXAM}", "not audited"),
-        (AuditRow, None, {"when": "before"}, f"{BY_EXAM} {EXAM}", "not audited before its rounds"),
+        (AuditRow, None, {}, BY_EXAM, "not audited"),
+        (AuditRow, None, {"when": "before"}, BY_EXAM, "not audited before its rounds"),
         (AuditRow, None, {"when": "round"}, EQUAL, "not audited of a round"),
         (AuditRow, None, {"when": "late"}, EQUAL, f"not audited {LATE}"),
-        (AuditRow, {"exam": EXAM - 1}, {}, f"{BY_EXAM} {EXAM}", "not audited"),
+        (AuditRow, {"exam": EXAM - 1}, {}, BY_EXAM, "not audited"),
         *(
-            (CertificateRow, {"exam": n}, {}, f"{BY_EXAM} {n}", f"proved by exam {n}")
+            (CertificateRow, {"exam": n}, {}, "none", "no exam was taken")
             for n in (EXAM - 1, EXAM + 1)
         ),
         (
@@ -240,12 +249,10 @@ FAILED = {"certified": False, "reason": "spikes differ"}
         ),
         (CertificateRow, None, {}, "none", "no exam was taken"),
         (Record, {"deviations": "why"}, {}, "not the paper's function", "why"),
-        (Record, {"protocol": 1}, {}, EQUAL, "measured under protocol 1"),
-        (Record, {"protocol": None}, {}, EQUAL, "measured under protocol 1"),
         (IterationRow, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
-def test_a_rank_needs_proof_audits_rounds_and_the_protocol(
+def test_a_rank_needs_proof_audits_and_rounds(
     kind: type[Record],
     new: dict[str, Any] | None,
     where: dict[str, Any],

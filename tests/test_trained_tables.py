@@ -37,7 +37,7 @@ def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> Non
     one, two = table.to_dict("records")
     assert (one["T"], one["accuracy"], one["n"]) == (1, pytest.approx(0.5), 2)
     assert one["low"] < 0.5 < one["high"] and isnan(two["low"])
-    assert (one["tested_1"], one["tested_2"]) == (pytest.approx(0.25), pytest.approx(0.5))
+    assert (one["tested_1"], one["tested_2"]) == (pytest.approx(0.5), pytest.approx(0.5))
     assert (two["accuracy"], two["best_accuracy"]) == (0.7, 0.8)
     assert two["chosen_accuracy"] == 0.8 and two["seconds_per_epoch"] == 10
     # the later rows of a training done anew count, and a begun one does not
