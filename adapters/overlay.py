@@ -109,13 +109,16 @@ def installed(version: Version, package: str) -> Path:
     spec = f"{package}=={version.wanted}" if version.path is None else str(version.path)
     # a folder that is there is whole: an installation that breaks leaves none
     own = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet"]
+    # an extension is to be built for the torch that is here
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
     pip += ["--disable-pip-version-check", "--no-input", "--target", str(own), spec]
     try:
         done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE, check=False)
         if done.returncode:
             lines = [each for each in done.stderr.splitlines() if each.strip()] or [done.stdout]
-            raise NotInstalled(f"pip cannot install {spec}: {lines[-1].strip()[:LONGEST]}")
+            raise NotInstalled(
+                f"pip cannot install {spec}: {lines[-1].removeprefix('ERROR:').strip()[:LONGEST]}"
+            )
         if version.path is not None and _hash(version.path) != state:
             raise NotInstalled(f"{version.wanted} changed while it was installed: run again")
         with suppress(OSError):  # another process was faster
