@@ -219,7 +219,7 @@ def _add_version(framework: str) -> str | None:
     if version is None:
         return None
     try:
-        return overlay.add(version, version.framework)
+        return overlay.add(version)
     except overlay.NotInstalled as reason:
         raise Missing(f"{framework} does not load: {reason}") from None
 
@@ -229,7 +229,7 @@ def _not_installed(framework: str) -> Facts | None:
     version = overlay.version_of(framework)
     if version is not None:
         try:
-            overlay.installed(version, version.framework)
+            overlay.installed(version)
         except overlay.NotInstalled as reason:
             return Facts(framework, missing=f"{framework} does not load: {reason}")
     return None
@@ -255,7 +255,7 @@ def _place(framework: str) -> Path:
     settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
     here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
     version = overlay.version_of(framework)
-    own = version and overlay.installed(version, version.framework)
+    own = version and overlay.installed(version)
     of = repr((framework, point, _version(framework), own, moments, *here))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"

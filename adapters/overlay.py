@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 import secrets
 import shutil
@@ -17,12 +18,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from harness.spec import UsageError
 from harness.system.files import make_user_cache
+from harness.system.installed import commit
 
 MARK = "@"
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
@@ -38,7 +39,7 @@ class NotInstalled(Exception):
 class Version:
     """A version of a framework's package: a release, or a checkout or wheel at a path."""
 
-    framework: str  # the adapter's name
+    framework: str  # the adapter's name, and the package's
     wanted: str  # "1.0.0" or a path
 
     @property
@@ -71,42 +72,41 @@ def _is_package(path: Path) -> bool:
     return any((path / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg"))
 
 
-def add(version: Version, package: str) -> str:
+def add(version: Version) -> str:
     """Put a version first on the search path of this process; return its version in words.
 
     Raises NotInstalled, also where another version was imported already.
     """
-    folder = installed(version, package)
+    folder, package = installed(version), version.framework
     if package in sys.modules and str(folder) not in sys.path:
         raise NotInstalled(f"another version of {package} is imported in this process")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
-    return in_words(version, folder, package)
+    return in_words(version, folder)
 
 
-def in_words(version: Version, folder: Path, package: str) -> str:
+def in_words(version: Version, folder: Path) -> str:
     """Return the version of an installed package, of a checkout with its commit and its state."""
-    (found,) = [
-        each.version
-        for each in metadata.distributions(path=[str(folder)])
-        if each.name.lower().replace("_", "-") == package.lower().replace("_", "-")
-    ] or [""]
-    if not found:
-        raise NotInstalled(f"{version.wanted} has no package {package}")
+    installed_there = metadata.distributions(name=version.framework, path=[str(folder)])
+    found = next(iter(installed_there), None)
+    if found is None:
+        raise NotInstalled(f"{version.wanted} has no package {version.framework}")
     if version.path is None:
-        return found
-    state = f"{_commit(version.path)}files {folder.name.rpartition('-')[2]}"
-    return f"{found} ({state})"
+        return found.version
+    of_git = commit(version.path)
+    state = f"commit {of_git}, " if of_git else ""
+    return f"{found.version} ({state}files {folder.name.rpartition('-')[2]})"
 
 
-def installed(version: Version, package: str) -> Path:
+def installed(version: Version) -> Path:
     """Return the folder of a version, installed if it is not there yet. Raises NotInstalled."""
     state = version.wanted if version.path is None else _hash(version.path)
     folder = make_user_cache("versions") / f"{version.framework}-{state}"
     if folder.is_dir():
         return folder
-    spec = f"{package}=={version.wanted}" if version.path is None else str(version.path)
+    release = f"{version.framework}=={version.wanted}"
+    spec = release if version.path is None else str(version.path)
     # a folder that is there is whole: an installation that breaks leaves none
     own = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     # an extension is to be built for the torch that is here
@@ -145,33 +145,7 @@ SKIPPED = {".git", "__pycache__", "build", "dist", ".venv", ".tox", ".mypy_cache
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
-        return
-    for each in sorted(path.iterdir()):
-        if each.name in SKIPPED or each.name.endswith(".egg-info"):
-            continue
-        if each.is_dir() and not each.is_symlink():
-            yield from _files_in(each)
-        elif each.is_file():
-            yield each
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    for each in sorted(folder.rglob("*")):
-        if each.is_file() and not SKIPPED & {*each.relative_to(folder).parts}:
-            yield each
-
-
-@cache
-def _commit(path: Path) -> str:
-    """Return the commit of a checkout and whether it has changes; "" where git does not tell."""
-    git = ["git", "-C", str(path)]
-    with suppress(OSError, subprocess.SubprocessError):
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changes = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        )
-        dirty = ", dirty" if changes.stdout.strip() else ""
-        return f"commit {head.stdout.strip()}{dirty}, "
-    return ""
+    for folder, folders, names in os.walk(path):
+        kept = (each for each in folders if each not in SKIPPED and not each.endswith(".egg-info"))
+        folders[:] = sorted(kept)
+        yield from filter(Path.is_file, (Path(folder, name) for name in sorted(names)))

@@ -171,7 +171,7 @@ class SpikeTap(nn.Module):
 
 @contextmanager
 def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
-    """Record in the block; yields the taps of `module` in layer order, read by `collected()`."""
+    """Record in the block; yield the taps of `module` in layer order, read by `collected()`."""
     taps = [child for child in module.modules() if isinstance(child, SpikeTap)]
     for tap in taps:
         tap.kept = []

@@ -173,7 +173,7 @@ class CasesFailed(UserWarning):
 
 
 def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
-    """Measure a suite, keeps each row under `out` as it comes; returns all rows of that folder.
+    """Measure a suite, keep each row under `out` as it comes; return all rows of that folder.
 
     The options are those of `harness run`, which `harness run --help` explains. What was measured
     before is not measured again, and a run that was interrupted goes on. Says each case as it

@@ -37,14 +37,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it c
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
-# Modules that still import these names from here: golden, test_proof, test_datasets.
-from fuzzing import spoilt as spoilt  # noqa: E402
-from fuzzing import steady as steady  # noqa: E402
-from surroundings import SHARED as SHARED  # noqa: E402
-from surroundings import needs_shared as needs_shared  # noqa: E402
-from torch_modules import TORCH as TORCH  # noqa: E402
-from torch_modules import threads as threads  # noqa: E402
-
 
 @pytest.fixture(autouse=True)
 def settings_stay() -> Iterator[None]:

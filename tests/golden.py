@@ -21,9 +21,9 @@ from typing import Any, NamedTuple, get_args
 import contenders
 import pytest
 import torch
-from conftest import threads
 from rows import CASE, trained_case
 from torch import Tensor, nn
+from torch_modules import threads
 
 import adapters
 from adapters import facts

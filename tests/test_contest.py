@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import torch
 from contenders import question
+from surroundings import needs_linux
 from test_schedule import TINY, case, measure, of, rows_in, run
 
 from adapters import facts
@@ -222,7 +222,7 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
     assert events == ["synchronise", "work", "synchronise"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+@needs_linux
 def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
     tmp_path: Path,
 ) -> None:

@@ -27,8 +27,8 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
-from conftest import SHARED, needs_shared, spoilt, steady
 from filelock import FileLock
+from fuzzing import spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import (
@@ -43,6 +43,7 @@ from recordings import (
     write_image,
     write_mnist,
 )
+from surroundings import SHARED, needs_shared
 
 from harness.datasets import (
     DATASETS,

@@ -514,5 +514,6 @@ def test_a_small_cell_runs_in_octave(tmp_path: Path) -> None:
         own = {"framework": "octave", "variant": variant}
         assert len(of(rows, records.IterationRow, **own)) >= 2
         audits = [(row.when, row.passed) for row in of(rows, records.AuditRow, **own)]
-        assert {*audits} == {("before", True), ("round", True)}  # a look has one start
+        assert {*audits} >= {("before", True), ("round", True)}
+        assert {*audits} <= {("before", True), ("round", True), ("late", True)}  # a second start
         assert of(rows, records.AuditRow, **own)[0].framework_version == facts.of("octave").version

@@ -15,9 +15,9 @@ import contenders
 import numpy as np
 import pytest
 import torch
-from conftest import TORCH, threads
 from contenders import off_by, question, stepped
 from torch import Tensor, nn
+from torch_modules import TORCH, threads
 
 import adapters
 from harness.adapter import Variant, examined

@@ -61,7 +61,7 @@ def kept_in(folder: str) -> Iterator[None]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """Return a kernel that takes the address of its argument; returns the address of the kernel.
+    """Return what gives the address of a kernel; the kernel takes the address of its argument.
 
     It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
     so that a read-only install works.

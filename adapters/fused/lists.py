@@ -113,7 +113,7 @@ def _look(counts, left, bits):
 
 @inlined
 def list_maps(counts, maps, bits, nothing, places, values, n):
-    """List in which of the bytes at `counts` one of `bits` is set, and these, from place n on.
+    """Write which of the bytes at `counts` have one of `bits`, and these, from place n on.
 
     The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
     """
@@ -214,7 +214,7 @@ def cache_bytes(level: int) -> int:
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Group of images whose pixels, of so many bytes, fit the room with a margin of lines.
+    """Return groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
 
     There are `at_least` so many groups, if there are lines enough.
     """

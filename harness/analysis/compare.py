@@ -253,9 +253,9 @@ def within_run(
         rounds = together.get((each.cell, each.run))
         ratio = rounds and rounds.ratio(*pair)
         if ratio:
-            figures = (nan, nan, ratio.value - 1, ratio.low - 1, ratio.high - 1)
-            if ratio.method == "none":
-                figures = (*figures[:3], nan, nan)
+            known = ratio.method != "none"
+            low, high = (ratio.low - 1, ratio.high - 1) if known else (nan, nan)
+            figures = nan, nan, ratio.value - 1, low, high
             change = Change("speed", _network(each), contender, *figures, setting=_setting(each))
             found[each.cell] = _called(change, ("faster", "slower"), matters)
     return [*found.values()]

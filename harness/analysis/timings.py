@@ -198,7 +198,6 @@ def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
 
     names = ("layout", "computed", "implementation", "data_source")
     known = {name: first("all", name) for name in names}
-    rows["unmeasured"] = rows["unmeasured"][rows["unmeasured"]["figure"] == "memory"]
     memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
     warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
     rates, parts = first("certificate", "spike_rate"), first("iteration", "part")

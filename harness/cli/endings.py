@@ -31,7 +31,7 @@ _asked: list[int] = []  # the signals that came
 
 
 def code_of(command: Callable[[], int]) -> int:
-    """Run a command and reports how it ended: its exit code."""
+    """Run a command; return how it ended, as an exit code."""
     _asked.clear()
     with _signals_raise():
         _ready_streams()

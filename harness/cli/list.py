@@ -42,7 +42,7 @@ def doctor(**given: Any) -> None:
     options = Options.of(**given)
     import torch
 
-    from adapters import facts as adapters
+    from adapters import facts
     from harness import datasets
     from harness.analysis.words import counted
     from harness.system import machine
@@ -50,7 +50,7 @@ def doctor(**given: Any) -> None:
     root = datasets.data_root(options.data_root)
     here = machine.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     cores, threads = counted(here.cores or 0, "core"), counted(here.threads or 0, "thread")
-    facts = {
+    properties = {
         "CPU": f"{here.cpu}, {cores}, torch uses {threads}",
         "memory": f"{here.memory_mib:,} MiB",
         "CUDA device": here.gpu or "none: --device cuda is refused",
@@ -58,12 +58,12 @@ def doctor(**given: Any) -> None:
         "harness": f"{here.harness}" + (f", commit {here.commit}" if here.commit else ""),
         "speed variables": here.environment or "none set",
     }
-    out.print(_table("Machine", ("property", "value"), facts.items()))
+    out.print(_table("Machine", ("property", "value"), properties.items()))
     missing = "not installed: pip install 'snn-harness[all]' brings {}".format
     packages = ((each, version(each) or missing(each)) for each in PACKAGES)
     out.print(_table("Packages", ("package", "version"), packages))
     out.print(_frameworks("Frameworks"))
-    for each in adapters.refused():
+    for each in facts.refused():
         out.print(each)
     found = (datasets.find(name, root) for name in paper.SETTINGS)
     data = ((e.title, str(e.train or "none"), str(e.test or "none"), e.problem) for e in found)
@@ -77,7 +77,7 @@ def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 
 def _frameworks(title: str = "") -> Table:
-    """Yield every framework and variant, and how to get those that are missing."""
+    """Return a table of all frameworks and variants, and how to get those that are missing."""
     import adapters
     from adapters import facts
     from harness.suites import SUITES

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import adapters
-from adapters import facts
+from adapters import facts, overlay
 from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.installation import NOTHING_KNOWN
@@ -51,7 +51,7 @@ class Command:
         here = machine.describe(torch.device(cases[0].device))
         frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
         known = adapters.names()
-        facts.look(name for name in frameworks if name.partition("@")[0] in known)
+        facts.look(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
         run = begin(store.out, here, frameworks, command)
         self.run = Run(run, here, memory.of_children())
 
@@ -137,7 +137,7 @@ class Local:
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
 ) -> End:
-    """Return one case to its end; its rows go to the folder. `known`: of adapters."""
+    """Bring one case to its end; its rows go to the folder. `known`: of adapters."""
     facts.remember(*known)
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and reports nothing

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# tries of 40 s until a server counts as dead; Ray reads this as it is imported, and tries 20 times
+os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
+
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
@@ -121,7 +124,7 @@ def there(
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Connect to the cluster unless somebody has, and ends what it began."""
+    """Connect to the cluster unless somebody has, and end what began here."""
     if ray.is_initialized():
         yield
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isclose
 from typing import NamedTuple
 
@@ -64,16 +65,28 @@ class Current:
 class _Timed:
     """What a run has of a cell and precision."""
 
+    row: Row  # the first
     contenders: set[str] = field(default_factory=set)  # that it has any row of
     ended: set[str] = field(default_factory=set)  # those that have all their rounds
-    # seconds by contender, twin and round; negative where two rows of one turn differ
+    # seconds by contender, twin and round
     turns: dict[tuple[str, bool, int], float] = field(default_factory=dict)
+    doubles: set[tuple[str, bool, int]] = field(default_factory=set)  # turns with two times
     data: set[str] = field(default_factory=set)  # hashes of the batch
 
     @property
     def rounds(self) -> Counter[str]:
         """How many rounds each contender has."""
         return Counter(name for name, twin, _ in self.turns if not twin)
+
+    @cached_property
+    def contradictions(self) -> tuple[str, ...]:
+        """Why its rows cannot all be true; once they are all here."""
+        found = []
+        if len(self.data) > 1:
+            found.append("its contenders were given different data")
+        if self.doubles:
+            found.append(f"{len(self.doubles)} of its rounds have two times each")
+        return (*found,)
 
 
 class MachineSettings(NamedTuple):
@@ -191,7 +204,7 @@ def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]
     for n in timings:
         row = rows[n]
         key = class_of(row)
-        found[key] = of = found.pop(key, None) or _Timed()
+        found[key] = of = found.pop(key, None) or _Timed(row)
         of.contenders.add(row.contender)
         if row.data_sha256 is not None:
             of.data.add(row.data_sha256)
@@ -199,8 +212,8 @@ def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]
             of.ended.add(row.contender)
         elif isinstance(row, IterationRow):
             turn = row.contender, row.twin, row.round
-            same = of.turns.get(turn, row.seconds) == row.seconds
-            of.turns[turn] = row.seconds if same else -1.0
+            if of.turns.setdefault(turn, row.seconds) != row.seconds:
+                of.doubles.add(turn)
     return found
 
 
@@ -216,7 +229,7 @@ def _that_count(classes: dict[Class, _Timed]) -> set[Class]:
     for every in groups.values():
         timed = [each for each in every if classes[each].turns] or every
         order = [each for each in timed if classes[each].contenders != {FLOOR}] or every[-1:]
-        sound = [each for each in order if not any(_contradicts(classes[each]))]
+        sound = [each for each in order if not classes[each].contradictions]
         counting |= {
             each
             for n, each in enumerate(sound)
@@ -235,18 +248,10 @@ def _is_as_good(later: _Timed, earlier: _Timed) -> bool:
     return later.contenders >= earlier.contenders and later.ended >= earlier.ended and rounds_do
 
 
-def _contradicts(of: _Timed) -> Iterator[str]:
-    if len(of.data) > 1:
-        yield "its contenders were given different data"
-    if doubles := sum(seconds < 0 for seconds in of.turns.values()):
-        yield f"{doubles} of its rounds have two times each"
-
-
 def _contradicting_runs(classes: dict[Class, _Timed]) -> Iterator[str]:
     for key, of in classes.items():
-        names = dict(zip(_OF_CELL, key.cell[2:], strict=True))  # type: ignore[index]
-        for reason in _contradicts(of):
-            what = f"{names['dataset']} {names['scale']} {key.precision}"
+        what = f"{of.row.dataset} {network_name(of.row)} T={of.row.T} {key.precision}"
+        for reason in of.contradictions:
             yield f"the timings of {what} in run {key.run} do not count: {reason}"
 
 
@@ -254,12 +259,12 @@ def _contradicting_runs(classes: dict[Class, _Timed]) -> Iterator[str]:
 
 
 def contradictions(rows: Sequence[Row]) -> dict[int, str]:
-    """Rows that others, or their own fields, contradict: a sentence each, by their number."""
+    """Return a sentence for each row that others, or its own fields, contradict, by its number."""
     return {**dict(_untrue_proofs(rows)), **dict(_untrue_ends(rows))}
 
 
 def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
-    """Proofs that say they passed, though too many of their spikes differ."""
+    """Yield proofs that say they passed, though too many of their spikes differ."""
     for n, row in enumerate(rows):
         if isinstance(row, AuditRow) and row.passed:
             precision, wrong = row.precision, row.mismatches - row.near_ties
@@ -281,7 +286,7 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
 
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
-    """End of trainings whose accuracy is not the one of their last epoch."""
+    """Yield ends of trainings whose accuracy is not the one of their last epoch."""
     last = {place_of(row): n for n, row in enumerate(rows) if row.key}
     epochs: dict[Hashable, EpochRow] = {
         (*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)
@@ -326,7 +331,7 @@ def _doubles(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _mixed(rows: Sequence[Row]) -> Iterator[str]:
-    """Seed of one training that do not have the same data, or the same torch."""
+    """Yield trainings whose seeds do not have the same data, or the same torch."""
     groups: dict[Hashable, list[TrainedRow]] = {}
     for row in rows:
         if isinstance(row, TrainedRow):

@@ -284,7 +284,7 @@ class Ledger:
     _claims: list[AcquireReturnProxy] = field(default_factory=list)
 
     def begin(self, *rows: Record) -> list[Row]:
-        """Claim the cases of the rows' keys; returns the rows of these keys that are there.
+        """Claim the cases of the rows' keys; return the rows of these keys that are there.
 
         Raises Busy where another process has it.
         """

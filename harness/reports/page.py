@@ -311,7 +311,7 @@ def speed_table(found: Frame) -> Table:
 
 
 def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
-    """Note on the table; nothing where there is none."""
+    """Yield the notes on the table; none where it is empty."""
     if found.empty:
         return
     first = found.iloc[0]

@@ -103,6 +103,11 @@ class Budget:
     first: bool = False  # whether the first cell is measured however long it takes
 
     @property
+    def is_look(self) -> bool:
+        """Whether it is a first look: a cell may end before it has all its rounds."""
+        return self.least is not None
+
+    @property
     def fewest(self) -> int:
         """The fewest rounds that a cell gets."""
         return self.rounds if self.least is None else self.least

@@ -122,7 +122,7 @@ class Cell:
         return replace(with_data(row, self._source), key=key)
 
     def prove(self) -> Iterator[str]:
-        """Examine the adapters; yields in words what is done next."""
+        """Examine the adapters; yield in words what is done next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -167,7 +167,7 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
-        """Start all processes, or start them anew; yields in words what is done next.
+        """Start all processes, or start them anew; yield in words what is done next.
 
         Builds the timed objects there, warmed up, and audited where they claim to be equal.
         """

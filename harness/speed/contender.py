@@ -67,7 +67,7 @@ class WorkerProcess:
         self._call(START_SECONDS, begin, case, host.find, alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Have it do something, and stops it again. Raises Failed."""
+        """Have it do something, and stop it again. Raises Failed."""
         self.child.send(signal.SIGCONT)
         return self._call(self.silence, work, method, *given)
 

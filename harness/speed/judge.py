@@ -87,7 +87,7 @@ class Judge:
     # Exams
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examine the adapter of each row, two at once, and yields in words what runs."""
+        """Examine the adapter of each row, two at once, and yield in words what runs."""
         wanted: dict[str, tuple[Record, set[Precision]]] = {}
         for row in rows:
             needed = required(Timed.of(row).precision)

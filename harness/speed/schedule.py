@@ -110,11 +110,11 @@ class Schedule:
         yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
-        """Measure a cell, and yields it when it has its first round."""
+        """Measure a cell, and yield it when it has its first round."""
         self._say_all(cell, cell.prove())
         began = self.watch.seconds
         self._say_all(cell, cell.start())
-        rounds, is_look = self.budget.rounds, self.budget.least is not None
+        rounds, is_look = self.budget.rounds, self.budget.is_look
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             self._round(cell)
@@ -183,8 +183,8 @@ class Schedule:
 
         Here and after its second start, once all the others have theirs.
         """
-        is_look = self.budget.least is not None or self.budget.rounds < RESTARTED
-        if is_look or 2 * cell.number >= MOST_ROUNDS or cell.known:
+        few = self.budget.is_look or self.budget.rounds < RESTARTED
+        if few or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
         until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)

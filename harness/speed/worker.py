@@ -91,12 +91,12 @@ class Worker:
         return floor.fastest(self.case)
 
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
-        """Build the floor, and runs its first iteration."""
+        """Build the floor, and run its first iteration."""
         self._run = floor.iteration(self.case, layouts)
         return First(self.turn(0).seconds, floor.in_words(layouts))
 
     def build(self, asked: Question, metered: bool = True) -> First:
-        """Build the timed object, with a question in its memory, and runs the first iteration.
+        """Build the timed object, with a question in its memory, and run the first iteration.
 
         Where it is `metered`, its peak of memory is measured too.
         """

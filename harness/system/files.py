@@ -16,7 +16,7 @@ LOOK = 1.0  # seconds between two looks whether another process has let a lock g
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file next to `path`, and puts it in its place once it is on the disk.
+    """Let `write` fill a file next to `path`; put it in its place once it is on the disk.
 
     Makes the folder. Raises OSError, and leaves nothing behind, where that cannot be done.
     """

@@ -71,21 +71,25 @@ def check_adapters() -> None:
 
 
 @cache  # once a process: each asks git
-def commit() -> str | None:
-    """Return the harness's commit, or why it is not known; None outside a checkout."""
-    if not (ROOT / ".git").exists():
+def commit(checkout: Path | None = None) -> str | None:
+    """Return a checkout's commit, or why it is not known; None of a folder that is none.
+
+    Without `checkout` it is the harness's own.
+    """
+    root = checkout or ROOT
+    if not (root / ".git").exists():
         return None
     try:
-        differs = _git("status", "--porcelain", "--untracked-files=no")
-        return _git("rev-parse", "--short=12", "HEAD") + ("+dirty" if differs else "")
+        differs = _git(root, "status", "--porcelain", "--untracked-files=no")
+        return _git(root, "rev-parse", "--short=12", "HEAD") + ("+dirty" if differs else "")
     except (OSError, subprocess.SubprocessError) as error:
         text = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         return f"not known: {text or error}"
 
 
-def _git(*arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     # A clone may be somebody else's, as in a container: running its code means trusting it.
-    command = ["git", "-C", str(ROOT), "-c", "safe.directory=*", *arguments]
+    command = ["git", "-C", str(root), "-c", "safe.directory=*", *arguments]
     env = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(command, capture_output=True, timeout=10, check=True, env=env)
     return done.stdout.decode(errors="replace").strip()

@@ -34,7 +34,7 @@ SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 
 def keep() -> str:
-    """Have this process keep its memory; returns in words what it does from now on."""
+    """Have this process keep its memory; return in words what it does from now on."""
     allocator = _kept()
     if allocator == KEPT:
         mallopt = ctypes.CDLL(None).mallopt
