@@ -13,6 +13,7 @@ import importlib
 import os
 import pkgutil
 import platform
+import re
 import shutil
 import sys
 import threading
@@ -114,9 +115,23 @@ def _check(framework: str) -> None:
     if name not in names():
         raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
     if mark and name not in _packages():
-        versioned = ", ".join(each for each in names() if each in _packages())
-        raise UsageError(f"{framework}: {name} has no versions; {versioned} have")
+        raise UsageError(f"{name} has no versions; {', '.join(versioned())} have")
     overlay.version_of(framework)
+
+
+def versioned() -> tuple[str, ...]:
+    """Return the frameworks whose versions can be named, as in norse@1.0.0."""
+    return tuple(each for each in names() if each in _packages())
+
+
+def releases(framework: str) -> list[str]:
+    """Return the releases of a framework, newest first. Raises UsageError where none is known."""
+    if framework not in versioned():
+        raise UsageError(f"{framework!r} has no releases; {', '.join(versioned())} have")
+    try:
+        return overlay.releases(framework)
+    except overlay.NotInstalled as reason:
+        raise UsageError(str(reason)) from None
 
 
 def check_name(name: str) -> None:
@@ -199,9 +214,10 @@ def remember(*found: Facts) -> None:
     _known.update({each.framework: each for each in found})
 
 
-def _packages() -> list[str]:
-    """Return the frameworks that are packages of their own, by the names of our extras."""
-    return metadata.metadata("snn-harness").get_all("Provides-Extra") or []
+def _packages() -> set[str]:
+    """Return the packages that our extras bring; a framework's has the framework's name."""
+    found = (re.match("[A-Za-z0-9_-]+", each) for each in metadata.requires("snn-harness") or ())
+    return {each[0] for each in found if each}
 
 
 def _version(framework: str) -> str | None:

@@ -29,10 +29,11 @@ MARK = "@"
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
 LONGEST = 300  # characters of what pip wrote
 PATIENCE = 900  # seconds of an installation, which may build
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
 class NotInstalled(Exception):
-    """A version cannot be installed here; the message has the reason."""
+    """A version cannot be installed here, or none is known; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -99,35 +100,52 @@ def in_words(version: Version, folder: Path) -> str:
     return f"{found.version} ({state}files {folder.name.rpartition('-')[2]})"
 
 
+def releases(framework: str) -> list[str]:
+    """Return the releases of a framework's package, newest first. Raises NotInstalled."""
+    found = re.search(
+        "Available versions: (.+)", _pip(f"list {framework}", "index", "versions", framework)
+    )
+    return found[1].split(", ") if found else []
+
+
 def installed(version: Version) -> Path:
     """Return the folder of a version, installed if it is not there yet. Raises NotInstalled."""
     state = version.wanted if version.path is None else _hash(version.path)
-    folder = make_user_cache("versions") / f"{version.framework}-{state}"
+    # an extension is built for the torch and the Python that are here
+    here = f"{sys.implementation.cache_tag}-torch-{metadata.version('torch')}"
+    folder = make_user_cache(f"versions/{here}") / f"{version.framework}-{state}"
     if folder.is_dir():
         return folder
     release = f"{version.framework}=={version.wanted}"
     spec = release if version.path is None else str(version.path)
+    print(f"installing {spec} into {folder}, once; it may build", file=sys.stderr, flush=True)
     # a folder that is there is whole: an installation that breaks leaves none
     own = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    # an extension is to be built for the torch that is here
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
-    pip += ["--disable-pip-version-check", "--no-input", "--target", str(own), spec]
+    options = ("--no-deps", "--no-build-isolation", "--quiet", "--target", str(own))
     try:
-        done = subprocess.run(pip, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if done.returncode:
-            lines = [each for each in done.stderr.splitlines() if each.strip()] or [done.stdout]
-            raise NotInstalled(
-                f"pip cannot install {spec}: {lines[-1].removeprefix('ERROR:').strip()[:LONGEST]}"
-            )
+        _pip(f"install {spec}", "install", *options, spec)
         if version.path is not None and _hash(version.path) != state:
             raise NotInstalled(f"{version.wanted} changed while it was installed: run again")
         with suppress(OSError):  # another process was faster
             own.rename(folder)
-    except subprocess.TimeoutExpired:
-        raise NotInstalled(f"pip took longer than {PATIENCE} s to install {spec}") from None
     finally:
         shutil.rmtree(own, ignore_errors=True)
     return folder
+
+
+def _pip(what: str, *arguments: str) -> str:
+    """Return what pip prints. Raises NotInstalled with its last line where it fails."""
+    try:
+        done = subprocess.run(
+            [*PIP, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"pip took longer than {PATIENCE} s to {what}") from None
+    if done.returncode:
+        lines = [each for each in done.stderr.splitlines() if each.strip()] or [done.stdout]
+        reason = lines[-1].removeprefix("ERROR:").strip()[:LONGEST]
+        raise NotInstalled(f"pip cannot {what}: {reason}")
+    return done.stdout
 
 
 def _hash(path: Path) -> str:

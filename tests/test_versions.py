@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import adapters
 from adapters import facts, overlay
 from harness.analysis.compare import sentence, within_run
 from harness.records import Record, Row, Store
+from harness.reports import page
 from harness.spec import UsageError
 from harness.system.child import Child
 
@@ -32,7 +33,7 @@ def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     facts._known.update(known)
 
 
-def wheel(folder: Path, version: str, files: dict[str, str | bytes]) -> Path:
+def wheel(folder: Path, version: str, files: Mapping[str, str | bytes]) -> Path:
     """A wheel of a package `norse`."""
     folder.mkdir(exist_ok=True)
     path, info = folder / f"norse-{version}-py3-none-any.whl", f"norse-{version}.dist-info"
@@ -111,6 +112,28 @@ def test_a_checkout_is_its_files_and_not_its_caches(tmp_path: Path) -> None:
     assert overlay._hash(tmp_path) != before
 
 
+def test_releases_are_checked_newest_first(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version, files in (("9.8", {"norse/__init__.py": b""}), ("9.9", of_norse())):
+        wheel(tmp_path / "index", version, files)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    code, out, error = command("versions", "norse")
+    newest, other = out.splitlines()
+    assert code == 0 and newest == "norse@9.9: equal to the reference"
+    assert other.startswith("norse@9.8: does not load (ModuleNotFoundError")
+    assert error.count("installing norse==") == 2
+    code, out, error = command("versions", "norse")
+    assert code == 0 and newest in out and not error  # they are installed once
+
+
+def test_releases_that_nobody_can_list_are_one_sentence(command: Command) -> None:
+    code, _, error = command("versions", "norse")
+    assert code == 2 and "pip cannot list norse: No matching distribution" in error
+    code, _, error = command("versions", "fused")
+    assert code == 2 and "'fused' has no releases; jax, norse" in error
+
+
 OTHER = "norse@1.0.0"
 
 
@@ -123,7 +146,7 @@ def versions(slower: float) -> list[Row]:
 
 @pytest.mark.parametrize(
     ("slower", "limit", "call"),
-    [(1.5, None, "slower by 5"), (0.6, None, "faster by 3"), (1.0, 0.5, "no difference")],
+    [(1.5, None, "slower by 5"), (0.6, None, "faster by 3"), (1.0, 0.5, "no difference beyond ")],
 )
 def test_two_versions_are_compared_in_the_same_rounds(
     slower: float, limit: float | None, call: str
@@ -132,6 +155,14 @@ def test_two_versions_are_compared_in_the_same_rounds(
     text = sentence(found, "norse")
     assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
     assert not within_run(versions(slower), OTHER, "spikingjelly")
+
+
+def test_the_page_has_a_figure_of_versions(tmp_path: Path) -> None:
+    text = page.write(versions(1.5), tmp_path)[0].read_text()
+    assert "Versions of norse, in the same rounds: CIFAR-10 Small" in text
+    assert "x the time of the installed norse" in text and "1.5" in text
+    page.write(run(), tmp_path)
+    assert "Versions of" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) -> None:

@@ -268,7 +268,8 @@ def sentence(change: Change, against: str) -> str:
         return f"{front}: {100 * change.change:+.1f} %, in too few rounds for an interval"
     interval = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
     words = {"slower": f"slower by {100 * change.change:.1f} %"}
-    words |= {"faster": f"faster by {-100 * change.change:.1f} %", "no change": "no difference"}
+    words |= {"faster": f"faster by {-100 * change.change:.1f} %"}
+    words |= {"no change": f"no difference beyond {100 * max(-change.low, change.high):.1f} %"}
     return f"{front}: {words.get(change.call, change.call)} {interval}"
 
 

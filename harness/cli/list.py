@@ -70,10 +70,10 @@ def doctor(**given: Any) -> None:
     out.print(_table(f"Data under {root}", ("data set", "train", "test", "problem"), data))
 
 
-def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]], *notes: str) -> Table:
     from harness.reports.table import Table
 
-    return Table([dict(zip(heads, line, strict=True)) for line in lines], title)
+    return Table([dict(zip(heads, line, strict=True)) for line in lines], title, notes=notes)
 
 
 def _frameworks(title: str = "") -> Table:
@@ -93,7 +93,9 @@ def _frameworks(title: str = "") -> Table:
 
     facts.look(adapters.names())
     heads = ("framework", "version", "what it computes", "by default")
-    return _table(title, heads, forms())
+    named = ", ".join(facts.versioned())
+    note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
+    return _table(title, heads, forms(), note)
 
 
 def _function(deviations: Sequence[str]) -> str:

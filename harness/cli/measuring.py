@@ -41,8 +41,8 @@ BUSY = 1.0  # of the load over the last minute
 WINDOWS = {"first": " first {} bins", "whole": " whole recordings", None: ""}
 
 
-def run(work: Work) -> None:
-    """Do what a run was asked for. Exits with 1 where a case failed."""
+def run(work: Work) -> list[Row]:
+    """Do what a run was asked for; return its rows. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
@@ -65,6 +65,7 @@ def run(work: Work) -> None:
     if bad := work.failed(rows):
         endings.say(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)
+    return rows
 
 
 def train(work: Work) -> list[Row]:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# tries of 40 s until a server counts as dead; Ray reads this as it is imported, and tries 20 times
+# Ray reads these as it is imported. Tries of 40 s until a server counts as dead: else 20.
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
+# Of processes on this machine: else 15, at which timings are others than the command's own.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 import torch

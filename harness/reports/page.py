@@ -20,7 +20,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from harness.analysis import claims, tables, timings
+from harness.analysis import claims, compare, tables, timings
 from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import (
@@ -110,7 +110,7 @@ def page(
     lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
-        "speed": _speed(found),
+        "speed": [*_speed(found), *_versions(frames)],
         "scale": _curves(frames, by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
         "width": _by_width(frames),
@@ -497,6 +497,24 @@ def _speed(found: Frame) -> Drawn:
         ("Peak memory of a step", panels(measured, *memory)),
     ):
         yield from ((f"{what}: {name}", figure) for name, figure in drawn.items())
+
+
+def _versions(frames: Frames) -> Drawn:
+    """Draw each version of a framework against the installed one, over the rounds of both."""
+    names = {*frames["iteration"]["framework"]}
+    for framework in sorted(names):
+        groups: dict[str, list[Dot]] = {}
+        for name in sorted(each for each in names if each.startswith(f"{framework}@")):
+            for each in compare.within_run(frames, name, framework):
+                ends = [1 + end for end in (each.change, each.low, each.high)]
+                dot = Dot(name, *ends, f"{ends[0]:.2f}", hollow=isnan(each.low))
+                groups.setdefault(each.where, []).append(dot)
+        if groups:
+            title = f"x the time of the installed {framework}"
+            yield (
+                f"Versions of {framework}, in the same rounds: {', '.join(groups)}",
+                figures.dots(groups, title, bounds={1.0: "installed"}),
+            )
 
 
 def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:

@@ -78,8 +78,8 @@ def make_user_cache(name: str) -> Path:
     """
     folder = user_cache() / name
     folder.mkdir(parents=True, exist_ok=True)
-    if folder.parent.stat().st_mode & 0o777 != 0o700:
-        folder.parent.chmod(0o700)  # not permitted where it is another user's
+    if user_cache().stat().st_mode & 0o777 != 0o700:
+        user_cache().chmod(0o700)  # not permitted where it is another user's
     return folder
 
 

@@ -1,0 +1,69 @@
+"""`harness versions`: a framework's releases, which of them pass here, and how fast they are."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.console import say, takes
+from harness.spec import Options
+from harness.spec.options import count
+
+if TYPE_CHECKING:  # these imports take a moment
+    from harness.proof.check import Examined
+
+_Framework = typer.Argument(metavar="FRAMEWORK")
+_Newest = typer.Option(help="How many releases; default: 5.", metavar="N")
+_Time = typer.Option("--time", help="Time those that pass and the installed one, in one run.")
+
+
+@takes("budget", "data_root", "out")
+def versions(
+    framework: Annotated[str, _Framework],
+    newest: Annotated[str, _Newest] = "5",
+    timed: Annotated[bool, _Time] = False,
+    **given: Any,
+) -> None:
+    """Check the newest releases of a framework's package on CIFAR-10 Small.
+
+    Each is installed once, into the cache folder. Exit 1 where none passes.
+    """
+    one = {"networks": "Small", "datasets": "cifar10", "quick": given["budget"] is None}
+    options, number = Options.of(suite="acceleration", **given, **one), count(newest)
+    import adapters
+    from adapters import facts
+    from harness.proof import check
+
+    results: list[Examined] = []
+    for release in facts.releases(framework)[:number]:
+        name = f"{framework}@{release}"
+        results += check.examined((name,), options, lambda *_: None)
+        say(f"{name}: {_outcome(results[-1])}")
+    passed = [each.name for each in results if each.proofs and not each.failed]
+    if not passed:
+        raise typer.Exit(1)
+    if not timed:
+        return
+    first, *others = passed if adapters.missing(framework) else (framework, *passed)
+    from harness.analysis import compare
+    from harness.api import Work
+    from harness.cli import measuring
+
+    command = ("harness", *sys.argv[1:])
+    rows = measuring.run(Work.of(replace(options, frameworks=(first, *others)), command))
+    for name in others:
+        for change in compare.within_run(rows, name, first):
+            say(compare.sentence(change, first))
+
+
+def _outcome(of: Examined) -> str:
+    from harness.records.run import shortened
+
+    failures = [failure for proof in of.proofs for failure in proof.certificate.failures]
+    if of.deviations:
+        return f"a different model: {'; '.join(of.deviations)}"
+    reason = of.reason.removeprefix(f"{of.name} ") or "; ".join(failures[:1])
+    return shortened(reason) or "equal to the reference"
