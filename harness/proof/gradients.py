@@ -139,8 +139,9 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Given:
-    """A contender's gradients of a layer, how far from them the replayed ones may be, and what the
-    layer's neurons read.
+    """A contender's gradients of a layer.
+
+    With how far from them the replayed ones may be, and what the layer's neurons read.
     """
 
     weight: Tensor
