@@ -153,7 +153,12 @@ def load(name: str) -> Adapter:
     _check(framework)
     if framework in _known and _known[framework].missing:  # its import might end this process
         raise Missing(_known[framework].missing)
-    _add_version(framework)
+    version = _add_version(framework)
+    if version and framework in _known and version != _known[framework].version:
+        raise Missing(
+            f"{framework} changed meanwhile: it was {_known[framework].version}, it is {version}; "
+            "run again"
+        )
     module = _imported(framework)
     variants = getattr(module, "VARIANTS", {})
     if not form or form in variants:
@@ -207,6 +212,12 @@ def look(frameworks: Iterable[str]) -> None:
 def known() -> tuple[Facts, ...]:
     """Return all that was found so far."""
     return tuple(_known.values())
+
+
+def forget_versions() -> None:
+    """Have versions looked at again: a checkout may have changed since an earlier run."""
+    for name in [name for name in _known if overlay.MARK in name]:
+        del _known[name]
 
 
 def remember(*found: Facts) -> None:

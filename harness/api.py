@@ -49,7 +49,9 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     Raises UsageError for unknown names.
     """
     import adapters
+    from adapters import facts
 
+    facts.forget_versions()
     named = options.frameworks or suite.frameworks
     if named is None:
         named = tuple(name for name in adapters.names() if name not in suite.opt_in)

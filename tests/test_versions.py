@@ -12,13 +12,17 @@ import pytest
 from cells import run, seconds_of
 from rows import changed
 from surroundings import Command
+from test_schedule import case as timed
 
 import adapters
 from adapters import facts, overlay
 from harness.analysis.compare import sentence, within_run
 from harness.records import Record, Row, Store
+from harness.records.run import Failed
 from harness.reports import page
 from harness.spec import UsageError
+from harness.speed.contender import Host, WorkerProcess
+from harness.speed.worker import Worker
 from harness.system.child import Child
 
 
@@ -70,6 +74,21 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
         assert "norse-" in at and "versions" in at
         assert other.call(norse_is_at, "norse") != at
     assert facts.of("norse").version == metadata.version("norse")
+
+
+def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
+    name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
+    known = facts.of(name)
+    process = WorkerProcess(timed(name), Host())
+    assert process.call(Worker.part) is None
+    process.end()
+    wheel(tmp_path, "9.9", {**of_norse(), "norse/new.py": ""})
+    process = WorkerProcess(timed(name), Host())
+    with pytest.raises(Failed, match=r"changed meanwhile: it was 9.9 \(files .*run again"):
+        process.call(Worker.part)
+    process.end()
+    facts.forget_versions()  # as a run does that begins
+    assert facts.of(name).version != known.version
 
 
 def test_another_api_is_the_reason_of_that_version_alone(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import psutil
 from torch import Tensor
 
 import adapters
+from adapters import facts
 from harness.adapter import Unsupported
 from harness.proof.answer import Incomparable
 from harness.records import Record
@@ -64,7 +65,7 @@ class WorkerProcess:
             self.child = Child(case.device, env=env, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, host.find, alone, trains)
+        self._call(START_SECONDS, begin, case, host.find, facts.known(), alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
         """Have it do something, and stop it again. Raises Failed."""

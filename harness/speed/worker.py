@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
+from adapters import facts
+from adapters.facts import Facts
 from harness.adapter import Adapter, Unsupported, Variant, examined
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, Questions, take_exam
@@ -184,8 +186,13 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Timed, find: Find, alone: bool, trains: bool) -> None:
-    """Make a new process a contender's; `alone`: nothing else runs meanwhile."""
+def begin(case: Timed, find: Find, known: tuple[Facts, ...], alone: bool, trains: bool) -> None:
+    """Make a new process a contender's.
+
+    `known`: of adapters; a checkout that has changed since then is refused. `alone`: nothing else
+    runs meanwhile.
+    """
+    facts.remember(*known)
     if not alone:
         kept.measure_nothing()
         torch.set_num_threads(1)
