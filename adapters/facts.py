@@ -169,7 +169,10 @@ def load(name: str) -> Adapter:
 
 
 def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the deviations of each variant, by its name. Raises as `load` does."""
+    """Map each variant of a framework to its deviations from the paper's function, in words.
+
+    Raises UsageError for an unknown framework, Missing where it does not load here.
+    """
     if of(framework).missing:
         raise Missing(of(framework).missing)
     return of(framework).variants

@@ -110,5 +110,8 @@ def check(network: Network, precision: Precision = "fp64") -> None:
 
 
 def variant(make: MakeTrainer, deviations: tuple[str, ...] = ()) -> Variant:
-    """Return another form of a framework that has a trainer."""
+    """Build a variant of a framework that runs whole iterations in a runtime of its own.
+
+    `make` creates its trainer; `deviations` say where it is not the paper's function.
+    """
     return Variant(deviations, built_of(make), trainer=make)

@@ -157,7 +157,7 @@ def layers_of(network: Network, layout: Layout) -> list[Layer]:
 
 
 def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
-    """Return the squared error of the mean votes, eq. (11)."""
+    """Compute the mean squared error of the votes against one-hot labels, eq. (11)."""
     votes = out.mean(0).reshape(len(labels), classes, -1).mean(2)
     return ((votes - jax.nn.one_hot(labels, classes, dtype=votes.dtype)) ** 2).mean()
 

@@ -135,7 +135,7 @@ class Work:
         return suited(self.cases, self.suite, named=self.options.precision is not None)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
-        """Yield the results of its cases as they come; a cell more than once, with rows so far."""
+        """Run the cases and yield results; a timed cell is yielded again as it gets more rounds."""
         given, budget = (self.store, self.access), self.options.spending
         if self.suite.trains:
             return self.executor.train(self.suited, *given, say)
@@ -262,7 +262,7 @@ def results(*folders: str | PathLike[str]) -> Results:
 def report(
     out: str | PathLike[str] = RESULTS, *, readme: str | PathLike[str] | None = None
 ) -> list[Path]:
-    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records: what it wrote.
+    """Write OUT/report.html and OUT/tables/ from the rows under OUT/records; return the paths.
 
     With `readme` also what stands between that file's marks. Warns of damaged lines. Raises
     UsageError where there are no rows, and where a file cannot be written.

@@ -43,7 +43,7 @@ _NO_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Part of a kernel, compiled with it."""
+    """Compile a function with numba so that it is inlined into the kernels that call it."""
     return numba.njit(forceinline=True, **_OPTIONS, **_NO_WRAPPERS)(function)
 
 

@@ -155,7 +155,10 @@ def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
 
 @inlined
 def add_listed(sums, rows, places, values, length, valued, kind):
-    """Add the rows of a list to sums, each times its value unless all are 1."""
+    """Add the rows at `places` to the row `sums`; if `valued`, each times its listed value.
+
+    `length` is the number of places; `kind` as in `bytes_of`.
+    """
     if valued:
         add_valued_rows(sums, rows, places, length, values, kind)
     else:
@@ -163,14 +166,14 @@ def add_listed(sums, rows, places, values, length, valued, kind):
 
 
 class Rows(NamedTuple):
-    """Rows of sums, weights or gradients: so many vectors of numbers of a type."""
+    """Size of a row of sums, weights or gradients: so many vector registers of a type."""
 
     dtype: torch.dtype
     vectors: int
 
     @classmethod
     def of(cls, dtype: torch.dtype, outputs: int, most: int) -> Rows:
-        """Return the shortest that hold all outputs, else the longest that there are."""
+        """Return the shortest rows that hold all outputs, of at most `most` vectors."""
         vectors = 1
         while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
             vectors *= 2
@@ -178,16 +181,16 @@ class Rows(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of one."""
+        """Bytes of one row."""
         return self.vectors * BYTES
 
     @property
     def outputs(self) -> int:
-        """Of one."""
+        """Outputs that fit into one row."""
         return self.bytes // self.dtype.itemsize
 
     def sets(self, outputs: int) -> int:
-        """Return how many are filled by so many outputs."""
+        """Return how many rows so many outputs take."""
         return -(-outputs // self.outputs)
 
 

@@ -134,7 +134,7 @@ class PhasedLSTMCell(nn.Module):
         self.peepholes = nn.Parameter(SPREAD * torch.randn(3, units))  # i, f, o
 
     def driven(self, x: Tensor) -> Tensor:  # (..., inputs) -> (..., 4 N)
-        """Compute the inputs' part of the gates and the cell."""
+        """Compute what the inputs and biases add to the sums of the gates and the cell."""
         return x @ self.weight_x.T + self.bias.flatten()
 
     def forward(self, driven: Tensor, k: Tensor) -> Tensor:  # (L, B, 4 N), (L, B, N) -> (B, N)

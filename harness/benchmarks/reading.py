@@ -16,7 +16,7 @@ FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse"
 
 
 def synthetic(count: int) -> list[IterationRow]:
-    """Return that many rows of the acceleration suite, of many runs."""
+    """Make up `count` rows of the acceleration suite, spread over many runs."""
     only = Options(
         suite="acceleration",
         frameworks=("reference",),
@@ -64,5 +64,5 @@ def timeraw_import_of_the_command_line() -> str:
 
 
 def timeraw_import_of_the_tables() -> str:
-    """Time the import of pandas and SciPy, without torch."""
+    """Return the code that asv times: the import of pandas and SciPy, without torch."""
     return "import harness.analysis.tables"

@@ -38,7 +38,7 @@ def list_(
 
 @takes("data_root")
 def doctor(**given: Any) -> None:
-    """Say what is here and how to get what is missing."""
+    """Show the machine, packages, frameworks and data sets, and how to get what is missing."""
     options = Options.of(**given)
     import torch
 

@@ -113,7 +113,7 @@ def saccades(steps: int = 105) -> Trajectory:
 
 
 def closed_loop(steps: int, period: int = 100, radius: float = 5.0) -> Trajectory:
-    """Return `steps` steps on a circle of `period` steps; `radius` in pixels.
+    """Return positions (steps + 1, 2), (x, y) in pixels, on a circle of `period` steps a turn.
 
     Li et al. 2017 moved the images of CIFAR10-DVS on a closed path; circle, radius and period are
     our choice.

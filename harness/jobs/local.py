@@ -137,7 +137,11 @@ class Local:
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
 ) -> End:
-    """Bring one case to its end; its rows go to the folder. `known`: of adapters."""
+    """Run one case in a child process, from data to results; its rows go to the folder `out`.
+
+    `known`: what the parent knows of adapters. Where another process has the case, waits if
+    `patient`, else raises Busy. Raises UsageError where results cannot be written.
+    """
     facts.remember(*known)
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and reports nothing

@@ -58,7 +58,7 @@ class Ray:
         budget: Budget,
         say: ProgressCallback,
     ) -> Iterator[Result]:
-        """All on one machine, with all of its CPUs and, if any, a GPU; see `Local.measure`."""
+        """Time all cases on one machine, with its CPUs and a GPU if any; see `Local.measure`."""
         with _connected():
             local = Local(self.command)
             yield from _done(Local.measure, local, [cases], store, say, access, budget)

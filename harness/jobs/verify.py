@@ -187,7 +187,10 @@ def _lines(records: Iterable[Row]) -> dict[str, Line]:
 
 
 def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
-    """Compare a contender's recorded ratio with a new one; None where it was not timed."""
+    """Compare a contender's recorded ratio to the floor with a new one; the module has the rule.
+
+    `new` is None where it was not timed again, and `why` then has the reason.
+    """
     what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
     if new is None:
         return Check(*what, "", "not tested", why)

@@ -131,7 +131,11 @@ class Audit:
         return Finding("direct", True, None, given.out.numel(), gradient_error=error)
 
     def replay(self, given: Answer, tapped: Answer) -> Finding:
-        """Judge the untapped answer by the spikes of the same object's tapped one."""
+        """Judge `given` layer by layer, by the spikes of all layers that `tapped` recorded.
+
+        `tapped` is a second pass of the same object. The finding fails where the outputs of the two
+        differ, a spike is wrong or a gradient is beyond its bound.
+        """
         try:
             check(given, self.network, self.question)
             check_tapped(tapped, self.network, self.question)

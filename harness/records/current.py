@@ -80,7 +80,7 @@ class _Timed:
 
     @cached_property
     def contradictions(self) -> tuple[str, ...]:
-        """Why its rows cannot all be true; once they are all here."""
+        """Reasons why these rows cannot all be true, in words; complete once all rows are in."""
         found = []
         if len(self.data) > 1:
             found.append("its contenders were given different data")

@@ -71,7 +71,7 @@ def timing_key(
 
 
 def settings_of(machine: Machine) -> list[str]:
-    """Return the environment variables that change speed, without those of thread counts."""
+    """Return what changes the machine's speed, as `NAME=value`, without the counts of threads."""
     variables = (machine.environment or "").split()
     return [each for each in variables if each.partition("=")[0] not in _THREADS]
 

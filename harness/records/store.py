@@ -157,7 +157,10 @@ class Shared:
 
 
 def shared_by(out: Path, run: str) -> Shared:
-    """Return what the rows of a run share; nothing where its file is missing or damaged."""
+    """Read the fields that all rows of a run share.
+
+    There are none where the run's file is missing, or damaged, which `damage` then says.
+    """
     if not run.replace("-", "").isalnum():  # it names a file
         return Shared()
     try:

@@ -61,7 +61,7 @@ class LIFCell(nn.Module):
 
 
 def spike_gradient(from_next_layer: Tensor, du_next: Tensor, u: Tensor, lif: LIF) -> Tensor:
-    """dL/do[t], eq. (12): what the next layer sends back, and the next potential's reset."""
+    """Compute dL/do[t], eq. (12): from the next layer, and through the next potential's reset."""
     return from_next_layer - du_next * lif.k_tau * u  # eq. (12): do[t+1]/do[t] acts through (1 - o)
 
 

@@ -314,7 +314,7 @@ class Network:
 
 
 def reach(size: int, kernel: int) -> tuple[int, ...]:
-    """Return how many outputs each place along one side of a map reaches: fewer at a border."""
+    """Return how many outputs each input along a side reaches in a same-size convolution."""
     half = kernel // 2
     return tuple(min(size - 1, place + half) - max(0, place - half) + 1 for place in range(size))
 

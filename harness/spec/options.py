@@ -127,7 +127,7 @@ def names(given: object) -> tuple[str, ...]:
 
 
 def numbers(least: int) -> Parser:
-    """Return a parser of whole numbers of at least `least`."""
+    """Return a parser of whole numbers, each at least `least`, into a tuple without repeats."""
 
     def parsed(given: object) -> tuple[int, ...]:
         for part in names(given):

@@ -108,7 +108,7 @@ class OfModule:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
     def weights(self) -> list[Tensor]:
-        """After the last iteration."""
+        """Return the weights after the last iteration."""
         return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
@@ -325,9 +325,10 @@ class Meter:
 
     @classmethod
     def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Take the present memory as the base, once the network has run on a few samples.
+        """Return a meter whose base is the memory in use after a trial run of the network.
 
-        Raises what that raises.
+        The trial is on a few samples and steps. Raises what it raises, and OSError where the peak
+        cannot be read.
         """
         device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():

@@ -264,7 +264,7 @@ class Plan:
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Estimate the seconds of a cell with its exams, and its trainings in bf16."""
+        """Estimate the seconds of a cell: equality exams, rounds, compiling, training in bf16."""
         timed = self._corrected * self._model(group, self.rounds)
         mixed = {case.framework for case in group if case.precision == "bf16"}
         trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0

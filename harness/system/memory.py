@@ -116,9 +116,9 @@ def is_exhausted(error: BaseException) -> bool:
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
-    """Return a process, else this one, and its children: a runtime of its own may be one.
+    """Return a process, by default this one, and all processes that it has started.
 
-    Raises psutil's errors.
+    A framework's runtime may be one of them. Raises psutil's errors.
     """
     own = psutil.Process(pid)
     return [own, *own.children(recursive=True)]

@@ -96,7 +96,7 @@ class Trial(Generic[C]):
         return self.ledger.store.out
 
     def say(self, fraction: float, doing: str) -> None:
-        """Say how far the case is, in [0, 1]."""
+        """Report the progress of the case: a fraction in [0, 1], and what is being done."""
         self.last = fraction, doing
         self.ledger.say(fraction, doing)
 
