@@ -78,7 +78,7 @@ class Rounds:
     starts: Mapping[int, int]  # of the processes, by round
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio | None:
-        """Return the ratio over the rounds that both ran in; None where there are none."""
+        """Return the ratio of two contenders' seconds in the rounds of both; None without any."""
         found = self._ratios(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))

@@ -246,10 +246,11 @@ def rows_of(frames: Frames, kind: str, line: Line) -> Frame:
 
 
 def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> Frame:
-    """One line a condition: its main fields, the figures, `more`, the other fields, the machines.
+    """Return the table of trainings: a line for each condition, over all its seeds.
 
-    `epochs`: that were trained, the mean over the seeds. `at_chance`: how many of the n seeds
-    learnt nothing. They are in the means. `gained_at_first`: by the last epochs at the first rate.
+    `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
+    `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
+    as the function of that name.
     """
     shown = found[[*FRONT, *FIGURES, "at_chance"]].assign(**(more or {}))
     epochs = [round(fmean(each)) for each in found["trained_epochs"]]

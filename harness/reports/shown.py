@@ -211,7 +211,7 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
 
 
 def how(line: Any) -> str:
-    """In a few words, how a figure of ours was made: what tells it from others of its row."""
+    """Describe in a few words how a figure of ours was made, to tell it from others of its row."""
     samples = f"{line['train_samples']:,.0f} samples"
     if isinstance(line.get("fidelity"), str):
         parts = [line["framework"], line["window"], samples]

@@ -160,7 +160,7 @@ def places(frames: Frames) -> pd.DataFrame:
 
 
 def data(frames: Frames) -> pd.DataFrame:
-    """Return what was read as each data set, its hash, and how it falls short of the real one."""
+    """Count the rows by what was read as each data set: its source, hash, and shortcomings."""
     rows, ends = frames["all"], ("substitute", "sha256", "test_source", "test_sha256", "note")
     names = ("source", "samples", "partial", "lossy", "simulated", *ends)
     read = rows.loc[rows["data_source"] != ""]
