@@ -61,7 +61,10 @@ class Facts:
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
 
     def deviations_of(self, form: str) -> tuple[str, ...]:
-        """Of the form of that name; "" is the plain one. Raises UsageError where there is none."""
+        """Return the deviations of a form by its name; "" is the plain one.
+
+        Raises UsageError where the framework has no such form.
+        """
         if form and form not in self.variants and form not in FORMS:
             raise _unknown_form(self.framework, form, self.variants)
         return self.variants.get(form, self.deviations)
@@ -201,7 +204,7 @@ def of(framework: str) -> Facts:
 
 
 def look(frameworks: Iterable[str]) -> None:
-    """Find what is not known yet. Raises UsageError where there is no framework of a name."""
+    """Find the facts that are not known yet. Raises UsageError for an unknown framework."""
     with _looking:
         wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
         for name in wanted:
@@ -213,7 +216,7 @@ def look(frameworks: Iterable[str]) -> None:
 
 
 def known() -> tuple[Facts, ...]:
-    """Return all that was found so far."""
+    """Return the facts of all frameworks found so far."""
     return tuple(_known.values())
 
 
@@ -224,7 +227,7 @@ def forget_versions() -> None:
 
 
 def remember(*found: Facts) -> None:
-    """Take over what another process has found."""
+    """Take over facts that another process has found."""
     _known.update({each.framework: each for each in found})
 
 

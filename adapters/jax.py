@@ -65,13 +65,13 @@ class Layer:
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
     def given(self, parameters: Sequence[Any]) -> Weights:
-        """Convert from torch's shapes and order."""
+        """Convert a layer's parameters from torch's shapes and order."""
         weight, bias, U = (*parameters, None)[:3]
         weight, U = self._moved(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
     def taken(self, weights: Weights) -> list[np.ndarray]:
-        """Convert to torch's shapes and order."""
+        """Convert a layer's parameters to torch's shapes and order."""
         bias: Any
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
         weight, U = self._moved(weight, U, back=True)
@@ -93,7 +93,7 @@ class Layer:
         return weight, None if U is None else np.transpose(U, maps)
 
     def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
-        """Return the synapse, eq. (8), of images or features."""
+        """Compute the synapse, eq. (8), of images or features."""
         if not isinstance(self.stage.synapse, Conv):
             return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
         around = self.stage.synapse.kernel // 2
@@ -106,7 +106,7 @@ class Layer:
         return y + (bias if self.layout == "NHWC" else bias[:, None, None])
 
     def pooled(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
-        """Return the mean over the pool's windows; what does not fill one is dropped."""
+        """Average spikes over the pool's windows; what does not fill one is dropped."""
         if self.stage.pool is None:
             return spikes
         size, first = self.stage.pool.size, 1 if self.layout == "NHWC" else 2
@@ -117,7 +117,7 @@ class Layer:
         return windows.sum((first + 1, first + 3)) / size**2
 
     def normalised(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
-        """NeuNorm, eqs. (9) and (10)."""
+        """Apply NeuNorm, eqs. (9) and (10), over all steps."""
         neunorm, over = self.network.neunorm, 3 if self.layout == "NHWC" else 1
         assert neunorm is not None
         c, k_tau2 = neunorm.scale(self.stage.output_shape[0]), neunorm.k_tau2
@@ -130,7 +130,7 @@ class Layer:
         return lax.scan(step, rest, spikes)[1]
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
-        """Return the neurons, eqs. (5) and (6), from rest."""
+        """Compute the neurons' spikes over all steps, eqs. (5) and (6), from rest."""
         lif = self.network.lif
 
         def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
@@ -163,7 +163,7 @@ def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,
 
 
 class Batch(NamedTuple):
-    """What was laid where XLA finds it."""
+    """Inputs and labels in XLA's memory."""
 
     x: Array  # (T, B, maps), or (1, B, maps) of a static image
     labels: Array  # (B,)
@@ -315,5 +315,5 @@ VARIANTS = {"nchw": foreign.variant(partial(_made, layout="NCHW"))}
 
 
 def implementation(device: str) -> str:
-    """Who computes."""
+    """Return what computes, in words: XLA, its version, and the device."""
     return f"XLA of jaxlib {metadata.version('jaxlib')} on a {device}"

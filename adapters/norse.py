@@ -41,7 +41,7 @@ class Parameters(NamedTuple):
 def activation(
     current: Tensor, state: Potential, p: Parameters, dt: float
 ) -> tuple[Tensor, Potential]:
-    """One step in Norse's extension point. Its own surrogates lack the rectangle: ours is used."""
+    """Compute one step in Norse's extension point, with our surrogate: Norse has no rectangle."""
     v = p.lif.k_tau * state.v + current
     spikes = fire(v - p.lif.v_th, p.lif.a)
     return spikes, Potential(reset_value(spikes, v, p.v_reset, p.v_th))

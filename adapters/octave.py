@@ -40,7 +40,7 @@ INSTALL = "apt-get install octave libopenblas0"
 
 
 def program() -> str:
-    """Return the interpreter that is started. Raises Missing."""
+    """Return the path of the interpreter to start. Raises Missing."""
     named, what = os.environ.get(PROGRAM), "neither octave-cli nor matlab is"
     for name in (named,) if named else ("octave-cli", "matlab"):
         if found := shutil.which(name):
@@ -50,7 +50,7 @@ def program() -> str:
 
 
 def in_words(program: str, version: str, blas: str) -> str:
-    """Return the version of an interpreter, in a line."""
+    """Describe an interpreter in a line: its version, its BLAS, and whether that is slow."""
     slow = f": slow, {INSTALL}" if "reference" in blas.lower() else ""
     return f"{program} {version}, BLAS {blas}{slow}"
 
@@ -81,7 +81,7 @@ class Engine:
         weakref.finalize(self, _end, self.process, self.folder, self.errors)
 
     def ask(self, verb: str, slot: int = 1, name: str = "-") -> float:
-        """Have a command done: the loss of the slot's last step. Raises RuntimeError."""
+        """Run a command; return the loss of the slot's last step. Raises RuntimeError."""
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(f"{verb} {slot} {name}\n\n")
@@ -98,14 +98,14 @@ class Engine:
         return float(answer["loss"])
 
     def give(self, verb: str, slot: int, values: dict[str, Any]) -> None:
-        """Have a command done on values that it reads."""
+        """Run a command that reads these values."""
         path = Path(self.folder.name) / f"{verb}.mat"
         savemat(path, values)
         self.ask(verb, slot, path.name)
         path.unlink()
 
     def take(self, verb: str, slot: int) -> dict[str, np.ndarray]:
-        """Return the values that a command writes."""
+        """Run a command, and return the values that it writes."""
         path = Path(self.folder.name) / f"{verb}.mat"
         self.ask(verb, slot, path.name)
         found = loadmat(path)
@@ -113,7 +113,7 @@ class Engine:
         return found
 
     def about(self) -> str:
-        """Return its version."""
+        """Return the interpreter's version and BLAS in a line."""
         found = self.take("about", 1)
         return in_words(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
 
@@ -266,5 +266,5 @@ def version() -> str:
 
 
 def implementation(device: str) -> str:
-    """Who computes."""
+    """Return what computes, in words: the interpreter's version and its BLAS."""
     return version()

@@ -27,12 +27,12 @@ build = FusedNetwork
 
 
 def implementation(device: str) -> str:
-    """Return what runs there: numba's kernels, Triton's, or plain torch where they are missing."""
+    """Return what runs on a device: numba's kernels, Triton's, or plain torch without either."""
     return kernels_for(device).NAME
 
 
 def compiles(device: str) -> bool:
-    """Return whether numba's kernels, where they run, are still to be compiled."""
+    """Return whether numba's kernels run on a device and are still to be compiled."""
     if not implementation(device).startswith("numba"):
         return False
     from adapters.fused import compiled  # needs numba

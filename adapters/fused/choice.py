@@ -74,7 +74,7 @@ WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit num
 
 
 def chosen(events: Events, weight: Tensor) -> Dispatch:
-    """Return how a convolution of these events is to be done."""
+    """Choose events or the dense form for each part of a convolution of these events."""
     if events.counts.shape[2] > WIDEST:
         return Dispatch(events.density, events.window, False, False, False)
     limits = break_even(Shape.of(events, weight))
@@ -88,7 +88,7 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
 
 @cache
 def break_even(shape: Shape) -> BreakEven:
-    """Return the densities of one shape: the kept ones, else measured now."""
+    """Return the break-even densities of a shape, as they were kept, else measured now."""
     return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
 
 
@@ -150,7 +150,7 @@ def _crossing(seconds: list[float], dense: float) -> float:
 
 
 def over(works: Sequence[Work], dense: Work) -> list[float]:
-    """Return the time of each over the dense form's: the median of rounds in which all run once.
+    """Return each function's time over the dense form's: the median of rounds that run all once.
 
     Other processes slow all of a round about alike. The shortest times of each, taken one
     after the other, were off by a factor of two on a busy machine, and stand for good.
@@ -181,7 +181,7 @@ def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype)
 
 
 def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a weight, a bias and a gradient of the output."""
+    """Return a random weight, bias and gradient of the output, channels last."""
     generator = torch.Generator().manual_seed(1)
 
     def made(*size: int) -> Tensor:

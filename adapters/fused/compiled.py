@@ -49,7 +49,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def kept_in(folder: str) -> Iterator[None]:
-    """Keep what is compiled in the block in that folder of the user's cache."""
+    """Keep what numba compiles in the block in `folder` of the user's cache folder."""
     config: Any = numba.config  # type: ignore[attr-defined]
     before = config.CACHE_DIR
     with suppress(OSError):  # then numba looks for another place
@@ -61,10 +61,10 @@ def kept_in(folder: str) -> Iterator[None]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """Return what gives the address of a kernel; the kernel takes the address of its argument.
+    """Return a function that gives the address of a compiled kernel.
 
-    It is compiled on first use and kept on disk, in the user's cache folder (or `NUMBA_CACHE_DIR`),
-    so that a read-only install works.
+    The kernel takes the address of its argument. It is compiled on first use and kept on disk, in
+    the user's cache folder (or `NUMBA_CACHE_DIR`), so that a read-only install works.
     """
 
     @cache
@@ -89,7 +89,7 @@ def _form_sha256(function: Callable[..., Any]) -> str:
 
 
 def nothing_is_kept() -> bool:
-    """Whether none of these sources' kernels is kept yet, as far as numba's folder is known."""
+    """Return whether numba's folder, as far as it is known, has no kernel of these sources yet."""
     config: Any = numba.config  # type: ignore[attr-defined]
     with kept_in(sources_sha256()):
         return bool(config.CACHE_DIR) and not any(Path(config.CACHE_DIR).rglob("*.nbc"))
@@ -98,20 +98,23 @@ def nothing_is_kept() -> bool:
 def fields(names: tuple[str, ...]) -> np.dtype:
     """Return the type of a kernel's argument: a record of 64-bit numbers of these names.
 
-    The first is the next part, which threads count up with `take`.
+    The first number is the next part of the work, which threads count up with `take`.
     """
     return np.dtype([(name, np.int64) for name in names])
 
 
 def as_call(names: tuple[str, ...], numbers: Mapping[str, int | Tensor | None]) -> Numbers:
-    """Such a record, 0 where nothing is given. Of a tensor its address: the caller keeps it."""
+    """Return a kernel's argument: the numbers by name, a tensor's address, 0 where none is given.
+
+    The caller keeps the tensors.
+    """
     found = [numbers.get(name) for name in names]
     return np.array([x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in found], np.int64)
 
 
 @cache
 def sources_sha256() -> str:
-    """Twelve hex digits of all that is compiled: this folder, and dropout's constants."""
+    """Hash all that is compiled to twelve hex digits: this folder, and dropout's constants."""
     files = [*sorted(Path(__file__).parent.rglob("*.py")), Path(dropout.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

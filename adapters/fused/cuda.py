@@ -183,7 +183,7 @@ NAME = f"triton {triton.__version__}"
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
-    """Compute current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    """Compute the next layer's input (T, B, C, h, w) from current (T or 1, ...), channels last."""
     last = current.permute(0, 1, 3, 4, 2)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
@@ -197,11 +197,11 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> None:
-    """There are no kernels that compute a current where it is needed."""
+    """Return None: no kernel here computes a current where it is needed."""
 
 
 def events(current: Tensor, U: Tensor | None, form: Form) -> None:
-    """There are no kernels that take events."""
+    """Return None: no kernel here takes events."""
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:

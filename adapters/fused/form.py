@@ -32,7 +32,7 @@ class Events:
 
     @property
     def bits(self) -> int:
-        """Those of a byte that are its count."""
+        """The bits of a byte that hold its count."""
         return MOST if self.marked is None else 1
 
     @property
@@ -48,7 +48,7 @@ class Events:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How a layer's last call was done."""
+    """How a layer's last call was computed, by events or densely."""
 
     density: float  # of what it was sent
     window: float | None  # of the neurons that sent it; None: their gradients are all wanted
@@ -67,12 +67,12 @@ class Encoding(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The current's, (T, B, C, H, W)."""
+        """Shape of the current, (T, B, C, H, W)."""
         return *self.x.shape[:2], len(self.bias), *self.x.shape[2:4]
 
 
 class Gradients(NamedTuple):
-    """What goes back through a layer of neurons."""
+    """The gradients that a layer of neurons passes back."""
 
     current: Tensor | None  # of its shape; summed over the steps where it stands still
     U: Tensor | None  # (C, h, w)

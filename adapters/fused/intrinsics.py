@@ -55,7 +55,7 @@ _bits_of_float = _intrinsic(1, lambda _: types.uint32(types.float32), _bitcast(i
 
 
 def wide(value) -> Any:
-    """Return a stored value as the number that is computed with: bf16 bits become float32."""
+    """Convert a stored value to the type computed with: bf16 bits become float32."""
 
 
 @overload(wide, inline="always")
@@ -83,7 +83,7 @@ def _(value, stored) -> Any:
 
 
 def counts_only(out) -> Any:
-    """Return whether what a layer sends is counts, bytes, and not values."""
+    """Return whether a layer sends counts, as bytes, and not values."""
 
 
 @overload(counts_only, inline="always")
@@ -94,7 +94,7 @@ def _(out) -> Any:
 
 
 def number(count, like) -> Any:
-    """Return a count as a number of the type of `like`."""
+    """Convert a count to the type of `like`."""
 
 
 @overload(number, inline="always")
@@ -105,7 +105,7 @@ def _(count, like) -> Any:
 
 
 def put(target, place, value, count) -> Any:
-    """Store a value, or the count that it stands for where `target` is of bytes."""
+    """Store a value, or the count that it stands for if `target` is an array of bytes."""
 
 
 @overload(put, inline="always")
@@ -140,7 +140,7 @@ prefetch = _intrinsic(1, lambda row: types.void(row), _prefetched)
 
 
 def with_bits(row, bits) -> Any:
-    """How many of a row's counts have one of these bits; values are no counts and have none."""
+    """Count the bytes of a row that have one of these bits; 0 for a row of values."""
 
 
 @overload(with_bits, inline="always")
@@ -282,7 +282,7 @@ store = _intrinsic(2, lambda _, value: types.void(types.int64, value), _stored)
 
 @dataclass(frozen=True)
 class Registers:
-    """What a processor computes in."""
+    """The size and number of a processor's vector registers."""
 
     bytes: int  # of one
     number: int
@@ -311,7 +311,7 @@ TILES, COLUMNS = (6, 4) if registers().number == 32 else (6, 2)  # of a block of
 
 @dataclass(frozen=True)
 class Code:
-    """Writes the code of one inner loop."""
+    """Writes the LLVM code of one inner loop over vectors."""
 
     builder: Any
     vector: ir.VectorType
@@ -319,32 +319,32 @@ class Code:
 
     @classmethod
     def of(cls, builder: Any, kind: Any) -> Code:
-        """For the type of a tuple of zeros, one for each vector of a row."""
+        """Return the writer for a row's type, `kind`: a tuple with a zero for each vector."""
         single = kind.dtype == types.float32
         element = ir.FloatType() if single else ir.DoubleType()
         return cls(builder, ir.VectorType(element, BYTES // (4 if single else 8)), kind.count)
 
     def like(self, element: ir.Type) -> ir.VectorType:
-        """Return the vector with as many numbers of another type."""
+        """Return the type of a vector with as many numbers of another type."""
         return ir.VectorType(element, self.vector.count)
 
     def pointer(self, address: Any) -> Any:
-        """Return a number as a pointer to bytes."""
+        """Convert an address to a pointer to bytes."""
         return self.builder.inttoptr(address, BYTE.as_pointer())
 
     def at(self, pointer: Any, kind: ir.Type, offset: Any) -> Any:
-        """Return what lies so many bytes behind a pointer, of one kind."""
+        """Return a pointer to a value of type `kind`, `offset` bytes behind a pointer."""
         if isinstance(offset, int):
             offset = WORD(offset)
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), kind.as_pointer())
 
     def load(self, pointer: Any, vectors: int) -> Any:
-        """Return the vector that lies so many vectors behind a pointer."""
+        """Load the vector that lies so many vectors behind a pointer."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         return self.builder.load(place, align=self._alignment)
 
     def store(self, value: Any, pointer: Any, vectors: int) -> None:
-        """Put a vector there."""
+        """Store a vector so many vectors behind a pointer."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         self.builder.store(value, place, align=self._alignment)
 
@@ -353,7 +353,7 @@ class Code:
         return 4 if isinstance(self.vector.element, ir.FloatType) else 8
 
     def zeros(self, count: int) -> list[Any]:
-        """Return so many sums, all 0."""
+        """Return `count` sums in memory, all 0."""
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
 
@@ -362,7 +362,7 @@ class Code:
         return self.builder.fmul(value, factor, flags=("contract",))
 
     def plus(self, total: Any, value: Any) -> Any:
-        """Return a sum; of nothing yet where `total` is None."""
+        """Add a value to a sum, or begin one where `total` is None."""
         return value if total is None else self.builder.fadd(total, value, flags=("contract",))
 
     def add(self, total: Any, value: Any, factor: Any) -> None:
@@ -372,13 +372,13 @@ class Code:
         self.builder.store(self.plus(self.builder.load(total), value), total)
 
     def place(self, places: Any, number: Any) -> Any:
-        """Return the 16-bit place of that number in a list."""
+        """Load the 16-bit place at an index of a list."""
         index = self.builder.shl(number, WORD(1))
         found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
         return self.builder.zext(found, WORD)
 
     def factor(self, values: Any, number: Any) -> Any:
-        """Return the 8-bit value of that number in a list, in every lane; None without values."""
+        """Load the 8-bit value at an index of a list into every lane; None without values."""
         if values is None:
             return None
         found = self.builder.load(self.at(values, BYTE, number), align=1)

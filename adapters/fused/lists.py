@@ -41,19 +41,19 @@ AREA = TAPS * TAPS
 
 @inlined
 def call_at(address):
-    """Return the call at an address, as an array of one."""
+    """Return the kernel's argument at an address, as an array of one record."""
     return carray(address, (1,), CALL)
 
 
 @inlined
 def aligned(memory):
-    """Where the first whole cache line of an array of bytes begins."""
+    """Return the address of the first whole cache line in an array of bytes."""
     return (memory.ctypes.data + LINE - 1) // LINE * LINE
 
 
 @inlined
 def group_of(call, number):
-    """Which images and lines are of a group."""
+    """Return the images and the lines of a group, each as its first and the one after its last."""
     strips = -(-call.height // call.lines)
     image, line = number // strips * call.together, number % strips * call.lines
     images = (image, min(call.images, image + call.together))
@@ -62,7 +62,7 @@ def group_of(call, number):
 
 @inlined
 def bytes_of(kind):
-    """Of a row of sums or weights, or of a pixel's gradients.
+    """Return the bytes of a row of sums or weights, or of a pixel's gradients.
 
     `kind` stands for rows: a tuple of zeros of the numbers' type, one for each vector of a row.
     """
@@ -71,7 +71,7 @@ def bytes_of(kind):
 
 @inlined
 def copy_numbers(target, source, count, size, stored, zero):
-    """Copy some of a layer's own numbers to such as are computed with."""
+    """Copy `count` stored numbers as the type computed with: bf16 becomes float32."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -81,7 +81,7 @@ def copy_numbers(target, source, count, size, stored, zero):
 
 @inlined
 def put_numbers(target, source, count, size, stored, zero):
-    """Copy numbers back, in the other direction."""
+    """Copy `count` computed numbers as the type stored: float32 becomes bf16."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -113,7 +113,7 @@ def _look(counts, left, bits):
 
 @inlined
 def list_maps(counts, maps, bits, nothing, places, values, n):
-    """Write which of the bytes at `counts` have one of `bits`, and these, from place n on.
+    """List the maps whose byte at `counts` has one of `bits`, and their values, from entry n on.
 
     The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
     """
@@ -201,7 +201,7 @@ class Cut(NamedTuple):
     lines: int
 
     def groups(self, images: int, height: int) -> int:
-        """Return how many there are."""
+        """Return the number of groups that images of a height are cut into."""
         return -(-images // self.together) * -(-height // self.lines)
 
 
@@ -217,7 +217,7 @@ def cache_bytes(level: int) -> int:
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Return groups of images whose pixels, of so many bytes, fit the room with a margin of lines.
+    """Cut images into groups whose pixels, of so many bytes, fit `room` with a margin of lines.
 
     There are `at_least` so many groups, if there are lines enough.
     """
@@ -234,7 +234,7 @@ def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cu
 
 
 def block_of(rows: Rows) -> int:
-    """Return rows of weights that two thirds of the first cache hold; whole vectors of counts."""
+    """Return how many rows of weights fit two thirds of the first cache, a multiple of 64."""
     return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
 
 
@@ -259,19 +259,19 @@ def run(
     rows: Rows,
     numbers: Numbers,
 ) -> None:
-    """Call a kernel in each thread."""
+    """Call a kernel with `numbers` as its argument in each of torch's threads."""
     call = as_call(FIELDS, numbers)
     compiled.run(_kernel(make, rows), call.ctypes.data, torch.get_num_threads())
 
 
 def computed(numbers: Tensor) -> Tensor:
-    """Return a layer's own numbers for computing: bf16 as float32, others unchanged."""
+    """Convert a layer's parameters to the type computed with: bf16 becomes float32."""
     numbers = numbers.detach()
     return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
 
 
 def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
-    """Return what the argument of every kernel of a layer holds."""
+    """Return the fields that the arguments of all kernels of a layer have in common."""
     images, height, width, maps = events.counts.shape
     return {
         "images": images,

@@ -195,7 +195,7 @@ class Layer(nn.Module):
 
     @property
     def given(self) -> LayerParameters:
-        """Its parameters."""
+        """The layer's parameters: weight, bias, and U or None."""
         weight, bias = self.synapse.weight, self.synapse.bias
         assert bias is not None
         return weight, bias, self.neunorm.U if self.neunorm is not None else None
@@ -263,18 +263,18 @@ class FusedNetwork(nn.Module):
 
 
 def computed(module: nn.Module) -> str:
-    """Which layers' work was done by events in the last call, and the density of what they got."""
+    """Describe which layers worked by events in the last call, and their inputs' densities."""
     works = [each.work for each in module.modules() if isinstance(each, Layer)]
     return "; ".join(f"layer {n}: {work.in_words}" for n, work in enumerate(works, 1))
 
 
 class Kernels(Protocol):
-    """Functions of (T, B, C, H, W) tensors, as `plain` writes them out."""
+    """Functions of (T, B, C, H, W) tensors, for one kind of device; `plain` is the simplest."""
 
     NAME: str
 
     def encoding(self, x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-        """Return what stands for the current of x (T, B, I, H, W); None: it is to be in memory."""
+        """Return a stand-in for the current of x (T, B, I, H, W); None if it must be in memory."""
         ...
 
     def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
@@ -282,11 +282,11 @@ class Kernels(Protocol):
         ...
 
     def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
-        """Return the same as counts; None where there are no kernels that take them."""
+        """Return the next layer's input as counts; None where no kernels take counts."""
         ...
 
     def gradients(self, current: Any, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-        """Return the gradients of the current, U and the bias, by `back`, that of the spikes."""
+        """Return the gradients of the current, U and the bias; `back` is the spikes' gradient."""
         ...
 
 

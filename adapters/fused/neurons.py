@@ -46,7 +46,10 @@ from harness.spec import Precision
 
 @inlined
 def draw(kept, keys, place, threshold, grown, zero):
-    """Dropout's factors of some pixels' maps, `reference.dropout.kept`: 1 / (1 - p) or 0."""
+    """Write dropout's factors for some pixels' maps to `kept`: 1 / (1 - p) or 0.
+
+    They are those of `reference.dropout.kept`.
+    """
     in_whole_vectors()
     first, second = keys
     for c in range(kept.shape[0]):
@@ -60,7 +63,7 @@ def draw(kept, keys, place, threshold, grown, zero):
 
 @inlined
 def summed(values):
-    """Sum a scratch row, which is overwritten: by halves, so that it runs in vectors.
+    """Sum a scratch row by halves, so that it runs in vectors; the row is overwritten.
 
     A row of one vector is summed in its register, in the same order.
     """
@@ -597,7 +600,7 @@ MOST_INPUTS, LEAST_OUTPUTS = 3, 32
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-    """Return the stand-in for the current of x (T, B, I, H, W); None if memory serves better."""
+    """Return a stand-in for the current of x (T, B, I, H, W); None if memory serves better."""
     outputs, inputs, *taps = weight.shape
     worth_it = inputs <= MOST_INPUTS and outputs >= LEAST_OUTPUTS
     if taps != [TAPS, TAPS] or not worth_it or len(x) == 1:
@@ -611,13 +614,13 @@ def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | 
 
 
 def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
-    """Compute current (T or 1, B, C, H, W), channels last -> (T, B, C, h, w), to the next layer."""
+    """Compute the next layer's input (T, B, C, h, w) from current (T or 1, ...), channels last."""
     out, _, _ = _sent(_SPIKES, None, current, U, form)
     return out.permute(0, 1, 4, 2, 3)
 
 
 def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
-    """Return the same as counts, (T B, h, w, C), where the next layer can take them; else None."""
+    """Compute the next layer's input as counts, (T B, h, w, C); None where it cannot take them."""
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
@@ -654,7 +657,7 @@ def _sent(
 
 
 def values(events: Events, dtype: torch.dtype) -> Tensor:
-    """Return what counts stand for, (N, C, h, w), channels last: one pass over memory."""
+    """Convert counts to the values they stand for, (N, C, h, w), in one pass over memory."""
     images, height, width, maps = events.counts.shape
     of_x = torch.float64 if dtype == torch.float64 else torch.float32
     counts, gain = events.counts.contiguous(), torch.tensor([events.gain], dtype=of_x)

@@ -57,11 +57,11 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> None:
-    """There are no kernels that compute a current where it is needed."""
+    """Return None: plain torch keeps the current in memory."""
 
 
 def events(current: Tensor, U: Tensor | None, form: Form) -> None:
-    """There are no kernels that take events."""
+    """Return None: plain torch takes no events."""
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
@@ -102,7 +102,10 @@ def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:
 
 @dataclass(frozen=True)
 class Parts:
-    """How a synapse is computed. Shapes: x (N, C, H, W) or (N, C), the weight and y alike."""
+    """The three functions of a synapse.
+
+    Shapes: x (N, C, H, W) or (N, C), the weight and y alike.
+    """
 
     forward: Callable[[Tensor, Tensor, Tensor], Tensor]  # x, weight, bias -> y
     weight_gradient: Callable[[Tensor, Tensor, Tensor], Tensor]  # dy, x, weight -> d_weight

@@ -30,7 +30,7 @@ class Synapse:
 
     @property
     def in_words(self) -> str:
-        """How its last call was computed."""
+        """How the last call was computed, in words."""
         if self.ran is None:
             return "by events, with its neurons" if self.encoded else "dense"
         parts = ("forward", "weight_gradient", "input_gradient")
