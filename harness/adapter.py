@@ -79,7 +79,7 @@ class Trainer(Protocol):
         """
 
     def step(self, batch: Any) -> float:
-        """One iteration: forward, loss, backward, optimiser. All is done when it gives its loss."""
+        """Run one iteration to its end (forward, loss, backward, optimiser); return the loss."""
         ...
 
     def infer(self, batch: Any) -> None:
@@ -131,12 +131,12 @@ class Variant:
 
 
 def trainer_of(adapter: Adapter) -> MakeTrainer | None:
-    """Return what makes the trainer of an adapter that is no torch module; None of one that is."""
+    """Return the function that makes an adapter's trainer; None if it builds torch modules."""
     return getattr(adapter, "trainer", None)
 
 
 def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
-    """Return the function by which the exam builds: `build`, unless a variant has another."""
+    """Return the function that builds the exam's module: `build`, unless a variant has another."""
     if isinstance(adapter, Variant) and adapter.examined is not None:
         return adapter.examined
     return adapter.build
@@ -155,7 +155,7 @@ class SpikeTap(nn.Module):
 
     @property
     def recording(self) -> bool:
-        """Whether somebody looks; a fused layer emits its spikes only then."""
+        """Whether spikes are being recorded; a fused layer emits its spikes only then."""
         return self.kept is not None
 
     def forward(self, spikes: Tensor) -> Tensor:  # (B, ...) -> (B, ...), or (T, B, ...) -> the same

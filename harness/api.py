@@ -63,7 +63,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
 
 
 def suited(found: tuple[Case, ...], suite: Suite, *, named: bool = False) -> tuple[Case, ...]:
-    """Return the cases of a suite that run here; `named`: a precision was. See `Work.suited`."""
+    """Return the cases that suit this machine, or all if a precision was named (`Work.suited`)."""
     from harness.system import machine
 
     return found if suite.trains or named else machine.suited(found)
@@ -143,7 +143,7 @@ class Work:
         return self.executor.measure(timed, *given, budget, say)
 
     def failed(self, rows: Iterable[Row]) -> list[EndedRow]:
-        """Those rows that say that a case failed; what was named and is missing is among them."""
+        """Return the rows of failed cases; those that were named and are missing are among them."""
         from harness.records import EndedRow
 
         named = self.suite.trains or self.options.frameworks is not None
@@ -152,7 +152,7 @@ class Work:
 
 
 def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
-    """Return where cases of a command run, "local" or "ray".
+    """Return what runs the cases of a command, "local" or "ray".
 
     Raises UsageError where that is not installed.
     """

@@ -53,7 +53,7 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True)
 class Check:
-    """One part of the contract, of one adapter. Called, it raises Broken, or what that raises."""
+    """One check of an adapter against the contract; called, it raises Broken where it fails."""
 
     name: str
     run: Callable[[], None]
@@ -66,7 +66,7 @@ class Check:
 
 
 def checks(framework: str) -> list[Check]:
-    """Return all that an adapter owes; its variants' too. Raises UsageError, and Missing.
+    """Return the checks of an adapter and its variants. Raises UsageError, and Missing.
 
     A variant without deviations is to pass the exam, one with deviations is to fail it clearly.
     """

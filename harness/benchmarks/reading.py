@@ -38,7 +38,7 @@ def synthetic(count: int) -> list[IterationRow]:
 
 
 class Reading:
-    """From rows on disk to the report."""
+    """Time from rows on disk to the report."""
 
     timeout = 300
     number = 1
@@ -59,7 +59,7 @@ class Reading:
 
 
 def timeraw_import_of_the_command_line() -> str:
-    """Return what `harness --help` waits for."""
+    """Return the code that asv times: the import that `harness --help` waits for."""
     return "import harness.cli.app"
 
 

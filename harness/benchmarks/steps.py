@@ -127,12 +127,12 @@ class Proof:
         return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
-        """Return the number of failed proofs, in float64 and float32."""
+        """Return the number of proofs passed, of two: in float64 and in float32."""
         required = certificate.required("fp32")
         return sum(self._proof(framework, dataset, each).passed for each in required)
 
     def track_spike_rate(self, framework: str, dataset: str) -> float:
-        """Return spikes per neuron and step: another network would show here."""
+        """Return spikes per neuron and step, which change if the network does."""
         return self._proof(framework, dataset, "fp64").spike_rate
 
 

@@ -85,7 +85,7 @@ def progress() -> Iterator[ProgressCallback]:
 
 
 def rows_of(folder: Path, *suites: str) -> list[Row]:
-    """All rows of a result folder. Reports lines that are no rows, and rows that do not count.
+    """Return all rows of a result folder; report damaged lines, and why rows do not count.
 
     See `stored.read`.
     """

@@ -50,7 +50,7 @@ def code_of(command: Callable[[], int]) -> int:
 
 
 def _refused(error: OSError, notes: list[str]) -> int:
-    """Return a file or folder that the system refuses, or output that is not taken."""
+    """Report a refused file or folder, or output that nobody takes; return the exit code."""
     why, remedy = f"cannot use {error.filename} ({error.strerror or error})", "name another"
     if error.filename is None:
         if error.errno not in _LOST:
@@ -68,9 +68,9 @@ def _refused(error: OSError, notes: list[str]) -> int:
 
 @contextlib.contextmanager
 def kept(what: str, folder: Path | None = None) -> Iterator[None]:
-    """Have an interruption of the block report `what` is kept.
+    """Have an interruption of the block report `what`, a sentence on what is kept.
 
-    Where the folder is not there yet, it reports that there was nothing to keep.
+    Where `folder` is not there yet, it reports nothing.
     """
     try:
         yield
@@ -114,7 +114,7 @@ def _ready_streams() -> None:
 
 
 def say(text: str) -> None:
-    """One line on standard error, if it can be written; a terminal has it broken between words."""
+    """Print one line on standard error, if it can be written; wrapped if it is a terminal."""
     line = " ".join(text.splitlines())
     with contextlib.suppress(OSError):  # there is no terminal
         width = os.get_terminal_size(sys.stderr.fileno()).columns or len(line)

@@ -42,7 +42,7 @@ WINDOWS = {"first": " first {} bins", "whole": " whole recordings", None: ""}
 
 
 def run(work: Work) -> list[Row]:
-    """Do what a run was asked for; return its rows. Exits with 1 where a case failed."""
+    """Run the cases and show their figures; return the rows. Exits with 1 where a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
@@ -69,7 +69,7 @@ def run(work: Work) -> list[Row]:
 
 
 def train(work: Work) -> list[Row]:
-    """Do the cases of a suite one by one."""
+    """Run the cases of a suite that trains, one by one; return their rows."""
     store, suite = work.store, work.options.suite
     say(_listed(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
@@ -108,7 +108,7 @@ def _in_words(left: float) -> str:
 
 
 def measure(work: Work) -> list[Row]:
-    """Time the cases of a suite, as many as the budget has room for."""
+    """Time the cases of a suite, as many as the budget has room for; return their rows."""
     store, options, budget = work.store, work.options, work.options.spending
     cases = work.suited
     if len(cases) < len(work.cases):
@@ -158,7 +158,7 @@ def data_and_network(case: Case) -> str:
 
 
 def summary(lines: pd.DataFrame) -> Group:
-    """Return each network in a line, then the sentence on the fastest.
+    """Return a table with a line for each network, and a sentence on the fastest.
 
     Rounds, the floor's time, and each contender's time divided by it, by rank.
     """
@@ -188,7 +188,7 @@ def _over_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
 
 
 def first_figures(frame: pd.DataFrame, rounds: int) -> str:
-    """Return a cell in a line, while its rounds go on: each time divided by the floor's."""
+    """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
     network, ratios = _over_the_floor(frame)
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
 
@@ -207,7 +207,7 @@ def say_noise(lines: pd.DataFrame) -> None:
 
 
 def trained(ended: Result) -> RenderableType:
-    """Return a training in a line: its figures, or why it failed; and its warnings."""
+    """Describe a training in a line: its figures, or why it failed; and its warnings."""
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)

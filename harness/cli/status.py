@@ -45,7 +45,7 @@ def status(**given: Any) -> None:
 
 
 def standings(found: Sequence[Standing]) -> Table:
-    """Return how the suites stand, and about how long the rest takes."""
+    """Return a table of each suite's cases: done, failed, missing, and about how long they take."""
     from harness.reports.table import Table, seconds
 
     lines = [

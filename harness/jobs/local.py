@@ -73,7 +73,7 @@ class Local:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Do the trainings, other systems and counts that are not done, in any order.
+        """Run the trainings, other systems and counts that are not done, in any order.
 
         Cases that another process is at come last, once it has ended them.
 
@@ -154,7 +154,7 @@ def trial_in_child(
 
 
 def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
-    """Return a training, another system or a count of operations, from data to results.
+    """Run a training, another system or a count of operations, from data to results.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """

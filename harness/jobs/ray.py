@@ -45,7 +45,7 @@ class Ray:
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Yield as many cases at once as the cluster has room for; see `Local.train`."""
+        """Run as many cases at once as the cluster has room for; see `Local.train`."""
         with _connected():
             groups, local = [(case,) for case in cases], Local(self.command)
             yield from _done(Local.train, local, groups, store, say, access)
@@ -111,9 +111,9 @@ def _done(
 def there(
     mark: Path, threads: int, work: Work, local: Local, cases: tuple[Case, ...], *given: object
 ) -> list[Result]:
-    """On another machine: what `Local` does with the cases, in the result folder of the mark.
+    """Run cases on another machine as `Local` does, in the result folder that holds `mark`.
 
-    Raises UsageError where this machine does not see it.
+    Raises UsageError where the machine does not see that folder.
     """
     if not mark.exists():
         raise UsageError(

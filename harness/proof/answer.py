@@ -26,7 +26,7 @@ class Incomparable(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A pass that is asked for: the weights, the input, and what the gradient is of."""
+    """A pass to be computed: the weights, the input, and what the gradients are of."""
 
     parameters: tuple[Tensor, ...]  # in layer order
     x: Tensor  # (T, B, C, H, W), or (1, B, C, H, W) where it is `static`
@@ -41,16 +41,16 @@ class Question:
 
     @property
     def out_shape(self) -> tuple[int, int, int]:
-        """Of the voting layer's spikes."""
+        """Shape of the voting layer's spikes, (T, B, N)."""
         return self.steps, self.x.shape[1], self.classes * self.population
 
     def load(self, module: nn.Module) -> None:
-        """Set the module's weights. Raises ValueError where its parameters are other ones."""
+        """Set the module's weights. Raises ValueError where its parameters have other shapes."""
         copy_parameters(nn.ParameterList(self.parameters), module)
 
 
 def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
-    """Return the iteration of a case: x is (T, B, C, H, W), a static image (1, B, C, H, W)."""
+    """Return a case's iteration as a question; x is (T, B, C, H, W), a static image (1, ...)."""
     return Question(
         weights, x, case.T, paper.settings(case.dataset).static, case.precision,
         case.network.classes, case.network.population, case.seed, labels,
@@ -82,7 +82,7 @@ tapped_pass = partial(plain_pass, tapped=True)
 
 
 def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
-    """Return the objective of the gradients: the loss, or a random weighting of the spikes."""
+    """Return the scalar to differentiate: the loss, or a random weighting of the spikes."""
     if question.labels is None:
         generator = torch.Generator().manual_seed(0)
         weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
@@ -200,7 +200,7 @@ def check_tapped(answer: Answer, network: Network, question: Question) -> None:
 
 
 def parameters_of(network: Network) -> tuple[str, ...]:
-    """Return what the parameters are called in sentences, in layer order."""
+    """Return the parameters' names in layer order, as in "the bias of layer 2"."""
     return tuple(
         f"{kind} of layer {stage.name}"
         for stage in network.stages

@@ -114,7 +114,10 @@ class Audit:
     device: torch.device = torch.device("cpu")
 
     def direct(self, given: Answer) -> Finding | None:
-        """Judge the untapped answer alone; None: it differs, and a replay must decide."""
+        """Judge an answer without taps against the reference's own.
+
+        Returns None where they differ, so that a replay must decide, and in bf16.
+        """
         try:
             check(given, self.network, self.question)
         except Incomparable as reason:
@@ -369,7 +372,7 @@ def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
 
 
 def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
-    """Of layers' weights, biases and U, how far each gradient may be, of its largest entry."""
+    """Return the bound on each parameter's gradient error, relative to the largest entry."""
     precision, images, bounds = question.precision, question.steps * question.x.shape[1], []
     for stage in stages:
         products = images * stage.macs // stage.weights  # one at each place where a weight is used

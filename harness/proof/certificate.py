@@ -62,10 +62,11 @@ class Rules:
         return self.fp64 if precision == "fp64" else self.fp32
 
     def replayed(self, precision: Precision, products: int) -> float:
-        """Return the bound, relative to the largest entry, at full size: so many products make one.
+        """Return the bound on a replayed gradient's error, relative to its largest entry.
 
-        Roundings of either sign add up as the root of their number: one sum over 200 images of
-        34x34 is 1.1e-5 off in a right framework that takes all steps at once.
+        An entry sums so many products. Roundings of either sign add up as the root of their number:
+        one sum over 200 images of 34x34 is 1.1e-5 off in a right framework that takes all steps at
+        once.
         """
         if precision == "fp64":
             return self.replayed_fp64
@@ -81,7 +82,7 @@ def typical(u: Tensor, v_th: float) -> float:
 
 
 def beyond(error: float, bound: float) -> str:
-    """Return an error beyond its bound, with digits enough to differ from it."""
+    """Describe an error beyond its bound, with digits enough to tell the two apart."""
     digits = next((n for n in range(1, 9) if f"{error:.{n}e}" != f"{bound:.{n}e}"), 9)
     return f"{error:.{digits}e} of the largest entry, allowed is {bound:.2g}"
 
@@ -129,7 +130,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether it is the paper's function: nothing differs, and it does not say that it does."""
+        """Whether the adapter computes the paper's function, and declares no deviation from it."""
         return not self.failures and not self.deviations
 
     @property
@@ -150,7 +151,7 @@ class Certificate:
 
     @property
     def gradient_error(self) -> float:
-        """The largest over the layers."""
+        """The largest gradient error over the layers."""
         return max((layer.gradient_error for layer in self.layers), default=float("nan"))
 
 

@@ -28,7 +28,7 @@ WIDTH = Fraction(1, 8)  # of Table 1's networks, unless the selection has anothe
 
 @dataclass(frozen=True)
 class OnNetwork:
-    """A certificate, and the network that it is of."""
+    """A certificate, and the name of its network."""
 
     title: str  # of the network, without NeuNorm
     named: str  # in full: "CIFAR-10 Small NeuNorm mean"
@@ -47,7 +47,7 @@ class Examined:
 
     @property
     def failed(self) -> bool:
-        """Whether it claims to be equal and is not."""
+        """Whether the adapter claims to be equal and is not."""
         wrong = self.broke or any(not proof.certificate.passed for proof in self.proofs)
         return wrong and not self.deviations
 
@@ -96,7 +96,7 @@ def examined(
 
 
 def certify(name: str, options: Options, known: facts.Facts) -> Examined:
-    """In a child: one adapter's certificates. Raises UsageError for networks that do not exist."""
+    """Examine one adapter, in a child process. Raises UsageError for an unknown network."""
     facts.remember(known)
     try:
         adapter = adapters.load(name)

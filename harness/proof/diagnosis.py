@@ -123,14 +123,14 @@ def _carries(network: Network, *, neunorm: bool) -> nn.Module:
 
 
 class StepsReversed(ReferenceNetwork):
-    """It computes the last step first."""
+    """The network on the steps in reverse order."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flip(0))
 
 
 class LastStepMissing(ReferenceNetwork):
-    """It computes all steps but the last, whose spikes are the last computed ones times `kept`."""
+    """The network without the last step, whose spikes are those of the step before times `kept`."""
 
     def __init__(self, network: Network, kept: float) -> None:
         super().__init__(network)

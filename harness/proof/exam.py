@@ -102,7 +102,7 @@ class Questions:
 
     @property
     def counted(self) -> tuple[Question, Question, Question]:
-        """The question, the same in eval mode, and one that drives potentials far beyond V_th.
+        """The question, the same in eval mode, and one with potentials far beyond V_th.
 
         The last in float32 of the spikes alone: few neurons are inside the surrogate's window then,
         and rounding decides several of them.
@@ -186,9 +186,9 @@ class Exam:
     def judge(
         self, name: str, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
     ) -> Certificate:
-        """Return the same of a module that lives elsewhere; `take_exam` is asked once an attempt.
+        """Compare a module that lives in another process with the reference.
 
-        It raises Incomparable where the module does.
+        `take_exam` is called once an attempt; it raises Incomparable where the module does.
         """
         found = Certificate(name, self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):

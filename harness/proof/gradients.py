@@ -77,7 +77,7 @@ class NeuronTrace:
     passes: Tensor  # bool: within the surrogate's rectangle
 
     def of(self, part: Callable[[Tensor], Tensor]) -> NeuronTrace:
-        """Return a part of each."""
+        """Return the trace with `part` applied to each of its tensors."""
         return NeuronTrace(part(self.u), part(self.o), part(self.back), part(self.passes))
 
 
@@ -96,7 +96,7 @@ def within(u: Tensor, lif: LIF) -> Tensor:
 
 
 def through_time(course: NeuronTrace, lif: LIF) -> Tensor:
-    """dL/dI, eqs. (12)-(13), with the rectangle as `course.passes` has it."""
+    """Compute dL/dI, eqs. (12)-(13), with the surrogate's rectangle as given in `course.passes`."""
     du = torch.empty_like(course.u)
     du_next = torch.zeros_like(course.u[0])
     for t in reversed(range(len(du))):

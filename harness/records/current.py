@@ -99,7 +99,7 @@ class MachineSettings(NamedTuple):
 
     @classmethod
     def of(cls, row: Record) -> MachineSettings:
-        """Return those of a row."""
+        """Return the settings of the machine that a row was measured on."""
         return cls(row.cores, row.os, row.torch, tuple(settings_of(row)))
 
 

@@ -100,17 +100,17 @@ class Record(Moment, Machine, CaseFields):
 
     @property
     def place(self) -> Place:
-        """Which machine it was measured on."""
+        """The machine that the row was measured on."""
         return Place(self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0)
 
     @property
     def installation(self) -> tuple[object, ...]:
-        """Who computes, as it is installed: the form and its versions, on this machine's device."""
+        """What computes: the form, its versions, the device and the machine."""
         versions = (self.torch, self.framework_version, self.revision)
         return self.contender, *versions, self.device, self.place
 
     def to_json(self, shared: dict[str, Any] | None = None) -> str:
-        """One line, without the fields that are as in `shared`, else as they are by default."""
+        """Return the row as a line of JSON, without fields as in `shared`, else as by default."""
         usual = {k: each.default for k, each in self.__dataclass_fields__.items()} | (shared or {})
         every = asdict(self)
         front = {name: every.pop(name) for name in ("schema", "run", "time", "kind")}

@@ -90,12 +90,12 @@ def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Seque
 
 
 def now() -> str:
-    """Return the time of a row."""
+    """Return the present time as rows have it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def of_case(case: Case, run: Run, subject: Installation) -> Record:
-    """Return what all rows of a case say, before its data are known."""
+    """Return the fields that all rows of a case share, before its data are known."""
     settings = paper.settings(case.dataset)
     return Record(
         **vars(case.fields),
@@ -111,7 +111,7 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
 
 
 def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
-    """Return the row with where its data come from, and its test data where it has some."""
+    """Return the row with the sources of its data and of its test data, if any, filled in."""
     found: dict[str, object] = {"data_samples": source.samples}
     for prefix, of in (("data_", source), ("data_test_", test)):
         if of is not None:
@@ -128,7 +128,7 @@ def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
 
 
 def stamped(row: R, moment: Moment | None = None) -> R:
-    """Return the row with the time of now and the state of the machine."""
+    """Return the row with the present time and the state of the machine."""
     return replace(row, time=now(), **vars(moment or Moment()))
 
 
@@ -141,7 +141,7 @@ def shortened(text: str) -> str:
 
 @cache
 def sources_sha256() -> str:
-    """Twelve hex digits of all our sources: a row can be traced to what wrote it."""
+    """Hash all our sources to twelve hex digits: a row can be traced to the code that wrote it."""
     digest = hashlib.sha256()
     for package in ("harness", "adapters"):
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -120,7 +120,7 @@ class Store:
         return [row for row in self.where("kind", named) if isinstance(row, kind)]
 
     def check_writable(self) -> None:
-        """Raise UsageError, and changes nothing, where rows could not be kept here."""
+        """Raise UsageError where rows could not be kept here; changes nothing."""
         try:
             # the first row makes what is missing: the nearest folder there is must let it
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
@@ -145,7 +145,7 @@ def _write_all(file: FileIO, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Shared:
-    """Fields that rows leave to their run's file."""
+    """The fields that all rows of a run share, as its file has them."""
 
     shared: dict[str, Any] = field(default_factory=dict)
     shared_by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -328,7 +328,7 @@ class Ledger:
         self.kept += new
 
     def release(self) -> None:
-        """Let others have the cases that were taken."""
+        """Release the claimed cases, so that other processes can take them."""
         for claim in self._claims:
             claim.lock.release()
         self._claims.clear()

@@ -37,7 +37,7 @@ class ANN(nn.Module):
         self.layers = nn.ModuleList(Units(stage) for stage in network.stages)
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (1, B, N)
-        """Of event data the frames are summed, so that it sees all that the spiking one sees."""
+        """Compute one pass on x; event frames are summed first, so that none is left out."""
         out = x[0] if synapses.is_static(x) or len(x) == 1 else x.sum(0)
         drawn = dropout.stage_keys(self.network, x[:1], training=self.training)
         for layer, keys in zip(self.layers, drawn, strict=True):

@@ -33,7 +33,7 @@ class Layer(nn.Module):
     def forward(
         self, current: Tensor, state: State, keys: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """One step: the current (B, ...) and last state give the next layer's input and state.
+        """Compute one step: current (B, ...) and last state -> the next layer's input, next state.
 
         `keys` (B, 2) are of this step's dropout masks; None: nothing is dropped.
         """

@@ -11,7 +11,7 @@ from harness import spec
 
 
 def auxiliary(x: Tensor, spikes: Tensor, k_tau2: float, c: float) -> Tensor:
-    """Next state of the auxiliary neurons, eq. (9): (B, 1, H, W), (B, C, H, W) -> (B, 1, H, W)."""
+    """Compute the auxiliary neurons' next state (B, 1, H, W), eq. (9), from spikes (B, C, H, W)."""
     return k_tau2 * x + c * spikes.sum(1, keepdim=True)  # eq. (9)
 
 
@@ -47,7 +47,7 @@ class NeuNorm(nn.Module):
 
 
 def behind(stage: spec.Stage, network: spec.Network) -> NeuNorm | None:
-    """NeuNorm on the way from a layer to the next; None where it does not act there."""
+    """Return the NeuNorm between a layer and the next; None where it does not act there."""
     if network.neunorm is None or stage.neunorm_shape is None:
         return None
     return NeuNorm(network.neunorm, stage.neunorm_shape)

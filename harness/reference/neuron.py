@@ -66,7 +66,7 @@ def spike_gradient(from_next_layer: Tensor, du_next: Tensor, u: Tensor, lif: LIF
 
 
 def potential_gradient(do: Tensor, du_next: Tensor, u: Tensor, o: Tensor, lif: LIF) -> Tensor:
-    """dL/du[t], eq. (13): through the spike of this step, and the potential carried to the next.
+    """Compute dL/du[t], eq. (13): through this step's spike, and the potential carried on.
 
     The current adds to u, so this is dL/dI[t]. Printed literally, eq. (13) leaves out the carry
     u[t] -> u[t+1]; we read it as the gradient of eqs. (5)-(6), which is what autograd computes.

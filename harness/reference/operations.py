@@ -29,7 +29,7 @@ from harness.spec.network import reach
 
 @dataclass(frozen=True)
 class LayerOperations:
-    """One layer's part in passes, added up over samples and steps."""
+    """Operations of one layer, summed over samples and steps."""
 
     spikes: int  # of its own neurons; of units without spikes: those that are not zero
     events: int  # values that are not zero and enter its synapse
@@ -66,7 +66,7 @@ def spiking_operations(
 def ann_operations(
     network: Network, x: Tensor, active: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
-    """Of a pass of the network without spikes on x (T, B, C, H, W): all are multiply-accumulates.
+    """Count a pass of the network without spikes on x (T, B, C, H, W), as multiply-accumulates.
 
     `active` (1, B, ...): which of each layer's units are not zero. Event frames are summed first.
     """

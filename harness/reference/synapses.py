@@ -57,5 +57,5 @@ def encoding_sequence(convolution: nn.Module, x: Tensor) -> Tensor:
 
 
 def over_steps(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return a stateless layer over all steps at once: (T, B, ...) -> (T, B, ...)."""
+    """Apply a stateless layer to all steps at once: (T, B, ...) -> (T, B, ...)."""
     return torch.unflatten(layer(x.flatten(0, 1)), 0, x.shape[:2])
