@@ -201,12 +201,12 @@ class Case:
 
     @property
     def cell(self) -> Self:
-        """What cases share that differ in the framework and the precision; its own is float32."""
+        """The case without its framework, in float32: cases of equal `cell` are timed together."""
         return replace(self, framework="", precision="fp32")
 
     @property
     def pace(self) -> float:
-        """How much work the case is, in multiply-accumulates of forward passes."""
+        """How much work the case is, in multiply-accumulates of its forward passes."""
         return float(self.network.macs * self.T * self.batch_size)
 
 
@@ -228,7 +228,7 @@ class Trained(Case):
 
     @property
     def pace(self) -> float:
-        """Where it takes all samples, these are as many as the paper has."""
+        """How much work the case is; where it takes all samples, as many as the paper has."""
         training, settings = self.training, paper.SETTINGS[self.dataset]
         samples = training.samples or settings.train_samples
         steps = 1 if self.framework == ANN else self.T
@@ -251,7 +251,7 @@ C = TypeVar("C", bound=Case)
 
 
 def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
-    """Return cases that are timed together, by their cell; its precision is that of the first."""
+    """Group the cases that are timed together by their cell, in the precision of the first."""
     grouped: dict[C, list[C]] = {}
     for case in cases:
         grouped.setdefault(case.cell, []).append(case)

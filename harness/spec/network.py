@@ -26,13 +26,13 @@ class NotationError(UsageError):
 
 
 def expect(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raise UsageError where a value is none that anything can be run with."""
+    """Raise UsageError, which names the value and what was expected, unless `holds`."""
     if not holds:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
 
 
 def checked(name: str, value: int, least: int = 1, most: int = MOST) -> None:
-    """Raise UsageError for a number that nothing can be run with."""
+    """Raise UsageError for a number below `least` or above `most`."""
     expect(least <= value <= most, name, value, f"{least} to {most}")
 
 
@@ -320,7 +320,7 @@ def reach(size: int, kernel: int) -> tuple[int, ...]:
 
 
 def dense(stage: Stage) -> int:
-    """Operations of one pass of one sample if no input is zero; what reaches over a border is none.
+    """Count the operations of one pass of one sample if no input is zero, without padding.
 
     `Stage.macs` counts the padding too.
     """

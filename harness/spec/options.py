@@ -117,7 +117,7 @@ class Budget:
 
 
 def names(given: object) -> tuple[str, ...]:
-    """Return the parts of `a,b`, or of several; twice the same is once."""
+    """Parse names, as `a,b` or an iterable, without repeats. Raises UsageError if there is none."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     parts = [str(each) for each in given] if several else str(given).split(",")  # type: ignore[union-attr]
     found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
@@ -139,7 +139,7 @@ def numbers(least: int) -> Parser:
 
 
 def count(given: object) -> int:
-    """Return one whole number above 0."""
+    """Parse a whole number above 0."""
     if not re.fullmatch("[0-9]{1,9}|1000000000", str(given)) or not int(str(given)):
         raise UsageError(f"{str(given)!r}, expected a whole number from 1 to {MOST}")
     return int(str(given))
@@ -152,14 +152,14 @@ def stages(given: object) -> tuple[int, ...]:
 
 
 def share(given: object) -> float:
-    """Return a share from 0 to below 1."""
+    """Parse a share: 0, or a number below 1."""
     if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
         raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
     return float(str(given))
 
 
 def first_value(given: object) -> float | Literal["uniform"]:
-    """U's first value: a number, or "uniform"."""
+    """Parse the first value of NeuNorm's U: a number, or "uniform"."""
     text = str(given)
     if text == "uniform":
         return "uniform"
@@ -169,7 +169,7 @@ def first_value(given: object) -> float | Literal["uniform"]:
 
 
 def seconds(given: object) -> float:
-    """Return a time: 90s, 10m, 1.5h; a number, which Python alone can give, is of seconds."""
+    """Parse a time into seconds: 90s, 10m, 1.5h; Python may also give a number of seconds."""
     text = str(given).strip() if isinstance(given, str) else f"{given}s"
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
     if match and not match[2]:
@@ -199,7 +199,7 @@ def place(given: object) -> Path:
 
 
 def folder(given: object) -> Path:
-    """Return a folder that is there."""
+    """Parse the path of a folder that exists."""
     path = place(given)
     if not path.is_dir():
         raise UsageError(f"{path} is no folder: name one that there is, or leave it out")
@@ -289,7 +289,7 @@ class Options:
 
     @classmethod
     def of(cls, **given: object) -> Options:
-        """Return what is given, read and checked before anything that takes time is imported.
+        """Return the options given, parsed and checked before anything slow is imported.
 
         Raises UsageError.
         """
@@ -309,12 +309,12 @@ class Options:
 
     @property
     def reading(self) -> Reading | None:
-        """NeuNorm's; None where it is off, as it is by default in most suites."""
+        """NeuNorm's reading; None where it is off, as it is by default in most suites."""
         return None if self.neunorm == "off" else self.neunorm
 
     @property
     def mode(self) -> Mode:
-        """What is timed."""
+        """What is timed: training or inference."""
         return "inference" if self.inference else "training"
 
     @property
@@ -327,7 +327,7 @@ class Options:
         return Budget(seconds=self.budget or DEFAULT_BUDGET)
 
     def refuse(self, *names: str, why: str) -> None:
-        """Raise UsageError where one of these is given, which the suite has no use for."""
+        """Raise UsageError where one of these options is given: the suite has no use for it."""
         for name in names:
             if getattr(self, name) not in ((), getattr(Options, name)):
                 raise UsageError(f"the {self.suite} suite {why}: leave {_flag(name)} out")
@@ -335,7 +335,7 @@ class Options:
     def network(
         self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
     ) -> NamedNetwork:
-        """Return a network of the paper by name, of a notation, or of a file.
+        """Return a network by the paper's name, by its notation, or from a file.
 
         A file has its own NeuNorm and width.
         Raises UsageError for what there is not, NotationError for a wrong notation.

@@ -112,14 +112,14 @@ CIFAR10_CLASSES = (
 
 
 def paper_order(dataset: str, scale: str) -> tuple[int, int]:
-    """Return where a cell stands in the paper's order; what it does not have comes last."""
+    """Return a cell's place in the paper's order; what the paper does not have comes last."""
     places = ((dataset, tuple(SETTINGS)), (scale, SCALES))
     first, second = (of.index(each) if each in of else len(of) for each, of in places)
     return first, second
 
 
 def settings(dataset: str) -> Settings:
-    """Table 7's column for `dataset`. Raises UsageError where there is none."""
+    """Return Table 7's column for `dataset`. Raises UsageError where there is none."""
     if dataset not in SETTINGS:
         raise UsageError(f"unknown data set {dataset!r}, choose from {', '.join(SETTINGS)}")
     return SETTINGS[dataset]

@@ -23,14 +23,14 @@ HOPELESS_EPOCHS, LEARNT = 5, 2.0
 
 
 def table_7(settings: SGD | Adam, epoch: int) -> float:
-    """Return the rate of an epoch, from 1, as the paper has it."""
+    """Return the learning rate of an epoch, counted from 1, by Table 7."""
     if isinstance(settings, Adam):
         return settings.lr
     return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
 
 
 def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
-    """Return the rate of a training's next epoch; None where it is over.
+    """Return the learning rate of a training's next epoch; None where the training is over.
 
     `trained` has the training accuracy, in [0, 1], of each epoch so far.
     """
@@ -50,7 +50,7 @@ def is_hopeless(trained: Sequence[float], classes: int) -> bool:
 
 
 def decides(case: Trained) -> bool:
-    """Whether a training had the schedule that was fixed for its data set, or the paper's whole."""
+    """Return whether a training had its data set's fixed schedule, or the paper's to its end."""
     training, settings = case.training, paper.settings(case.dataset)
     if training.stages:
         return training.stages == STAGES[case.dataset]

@@ -76,7 +76,7 @@ class Cell:
     # Before the rounds
 
     def read(self) -> bool:
-        """Read the data; whether there is anything to measure. What cannot be becomes rows."""
+        """Read the data; return whether anything is to be measured. Cases that fail become rows."""
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
         given = cell.dataset, cell.T, cell.batch_size
         try:
@@ -252,7 +252,7 @@ class Cell:
 
     @property
     def comparable(self) -> bool:
-        """Whether a round would tell anything: the floor and another contender run."""
+        """Whether a round has anything to compare: the floor and another contender still run."""
         return self._floor is not None and not all(each.is_floor for each in self._running)
 
     @property
@@ -400,7 +400,7 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
 
 
 def checked(turn: Turn, labels: Tensor) -> Tensor:
-    """Return the votes of a turn, (B, classes). Raises Failed where they cannot be."""
+    """Return a turn's votes (B, classes), checked against labels and loss. Raises Failed."""
     votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "gave numbers that are not finite"

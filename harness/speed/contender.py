@@ -68,7 +68,7 @@ class WorkerProcess:
         self._call(START_SECONDS, begin, case, host.find, facts.known(), alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Have it do something, and stop it again. Raises Failed."""
+        """Let the process run, have its worker call a method, and stop it again. Raises Failed."""
         self.child.send(signal.SIGCONT)
         return self._call(self.silence, work, method, *given)
 
@@ -84,7 +84,7 @@ class WorkerProcess:
 
     @property
     def held_mib(self) -> float:
-        """What it holds in memory now; 0 where it is dead."""
+        """Memory in MiB that the process holds now; 0 where it is dead."""
         try:
             family = memory.family(self.child.pid)
             return sum(each.memory_info().rss for each in family) / 2**20
@@ -97,7 +97,7 @@ class WorkerProcess:
 
 @dataclass(eq=False)
 class Contender:
-    """One that is timed in a cell, or the floor, on its way from its exam through the rounds."""
+    """A contender of a cell, or the floor, on its way from its exam through the rounds."""
 
     name: str  # in the rounds
     row: Record  # the fields that all its rows share
@@ -125,7 +125,7 @@ class Contender:
         return not self.is_floor and not self.row.deviations
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Have its process do something. Raises Failed."""
+        """Have the worker in its process call a method. Raises Failed."""
         assert self.process is not None
         return self.process.call(method, *given)
 

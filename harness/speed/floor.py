@@ -38,7 +38,7 @@ class Product:
     mode: Mode
 
     def run(self) -> tuple[Tensor, ...]:
-        """Return the gradients; in inference the output."""
+        """Run the product once; return the gradients, in inference the output."""
         if self.mode == "training":
             return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
         with torch.inference_mode():
@@ -46,7 +46,7 @@ class Product:
 
 
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
-    """Return one iteration of a case's floor, on inputs of its own.
+    """Return a function that runs one iteration of a case's floor, on inputs of its own.
 
     It ends when as many plain numbers are in memory as contenders must give: as their weights, in
     inference as the last output.
@@ -66,7 +66,7 @@ def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
 
 
 def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Copy in memory: whatever a runtime has put off is done by then."""
+    """Copy tensors to the CPU: work that a runtime has put off is done by then."""
     return [each.detach().to("cpu", copy=True) for each in tensors]
 
 
@@ -94,7 +94,7 @@ def fastest(case: Timed) -> tuple[Layout, ...]:
 
 
 def in_words(layouts: tuple[Layout, ...]) -> str:
-    """Return layouts in words: of all layers where they share one, else of each."""
+    """Describe layouts in words: one for all layers if they share it, else each."""
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 

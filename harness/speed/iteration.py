@@ -90,7 +90,7 @@ class OfModule:
         return ("channels_last" if last else "contiguous") if kernels else None
 
     def load(self, asked: Question) -> None:
-        """Other weights and another batch, written into the same memory.
+        """Write other weights and another batch into the same memory.
 
         Raises ValueError where the parameters are not the module's.
         """
@@ -99,7 +99,7 @@ class OfModule:
         self._labels.copy_(labels_of(asked))
 
     def run(self) -> None:
-        """One iteration, done when the device is synchronised."""
+        """Run one iteration, which is done when the device is synchronised."""
         self.result = self._iterate()
 
     def gradients(self) -> list[Tensor]:
@@ -224,13 +224,13 @@ def of_round(asked: Question, number: int) -> Question:
 
 
 def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
-    """Return what is timed, with what it is asked in its memory. Raises Unsupported."""
+    """Build what is timed, and load a question into it. Raises Unsupported."""
     make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
 def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """Return the same with weights as the reference draws them; its answers are not judged."""
+    """Build the same for a trial, with uncalibrated weights; its answers are not judged."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
     weights = tuple(each.detach() for each in reference.parameters())
@@ -252,7 +252,7 @@ class Part:
 
     @property
     def amount(self) -> int:
-        """Samples at one step each: what time is to be proportional to."""
+        """Samples times steps, to which time is proportional."""
         return self.steps * self.samples
 
     def of(self, case: Timed) -> Timed:
@@ -303,7 +303,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
 
 
 def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
-    """Time one iteration on so much made-up data, which take as long as real ones."""
+    """Time one iteration on a part's steps and samples of made-up data, as slow as real ones."""
     steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
@@ -346,7 +346,7 @@ class Meter:
         return cls(device, sum(each.memory_info().rss for each in memory.family()))
 
     def start(self) -> None:
-        """Begin the iteration whose peak is wanted."""
+        """Reset the peak of memory, before the iteration whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
@@ -354,7 +354,7 @@ class Meter:
             Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
-        """Return the peak since, over the base."""
+        """Return the peak of memory since `start`, in MiB over the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             peak = torch.cuda.max_memory_allocated()

@@ -124,7 +124,7 @@ class Judge:
             raise self._failed[case.framework] from None
 
     def network_of(self, case: Timed) -> Network:
-        """Return that a contender is examined on: the audits are of the whole."""
+        """Return the network of a contender's exams, at times narrower; audits take the whole."""
         if self.parts.get(case.framework) is not None:
             return case.network.scaled(NARROW)
         return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
@@ -164,7 +164,7 @@ class Judge:
     # Audits
 
     def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
-        """Return a question's weights, and the samples (T, B, C, H, W) of their calibration."""
+        """Return the reference with a question's weights, and the samples that calibrated them."""
         if late not in self._weights:
             batch, cell = self.batch, self.cell
             if late:
@@ -174,7 +174,7 @@ class Judge:
         return self._weights[late]
 
     def question(self, case: Timed, *, late: bool = False) -> Question:
-        """Return the question of a case, as it is run: of fewer steps and samples, the first."""
+        """Return the question of a case, on the steps and samples that it runs."""
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
         steps = 1 if paper.settings(case.dataset).static else case.T
         # laid out as a contender is given them: else sums end in other bits, and spikes turn
@@ -204,7 +204,7 @@ class Judge:
         return finding
 
     def forget(self) -> None:
-        """Let go of what the reference answered, and of its memory."""
+        """Free the memory of the reference's answers."""
         self._audits.clear()
         memory.release()
 

@@ -50,9 +50,10 @@ Groups = Sequence[Sequence[float]]  # ratios of the rounds of each start
 
 
 def starts(cell: Iterable[Groups]) -> Starts:
-    """Over the contenders of a cell, whose ratios these are: an analysis of variance of each.
+    """Estimate how far ratios move between starts of the processes, from a cell's contenders.
 
-    A single contender's two starts tell next to nothing; those of all that are timed together do.
+    An analysis of variance of each. A single contender's two starts tell next to nothing; those of
+    all that are timed together do.
     """
     found = list[tuple[float, int]]()
     for groups in cell:

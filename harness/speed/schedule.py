@@ -57,7 +57,7 @@ def run(
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
-    """Order cells: those in WORTH as they stand there, then small ones first."""
+    """Return the sort key of a cell: those in WORTH come in its order, then small ones first."""
     place = cell.dataset, cell.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
     return first, cell.network.macs * cell.T, paper.paper_order(*place)
@@ -73,7 +73,7 @@ class Schedule:
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def events(self) -> Iterator[Result]:
-        """Yield each cell when it has figures, and in the end those without time.
+        """Yield each cell when it has figures, and at the end those there was no time for.
 
         The latter with the seconds that each takes, about. Raises UsageError where there is time
         for none.
@@ -250,13 +250,13 @@ OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
 
 
 def training_seconds(cases: tuple[Case, ...]) -> float:
-    """Of training these cases on this machine, about: half or twice as much is no surprise."""
+    """Estimate the seconds of training these cases on this machine, within a factor of two."""
     passes = PASSES * sum(case.pace for case in cases)
     return OF_TRAINING * passes / _rate(cases[0].device) + TRAINING_SECONDS * len(cases)
 
 
 class Plan:
-    """What cells take, of so many rounds: the first ones that were measured correct the others."""
+    """Estimates of how long cells take, corrected by the cells measured so far."""
 
     def __init__(self, rounds: int, trained: Collection[str] = ()) -> None:
         self.rounds, self._rates = rounds, dict[str, float]()
@@ -287,7 +287,7 @@ class Plan:
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, spent: float, rounds: int) -> None:
-        """Learn from a cell, which took so long without its exams."""
+        """Correct the estimates by a cell that took `spent` seconds, without its exams."""
         self._spent += spent
         self._foreseen += self._model(group, rounds) + self._beside(group)
 

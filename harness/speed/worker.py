@@ -84,7 +84,7 @@ class Worker:
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
-        """Train from these weights on the digits: the loss of each step."""
+        """Train from these weights on the digits; return the loss of each step."""
         if self._trainee is None:
             self._trainee = Bf16Trainee.of(self.find(case.framework), case)
         return self._trainee.losses(case, weights, digits)
@@ -118,11 +118,11 @@ class Worker:
         return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
 
     def ask(self, asked: Question) -> None:
-        """Take the question of the rounds, each with weights near to these."""
+        """Set the question that the rounds' are made from, each with weights a little off."""
         self._asked = asked
 
     def turn(self, number: int) -> Turn:
-        """Return one timed iteration, on what the round of that number asks."""
+        """Run one timed iteration, on the question of the round of that number."""
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
@@ -155,7 +155,7 @@ class Worker:
         self._result = self._run()
 
     def release(self) -> None:
-        """Give its memory back, now and after each turn."""
+        """Give free memory back to the system, now and after each turn."""
         self.lean = True
         memory.release()
 
@@ -187,7 +187,7 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
 def begin(case: Timed, find: Find, known: tuple[Facts, ...], alone: bool, trains: bool) -> None:
-    """Make a new process a contender's.
+    """Make this process, which is new, a contender's: create its worker.
 
     `known`: of adapters; a checkout that has changed since then is refused. `alone`: nothing else
     runs meanwhile.
@@ -202,7 +202,7 @@ def begin(case: Timed, find: Find, known: tuple[Facts, ...], alone: bool, trains
 
 
 def work(method: Callable[..., R], *given: Any) -> R:
-    """Have the process's contender do something."""
+    """Call a method of this process's worker."""
     try:
         return method(_workers[0], *given)
     except TorchDynamoException as error:

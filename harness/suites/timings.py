@@ -41,7 +41,7 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
 
 
 def energy(options: Options) -> tuple[Timed, ...]:
-    """Return what an inference of a sample costs: operations and memory.
+    """Count what an inference of a sample costs: operations and memory.
 
     The networks of Table 1 on the three data sets with their initial weights, each with the
     network of the same structure without spikes; small networks first. A network out of a file has

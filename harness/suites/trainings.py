@@ -145,7 +145,7 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
 
 
 def ablations(options: Options) -> tuple[Trained, ...]:
-    """Return what choices of ours and of frameworks cost: each with a training without it."""
+    """Train with one choice of ours or of frameworks changed at a time: what each costs."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
     wishes = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))

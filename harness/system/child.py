@@ -168,7 +168,7 @@ class Child:
         return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
     def send(self, number: signal.Signals) -> None:
-        """Signals the process and all that it started: SIGSTOP, to stand still, or SIGCONT."""
+        """Send SIGSTOP (stand still) or SIGCONT to the process and all that it started."""
         if self._process.is_alive():
             with suppress(OSError):
                 os.killpg(self.pid, number)
@@ -200,7 +200,7 @@ def _end_all() -> None:
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
 def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | ForkServerContext:
-    """How children start; their modules are imported while this process does something else."""
+    """Return the context that children start from; it imports their modules in the background."""
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")
@@ -253,7 +253,7 @@ def _starting(short_spin: bool) -> Iterator[None]:
 
 
 def tell(*message: object, patience: float = 0.0) -> None:
-    """Tell the owner something without waiting. It is a sign of life too.
+    """Send the owner a message without waiting; it is a sign of life too.
 
     `patience`: seconds until the next one, where that may take longer than silence is allowed.
     """

@@ -19,7 +19,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Since the start, the device synchronised."""
+        """Seconds since the start, the device synchronised."""
         synchronise(self.device)
         return time.perf_counter() - self._at  # it never goes back
 

@@ -28,7 +28,7 @@ _measures = True  # whether it may measure
 
 
 def measure_alone() -> None:
-    """From now on share measurements only with processes that call this too.
+    """Share measurements, from now on, only with processes that call this too.
 
     These are contenders, while nothing else of ours runs: a measurement on a busy machine would
     stand for good.
@@ -38,7 +38,7 @@ def measure_alone() -> None:
 
 
 def measure_nothing() -> None:
-    """From now on use the default where nothing is kept.
+    """Use the default, from now on, where no measurement is kept.
 
     Another process computes meanwhile, and no time of this one is shown.
     """

@@ -57,7 +57,7 @@ def describe(device: torch.device) -> Machine:
 
 
 def speed() -> tuple[str, str, str, str | None]:
-    """Return what decides the speed of torch's operations on this machine."""
+    """Return the CPU, its instructions, torch's version and the settings that decide speed."""
     found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     allowed, there = len(_affinity()), os.cpu_count() or 1
     if 0 < allowed < there:
@@ -97,7 +97,7 @@ def has_amx() -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16. Without, torch goes through slow detours."""
+    """Return whether the device has instructions for bf16; else torch takes slow detours."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public names for these
@@ -142,7 +142,10 @@ def moment() -> Moment:
 
 
 def cpu_name() -> str:
-    """As /proc/cpuinfo has it: py-cpuinfo has the same, after a second and in its own process."""
+    """Return the CPU's name as in /proc/cpuinfo.
+
+    py-cpuinfo has the same, after a second and in a process of its own.
+    """
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -170,12 +173,15 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
 
 
 def settings() -> dict[str, object]:
-    """Those of this process now. It takes a fraction of a millisecond and changes nothing."""
+    """Return the global settings that this process computes with now.
+
+    It takes a fraction of a millisecond and changes nothing.
+    """
     return {name: ask() for name, ask in SETTINGS.items()}
 
 
 def changes(before: Mapping[str, object]) -> tuple[str, ...]:
-    """Return what is another now than it was, as "sets torch's threads to 1"."""
+    """Return which settings differ from `before`, in words: "sets torch's threads to 1"."""
     now = {name: value for name, value in settings().items() if value != before[name]}
     words = {"True": "on", "False": "off"}
     return tuple(f"sets {name} to {words.get(str(now[name]), now[name])}" for name in now)

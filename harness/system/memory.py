@@ -34,7 +34,7 @@ SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 
 def keep() -> str:
-    """Have this process keep its memory; return in words what it does from now on."""
+    """Have this process keep the memory that it frees; return in words how it allocates now."""
     allocator = _kept()
     if allocator == KEPT:
         mallopt = ctypes.CDLL(None).mallopt
@@ -51,7 +51,7 @@ def _kept() -> str:
 
 
 def of_children() -> str:
-    """Return what children do, in words: the `allocator` of the rows of timings."""
+    """Return in words how children allocate memory: the `allocator` of timings' rows."""
     allocator, given = _kept(), os.environ.get(_TUNABLES, "")
     if allocator == KEPT and "glibc.malloc." in given:  # the user's own
         return f"{allocator}, {_TUNABLES}={given}"
@@ -69,14 +69,14 @@ def for_programs() -> dict[str, str]:
 
 
 def release() -> None:
-    """Return free memory to the system; of use only with glibc."""
+    """Give free memory back to the system; of use only with glibc."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def case_mib(case: Case) -> float:
-    """Return what an iteration of a case takes with its network's weights, about."""
+    """Estimate the memory in MiB of an iteration of a case, with its network's weights."""
     neurons = sum(stage.neurons for stage in case.network.stages)
     infers = isinstance(case, Timed) and case.mode == "inference"
     weights = (1 if infers else WEIGHT_COPIES) * case.network.weights * 4
@@ -84,14 +84,14 @@ def case_mib(case: Case) -> float:
 
 
 def available_mib(device: str) -> float:
-    """Return what may be taken on a device now."""
+    """Return the memory in MiB that may be taken on a device now."""
     if device != "cpu":
         return torch.cuda.mem_get_info(torch.device(device))[0] / 2**20
     return psutil.virtual_memory().available / 2**20
 
 
 def spare_mib() -> float:
-    """Return what of the machine's memory is to stay free."""
+    """Return the part of the machine's memory that is to stay free, in MiB."""
     return SPARE * psutil.virtual_memory().total / 2**20
 
 

@@ -64,7 +64,7 @@ def save(
 def restore(
     path: Path, identity: Mapping[str, str], module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Epoch, ...]:
-    """Put back what `save` wrote: the epochs done so far; none where there is no file.
+    """Restore what `save` wrote; return the epochs done so far, none where there is no file.
 
     Raises UsageError where it is damaged, or of another run, with the difference. Generators are
     seeded anew each epoch, so none is kept.

@@ -61,7 +61,7 @@ class Digits:
 
     @classmethod
     def read(cls) -> Digits:
-        """Return those of the training split."""
+        """Read the digits of the training split."""
         samples = colour_digits("train", CHECK_SETTINGS.size)
         raw, labels = map(torch.from_numpy, (np.stack(samples.all()), samples.labels))
         return cls(network_input(raw, 1, samples.info.normalisation)[0].contiguous(), labels)
@@ -81,7 +81,7 @@ class Digits:
 
 
 def case_of(timed: Timed) -> Timed:
-    """Return what the contender of a timed case trains."""
+    """Return the small training with which a timed case's contender is checked."""
     title, network = paper.network(CHECK_SETTINGS.scale, DATASET, width=CHECK_SETTINGS.width)
     channels = network.input_shape[0]
     return replace(
@@ -99,7 +99,7 @@ def case_of(timed: Timed) -> Timed:
 
 
 def in_words(case: Timed) -> str:
-    """Return what is trained, in words."""
+    """Describe what is trained, in words."""
     size, of = case.network.input_shape[-1], f"T={case.T}, batch {case.batch_size}"
     return (
         f"{case.network} on scikit-learn's digits of {size}x{size} pixels, {of}, {case.optimiser}"
@@ -108,7 +108,7 @@ def in_words(case: Timed) -> str:
 
 @dataclass(frozen=True)
 class Bf16Trainee:
-    """Who is trained: one module for all seeds and precisions, since to compile it takes long."""
+    """The module that is trained: one for all seeds and precisions, as compiling it takes long."""
 
     module: nn.Module
     captured: bool  # each of its trainings as one CUDA graph
@@ -120,7 +120,7 @@ class Bf16Trainee:
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
 
     def losses(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
-        """Train anew from these weights, in the case's precision: the loss of each step."""
+        """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
         held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()

@@ -73,7 +73,7 @@ class DataSplits:
     def of(
         cls, train: LabelledSplit, test: LabelledSplit, recorded: LabelledSplit | None = None
     ) -> DataSplits:
-        """Raise UsageError where the training samples are too few to hold any out."""
+        """Hold a part of the training samples out. Raises UsageError where they are too few."""
         kept, held = held_out(len(train))
         return cls(train.part(kept), train.part(held), test, recorded)
 
@@ -96,7 +96,7 @@ class Learner:
         return DTYPES[self.case.precision]
 
     def input(self, raw: Tensor) -> Tensor:
-        """Bytes as the network's input (T, B, C, H, W); a static image stays expanded."""
+        """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
         x = network_input(raw, self.case.T, self.data.train.info.normalisation)
         return step.placed(x, self.dtype)
 

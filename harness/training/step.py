@@ -71,7 +71,7 @@ def iteration(
     objective: Objective,
     precision: Precision,
 ) -> Outcome:
-    """Return one iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
+    """Run one iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
 
     In bf16 the pass runs under autocast with float32 weights; the vote and the loss are float32.
     """
@@ -93,7 +93,7 @@ def iteration(
 
 
 def captured(step: Callable[[], R]) -> Callable[[], R]:
-    """Return the step as one CUDA graph: its kernels are launched at once, without time between.
+    """Capture a step as one CUDA graph, which launches all kernels at once; return its replay.
 
     What the step reads must stay where it is in memory; its result is the same tensors every time.
     """
@@ -116,6 +116,6 @@ def captured(step: Callable[[], R]) -> Callable[[], R]:
 
 @torch.inference_mode()
 def inference(module: nn.Module, x: Tensor, precision: Precision) -> Tensor:
-    """Return the forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
+    """Run the forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
     with autocast(precision, x.device):
         return module(x)

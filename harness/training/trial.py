@@ -117,7 +117,7 @@ class Trial(Generic[C]):
         self.say(0.0, doing)
 
     def served_by(self) -> str | None:
-        """Claim the case of its key: the suite whose rows serve it; None where it is to be done.
+        """Claim the case; return the suite whose rows serve it, None where it is to be done.
 
         Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
         """
@@ -132,12 +132,12 @@ class Trial(Generic[C]):
         return name is None or not weights.path_of(self.out, name).is_file()
 
     def keep(self, *rows: Row) -> None:
-        """Keep rows as of now."""
+        """Keep rows, with the present time."""
         self.ledger.keep(*map(stamped, rows))
 
 
 def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
-    """Have `work` do the case; it returns whether an earlier command had done it.
+    """Do a case by `work`, which returns whether it was done before; a failure becomes a row.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
@@ -171,7 +171,7 @@ _last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 
 
 def train(trial: Trial[Trained]) -> bool:
-    """Prove, trains and tests a network. Returns whether an earlier command had done it."""
+    """Prove, train and test a network. Returns whether an earlier command had done it."""
     case = trial.case
     installation = installation_of(case)
     trial.row = of_case(case, trial.run, installation)
