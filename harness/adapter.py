@@ -38,7 +38,7 @@ class Adapter(Protocol):
 
     @property
     def DEVIATIONS(self) -> tuple[str, ...]:
-        """Where it is not the paper's function, in words; empty when it claims to be equal."""
+        """Where the network is not the paper's function, in words; empty if it claims to be."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class Trainer(Protocol):
         ...
 
     def close(self) -> None:
-        """Free its resources: it is not used again."""
+        """Free the trainer's resources, after its last use."""
 
 
 MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
@@ -171,7 +171,7 @@ class SpikeTap(nn.Module):
 
 @contextmanager
 def record_spikes(module: nn.Module) -> Iterator[list[SpikeTap]]:
-    """Record in the block; yield the taps of `module` in layer order, read by `collected()`."""
+    """Record spikes in the block; yield the taps in layer order, to be read by `collected()`."""
     taps = [child for child in module.modules() if isinstance(child, SpikeTap)]
     for tap in taps:
         tap.kept = []

@@ -54,7 +54,7 @@ LayerParameters = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
 class NetworkFunction(torch.autograd.Function):
-    """All layers over all steps. Saved are each layer's input and its current.
+    """All layers over all steps, for autograd: each layer's input and current are saved.
 
     The backward pass runs once: gradients take the currents' memory.
     """

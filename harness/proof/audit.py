@@ -67,7 +67,7 @@ class Finding:
 
 
 def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
-    """Return an audit as a row of its case; `number`: of the round."""
+    """Return an audit's finding as a row of its case; `number` is that of the round."""
     found = {name: value for name, value in vars(finding).items() if name != "edges"}
     found["reason"] = shortened(finding.reason) if finding.reason else None
     return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)

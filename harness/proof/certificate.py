@@ -194,7 +194,7 @@ def failures(
 
 
 def is_far(first: Divergence | None) -> bool:
-    """Whether the first spike that differs is a fault: rounding does not take it over V_th."""
+    """Return whether the first spike that differs is too far from V_th to be rounding's."""
     return first is not None and not first.distance < RULES.near_tie * first.typical
 
 

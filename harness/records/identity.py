@@ -37,7 +37,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True, kw_only=True)
 class Software:
-    """What computes a case's result."""
+    """Versions of what computes a case's result."""
 
     torch: str
     framework_version: str | None = None  # of the package behind the adapter

@@ -185,7 +185,7 @@ class MemoryRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRow(Record):
-    """What the very object that is timed computed, against the reference, at the size timed."""
+    """An audit: what the timed object computed, against the reference, at the size timed."""
 
     kind: Literal["audit"] = "audit"
     exam: Count  # the number of the exam and the audit
@@ -312,7 +312,7 @@ class FittedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OperationsRow(Record):
-    """What inferences take, layer by layer, summed over samples and steps; its case is done."""
+    """Operations of inferences, layer by layer, over all samples and steps; its case is done."""
 
     kind: Literal["operations"] = "operations"
     counted_samples: Nth  # test samples
@@ -334,7 +334,7 @@ class EndedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WarningRow(Record):
-    """Something to know of the figures of the same cell."""
+    """A warning about the figures of the same cell."""
 
     kind: Literal["warning"] = "warning"
     reason: str

@@ -57,12 +57,12 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """Where rows are added."""
+        """The folder that rows are added to."""
         return self.out / "records"
 
     @property
     def files(self) -> list[Path]:
-        """All that should hold rows, in the order they are read."""
+        """The files that should hold rows, in the order they are read."""
         folders = (*sorted((self.out / "published").glob("*/records")), self.folder)
         return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 

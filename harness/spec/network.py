@@ -37,7 +37,7 @@ def checked(name: str, value: int, least: int = 1, most: int = MOST) -> None:
 
 
 def fraction(given: object) -> Fraction:
-    """Return a positive fraction: 1, 1/8, 0.5. Raises UsageError for anything else."""
+    """Parse a positive fraction: 1, 1/8, 0.5. Raises UsageError for anything else."""
     text, value = str(given), Fraction(0)
     if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
         with suppress(ZeroDivisionError):

@@ -104,7 +104,7 @@ class Budget:
 
     @property
     def is_look(self) -> bool:
-        """Whether it is a first look: a cell may end before it has all its rounds."""
+        """Whether this is a first look: a cell may end before it has all its rounds."""
         return self.least is not None
 
     @property

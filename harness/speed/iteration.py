@@ -84,7 +84,7 @@ class OfModule:
 
     @property
     def layout(self) -> str | None:
-        """How the weights of its convolutions lie in memory; None where it has none."""
+        """How the convolutions' weights lie in memory; None where there are none."""
         kernels = [p for p in self.subject.parameters() if p.dim() == 4 and p.shape[1] > 1]
         last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
         return ("channels_last" if last else "contiguous") if kernels else None
@@ -206,7 +206,7 @@ DRAWS = 65_537  # a prime: they are used over and over, and fall on other weight
 
 
 def of_round(asked: Question, number: int) -> Question:
-    """Return the question of a round, the same for all contenders.
+    """Return the question of a round, made from the cell's, the same for all contenders.
 
     Weights are a thousandth off by draws of its own, the batch is rolled by so many samples. Spike
     rates stay, and no round can be answered from another.
@@ -230,7 +230,7 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
 
 
 def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """Build the same for a trial, with uncalibrated weights; its answers are not judged."""
+    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
     weights = tuple(each.detach() for each in reference.parameters())
@@ -260,7 +260,7 @@ class Part:
 
 
 def part_of(adapter: Adapter, case: Timed) -> Part | None:
-    """Return the part of an iteration to run; None: all of it.
+    """Return the part of an iteration that a contender runs; None: all of it.
 
     Raises Incomparable where its time cannot be scaled.
     Torch's modules are run whole, however long that takes: as they always were.

@@ -67,16 +67,16 @@ class Worker:
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
-        """Return what to run of an iteration where a whole one takes too long; None: all of it."""
+        """Return the part to run of an iteration that is too long as a whole; None: all of it."""
         return iteration.part_of(self.find(self.case.framework), self.case)
 
     def compiles(self) -> bool:
-        """Return whether its kernels are still to be compiled, where its adapter can tell."""
+        """Return whether kernels are still to be compiled, where the adapter can tell."""
         compiles = getattr(self.find(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
-        """Return its answers in an exam; one module serves all of its exams."""
+        """Return the network's answers in an exam; one module serves all exams."""
         if self._examined is None:
             module = examined(self.find(self.case.framework))(network)
             self._examined = module.to(self.case.device)
@@ -160,7 +160,7 @@ class Worker:
         memory.release()
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
-        """Return the last iteration's answer; and the new weights, if the optimiser is its own."""
+        """Return the last iteration's answer; and new weights, if a trainer made the update."""
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
         own = ready.weights() if ready.has_own_optimiser and trains else ()

@@ -111,7 +111,7 @@ class Child:
         silence: float = inf,
         hear: Callable[..., object] = lambda *message: None,
     ) -> T:
-        """Call a function there and return its value; it and its arguments must be picklable.
+        """Call a function in the child and return its value; all must be picklable.
 
         `hear` is given what the function tells meanwhile.
         Raises what the function raised (an exception of another package as one of the same name and

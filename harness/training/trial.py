@@ -107,7 +107,7 @@ class Trial(Generic[C]):
         )
 
     def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the batches, each with a sign of life."""
+        """Yield the batches, each after a sign of life."""
         for each in batches:
             self.alive()
             yield each
