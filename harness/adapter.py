@@ -38,7 +38,7 @@ class Adapter(Protocol):
 
     @property
     def DEVIATIONS(self) -> tuple[str, ...]:
-        """Where the network is not the paper's function, in words; empty if it claims to be."""
+        """How the network deviates from the paper's, in words; empty if it claims not to."""
         ...
 
     @property

@@ -53,7 +53,7 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True)
 class Check:
-    """One check of an adapter against the contract; called, it raises Broken where it fails."""
+    """One check of an adapter; its call raises Broken if it fails, or what the adapter raises."""
 
     name: str
     run: Callable[[], None]

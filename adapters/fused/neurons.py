@@ -620,7 +620,7 @@ def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
 
 
 def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
-    """Compute the next layer's input as counts, (T B, h, w, C); None where it cannot take them."""
+    """Compute the next layer's input as counts, (T B, h, w, C); None where it needs values."""
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
@@ -657,7 +657,7 @@ def _sent(
 
 
 def values(events: Events, dtype: torch.dtype) -> Tensor:
-    """Convert counts to the values they stand for, (N, C, h, w), in one pass over memory."""
+    """Convert counts to values (N, C, h, w), channels last, in one pass over memory."""
     images, height, width, maps = events.counts.shape
     of_x = torch.float64 if dtype == torch.float64 else torch.float32
     counts, gain = events.counts.contiguous(), torch.tensor([events.gain], dtype=of_x)

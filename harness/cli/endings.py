@@ -70,7 +70,7 @@ def _refused(error: OSError, notes: list[str]) -> int:
 def kept(what: str, folder: Path | None = None) -> Iterator[None]:
     """Have an interruption of the block report `what`, a sentence on what is kept.
 
-    Where `folder` is not there yet, it reports nothing.
+    Where the folder is not there yet, it reports that there was nothing to keep.
     """
     try:
         yield

@@ -34,7 +34,10 @@ def keys(seed: Tensor, steps: int, batch: int) -> Tensor:  # -> (T, B, 2), 32 bi
 
 
 def kept(image_keys: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
-    """Return which values of images of `shape`, (C, H, W) or (N,), are kept, by keys (B, 2)."""
+    """Return which values of images are kept by dropout: keys (B, 2) -> (B, ...).
+
+    `shape` is that of one image, (C, H, W) or (N,).
+    """
     channels, pixels = shape[0], torch.Size(shape[1:]).numel()
     # places are counted with the feature map fastest, as channels-last memory has them
     place = torch.arange(pixels * channels, device=image_keys.device)
@@ -49,7 +52,7 @@ def threshold(p: float) -> int:
 
 
 def drop(values: Tensor, image_keys: Tensor, p: float) -> Tensor:
-    """Set each value (B, ...) to zero with probability p, else scale it by 1 / (1 - p)."""
+    """Set each value (B, ...) to 0 with probability p, else times 1 / (1 - p); keys (B, 2)."""
     mask = kept(image_keys, tuple(values.shape[1:]), p)
     return torch.where(mask, values * (1 / (1 - p)), 0.0)
 

@@ -152,7 +152,7 @@ def stages(given: object) -> tuple[int, ...]:
 
 
 def share(given: object) -> float:
-    """Parse a share: 0, or a number below 1."""
+    """Parse a share, from 0 to below 1."""
     if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
         raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
     return float(str(given))

@@ -164,7 +164,7 @@ class Judge:
     # Audits
 
     def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
-        """Return the reference with a question's weights, and the samples that calibrated them."""
+        """Return the reference with a question's weights, and the batch x that calibrated them."""
         if late not in self._weights:
             batch, cell = self.batch, self.cell
             if late:

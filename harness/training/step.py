@@ -93,7 +93,7 @@ def iteration(
 
 
 def captured(step: Callable[[], R]) -> Callable[[], R]:
-    """Capture a step as one CUDA graph, which launches all kernels at once; return its replay.
+    """Capture a step as one CUDA graph, launched at once; return the function that replays it.
 
     What the step reads must stay where it is in memory; its result is the same tensors every time.
     """
