@@ -36,6 +36,7 @@ FLAGS = {
         "--fresh --keep-weights --executor --out"
     ),
     "check": "--networks --datasets --width --data-root",
+    "versions": "--newest --time --budget --data-root --out",
     "list": "",
     "tables": "--out --format --networks --datasets --machine --all",
     "report": "--out --readme",

@@ -240,9 +240,9 @@ def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_networ
     assert len(first.inside) == len(first.rates) and all(0 < share < 1 for share in first.inside)
     x = learner.input(learner.data.validation.raw)
     narrow, wide = (replace(given.network, lif=LIF(0.25, 0.75, a)) for a in (1e-6, 1e6))
-    assert epoch.inside(narrow, learner.module, x) == (0.0,) * 4
-    assert epoch.inside(wide, learner.module, x) == (1.0,) * 4
-    assert epoch.inside(given.network, learner.module, x) == pytest.approx(first.inside)
+    assert epoch.inside_window(narrow, learner.module, x) == (0.0,) * 4
+    assert epoch.inside_window(wide, learner.module, x) == (1.0,) * 4
+    assert epoch.inside_window(given.network, learner.module, x) == pytest.approx(first.inside)
 
 
 def test_a_nan_loss_ends_the_run() -> None:

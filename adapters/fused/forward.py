@@ -28,7 +28,7 @@ from adapters.fused.intrinsics import (
     ROW, TAPS, add_scaled_row, copy_row, load, narrow_row, take,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, Rows, add_listed, aligned, block_of, bytes_of, cache_bytes,
+    AREA, LINE, RowSize, add_listed, aligned, block_of, bytes_of, cache_bytes,
     computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, call_at,
 )  # fmt: skip
 
@@ -196,7 +196,7 @@ def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights =
     stored, weight, bias = weight.dtype, computed(weight), computed(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
-    outputs, rows = len(weight), Rows.of(dtype, len(weight), ROW)
+    outputs, rows = len(weight), RowSize.of(dtype, len(weight), ROW)
     wide, sizes = rows.sets(outputs) * rows.outputs, sizes_of(events, outputs, stored, rows)
     packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows))
     at_least = 2 * torch.get_num_threads()
@@ -215,7 +215,7 @@ def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights =
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, gain: float, rows: Rows) -> Tensor:
+def _packed(weight: Tensor, gain: float, rows: RowSize) -> Tensor:
     """Weights (K, C, 3, 3) times the gain: [set of outputs][block of inputs][tap][input][output].
 
     A row of zeros lies behind each block's; outputs that are not there are 0.

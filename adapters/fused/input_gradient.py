@@ -26,8 +26,8 @@ from adapters.fused.intrinsics import (
     BYTES, GRADIENT, add_products, load, store, sum_of_lanes, take, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, Rows, aligned, append_to_maps, bytes_of, cache_bytes, computed, cut, group_of, keep,
-    put_numbers, run, sizes_of, call_at,
+    AREA, LINE, RowSize, aligned, append_to_maps, bytes_of, cache_bytes, computed, cut, group_of,
+    keep, put_numbers, run, sizes_of, call_at,
 )  # fmt: skip
 from adapters.fused.weight_gradient import fill_block
 
@@ -126,7 +126,7 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """Compute dy (N, K, H, W), channels last -> (N, C, H, W), 0 where there is no mark."""
     weight = computed(weight)
     counts, dtype = events.counts, weight.dtype
-    rows = Rows.of(dtype, len(weight), GRADIENT)
+    rows = RowSize.of(dtype, len(weight), GRADIENT)
     room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * rows.sets(len(weight))))
     chosen = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
     sizes = sizes_of(events, len(weight), dy.dtype, rows)
@@ -144,7 +144,7 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, rows: Rows) -> Tensor:
+def _packed(weight: Tensor, rows: RowSize) -> Tensor:
     """Return weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.

@@ -165,14 +165,14 @@ def add_listed(sums, rows, places, values, length, valued, kind):
         add_rows(sums, rows, places, length, kind)
 
 
-class Rows(NamedTuple):
+class RowSize(NamedTuple):
     """Size of a row of sums, weights or gradients: so many vector registers of a type."""
 
     dtype: torch.dtype
     vectors: int
 
     @classmethod
-    def of(cls, dtype: torch.dtype, outputs: int, most: int) -> Rows:
+    def of(cls, dtype: torch.dtype, outputs: int, most: int) -> RowSize:
         """Return the shortest rows that hold all outputs, of at most `most` vectors."""
         vectors = 1
         while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
@@ -233,14 +233,14 @@ def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cu
     return Cut(max(1, min(fitting, -(-images // at_least))), lines)
 
 
-def block_of(rows: Rows) -> int:
+def block_of(rows: RowSize) -> int:
     """Return how many rows of weights fit two thirds of the first cache, a multiple of 64."""
     return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
 
 
 Numbers = dict[str, int | Tensor | None]  # a kernel's argument, by its field
 LISTED = 2**21  # places of the lists that are held at once
-LISTS = Rows(torch.float32, 1)  # of kernels that make lists: they have none
+LISTS = RowSize(torch.float32, 1)  # of kernels that make lists: they have none
 
 _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
     torch.float32: (np.float32(0), 4),
@@ -249,14 +249,14 @@ _NUMBERS: dict[torch.dtype, tuple[Any, int]] = {
 
 
 @cache
-def _kernel(make: Callable[[Any, int], Callable[[], int]], rows: Rows) -> int:
+def _kernel(make: Callable[[Any, int], Callable[[], int]], rows: RowSize) -> int:
     zero, size = _NUMBERS[rows.dtype]
     return make((zero,) * rows.vectors, size)()
 
 
 def run(
     make: Callable[[Any, int], Callable[[], int]],
-    rows: Rows,
+    rows: RowSize,
     numbers: Numbers,
 ) -> None:
     """Call a kernel with `numbers` as its argument in each of torch's threads."""
@@ -270,7 +270,7 @@ def computed(numbers: Tensor) -> Tensor:
     return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
 
 
-def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: Rows) -> Numbers:
+def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: RowSize) -> Numbers:
     """Return the fields that the arguments of all kernels of a layer have in common."""
     images, height, width, maps = events.counts.shape
     return {

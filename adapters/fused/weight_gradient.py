@@ -27,7 +27,7 @@ from adapters.fused.intrinsics import (
     store, take, widen_row,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, LISTED, LISTS, Cut, Rows, aligned, append_to_maps, bytes_of,
+    AREA, LINE, LISTED, LISTS, Cut, RowSize, aligned, append_to_maps, bytes_of,
     cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, call_at,
 )  # fmt: skip
 
@@ -183,7 +183,7 @@ class _Work(NamedTuple):
     at_once: int  # groups that are listed together
 
     @classmethod
-    def of(cls, counts: Tensor, outputs: int, rows: Rows) -> _Work:
+    def of(cls, counts: Tensor, outputs: int, rows: RowSize) -> _Work:
         """For counts (N, H, W, C)."""
         images, height, width, maps = counts.shape
         threads = torch.get_num_threads()
@@ -198,7 +198,7 @@ def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """Compute dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
     counts, dtype, x = events.counts, computed(weight).dtype, events.x
     _, height, width, maps = counts.shape
-    rows = Rows.of(dtype, len(weight), GRADIENT)
+    rows = RowSize.of(dtype, len(weight), GRADIENT)
     work = _Work.of(counts, len(weight), rows)
     sums = torch.zeros(work.shares, work.sets, maps, AREA, rows.outputs, dtype=dtype)
     taken = None

@@ -28,7 +28,7 @@ from adapters.fused.intrinsics import (
     BYTES, COLUMNS, TILE, TILES, multiply_block, of_tile, take, to_tile, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    LINE, Rows, aligned, bytes_of, computed, copy_numbers, cut, group_of, keep,
+    LINE, RowSize, aligned, bytes_of, computed, copy_numbers, cut, group_of, keep,
     put_numbers, run, call_at,
 )  # fmt: skip
 
@@ -135,7 +135,7 @@ def convolved(dy: Tensor, weight: Tensor) -> Tensor:
     weight = computed(weight)
     outputs, maps = weight.shape[:2]
     images, _, height, width = dy.shape
-    rows = Rows.of(weight.dtype, maps, COLUMNS)
+    rows = RowSize.of(weight.dtype, maps, COLUMNS)
     last = dy.permute(0, 2, 3, 1).contiguous()
     # of the tiles and their sums, a pixel's part
     pixel = PLACES // 4 * (outputs * weight.element_size() + rows.bytes)
@@ -158,7 +158,7 @@ def convolved(dy: Tensor, weight: Tensor) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, rows: Rows) -> Tensor:
+def _packed(weight: Tensor, rows: RowSize) -> Tensor:
     """G g G^T of each kernel, turned round: [set of maps][place in a tile][output][map]."""
     outputs, maps = weight.shape[:2]
     sets = rows.sets(maps)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness.cli import endings
 from harness.spec import ProgressCallback
-from harness.spec.options import GIVEN, switch
+from harness.spec.options import GIVEN, parse_switch
 
 if TYPE_CHECKING:  # pydantic's import takes a moment
     from harness.records import Row
@@ -54,7 +54,7 @@ def takes(*names: str) -> Callable[[F], F]:
 
 def _parameter(given: Any) -> inspect.Parameter:
     about, flag = dict(given.metadata), f"--{given.name.replace('_', '-')}"
-    is_switch, panel = about.pop("parser") is switch, about.pop("panel")
+    is_switch, panel = about.pop("parser") is parse_switch, about.pop("panel")
     flag = f"{flag}/--no-{flag[2:]}" if is_switch and given.default is None else flag
     about |= {"metavar": ""} if is_switch else {}  # else help shows it as <bool>
     option = typer.Option(flag, show_default=False, rich_help_panel=panel, **about)

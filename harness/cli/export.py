@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.console import say, takes
 from harness.spec import SUFFIX, Options, Tie, UsageError, paper
-from harness.spec.options import place
+from harness.spec.options import parse_path
 
 STEPS, BATCH_SIZE = 10, 20  # of the batch that initial weights are calibrated on
 _Weights = typer.Option(help="Kept by --keep-weights. Default: initial weights.", metavar="FILE")
@@ -29,12 +29,12 @@ def export(
     **given: Any,
 ) -> None:
     """Write a network with its weights as a NIR graph. Other frameworks import it."""
-    options, path = Options.of(**given), place(to)
+    options, path = Options.of(**given), parse_path(to)
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"--to {to}: a name that ends in {SUFFIX} was expected")
     width = options.width or Fraction(1)
     _, chosen = paper.network(network, dataset, neunorm=options.reading, width=width)
-    kept = place(weights) if weights is not None else None
+    kept = parse_path(weights) if weights is not None else None
     from harness import datasets
     from harness.formats import nir_file
     from harness.formats import weights as weights_

@@ -14,7 +14,7 @@ from harness import api
 from harness.cli import endings
 from harness.cli.console import out, progress, rows_of, takes
 from harness.spec import ANN, FLOOR, Access, Case, Options, System, Timed, UsageError
-from harness.spec.options import RESULTS, place
+from harness.spec.options import RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
     from harness.analysis.status import Standing
@@ -130,7 +130,7 @@ def verify(
 
     The budget is of each cell: 30 s unless it is given.
     """
-    options, path = Options.of(**given), place(records)
+    options, path = Options.of(**given), parse_path(records)
     from harness import datasets
     from harness.jobs import verify as verifying
     from harness.jobs.local import Local

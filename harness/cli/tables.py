@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.cli import endings
 from harness.cli.console import out, rows_of, say, takes
 from harness.spec import Options, UsageError
-from harness.spec.options import place
+from harness.spec.options import parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
@@ -94,7 +94,7 @@ _Readme = typer.Option(help="Also renew the tables between its marks.", metavar=
 def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
     folder = Options.of(**given).out
-    to = None if readme is None else place(readme)
+    to = None if readme is None else parse_path(readme)
     from harness.analysis import timings
     from harness.analysis.claims import findings
     from harness.analysis.frame import frames
@@ -139,9 +139,9 @@ def compare(
             "results/local --contender norse@1.0.0 --against norse"
         )
     if contender and against:
-        _compare_contenders(place(old), contender, against, margin)
+        _compare_contenders(parse_path(old), contender, against, margin)
         return
-    first, second = place(old), place(str(new))
+    first, second = parse_path(old), parse_path(str(new))
     from harness.analysis import compare as comparing
     from harness.analysis.words import counted
 

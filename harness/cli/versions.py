@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.console import say, takes
 from harness.spec import Options
-from harness.spec.options import count
+from harness.spec.options import parse_count
 
 if TYPE_CHECKING:  # these imports take a moment
     from harness.proof.check import Examined
@@ -32,7 +32,7 @@ def versions(
     Each is installed once, into the cache folder. Exit 1 where none passes.
     """
     one = {"networks": "Small", "datasets": "cifar10", "quick": given["budget"] is None}
-    options, number = Options.of(suite="acceleration", **given, **one), count(newest)
+    options, number = Options.of(suite="acceleration", **given, **one), parse_count(newest)
     import adapters
     from adapters import facts
     from harness.proof import check

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.spec import UsageError
-from harness.spec.options import folder
+from harness.spec.options import parse_folder
 from harness.system.files import printable, user_cache
 
 Split = Literal["train", "test"]
@@ -170,7 +170,7 @@ def data_root(given: Path | str | None) -> Path:
     if Path(text) == user_cache():
         return user_cache()
     try:
-        return folder(Path(text).expanduser())
+        return parse_folder(Path(text).expanduser())
     except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of an unknown user
         source = "--data-root" if given else "HARNESS_DATA"
         raise UsageError(f"the data root {printable(text)} ({source}): {error}") from error

@@ -289,12 +289,12 @@ class Audit:
         if side != "computed":
             edge = ((u - lif.v_th).abs() - lif.a / 2).abs() < ties
             passes = passes | edge if side == "inside" else passes & ~edge
-        course = NeuronTrace(u, o, back, passes)
-        du = through_time(course, lif)
+        trace = NeuronTrace(u, o, back, passes)
+        du = through_time(trace, lif)
         d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
         found = Gradients(du, d_weight, bias_gradient(du))
         if given and isinstance(ties, float):
-            found = self._settled(n, inputs.detach(), course, found, given, ties)
+            found = self._settled(n, inputs.detach(), trace, found, given, ties)
         own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
         layer = replace(layer, gradients=own, edges=found.edges, left=found.left)
         if source is None:
@@ -305,7 +305,7 @@ class Audit:
         return layer, (below[0], below[1] if neunorm is not None else None)
 
     def _settled(
-        self, n: int, inputs: Tensor, course: NeuronTrace, found: Gradients, given: list[Tensor],
+        self, n: int, inputs: Tensor, trace: NeuronTrace, found: Gradients, given: list[Tensor],
         near_tie: float,
     ) -> Gradients:  # fmt: skip
         """Return the layer's gradients, with the side of near-edge neurons as it was decided."""
@@ -316,7 +316,7 @@ class Audit:
         known = Given(
             given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1]
         )
-        return settle(course, found, known, self.network.lif, near_tie)
+        return settle(trace, found, known, self.network.lif, near_tie)
 
     @torch.no_grad()
     def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:

@@ -95,14 +95,14 @@ def within(u: Tensor, lif: LIF) -> Tensor:
     return (u - lif.v_th).abs() < lif.a / 2
 
 
-def through_time(course: NeuronTrace, lif: LIF) -> Tensor:
-    """Compute dL/dI, eqs. (12)-(13), with the surrogate's rectangle as given in `course.passes`."""
-    du = torch.empty_like(course.u)
-    du_next = torch.zeros_like(course.u[0])
+def through_time(trace: NeuronTrace, lif: LIF) -> Tensor:
+    """Compute dL/dI, eqs. (12)-(13), with the surrogate's rectangle as given in `trace.passes`."""
+    du = torch.empty_like(trace.u)
+    du_next = torch.zeros_like(trace.u[0])
     for t in reversed(range(len(du))):
-        do = spike_gradient(course.back[t], du_next, course.u[t], lif)
-        slope = course.passes[t].to(do.dtype) / lif.a  # eq. (14)
-        du_next = do * slope + du_next * lif.k_tau * (1 - course.o[t])  # eq. (13)
+        do = spike_gradient(trace.back[t], du_next, trace.u[t], lif)
+        slope = trace.passes[t].to(do.dtype) / lif.a  # eq. (14)
+        du_next = do * slope + du_next * lif.k_tau * (1 - trace.o[t])  # eq. (13)
         du[t] = du_next
     return du
 
@@ -167,7 +167,7 @@ class _Unknowns:
 
 
 def settle(
-    course: NeuronTrace, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+    trace: NeuronTrace, replayed: Gradients, given: Given, lif: LIF, near_tie: float
 ) -> Gradients:
     """Return the replayed gradients, with edge neurons on the side that the given ones show.
 
@@ -180,13 +180,13 @@ def settle(
     du, edges = replayed.du, 0
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
         # (T, B, C, ...) -> (T, B, P)
-        own = _Map(course.of(lambda each, c=c: each[:, :, c].unsqueeze(2).flatten(2)), given, lif)
+        own = _Map(trace.of(lambda each, c=c: each[:, :, c].unsqueeze(2).flatten(2)), given, lif)
         passes, left = own.settled(off[c], near_tie)
-        turned = int((passes != own.course.passes).sum())
+        turned = int((passes != own.trace.passes).sum())
         if turned == 0:
             continue
         edges += turned
-        new = through_time(replace(own.course, passes=passes), lif)
+        new = through_time(replace(own.trace, passes=passes), lif)
         du[:, :, c] = new.view_as(du[:, :, c])
         weight[c] = given.weight[c] - (left[:-1] * given.allowed_weight).view_as(weight[c])
         bias[c] = given.bias[c] - left[-1] * given.allowed_bias
@@ -202,14 +202,14 @@ def _most(left: Tensor) -> float:
 class _Map:
     """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
 
-    course: NeuronTrace
+    trace: NeuronTrace
     given: Given
     lif: LIF
 
     def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
         """Return `passes` as the gradients show it, and the unexplained rest."""
-        best, least = self.course.passes, left
-        distance = ((self.course.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
+        best, least = self.trace.passes, left
+        distance = ((self.trace.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
         seen = 0
         for reach in REACHES if _most(left) > 1 else REACHES[:NEAREST]:
             near = distance < reach * near_tie
@@ -245,9 +245,9 @@ class _Map:
         Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
         under a current that stands still.
         """
-        u = self.course.u.flatten(1)
+        u = self.trace.u.flatten(1)
         before = torch.where(steps > 0, u[(steps - 1).clamp(min=0), neurons], 0)
-        before *= 1 - torch.where(steps > 0, self.course.o.flatten(1)[steps - 1, neurons], 0)
+        before *= 1 - torch.where(steps > 0, self.trace.o.flatten(1)[steps - 1, neurons], 0)
         columns = [u[steps, neurons].double(), before.double()]
         chosen, place = neurons.unique(return_inverse=True)
         marks = torch.cat([self._marks(part) for part in chosen.split(AT_ONCE)], 1)
@@ -268,14 +268,14 @@ class _Map:
                 turned = own._solved(left, unknowns, solve)
                 if not turned.any():
                     break
-                flips = torch.zeros_like(own.course.passes)
+                flips = torch.zeros_like(own.trace.passes)
                 steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
                 flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
                 neurons = flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE)
                 effects = [own._effects(n, flips.flatten(1)[:, n]).sum(1) for n in neurons]
                 left = left - torch.stack(effects).sum(0)
-                passes = own.course.passes ^ flips
-                own = replace(own, course=replace(own.course, passes=passes))
+                passes = own.trace.passes ^ flips
+                own = replace(own, trace=replace(own.trace, passes=passes))
                 yield passes, left
 
     def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
@@ -291,7 +291,7 @@ class _Map:
 
         The shape is (E + 1, neurons).
         """
-        before = self.course.of(lambda each: each.flatten(1)[:, neurons])
+        before = self.trace.of(lambda each: each.flatten(1)[:, neurons])
         after = replace(before, passes=before.passes ^ flips)
         du = through_time(after, self.lif) - through_time(before, self.lif)  # (T, neurons)
         read = self._read(neurons)  # (T or 1, neurons, E)
@@ -302,7 +302,7 @@ class _Map:
 
     def _read(self, neurons: Tensor) -> Tensor:
         """Return the inputs of each neuron: (T or 1, neurons, E)."""
-        pixels, kernel, inputs = self.course.u.shape[2], self.given.kernel, self.given.inputs
+        pixels, kernel, inputs = self.trace.u.shape[2], self.given.kernel, self.given.inputs
         sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
         if kernel == 0:
             return inputs[:, sample].flatten(2)

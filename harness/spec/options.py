@@ -116,7 +116,7 @@ class Budget:
 # Parsers of given values. Each raises UsageError for anything else.
 
 
-def names(given: object) -> tuple[str, ...]:
+def parse_names(given: object) -> tuple[str, ...]:
     """Parse names, as `a,b` or an iterable, without repeats. Raises UsageError if there is none."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     parts = [str(each) for each in given] if several else str(given).split(",")  # type: ignore[union-attr]
@@ -126,39 +126,39 @@ def names(given: object) -> tuple[str, ...]:
     return found
 
 
-def numbers(least: int) -> Parser:
+def numbers_from(least: int) -> Parser:
     """Return a parser of whole numbers, each at least `least`, into a tuple without repeats."""
 
     def parsed(given: object) -> tuple[int, ...]:
-        for part in names(given):
+        for part in parse_names(given):
             if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
                 raise UsageError(f"{part!r}, expected whole numbers of {least} or more")
-        return tuple(dict.fromkeys(map(int, names(given))))
+        return tuple(dict.fromkeys(map(int, parse_names(given))))
 
     return parsed
 
 
-def count(given: object) -> int:
+def parse_count(given: object) -> int:
     """Parse a whole number above 0."""
     if not re.fullmatch("[0-9]{1,9}|1000000000", str(given)) or not int(str(given)):
         raise UsageError(f"{str(given)!r}, expected a whole number from 1 to {MOST}")
     return int(str(given))
 
 
-def stages(given: object) -> tuple[int, ...]:
+def parse_stages(given: object) -> tuple[int, ...]:
     """Parse the epochs at each rate of a schedule: "40+5+5", or numbers; one is one rate."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
-    return tuple(map(count, given if several else str(given).split("+")))  # type: ignore[arg-type]
+    return tuple(map(parse_count, given if several else str(given).split("+")))  # type: ignore[arg-type]
 
 
-def share(given: object) -> float:
+def parse_share(given: object) -> float:
     """Parse a share, from 0 to below 1."""
     if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
         raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
     return float(str(given))
 
 
-def first_value(given: object) -> float | Literal["uniform"]:
+def parse_first_value(given: object) -> float | Literal["uniform"]:
     """Parse the first value of NeuNorm's U: a number, or "uniform"."""
     text = str(given)
     if text == "uniform":
@@ -168,7 +168,7 @@ def first_value(given: object) -> float | Literal["uniform"]:
     return float(text)
 
 
-def seconds(given: object) -> float:
+def parse_seconds(given: object) -> float:
     """Parse a time into seconds: 90s, 10m, 1.5h; Python may also give a number of seconds."""
     text = str(given).strip() if isinstance(given, str) else f"{given}s"
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
@@ -180,7 +180,7 @@ def seconds(given: object) -> float:
     return value
 
 
-def place(given: object) -> Path:
+def parse_path(given: object) -> Path:
     """Parse a path that the system can look for, there or not; an empty one is refused."""
     if not isinstance(given, str | PathLike):
         raise UsageError(f"{given!r} is no path: give a text or a Path")
@@ -198,22 +198,22 @@ def place(given: object) -> Path:
     return Path(text)
 
 
-def folder(given: object) -> Path:
+def parse_folder(given: object) -> Path:
     """Parse the path of a folder that exists."""
-    path = place(given)
+    path = parse_path(given)
     if not path.is_dir():
         raise UsageError(f"{path} is no folder: name one that there is, or leave it out")
     return path
 
 
-def switch(given: object) -> bool:
+def parse_switch(given: object) -> bool:
     """Parse a switch: on or off."""
     if not isinstance(given, bool):
         raise UsageError(f"it is on or off: give True or False, not {given!r}")
     return given
 
 
-def choice(of: object) -> Parser:
+def one_of(of: object) -> Parser:
     """Return a parser of one of a Literal's words."""
 
     def parsed(given: object) -> str:
@@ -232,11 +232,11 @@ def _given(
 
 
 def _switch(panel: str, help_: str) -> Any:
-    return _given(switch, panel, help_, default=False)
+    return _given(parse_switch, panel, help_, default=False)
 
 
 _RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
-_INITS = choice(Literal["calibrated", "torch"])
+_INITS = one_of(Literal["calibrated", "torch"])
 Names = tuple[str, ...]
 Numbers = tuple[int, ...]
 
@@ -249,42 +249,50 @@ class Options:
     quick: bool = _switch(_RUN, "Timing: two minutes. Training: digits.")
     long: bool = _switch(_RUN, "Training for our verdicts: hours.")
     paper: bool = _switch(_RUN, "The paper's size; trains on CUDA alone.")
-    budget: float | None = _given(seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h")
-    frameworks: Names | None = _given(names, _CASES, "Default: the suite's.", "NAME[:FORM],...")
-    baselines: Names | None = _given(names, _CASES, "Other systems. Default: all.", "NAME,...")
-    networks: Names | None = _given(names, _CASES, "Only these.", "NAME|NOTATION|FILE.nir")
-    datasets: Names | None = _given(names, _CASES, "Only these.", "NAME,...")
-    steps: Numbers | None = _given(numbers(1), _CASES, "Time steps, T.", "N,...")
-    batch_size: int | None = _given(count, _CASES, "Samples of a batch.", "N")
-    precision: Precision | None = _given(
-        choice(Precision), _CASES, "Default: fp32, fused bf16 too.", "fp32|bf16|fp64"
+    budget: float | None = _given(
+        parse_seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h"
     )
-    device: Device = _given(choice(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
-    seeds: Numbers | None = _given(numbers(0), _CASES, "Each is a training.", "N,...")
-    epochs: Numbers | None = _given(stages, _CASES, "Of a training, at each rate.", "N|N+N+...")
-    samples: int | None = _given(count, _CASES, "Training samples, drawn once.", "N")
+    frameworks: Names | None = _given(
+        parse_names, _CASES, "Default: the suite's.", "NAME[:FORM],..."
+    )
+    baselines: Names | None = _given(
+        parse_names, _CASES, "Other systems. Default: all.", "NAME,..."
+    )
+    networks: Names | None = _given(parse_names, _CASES, "Only these.", "NAME|NOTATION|FILE.nir")
+    datasets: Names | None = _given(parse_names, _CASES, "Only these.", "NAME,...")
+    steps: Numbers | None = _given(numbers_from(1), _CASES, "Time steps, T.", "N,...")
+    batch_size: int | None = _given(parse_count, _CASES, "Samples of a batch.", "N")
+    precision: Precision | None = _given(
+        one_of(Precision), _CASES, "Default: fp32, fused bf16 too.", "fp32|bf16|fp64"
+    )
+    device: Device = _given(one_of(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
+    seeds: Numbers | None = _given(numbers_from(0), _CASES, "Each is a training.", "N,...")
+    epochs: Numbers | None = _given(
+        parse_stages, _CASES, "Of a training, at each rate.", "N|N+N+..."
+    )
+    samples: int | None = _given(parse_count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
-    dropout: float | None = _given(share, _CASES, "Of trainings. Default: 0.", "0.5")
+    dropout: float | None = _given(parse_share, _CASES, "Of trainings. Default: 0.", "0.5")
     neunorm: Reading | Literal["off"] | None = _given(
-        choice(Literal["off", "mean", "literal"]),
+        one_of(Literal["off", "mean", "literal"]),
         _CASES,
         "Off, or a reading of eq. (9).",
         "off|mean|literal",
     )
     neunorm_u: float | Literal["uniform"] | None = _given(
-        first_value, _CASES, "U's first value.", "X|uniform"
+        parse_first_value, _CASES, "U's first value.", "X|uniform"
     )
     init: Initialisation = _given(
         _INITS, _CASES, "Initial weights.", "calibrated|torch", "calibrated"
     )
     inference: bool = _switch(_CASES, "Time forward passes, not steps.")
     tuned: bool = _switch(_CASES, "Channels-last and compiled too.")
-    data_root: Path | None = _given(folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
-    download: bool | None = _given(switch, _WHERE, "Fetch missing data.")
+    data_root: Path | None = _given(parse_folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
+    download: bool | None = _given(parse_switch, _WHERE, "Fetch missing data.")
     fresh: bool = _switch(_WHERE, "Measure again; old rows stay.")
     keep_weights: bool = _switch(_WHERE, "Keep trained weights.")
-    executor: Runs = _given(choice(Runs), _WHERE, "Where cases run.", "local|ray", "local")
-    out: Path = _given(place, _WHERE, "Default: results/local.", "DIR", RESULTS)
+    executor: Runs = _given(one_of(Runs), _WHERE, "Where cases run.", "local|ray", "local")
+    out: Path = _given(parse_path, _WHERE, "Default: results/local.", "DIR", RESULTS)
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
     @classmethod

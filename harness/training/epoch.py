@@ -183,7 +183,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
         learning_rate=rate,
         seconds=seconds,
         warnings=tuple(warnings_of(case, number, does, each.tolist())),
-        inside=() if case.framework == ANN else inside(case.network, module, x),
+        inside=() if case.framework == ANN else inside_window(case.network, module, x),
     )
 
 
@@ -250,7 +250,7 @@ def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[f
 
 
 @torch.inference_mode()
-def inside(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
+def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float, ...]:
     """Return each layer's share of potentials inside eq. (14)'s window on x (T, B, ...).
 
     By the reference with the module's weights. Potentials outside pass no gradient.
