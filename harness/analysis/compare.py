@@ -12,7 +12,7 @@ lies within what would matter: one that has 0 in it and more than that is too no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import exp, inf, isnan, nan, sqrt
 from statistics import fmean, variance
@@ -23,10 +23,10 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis import timings
-from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.trainings import SAME, trainings
+from harness.analysis.frame import Frame, Frames, Key, Line, X, each_of, frames
+from harness.analysis.trainings import TrainingLine, same_but, trainings
 from harness.analysis.words import counted, data_name
-from harness.records import Row
+from harness.records import Row, TrainedRow
 from harness.spec import FLOOR, paper
 
 LEVEL = 0.05  # of all tests of one kind together
@@ -78,20 +78,22 @@ def compare(
     """Compare all cells and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
-    timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
-    learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
+    speeds = _speeds(before), _speeds(after)
+    timed = speeds[0].merge(speeds[1], on=CONTENDER, suffixes=("_old", "_new"))
+    alone_timed = pd.concat(speeds).drop_duplicates(CONTENDER, keep=False)
+    learnt, alone_learnt = _joined(_learnt(before), _learnt(after))
     changes = [*_speed_changes(timed, margins[0])]
-    changes += [_accuracy_change(each, len(learnt), margins[1]) for each in each_of(learnt)]
+    changes += [_accuracy_change(*pair, len(learnt), margins[1]) for pair in learnt]
     alone = [f"{_network(each)} {_setting(each)} {each.label}" for each in each_of(alone_timed)]
-    alone += [f"{each.suite}: {_trained(each)}, {each.shared}" for each in each_of(alone_learnt)]
+    alone += [f"{each.case.suite}: {_trained(each)}, {_shared(each)}" for each in alone_learnt]
     differences = tuple(_differences(before["all"], after["all"]))
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
 
 
-def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
-    """Return what both have side by side, and what one alone has."""
-    both = old.merge(new, on=by, suffixes=("_old", "_new"))
-    return both, pd.concat([old, new]).drop_duplicates(by, keep=False)
+def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X]], list[X]]:
+    """Return the lines that both have, in pairs, and those that one alone has."""
+    both = [(each, new[key]) for key, each in old.items() if key in new]
+    return both, [each for key, each in {**old, **new}.items() if key not in old or key not in new]
 
 
 FEW = 3  # values that are named
@@ -272,24 +274,19 @@ def sentence(change: Change, against: str) -> str:
     return f"{front}: {words.get(change.call, change.call)} {interval}"
 
 
-TRAINED = ["suite", *SAME, "case", "shared"]
+def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
+    """Return the trainings of a folder, by what is the same in both folders."""
+    suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
+    return {(each.case, same(each)): each for suite in suites for each in trainings(of, suite)}
 
 
-def _learnt(of: Frames) -> Frame:
-    """Return the trainings of a folder; `shared`: what several of them share, in words."""
-    suites = of["trained"]["suite"].unique()
-    found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]
-    learnt = pd.concat(found)
-    learnt = learnt.assign(shared=[_shared(each) for each in each_of(learnt)])
-    return learnt[[*TRAINED, "accuracies"]]
-
-
-def _trained(each: Line) -> str:
+def _trained(each: TrainingLine) -> str:
     of_neunorm = "" if each.neunorm == "off" else f" NeuNorm {each.neunorm}"
     return f"{each.scale}{of_neunorm} T={each.T}"
 
 
-def _shared(each: Line) -> str:
+def _shared(each: TrainingLine) -> str:
+    """Return what several trainings share, in words."""
     data = data_name(each.dataset, substitute=each.substitute, simulated=each.simulated)
     samples = counted(each.train_samples, "sample").replace(",", "")
     return (
@@ -298,9 +295,11 @@ def _shared(each: Line) -> str:
     )
 
 
-def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
+def _accuracy_change(
+    before: TrainingLine, after: TrainingLine, tests: int, margin: float
+) -> Change:
     """Welch's interval of the difference of two means over seeds."""
-    old, new = ([*of.values()] for of in (each.accuracies_old, each.accuracies_new))
+    old, new = ([*each.accuracies.values()] for each in (before, after))
     change, reach = fmean(new) - fmean(old), nan
     if sorted(old) == sorted(new):
         change = reach = 0.0
@@ -311,7 +310,7 @@ def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
         if a + b:
             freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
             reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
-    front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
+    front = ("accuracy", _trained(before), before.framework, fmean(old), fmean(new))
     found = Change(*front, change, change - reach, change + reach)
-    found = replace(found, setting=f"{each.suite}: {each.shared}")
+    found = replace(found, setting=f"{before.case.suite}: {_shared(before)}")
     return _called(found, ("worse", "better"), (-margin, margin))

@@ -21,6 +21,7 @@ from harness.spec import CUSTOM, Case
 
 Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
 Line = Any  # of a DataFrame: its columns by name
+R = TypeVar("R", bound=Record)
 X = TypeVar("X")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -29,10 +30,18 @@ class Frames(dict[str, Frame]):
     """Rows by kind; "all" has every row, with what all kinds share.
 
     Equal only to itself, so that functions of it can be cached.
-    `notes`: what does not count and why, a sentence each.
+    `rows`: as they were written, and which of them count. `notes`: what does not count and why, a
+    sentence each.
     """
 
+    rows: Sequence[Row] = ()
+    counts: Sequence[bool] = ()
     notes: tuple[str, ...] = ()
+
+    def counted(self, kind: type[R]) -> list[R]:
+        """Return the rows of a kind that count, as they were written."""
+        of = zip(self.rows, self.counts, strict=True)
+        return [row for row, counts in of if counts and isinstance(row, kind)]
 
     def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
@@ -52,7 +61,7 @@ def frames(given: Iterable[Row] | Frames) -> Frames:
     of_rows = current(rows)
     counts = pd.Series(of_rows.counts, dtype=bool)
     found = Frames(all=_shared(rows).assign(counts=counts))
-    found.notes = of_rows.notes
+    found.rows, found.counts, found.notes = rows, of_rows.counts, of_rows.notes
     for kind, of in KINDS.items():
         own = found["all"].loc[found["all"]["kind"] == kind]
         found[kind] = _with_own(own, of, [rows[n] for n in own.index]) if len(own) else _empty(of)

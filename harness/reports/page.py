@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf, isnan
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, Literal
 
 import jinja2
 import numpy as np
@@ -26,18 +27,19 @@ from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
 from harness.analysis.trainings import (
     ALIKE,
     DATA,
+    TrainingLine,
     ablated,
     by_scale,
     compared,
     courses,
     mean,
     rows_of,
-    sets,
+    same_but,
     share,
     trainings,
 )
 from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
-from harness.records import Row
+from harness.records import ConfusionRow, EpochRow, Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot, Point
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
@@ -525,32 +527,39 @@ def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot
     return groups
 
 
-def _curves(frames: Frames, found: Frame, by: str, *differing: str) -> Drawn:
+def _curves(
+    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: str
+) -> Drawn:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [[*each_of(of)] for _, of in sets(found, by, *differing)]
+    groups = [*grouped(found, same_but(by, *differing)).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
-        curve = {str(getattr(each, by)): _point(each) for each in group}
-        rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
-        learners = (of[~of["seed"].isin(each.lost)] for each, of in rows)
-        tested = [100 * of.groupby("tested_T")["test_accuracy"].mean() for of in learners]
-        dotted = [dict(zip(map(str, of.index), of, strict=True)) for of in tested if len(of) > 1]
+        curve = {str(each.T if by == "T" else each.scale): _point(each) for each in group}
+        tested = [_tested(frames, each) for each in group] if by == "T" else []
+        dotted = [of for of in tested if len(of) > 1]
         names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
         titles = ("T, time steps" if by == "T" else "", ACCURACY)
         drawn = figures.curves(curve, titles, names, dotted)
         yield f"Accuracy by {by}: {_caption(group)}", drawn
 
 
+def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
+    """Return accuracy over the numbers of steps that networks were tested at, in percent."""
+    rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
+    by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
+    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+
+
 def _by_width(frames: Frames) -> Drawn:
     """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
     found = trainings(frames, "accuracy", *ALIKE)
-    for _, of in sets(found, "width", "network", "dropout"):
-        group = sorted(each_of(of), key=lambda each: (each.case.width, each.dropout))
+    for of in grouped(found, same_but("width", "network", "dropout")).values():
+        group = sorted(of, key=lambda each: (each.case.width, each.dropout))
         if len({each.width for each in group}) > 1:
             curve = {_width(each): _point(each) for each in group}
-            rows = each_of(tables.published())
+            rows = tables.published()
             published = [row.percent for row in rows if tables.measures(row, group[0])]
             stars = dict(zip(["the paper's"], published, strict=False))
             names = [*curve, *stars]
@@ -558,21 +567,25 @@ def _by_width(frames: Frames) -> Drawn:
             yield f"Accuracy by width: {group[0].scale}, {_caption(group)}", drawn
 
 
-def _width(each: Any) -> str:
+def _width(each: TrainingLine) -> str:
     return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
 
 
-def _point(each: Any) -> Point:
+def _data_title(line: TrainingLine) -> str:
+    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
+
+
+def _point(each: TrainingLine) -> Point:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
     return (value, low, high), seeds
 
 
-def _caption(group: Sequence[Any]) -> str:
+def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
     first = group[0]
-    text = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
+    text = [_data_title(first), f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"{first.stages} epochs")
@@ -584,16 +597,16 @@ def _caption(group: Sequence[Any]) -> str:
 def _neunorm(frames: Frames) -> Drawn:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
-        (each, np.mean([*map(np.array, rows["votes"])], axis=0))
-        for each in each_of(trainings(frames, "neunorm"))
-        if len(rows := rows_of(frames, "confusion", each))
+        (each, np.mean([row.votes for row in rows], axis=0))
+        for each in trainings(frames, "neunorm")
+        if (rows := rows_of(frames, ConfusionRow, each))
     ]
     most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
     for each, matrix in votes:
         photographs = each.dataset in ("cifar10", "dvs-cifar10") and not each.substitute
         named = photographs and len(matrix) == len(paper.CIFAR10_CLASSES)
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
-        caption = f"{shown.data_title(each._asdict())}, NeuNorm {each.neunorm}: votes"
+        caption = f"{_data_title(each)}, NeuNorm {each.neunorm}: votes"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
@@ -602,32 +615,35 @@ def _by_epoch(frames: Frames) -> Drawn:
 
     The ANN and those with spikes, with and without NeuNorm.
     """
-    names = ["dataset", "network", "width", "train_samples", "data_source"]
-    for _, of in trainings(frames, "accuracy").groupby(names, sort=False):
-        found: dict[str, list[tuple[Any, Any]]] = {}
-        for each in each_of(of) if len(of) > 1 else ():
+    structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
+    for of in grouped(trainings(frames, "accuracy"), structure).values():
+        found: dict[str, list[figures.Course]] = {}
+        for each in of if len(of) > 1 else ():
             name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
-            seeds = rows_of(frames, "epoch", each).sort_values("epoch").groupby("seed")
-            curves = [(100 * s["validation_accuracy"], s["learning_rate"]) for _, s in seeds]
-            found.setdefault("ANN" if each.framework == ANN else name, []).extend(curves)
+            rows = sorted(rows_of(frames, EpochRow, each), key=lambda row: (row.seed, row.epoch))
+            found.setdefault("ANN" if each.framework == ANN else name, []).extend(
+                ([100 * row.validation_accuracy for row in its], [r.learning_rate for r in its])
+                for its in grouped(rows, lambda row: row.seed).values()
+            )
         if any(len(values) > 1 for curves in found.values() for values, _ in curves):
-            first = of.iloc[0].to_dict()
-            title = f"{shown.data_title(first)}, {first['scale']} at width {first['width']}"
+            first = of[0]
+            title = f"{_data_title(first)}, {first.scale} at width {first.width}"
             caption = f"{title}: held-out accuracy by epoch, a line a seed, and the learning rate"
             yield caption, figures.epochs(found, "held-out accuracy, %")
 
 
-def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
-    for line in each_of(ablated(frames)):
-        if line.change != AS_IT_IS and line.gains:
-            seeds = tuple(100 * value for value in line.gains)
-            ends, lost = mean(seeds)[:3], bool(line.lost)
-            yield line, Dot(line.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
+def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
+    for each in ablated(frames):
+        if each.change != AS_IT_IS and each.gains:
+            seeds = tuple(100 * value for value in each.gains)
+            ends, lost = mean(seeds)[:3], bool(each.trained.lost)
+            dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
+            yield each.trained, dot
 
 
 def _ablations(frames: Frames) -> Drawn:
     """Yield what changes of a training cost."""
-    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
+    gains = grouped(_gains(frames), lambda pair: _data_title(pair[0]))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
@@ -637,34 +653,34 @@ def _ablations(frames: Frames) -> Drawn:
 
 def _best(frames: Frames) -> Iterator[str]:
     """Yield the spiking network that ended best on each data set, and the one without spikes."""
-    found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
-    anns = found[found["framework"] == ANN]
-    spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
-    best = spiking.drop_duplicates(["dataset", "simulated", "substitute"])  # as they are named
-    for each in each_of(best.sort_index()):
-        went = [*filter(None, map(courses(frames).get, each.keys.items()))]
-        text = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
+    found = trainings(frames, "accuracy", *ALIKE)
+    alike = attrgetter("network", "width", "epochs", *DATA)
+    anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
+    spiking = (each for each in found if each.framework != ANN)
+    for title, of in grouped(spiking, _data_title).items():
+        each = max(of, key=lambda line: line.accuracy)
+        went = [curve for key in each.keys.items() if (curve := courses(frames).get(key))]
+        text = f"The best spiking network on {title}: {each.scale} at "
         text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
         text += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
             text += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
         early = "" if schedule.decides(each.case) else "; another schedule"
         text += f" ({counted(each.n, 'seed')}{early})"
-        own = [getattr(each, name) for name in alike]
-        for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
+        if ann := anns.get(alike(each)):
             text += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
         yield f"{text}."
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = [each for each in each_of(trainings(frames, "scale", *ALIKE)) if each.simulated]
+    found = [each for each in trainings(frames, "scale", *ALIKE) if each.simulated]
     for dataset, of in grouped(found, lambda each: each.dataset).items():
         parts, samples = list[str](), set[int]()
         for each in of:
-            if len(rows := rows_of(frames, "transfer", each)):
-                samples |= {*rows["recorded_samples"]}
-                accuracy = 100 * rows["test_accuracy"].mean()
+            if rows := rows_of(frames, TransferRow, each):
+                samples |= {row.recorded_samples for row in rows}
+                accuracy = 100 * fmean(row.test_accuracy for row in rows)
                 parts.append(f"{each.scale} {accuracy:.1f} % ({counted(len(rows), 'seed')})")
         if len(parts) > 1:
             count = " or ".join(f"{n:,}" for n in sorted(samples))
@@ -678,7 +694,7 @@ def _also(frames: Frames) -> Iterator[str]:
     """Yield findings outside the claims: changes of a training whose whole interval matters."""
     for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
         lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
-        of = f"{shown.data_title(line._asdict())} {line.scale}"
+        of = f"{_data_title(line)} {line.scale}"
         if len(line.lost) == len(line.accuracies):
             yield f"{dot.label}: nothing is learnt ({lost}, {of})."
         elif dot.low > 1 or dot.high < -1:
@@ -708,9 +724,8 @@ def _few(found: Frame, title: str) -> Table:
 
 def _of_paper(number: int, built: Frame) -> Table:
     """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    rows = tables.published()
-    title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
-    return shown.of_paper(built, f"Table {number}: {title}")
+    dataset = next(row.dataset for row in tables.published() if row.table == number)
+    return shown.of_paper(built, f"Table {number}: {paper.settings(dataset).title}")
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
@@ -721,9 +736,9 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         return ", ".join(map(text, values))
 
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
-    lines = []
-    for _, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
-        settings = paper.settings(cast(str, of["dataset"].iloc[0]))
+    lines, every = [], pd.concat(frames) if frames else pd.DataFrame(columns=["dataset", "suite"])
+    for _, of in every.groupby(["dataset", "suite"], sort=False):
+        settings = paper.settings(str(of["dataset"].iloc[0]))
         data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}

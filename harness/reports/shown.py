@@ -156,7 +156,7 @@ def _trained(part: pd.DataFrame) -> Table:
     shown_keys = [name for name in shown_keys if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
     # seconds of trainings are no timings: others ran meanwhile
-    figures = [name for name in part if name not in TIMED]
+    figures = [str(name) for name in part if name not in TIMED]
     columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
     parts = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
     parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
