@@ -15,7 +15,7 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from math import exp, log1p
+from math import exp, isnan, log1p
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
 
@@ -26,6 +26,7 @@ from scipy import stats
 from harness.analysis import timings, trainings
 from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
+from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import Mean, TrainingLine, mean, same_but, share
 from harness.analysis.words import FLAGS, counted, data_source
 from harness.records import Row
@@ -746,24 +747,23 @@ TENS = 10.0  # "tens of times" begins here
 
 def fig3(frames: Frames) -> list[Range]:
     """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions."""
-    timed = against(timings.lines(frames))
-    timed = timed[timed["variant"].isin(FORMS)]
-    if timed.empty:
+    timed = [each for each in against(timings.lines(frames)) if each.variant in FORMS]
+    if not timed:
         what = "the paper's Matlab code is not public, and no other was timed with plain PyTorch"
         raise Untested(what, COMMAND)
     ranges = []
     for form in FORMS:
-        if len(of := timed[timed["variant"] == form]):
-            times = sorted(1 / of["speedup_vs_reference"])
+        if of := [each for each in timed if each.variant == form]:
+            times = sorted(1 / each.speedup_vs_reference for each in of)
             figures = geometric_mean(times), times[0], times[-1], len(times)
             # by the intervals of the form's speed-up, which is below 1 where the reference's is not
-            is_tens, is_not = 1 / of["speedup_high"] >= TENS, 1 / of["speedup_low"] < TENS
-            answer: Answer = "open"
-            if is_tens.all() or is_not.all():
-                answer = "reproduced" if is_tens.all() else "contradicted"
-            program, *_ = sorted({e.partition(",")[0] or OCTAVE for e in of["framework_version"]})
-            device = ", ".join(sorted(set(of["device"]))).upper()
-            titles = dict.fromkeys(paper.settings(each).title for each in of["dataset"])
+            is_tens = all(each.speedup_high <= 1 / TENS for each in of)
+            answer: Answer = "reproduced" if is_tens else "open"
+            if all(each.speedup_low > 1 / TENS for each in of):
+                answer = "contradicted"
+            program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
+            device = ", ".join(sorted({each.device for each in of})).upper()
+            titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
             words = f"Speed over Matlab's {form}, {', '.join(titles)}"
             where = f"{'Octave' if 'octave' in program.lower() else program}, {device}"
             why = _unmeasured(form, program, of)
@@ -771,8 +771,8 @@ def fig3(frames: Frames) -> list[Range]:
     return ranges
 
 
-def _unmeasured(form: str, program: str, of: Frame) -> str:
-    scaled = int(of["part"].notna().sum())
+def _unmeasured(form: str, program: str, of: Sequence[TimedLine]) -> str:
+    scaled = sum(not isnan(each.part) for each in of)
     parts = [f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"]
     if scaled:
         networks = counted(len(of), "network")
@@ -783,15 +783,11 @@ def _unmeasured(form: str, program: str, of: Frame) -> str:
     return "; ".join((*parts, f"not measured: {', '.join(missing)}"))
 
 
-def against(lines: Frame) -> Frame:
+def against(lines: Iterable[TimedLine]) -> list[TimedLine]:
     """Return the lines of proved Matlab code that was timed together with plain PyTorch."""
-    return lines[
-        (lines["framework"] == OCTAVE)
-        & lines["in_figure_3"]
-        & (lines["precision"] == "fp32")
-        & (lines["standing"] != "none")
-        & lines["speedup_vs_reference"].notna()
-    ]
+    found = [each for each in lines if each.framework == OCTAVE and each.precision == "fp32"]
+    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
+    return [each for each in proved if not isnan(each.speedup_vs_reference)]
 
 
 _JUDGES: dict[str, Callable[[Frames], list[Effect] | list[Range]]] = {

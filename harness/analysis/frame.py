@@ -5,12 +5,12 @@ Text that is not known is "", a number 0 where it counts something and NaN where
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from math import nan
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -19,8 +19,7 @@ from harness.records.current import cell_of, current, machine_names
 from harness.records.row import KINDS
 from harness.spec import CUSTOM, Case
 
-Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
-Line = Any  # of a DataFrame: its columns by name
+Frame = pd.DataFrame
 R = TypeVar("R", bound=Record)
 X = TypeVar("X")
 Key = TypeVar("Key", bound=Hashable)
@@ -30,11 +29,13 @@ class Frames(dict[str, Frame]):
     """Rows by kind; "all" has every row, with what all kinds share.
 
     Equal only to itself, so that functions of it can be cached.
-    `rows`: as they were written, and which of them count. `notes`: what does not count and why, a
-    sentence each.
+    `rows`: as they were written, with the cell and the machine of each, and whether it counts.
+    `notes`: what does not count and why, a sentence each.
     """
 
     rows: Sequence[Row] = ()
+    cells: Sequence[int] = ()
+    machines: Sequence[str] = ()
     counts: Sequence[bool] = ()
     notes: tuple[str, ...] = ()
 
@@ -62,6 +63,7 @@ def frames(given: Iterable[Row] | Frames) -> Frames:
     counts = pd.Series(of_rows.counts, dtype=bool)
     found = Frames(all=_shared(rows).assign(counts=counts))
     found.rows, found.counts, found.notes = rows, of_rows.counts, of_rows.notes
+    found.cells, found.machines = ([*found["all"][name]] for name in ("cell", "machine"))
     for kind, of in KINDS.items():
         own = found["all"].loc[found["all"]["kind"] == kind]
         found[kind] = _with_own(own, of, [rows[n] for n in own.index]) if len(own) else _empty(of)
@@ -92,25 +94,13 @@ def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
     return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
 
 
-def each_of(rows: Frame) -> Iterator[Line]:
-    """Yield the lines of a DataFrame, each with its columns by name, and `Index`."""
-    line = _line(*rows.columns)  # pandas' itertuples takes as long for a line as for a thousand
-    values = rows.astype(object).to_numpy()
-    return (line(index, *each) for index, each in zip(rows.index, values, strict=True))
-
-
-@cache
-def _line(*columns: str) -> Callable[..., Line]:
-    return namedtuple("Line", ["Index", *columns], rename=True)
-
-
 def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
     each = [*map(vars, rows)]
     columns = {name: _column([row[name] for row in each], kind) for name, kind in fields.items()}
     return pd.DataFrame(columns, index=range(len(rows)))
 
 
-def _column(values: Iterable[Any], kind: type) -> Frame:
+def _column(values: Iterable[object], kind: type) -> pd.Series:
     missing = {str: "", bool: False, int: 0, float: nan}.get(kind)
     dtype = {bool: "bool", int: "int64", float: "float64"}.get(kind, "object")
     known = [missing if each is None else each for each in values]
@@ -140,7 +130,6 @@ def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
     return groups
 
 
-def machines(rows: Frame) -> list[str]:
-    """Return the machines of rows, that with most rows first."""
-    counts = rows.groupby("machine", sort=False).size()
-    return [*counts.sort_values(ascending=False, kind="stable").index]
+def machines(of_rows: Iterable[str]) -> list[str]:
+    """Return the machines of rows, the one with most rows first."""
+    return [name for name, _ in Counter(of_rows).most_common()]

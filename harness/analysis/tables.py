@@ -160,7 +160,7 @@ def measures(row: PublishedRow, line: TrainingLine) -> bool:
 
 # With columns that only the page needs.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
-    "acceleration": timings.lines,
+    "acceleration": lambda frames: timings.table(timings.lines(frames)),
     "timesteps": trainings.timesteps,
     "scale": trainings.scale,
     "neunorm": trainings.neunorm,
