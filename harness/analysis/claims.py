@@ -27,7 +27,7 @@ from harness.analysis import timings, trainings
 from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import Mean, TrainingLine, mean, same_but, share
+from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but, share
 from harness.analysis.words import FLAGS, counted, data_source
 from harness.records import Row
 from harness.spec import ANN, paper, schedule
@@ -404,7 +404,7 @@ def _alike(
     found: Sequence[TrainingLine],
     wanted: set[Value],
     by: Callable[[TrainingLine], Value],
-    *differing: str,
+    *differing: Column,
 ) -> dict[Value, TrainingLine]:
     """Return comparable trainings by a value of which all wanted are there; else empty.
 

@@ -158,7 +158,7 @@ def measures(row: PublishedRow, line: TrainingLine) -> bool:
     )
 
 
-# With columns that only the page needs.
+# With columns that a csv leaves out.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
     "acceleration": lambda frames: timings.table(timings.lines(frames)),
     "timesteps": trainings.timesteps,
@@ -173,9 +173,9 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a table alone, without those that only the page needs."""
-    of_page = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
-    return table.drop(columns=[*of_page], errors="ignore")
+    """Return a table as a csv has it, without the machines that only a reader needs by name."""
+    of_page = "machine" if "ratio_to_floor" in table else "machines"
+    return table.drop(columns=of_page, errors="ignore")
 
 
 def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:

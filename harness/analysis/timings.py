@@ -110,7 +110,6 @@ class TimedLine(TimedColumns):
 
 
 COLUMNS = tuple(each.name for each in fields(TimedColumns))
-PAGE_COLUMNS = tuple(each.name for each in fields(TimedLine) if each.name not in COLUMNS)
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
 THE_FLOOR: ContenderKey = (
@@ -240,9 +239,9 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
 
 
 def table(found: Iterable[TimedLine]) -> Frame:
-    """Return lines as a table, with PAGE_COLUMNS."""
-    made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, *PAGE_COLUMNS])
-    return made.astype({"rank": "Int64", "in_figure_3": bool})
+    """Return lines as a table, with the machine."""
+    made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, "machine"])
+    return made.astype({"rank": "Int64"})
 
 
 def latest(lines: Sequence[TimedLine]) -> list[TimedLine]:

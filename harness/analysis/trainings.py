@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import nan, sqrt
 from operator import attrgetter
 from statistics import fmean, stdev
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import pandas as pd
 from scipy import stats
@@ -35,6 +35,8 @@ CONFIDENCE = 0.95
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
+# Columns in which trainings that are compared may differ.
+Column = Literal["scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +237,12 @@ def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, .
     return tuple(sorted(lines, key=in_order))
 
 
-def same_but(*differing: str) -> attrgetter[tuple[object, ...]]:
+def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
     """Return what tells by which trainings differ in more than those columns and the seed."""
     return attrgetter(*(name for name in SAME if name not in differing))
 
 
-def compared(frames: Frames, suite: str, *differing: str) -> list[TrainingLine]:
+def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return the trainings of a suite with those of others that differ only in `differing`."""
     found, same = trainings(frames, suite, *ALIKE), same_but(*differing)
     own = {same(each) for each in found if each.own}
@@ -374,8 +376,8 @@ def neunorm(frames: Frames) -> Frame:
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
     that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
-    differing = "neunorm", "neunorm_u"
-    found, same = compared(frames, "neunorm", *differing), same_but(*differing)
+    found = compared(frames, "neunorm", "neunorm", "neunorm_u")
+    same = same_but("neunorm", "neunorm_u")
     goals = {key: goal(of) for key, of in grouped(found, same).items()}
     targets = [goals[same(each)] for each in found]
     by_seed = {

@@ -181,7 +181,7 @@ def _over_the_floor(cell: Sequence[TimedLine]) -> tuple[str, str]:
         (f"{line.rank}. " if line.rank else "") + f"{line.name} {line.ratio_to_floor:,.2f}"
         for line in sorted(timed, key=lambda each: each.ratio_to_floor)
     ]
-    return shown.timed_title(cell[0]), ", ".join(texts)
+    return f"{shown.data_title(cell[0])} {cell[0].scale}", ", ".join(texts)
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
@@ -195,7 +195,7 @@ def say_noise(lines: Sequence[TimedLine]) -> None:
     for first, *_ in grouped(timings.latest(lines), lambda each: each.cell).values():
         if first.noise_high < inf and not is_steady(first):
             say(
-                f"Nobody is ranked on {shown.timed_title(first)}: its A/A, "
+                f"Nobody is ranked on {shown.data_title(first)} {first.scale}: its A/A, "
                 f"{first.noise_low:.2f} to {first.noise_high:.2f}, is not within "
                 f"{STEADY[0]} to {STEADY[1]}. Measure again (--fresh) on a quieter machine, or "
                 "with more rounds (--budget)."

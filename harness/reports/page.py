@@ -28,6 +28,7 @@ from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import (
     ALIKE,
     DATA,
+    Column,
     TrainingLine,
     ablated,
     by_scale,
@@ -76,7 +77,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     written, and for a README without marks.
     """
     found = frames(rows)
-    judged, there = claims.findings(found), set(found["all"]["suite"])
+    judged, there = claims.findings(found), {row.suite for row in found.rows}
     built = {
         name: build(found)
         for name, build in tables.FULL.items()
@@ -109,7 +110,7 @@ def page(
     files: Mapping[str, str],
 ) -> str:
     """Return the whole page as one HTML file that needs no network; `built` are the tables."""
-    lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
+    lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
         "speed": _speed(found),
@@ -149,8 +150,8 @@ def page(
             for part, of in drawn.items()
         },
         tables={part: [each for each in of if each.lines] for part, of in parts.items()},
-        count=counted(len(frames["all"]), "row"),
-        machines=counted(frames["all"]["machine"].nunique(), "machine"),
+        count=counted(len(frames.rows), "row"),
+        machines=counted(len({*frames.machines}), "machine"),
         days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
         csv=files,
     )
@@ -543,7 +544,7 @@ def _by_scale(of: Sequence[TimedLine], ends: Ends, form: str) -> dict[str, list[
 
 
 def _curves(
-    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: str
+    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: Column
 ) -> Drawn:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
@@ -586,10 +587,6 @@ def _width(each: TrainingLine) -> str:
     return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
 
 
-def _data_title(line: TrainingLine) -> str:
-    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
-
-
 def _point(each: TrainingLine) -> Point:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
@@ -600,7 +597,7 @@ def _point(each: TrainingLine) -> Point:
 def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
     first = group[0]
-    text = [_data_title(first), f"{first.train_samples:,} samples"]
+    text = [shown.data_title(first), f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"{first.stages} epochs")
@@ -621,7 +618,7 @@ def _neunorm(frames: Frames) -> Drawn:
         photographs = each.dataset in ("cifar10", "dvs-cifar10") and not each.substitute
         named = photographs and len(matrix) == len(paper.CIFAR10_CLASSES)
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
-        caption = f"{_data_title(each)}, NeuNorm {each.neunorm}: votes"
+        caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
@@ -642,7 +639,7 @@ def _by_epoch(frames: Frames) -> Drawn:
             )
         if any(len(values) > 1 for curves in found.values() for values, _ in curves):
             first = of[0]
-            title = f"{_data_title(first)}, {first.scale} at width {first.width}"
+            title = f"{shown.data_title(first)}, {first.scale} at width {first.width}"
             caption = f"{title}: held-out accuracy by epoch, a line a seed, and the learning rate"
             yield caption, figures.epochs(found, "held-out accuracy, %")
 
@@ -658,7 +655,7 @@ def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
 
 def _ablations(frames: Frames) -> Drawn:
     """Yield what changes of a training cost."""
-    gains = grouped(_gains(frames), lambda pair: _data_title(pair[0]))
+    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
@@ -672,7 +669,7 @@ def _best(frames: Frames) -> Iterator[str]:
     alike = attrgetter("network", "width", "epochs", *DATA)
     anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
     spiking = (each for each in found if each.framework != ANN)
-    for title, of in grouped(spiking, _data_title).items():
+    for title, of in grouped(spiking, shown.data_title).items():
         each = max(of, key=lambda line: line.accuracy)
         went = [curve for key in each.keys.items() if (curve := courses(frames).get(key))]
         text = f"The best spiking network on {title}: {each.scale} at "
@@ -709,7 +706,7 @@ def _also(frames: Frames) -> Iterator[str]:
     """Yield findings outside the claims: changes of a training whose whole interval matters."""
     for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
         lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
-        of = f"{_data_title(line)} {line.scale}"
+        of = f"{shown.data_title(line)} {line.scale}"
         if len(line.lost) == len(line.accuracies):
             yield f"{dot.label}: nothing is learnt ({lost}, {of})."
         elif dot.low > 1 or dot.high < -1:

@@ -15,6 +15,7 @@ import pandas as pd
 from harness.analysis import timings
 from harness.analysis.frame import grouped
 from harness.analysis.timings import TimedLine
+from harness.analysis.trainings import TrainingLine
 from harness.analysis.words import FLAGS, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
@@ -79,10 +80,9 @@ TIMED = ("seconds_per_iteration", "seconds_per_epoch", "ratio_to_floor")
 TIMED += ("peak_memory_mib", "rounds")
 
 
-def data_title(line: Any) -> str:
+def data_title(line: TimedLine | TrainingLine) -> str:
     """Return the data in a few words: what stands in for a data set has its own name."""
-    flags = {name: bool(line.get(name)) for name in ("substitute", "simulated")}
-    return data_name(line["dataset"], **flags)
+    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
 
 
 def shown(name: str, frame: pd.DataFrame) -> list[Table]:
@@ -101,7 +101,7 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
     names = [f"{text(line.rank) or ' '} {line.name}" for line in lines]
     proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
     figures = _figures(timings.table(lines), TIMED)
-    title = timed_title(first)
+    title = f"{data_title(first)} {first.scale}"
     title += "" if first.network == first.scale else f"  {first.network}"
     if first.width != "1":
         title += f"  width {first.width}"
@@ -116,12 +116,6 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
     )
     content = pd.DataFrame({"": names, **figures, "proof": proofs})
     return Table(content, title, subtitle, _notes(lines))
-
-
-def timed_title(line: TimedLine) -> str:
-    """Return the data and the network of a line, in words."""
-    data = data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
-    return f"{data} {line.scale}"
 
 
 def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
@@ -172,7 +166,8 @@ def _trained(part: pd.DataFrame) -> Table:
     columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
     parts = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
     parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
-    title = data_title(first) if "dataset" in first else ""
+    stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
+    title = data_name(first["dataset"], **stands_in) if "dataset" in first else ""
     # where lines were measured, if that differs, stands below: machines have long names
     machines = keys.get("machines", ()) if "machines" not in same else ()
     places = grouped(range(len(machines)), lambda n: machines[n])
