@@ -136,8 +136,8 @@ def test_every_change_has_a_line_of_its_own_in_the_table() -> None:
     same = {"float32", *(name for name in NAMES if name.startswith("Adam"))}  # as it is
     changes = dict.fromkeys((name for name in NAMES if name not in same), 0.5)
     found = ablated(frames(rows_with(changes, seeds=1)))
-    assert list(found["change"]) == list(changes)
-    assert not any(map(any, found["gains"]))  # to the same training, as accurate
+    assert [each.change for each in found] == list(changes)
+    assert not any(any(each.gains) for each in found)  # to the same training, as accurate
 
 
 def test_layers_that_no_longer_fire_are_counted() -> None:

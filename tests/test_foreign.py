@@ -31,7 +31,7 @@ from adapters.facts import Missing
 from harness import records
 from harness.adapter import TrainerSettings, Unsupported, examined, record_spikes, trainer_of, tuned
 from harness.analysis import timings
-from harness.analysis.frame import each_of, frames
+from harness.analysis.frame import frames
 from harness.conformance import random_batch, small
 from harness.proof.answer import Incomparable
 from harness.proof.certificate import required
@@ -305,7 +305,7 @@ def test_too_long_an_iteration_is_run_in_part_and_scaled(
     timed = of(rows, records.IterationRow, framework="planted")
     assert [(row.part, round(row.seconds)) for row in timed] == [(3 / 4, 80)] * 4
     assert of(rows, records.UnmeasuredRow)[0].reason == "3 samples at 4 steps were run, not all"
-    lines = each_of(timings.lines(frames(rows)))
+    lines = timings.lines(frames(rows))
     (line,) = (each for each in lines if each.framework == "planted")
     assert line.part == 3 / 4 and "scaled" in line.reason
     assert "75.00%" in str(line.lacks) and "narrower" in str(line.lacks)

@@ -354,7 +354,7 @@ def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_fir
         for each in drawn:
             words = "Speed over Matlab's conv2, CIFAR-10"
             assert each and {words, "200", "tens of times"} <= set(written_in(each))
-    assert set(page.headline(timings.lines(timed))["name"]) == {"floor", "reference"}
+    assert {e.name for e in page.headline(timings.lines(timed))} == {"floor", "reference"}
 
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:

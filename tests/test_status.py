@@ -19,7 +19,8 @@ from trainings import case
 
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN
-from harness.analysis.frame import each_of, frames
+from harness.analysis.frame import frames
+from harness.analysis.timings import TimedLine
 from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local, Result
@@ -213,13 +214,13 @@ def test_each_run_has_a_manifest(done: Path) -> None:
 
 PRESENT: dict[str, Any] = {"protocol": PROTOCOL}
 _ROWS = [*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]
-(LINE,) = (r for r in each_of(timings.lines(frames(_ROWS))) if r.framework == "norse")
+(LINE,) = (r for r in timings.lines(frames(_ROWS)) if r.framework == "norse")
 
 
-def about(value: float, reach: float) -> Any:
+def about(value: float, reach: float) -> TimedLine:
     """A ratio with an interval of that reach in logs."""
     low, high = value * exp(-reach), value * exp(reach)
-    return LINE._replace(ratio_to_floor=value, ratio_low=low, ratio_high=high)
+    return replace(LINE, ratio_to_floor=value, ratio_low=low, ratio_high=high)
 
 
 ONCE = about(141.0, inf)  # of one round
@@ -250,7 +251,7 @@ def test_a_ratio_is_confirmed_only_within_the_margin() -> None:
 
 
 def test_the_interval_of_new_over_old_is_of_both_in_logs_and_another_machine_is_named() -> None:
-    there = about(2.4, 0.4)._replace(machine="another")
+    there = replace(about(2.4, 0.4), machine="another")
     reason = ratio_check("norse", about(2.0, 0.3), there).reason
     low, high = (1.2 * exp(sign * sqrt(0.3**2 + 0.4**2)) for sign in (-1, 1))
     assert f"1.20 [{low:.2f}, {high:.2f}]" in reason and "another machine" in reason

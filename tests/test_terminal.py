@@ -36,6 +36,7 @@ from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
 from harness.reports import page
 from harness.reports import table as render
 from harness.reports.shown import shown
+from harness.reports.shown import timed as shown_timings
 from harness.reports.table import Table
 from harness.spec import Access, Case, Options
 
@@ -98,6 +99,8 @@ STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-l
 
 
 def table(name: str, rows: Sequence[Row]) -> list[Table]:
+    if name == "acceleration":
+        return shown_timings(timings.lines(frames(rows)))
     return shown(name, tables.FULL[name](frames(rows)))
 
 
@@ -321,11 +324,11 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     for notation in ("8C3(Encoding)-Voting", "16C3(Encoding)-32FC-Voting"):
         given += run(scale="custom", network=notation, run=notation)
     lines = timings.lines(frames(given))
-    text = " ".join(said(measuring.summary(lines), *shown("acceleration", lines), width=200))
+    text = " ".join(said(measuring.summary(lines), *shown_timings(lines), width=200))
     learnt = training(0, (0.3,), suite="scale", scale="CIFARNet")
     learnt = [replace(each, scale="custom") for each in learnt]
     text += " ".join(said(*table("scale", learnt), width=200))
     assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
-    assert {*page.headline(lines)["network"]} == {
+    assert {*map(page.network, page.headline(lines))} == {
         *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
     }

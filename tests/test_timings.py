@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import isnan
 from typing import Any
 
-import pandas as pd
 import pytest
 from cells import (
     BF16,
@@ -22,7 +21,8 @@ from cells import (
 from rows import ROW, RUN, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
-from harness.analysis.frame import cell_of, each_of, frames
+from harness.analysis.frame import cell_of, frames
+from harness.analysis.timings import TimedLine
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -40,11 +40,11 @@ from harness.records.identity import EXAM, PROTOCOL
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
 
 
-def shown(rows: Iterable[Row]) -> list[Any]:
-    return [*each_of(timings.lines(frames(rows)))]
+def shown(rows: Iterable[Row]) -> tuple[TimedLine, ...]:
+    return timings.lines(frames(rows))
 
 
-def lines(rows: Iterable[Row]) -> dict[str, Any]:
+def lines(rows: Iterable[Row]) -> dict[str, TimedLine]:
     """Lines by the contender; there is one of each."""
     found = shown(rows)
     assert len({each.name for each in found}) == len(found)
@@ -52,9 +52,7 @@ def lines(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
-    found = timings.lines(frames(rows))
-    found = found[found["framework"] != "floor"]
-    return {each.name: None if pd.isna(each.rank) else each.rank for each in each_of(found)}
+    return {each.name: each.rank for each in shown(rows) if each.framework != "floor"}
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
@@ -63,7 +61,7 @@ def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line()
         made = {name: build(rows) for name, build in tables.TABLES.items()}
         assert all(len(each.columns) for each in made.values())
         assert tuple(made["acceleration"].columns) == timings.COLUMNS
-    assert {each.contender for each in each_of(frames(rows)["iteration"])} >= {"floor", "reference"}
+    assert {*frames(rows)["iteration"]["contender"]} >= {"floor", "reference"}
 
 
 def test_figures_by_hand() -> None:
@@ -138,7 +136,8 @@ def test_a_run_stays_where_a_later_one_has_not_timed_all_of_its_contenders() -> 
     assert sorted(ratios) == pytest.approx([2 * 1.1 ** (1 / 3), 4.0])
     # one line a contender: of the run with most of them
     latest = timings.latest(timings.lines(frames(rows)))
-    assert len(set(latest["run"])) == 1 and sorted(latest["name"]) == sorted(lines(rows_of_a_run()))
+    assert len({each.run for each in latest}) == 1
+    assert sorted(each.name for each in latest) == sorted(lines(rows_of_a_run()))
 
 
 @pytest.mark.parametrize("kind", sorted({type(each).__name__ for each in rows_of_a_run()}))
@@ -284,9 +283,9 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
 def test_the_deciding_a_a_ratio_is_of_the_network_over_its_cells() -> None:
     """N-MNIST's was 0.84 to 1.29, and two contenders had different ranks there even so."""
     quiet = [each for n in range(9) for each in run(seed=n + 1)]
-    found = timings.lines(frames([*quiet, *slower_twin(run(scale="Large"), 1.3)]))
-    assert set(found.dropna(subset="rank")["scale"]) == {"Small"}
-    assert found.loc[found["scale"] == "Large", "noise_high"].min() > 1.25
+    found = shown([*quiet, *slower_twin(run(scale="Large"), 1.3)])
+    assert {each.scale for each in found if each.rank} == {"Small"}
+    assert min(each.noise_high for each in found if each.scale == "Large") > 1.25
     at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
     assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell also has its own
     assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
@@ -301,7 +300,7 @@ def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not(
     assert ranks([*run(), row(EndedRow, framework="fused")])["fused"] is None
 
 
-def in_bf16(rows: list[Row]) -> Any:
+def in_bf16(rows: list[Row]) -> TimedLine:
     (found,) = (each for each in shown(rows) if each.name == "fused bf16")
     return found
 
@@ -316,7 +315,7 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
     ):
         found = in_bf16(rows)
         assert (found.certificate, found.standing) == (certificate, "none")
-        assert pd.isna(found.rank) and reason in found.reason
+        assert found.rank is None and reason in found.reason
     found = in_bf16([trained, *run_in_bf16(mismatches=5, near_ties=3)])
     assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
     assert (found.standing, found.rank) == ("bf16", 1)
@@ -348,7 +347,7 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
         ((passed, cut), 1),
     ):
         found = in_bf16([*run_in_bf16(), *descents])
-        assert rank == (None if pd.isna(found.rank) else found.rank)
+        assert found.rank == rank
         assert ("its loss ends at 0.09" in found.reason) == (rank is None)
     assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
 

@@ -11,7 +11,7 @@ from rows import changed, training
 from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables
-from harness.analysis.frame import each_of, frames
+from harness.analysis.frame import frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import mean, rows_of, trainings
 from harness.records import EpochRow, Row, TrainedRow
@@ -50,16 +50,16 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     flagged = [replace(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
     found = frames(rows)
-    many, alone = each_of(trainings(found, "timesteps"))
+    many, alone = trainings(found, "timesteps")
     assert many.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
     assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
     assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
-    assert list(rows_of(found, "epoch", many)["epoch"]) == [1, 2, 1, 2]
+    assert [row.epoch for row in rows_of(found, EpochRow, many)] == [1, 2, 1, 2]
     # further tests of a trained network make no other condition
     asked = Training(1, samples=1_000, tested_at=(1, 2))
     both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
-    (one,) = each_of(trainings(frames(both), "timesteps"))
+    (one,) = trainings(frames(both), "timesteps")
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
 
@@ -138,6 +138,6 @@ def test_transcribed_figures_equal_the_notes_on_the_paper() -> None:
     text = (SHARED / "PAPER.md").read_text(encoding="utf-8")
     claims = text[text.index("## Claims") :]
     numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)
-    for row in each_of(published()):
+    for row in published():
         percent = 100 * row.accuracy
         assert any(abs(float(each) - percent) < 1e-6 for each in numbers), row

@@ -15,18 +15,19 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from math import exp, log1p
+from math import exp, isnan, log1p
 from statistics import geometric_mean
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from harness.analysis import timings, trainings
-from harness.analysis.frame import Frame, Frames, Line, each_of, frames, grouped
-from harness.analysis.tables import PUBLISHED, measures, published
-from harness.analysis.trainings import SAME, Mean, mean, share
+from harness.analysis.frame import Frame, Frames, frames, grouped
+from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
+from harness.analysis.timings import TimedLine
+from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but, share
 from harness.analysis.words import FLAGS, counted, data_source
 from harness.records import Row
 from harness.spec import ANN, paper, schedule
@@ -40,6 +41,7 @@ Answer = Literal[
     "not tested",
 ]
 Unit = Literal["points", "accuracy", "share", "votes"]
+Value = TypeVar("Value", str, int)  # of a column
 
 # The least that would matter of each effect, fixed before the runs; of a trend that is there the
 # interval must lie above 0, of one that is not there below this.
@@ -92,7 +94,7 @@ class Effect:
     above: float  # it is reproduced where its interval lies above this
     matters: float  # it is contradicted where its interval lies below this
     seeds: int  # fixed beforehand; fewer are no answer
-    groups: tuple[Line, ...] = ()  # the trainings that show it
+    groups: tuple[TrainingLine, ...] = ()  # the trainings that show it
     p: float | None = None  # one-sided, where a trend is tested
     fixed: Judgement | None = None  # whatever the interval
     declared: str = ""  # why it cannot be decided here where the interval leaves it open
@@ -371,15 +373,15 @@ def table(found: Iterable[Finding]) -> Frame:
                 pass
         front = each.claim.id, each.claim.claim, each.words, each.published
         lines.append((*front, each.answer, each.where, *figures, each.why))
-    found = pd.DataFrame(lines, columns=list(COLUMNS))
+    made = pd.DataFrame(lines, columns=list(COLUMNS))
     numbers = dict.fromkeys(("value", "low", "high", "matters"), float)
-    return found.astype({**numbers, "n": "Int64"})
+    return made.astype({**numbers, "n": "Int64"})
 
 
 # From trainings to effects.
 
 
-def full_size(each: Line) -> bool:
+def full_size(each: TrainingLine) -> bool:
     """Whether these trainings are the paper's: all data, width, epochs, dropout and precision."""
     case, settings = each.case, paper.settings(each.dataset)
     return (
@@ -391,23 +393,27 @@ def full_size(each: Line) -> bool:
     )
 
 
-def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Line]:
+def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[TrainingLine]:
     """Return trainings under whatever suite, first those of the claim's own."""
     found = trainings.trainings(frames, suite, *trainings.ALIKE)
-    found = found if dataset is None else found[found["dataset"] == dataset]
-    return sorted(each_of(found), key=lambda each: not each.own)
+    wanted = [each for each in found if dataset in (None, each.dataset)]
+    return sorted(wanted, key=lambda each: not each.own)
 
 
-def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) -> dict[Any, Line]:
-    """Return comparable trainings by a column that has all values wanted; else empty.
+def _alike(
+    found: Sequence[TrainingLine],
+    wanted: set[Value],
+    by: Callable[[TrainingLine], Value],
+    *differing: Column,
+) -> dict[Value, TrainingLine]:
+    """Return comparable trainings by a value of which all wanted are there; else empty.
 
     They have a common seed and differ only in it and in the columns `differing`. Of several such
     sets, one on the fixed schedule, with seeds enough, of the paper's size, on most samples, of the
     claim's own suite.
     """
-    columns = [name for name in SAME if name not in (by, *differing)]
-    sets = grouped(found, lambda each: tuple(str(getattr(each, name)) for name in columns))
-    by_value = ({getattr(each, by): each for each in of} for of in sets.values())
+    sets = grouped(found, same_but(*differing)).values()
+    by_value = ({by(each): each for each in of} for of in sets)
     whole = [
         of
         for of in by_value
@@ -416,22 +422,28 @@ def _alike(found: Sequence[Line], wanted: set[Any], by: str, *differing: str) ->
     return min(whole, key=lambda of: _best_first([of[each] for each in wanted]), default={})
 
 
-def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[Line, Line]:
+def _by_neunorm(found: Sequence[TrainingLine]) -> dict[str, TrainingLine]:
+    return _alike(found, {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u")
+
+
+def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[TrainingLine, TrainingLine]:
     """Return trainings without NeuNorm and with its default reading."""
-    of = _alike(_of(frames, suite, dataset), {"off", "mean"}, "neunorm", "neunorm_u")
+    of = _alike(
+        _of(frames, suite, dataset), {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u"
+    )
     if not of:
         title = paper.settings(dataset).title
         raise Untested(f"{title} was not run without and with NeuNorm with a common seed")
     return of["off"], of["mean"]
 
 
-def _best_first(groups: Collection[Line]) -> tuple[bool, bool, bool, float]:
+def _best_first(groups: Collection[TrainingLine]) -> tuple[bool, bool, bool, float]:
     few = len(_seeds(each.accuracies for each in groups)) < FEWEST_SEEDS
     seen = sum(each.case.width * each.train_samples * each.epochs for each in groups)
     return not _on_schedule(groups), few, not all(map(full_size, groups)), -float(seen)
 
 
-def _on_schedule(groups: Iterable[Line]) -> bool:
+def _on_schedule(groups: Iterable[TrainingLine]) -> bool:
     return all(schedule.decides(each.case) for each in groups)
 
 
@@ -460,7 +472,7 @@ class Given(NamedTuple):
 def _effect(
     given: Given,
     values: np.ndarray,
-    groups: Sequence[Line],
+    groups: Sequence[TrainingLine],
     unit: Unit = "points",
     p: float | None = None,
 ) -> Effect:
@@ -492,7 +504,7 @@ def _gain(
     given: Given,
     before: np.ndarray,
     after: np.ndarray,
-    groups: Sequence[Line],
+    groups: Sequence[TrainingLine],
     p: float | None = None,
     steps: int = 1,
 ) -> Effect:
@@ -505,13 +517,11 @@ def _gain(
     return _effect(given, gains, groups, unit, _is_positive(gains) if p is None else p)
 
 
-def _scale_of(groups: Iterable[Line]) -> str:
+def _scale_of(groups: Iterable[TrainingLine]) -> str:
     """Return the scale that trainings were run at, in words."""
 
-    def size(each: Line) -> str:
-        samples = (
-            f"{counted(each.train_samples, 'training sample')} of {data_source(each._asdict())}"
-        )
+    def size(each: TrainingLine) -> str:
+        samples = f"{counted(each.train_samples, 'training sample')} of {data_source(vars(each))}"
         mixed = (
             "" if each.precision == PRECISION else f", {each.precision} (the paper's is float32)"
         )
@@ -532,7 +542,7 @@ def fig4(frames: Frames) -> list[Effect]:
     """Whether accuracy rises with the scale, on each data set: its slope, and Page's trend test."""
     effects, steps = [], len(paper.SCALES) - 1
     for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
-        if by_scale := _alike(found, {*paper.SCALES}, "scale", "network"):
+        if by_scale := _alike(found, {*paper.SCALES}, lambda e: e.scale, "scale", "network"):
             scales = [by_scale[name] for name in paper.SCALES]
             table, by_errors = _paired(each.accuracies for each in scales), dataset in BY_ERRORS
             title, matters = paper.settings(dataset).title, FEWER if by_errors else STEP
@@ -548,7 +558,7 @@ def fig4(frames: Frames) -> list[Effect]:
 
 def fig5(frames: Frames) -> list[Effect]:
     """Test on CIFAR-10 whether accuracy rises with T, and what T = 4 and 1 lose to T = 8."""
-    by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
+    by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, lambda e: e.T, "T")
     if not by_steps:
         raise Untested("T = 1, 4 and 8 were not all run on CIFAR-10 with a common seed")
     seeds = set(_seeds(by_steps[T].accuracies for T in (1, 4, 8)))  # no other T takes one away
@@ -614,8 +624,8 @@ def of_table(number: int, frames: Frames) -> list[Effect]:
     A reduced run cannot show that. At any size the order is judged that a table shows: NeuNorm
     gains, and a spiking network with it does not fall behind the same structure without spikes.
     """
-    found, rows = _of(frames, "accuracy"), published()
-    ours = [*each_of(rows[(rows["table"] == number) & (rows["network"] != "")])]
+    found = _of(frames, "accuracy")
+    ours = [row for row in published() if row.table == number and row.network]
     measured = [(row, each) for row in ours for each in found if measures(row, each)]
     if not measured:
         raise Untested("its rows were not run")
@@ -629,7 +639,7 @@ def of_table(number: int, frames: Frames) -> list[Effect]:
     return effects
 
 
-def _against(row: Line, each: Line) -> Effect:
+def _against(row: PublishedRow, each: TrainingLine) -> Effect:
     """Return the accuracy of trainings against a published one."""
     kind = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
     target, values = row.accuracy - ACCURACY, np.array([*each.accuracies.values()])
@@ -638,13 +648,15 @@ def _against(row: Line, each: Line) -> Effect:
     return _effect(given, values, [each], "accuracy")
 
 
-def _neunorm_gains(number: int, ours: Sequence[Line], found: Sequence[Line]) -> Iterator[Effect]:
+def _neunorm_gains(
+    number: int, ours: Sequence[PublishedRow], found: Sequence[TrainingLine]
+) -> Iterator[Effect]:
     """Return NeuNorm's gain, against half of the published one; in Table 5 against all of it.
 
     Half of Table 5's gain is less than two runs of one seed differ by.
     """
     of = {bool(row.neunorm): row.accuracy for row in reversed(ours) if row.framework != ANN}
-    pair = _alike(found, {"off", "mean"}, "neunorm", "neunorm_u")
+    pair = _by_neunorm(found)
     if not pair or len(of) < 2:
         return
     groups, gain, title = (pair["off"], pair["mean"]), of[True] - of[False], ours[0].dataset
@@ -659,10 +671,10 @@ def _neunorm_gains(number: int, ours: Sequence[Line], found: Sequence[Line]) -> 
     yield _gain(given, off, on, groups)
 
 
-def _behind_ann(number: int, frames: Frames, found: Sequence[Line]) -> Iterator[Effect]:
+def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> Iterator[Effect]:
     """Yield a spiking network with NeuNorm minus the same structure without spikes."""
 
-    def structure(each: Line) -> tuple[object, ...]:  # an ANN has no steps
+    def structure(each: TrainingLine) -> tuple[object, ...]:  # an ANN has no steps
         case, samples = each.case, (each.train_samples, each.data_source)
         return each.dataset, each.network, each.width, each.epochs, case.training.stages, *samples
 
@@ -713,7 +725,7 @@ def bf16(frames: Frames) -> list[Effect]:
 
     On whatever schedule, the same for both.
     """
-    both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, "precision")
+    both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, lambda e: e.precision, "precision")
     if not both:
         raise Untested("no training was run in float32 and in bf16 with a common seed")
     groups = [both["fp32"], both["bf16"]]
@@ -735,24 +747,23 @@ TENS = 10.0  # "tens of times" begins here
 
 def fig3(frames: Frames) -> list[Range]:
     """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions."""
-    timed = against(timings.lines(frames))
-    timed = timed[timed["variant"].isin(FORMS)]
-    if timed.empty:
+    timed = [each for each in against(timings.lines(frames)) if each.variant in FORMS]
+    if not timed:
         what = "the paper's Matlab code is not public, and no other was timed with plain PyTorch"
         raise Untested(what, COMMAND)
     ranges = []
     for form in FORMS:
-        if len(of := timed[timed["variant"] == form]):
-            times = sorted(1 / of["speedup_vs_reference"])
+        if of := [each for each in timed if each.variant == form]:
+            times = sorted(1 / each.speedup_vs_reference for each in of)
             figures = geometric_mean(times), times[0], times[-1], len(times)
             # by the intervals of the form's speed-up, which is below 1 where the reference's is not
-            is_tens, is_not = 1 / of["speedup_high"] >= TENS, 1 / of["speedup_low"] < TENS
-            answer: Answer = "open"
-            if is_tens.all() or is_not.all():
-                answer = "reproduced" if is_tens.all() else "contradicted"
-            program, *_ = sorted({e.partition(",")[0] or OCTAVE for e in of["framework_version"]})
-            device = ", ".join(sorted(set(of["device"]))).upper()
-            titles = dict.fromkeys(paper.settings(each).title for each in of["dataset"])
+            is_tens = all(each.speedup_high <= 1 / TENS for each in of)
+            answer: Answer = "reproduced" if is_tens else "open"
+            if all(each.speedup_low > 1 / TENS for each in of):
+                answer = "contradicted"
+            program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
+            device = ", ".join(sorted({each.device for each in of})).upper()
+            titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
             words = f"Speed over Matlab's {form}, {', '.join(titles)}"
             where = f"{'Octave' if 'octave' in program.lower() else program}, {device}"
             why = _unmeasured(form, program, of)
@@ -760,8 +771,8 @@ def fig3(frames: Frames) -> list[Range]:
     return ranges
 
 
-def _unmeasured(form: str, program: str, of: Frame) -> str:
-    scaled = int(of["part"].notna().sum())
+def _unmeasured(form: str, program: str, of: Sequence[TimedLine]) -> str:
+    scaled = sum(not isnan(each.part) for each in of)
     parts = [f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"]
     if scaled:
         networks = counted(len(of), "network")
@@ -772,15 +783,11 @@ def _unmeasured(form: str, program: str, of: Frame) -> str:
     return "; ".join((*parts, f"not measured: {', '.join(missing)}"))
 
 
-def against(lines: Frame) -> Frame:
+def against(lines: Iterable[TimedLine]) -> list[TimedLine]:
     """Return the lines of proved Matlab code that was timed together with plain PyTorch."""
-    return lines[
-        (lines["framework"] == OCTAVE)
-        & lines["in_figure_3"]
-        & (lines["precision"] == "fp32")
-        & (lines["standing"] != "none")
-        & lines["speedup_vs_reference"].notna()
-    ]
+    found = [each for each in lines if each.framework == OCTAVE and each.precision == "fp32"]
+    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
+    return [each for each in proved if not isnan(each.speedup_vs_reference)]
 
 
 _JUDGES: dict[str, Callable[[Frames], list[Effect] | list[Range]]] = {

@@ -12,21 +12,20 @@ lies within what would matter: one that has 0 in it and more than that is too no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf, isnan, nan, sqrt
-from statistics import fmean, variance
+from math import exp, inf, isnan, log, nan, sqrt
+from statistics import fmean, median, variance
 from typing import Literal
 
-import numpy as np
-import pandas as pd
 from scipy import stats
 
 from harness.analysis import timings
-from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.trainings import SAME, trainings
+from harness.analysis.frame import Frames, Key, X, frames, grouped
+from harness.analysis.timings import TimedLine
+from harness.analysis.trainings import TrainingLine, same_but, trainings
 from harness.analysis.words import counted, data_name
-from harness.records import Row
+from harness.records import Row, TrainedRow
 from harness.spec import FLOOR, paper
 
 LEVEL = 0.05  # of all tests of one kind together
@@ -78,20 +77,20 @@ def compare(
     """Compare all cells and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
-    timed, alone_timed = _joined(_speeds(before), _speeds(after), CONTENDER)
-    learnt, alone_learnt = _joined(_learnt(before), _learnt(after), TRAINED)
-    changes = [*_speed_changes(timed, margins[0])]
-    changes += [_accuracy_change(each, len(learnt), margins[1]) for each in each_of(learnt)]
-    alone = [f"{_network(each)} {_setting(each)} {each.label}" for each in each_of(alone_timed)]
-    alone += [f"{each.suite}: {_trained(each)}, {each.shared}" for each in each_of(alone_learnt)]
-    differences = tuple(_differences(before["all"], after["all"]))
+    timed, alone_timed = _joined(_speeds(before), _speeds(after))
+    learnt, alone_learnt = _joined(_learnt(before), _learnt(after))
+    changes = [*_speed_changes([SpeedPair(*pair) for pair in timed], margins[0])]
+    changes += [_accuracy_change(*pair, len(learnt), margins[1]) for pair in learnt]
+    alone = [f"{_network(each)} {_setting(each)} {_label(each)}" for each in alone_timed]
+    alone += [f"{each.case.suite}: {_trained(each)}, {_shared(each)}" for each in alone_learnt]
+    differences = tuple(_differences(before.rows, after.rows))
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
 
 
-def _joined(old: Frame, new: Frame, by: list[str]) -> tuple[Frame, Frame]:
-    """Return what both have side by side, and what one alone has."""
-    both = old.merge(new, on=by, suffixes=("_old", "_new"))
-    return both, pd.concat([old, new]).drop_duplicates(by, keep=False)
+def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X]], list[X]]:
+    """Return the lines that both have, in pairs, and those that one alone has."""
+    both = [(each, new[key]) for key, each in old.items() if key in new]
+    return both, [each for key, each in {**old, **new}.items() if key not in old or key not in new]
 
 
 FEW = 3  # values that are named
@@ -105,54 +104,68 @@ SPOKEN = {"CPU": "cpu", "instructions": "capability", "GPU": "gpu"} | {
 }
 
 
-def _differences(old: Frame, new: Frame) -> Iterator[str]:
-    def there(rows: Frame, name: str) -> list[str]:
-        return sorted({str(each) for each in rows[name] if each})
+def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterator[str]:
+    def there(rows: Iterable[Row], name: str) -> list[str]:
+        return sorted({str(value) for row in rows if (value := getattr(row, name))})
 
     def in_words(found: list[str]) -> str:
         return "; ".join(found if len(found) <= FEW else [f"{len(found)} of them"]) or "none"
 
-    pairs = [(name, there(old, column), there(new, column)) for name, column in SPOKEN.items()]
-    for name in sorted({*old["framework"]} & {*new["framework"]}):
-        own = (rows[rows["framework"] == name] for rows in (old, new))
+    pairs = [(name, there(old, field), there(new, field)) for name, field in SPOKEN.items()]
+    for name in sorted({row.framework for row in old} & {row.framework for row in new}):
+        own = ([row for row in rows if row.framework == name] for rows in (old, new))
         a, b = (there(rows, "framework_version") for rows in own)
         pairs += [(name, a, b)] if a and b else []
     yield from (
         f"{name}: {in_words(a)} before, {in_words(b)} now" for name, a, b in pairs if a != b
     )
-    known = (rows[rows["data_sha256"] != ""] for rows in (old, new))
-    one, two = (dict(of.groupby(["suite", "dataset"])["data_sha256"].agg(set)) for of in known)
+    known = ([row for row in rows if row.data_sha256] for rows in (old, new))
+    one, two = (grouped(rows, lambda row: (row.suite, row.dataset)) for rows in known)
     for suite, dataset in sorted(one.keys() & two.keys()):
-        if one[suite, dataset] != two[suite, dataset]:
+        of = (there(by_data[suite, dataset], "data_sha256") for by_data in (one, two))
+        if len({*map(tuple, of)}) > 1:
             yield f"data of {dataset} in {suite}: not the same"
 
 
-CELL = [*timings.CELL, "precision"]
-CONTENDER = [*CELL, "label"]
+@dataclass(frozen=True)
+class SpeedPair:
+    """A contender in a cell that both folders have."""
+
+    old: TimedLine
+    new: TimedLine
+
+    @property
+    def log(self) -> float:
+        """Of the change of its ratio to the floor."""
+        return log(self.new.ratio_to_floor / self.old.ratio_to_floor)
 
 
-def _speeds(of: Frames) -> Frame:
-    """Return the ratios to the floor of a folder.
+def _label(each: TimedLine) -> str:
+    return each.name if each.precision != "fp32" else f"{each.name} fp32"
+
+
+def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
+    """Return the contenders that were timed against the floor, by cell and name.
 
     Of a machine those of the last run, of several machines those of the one with most rows.
-    `half`: of the interval, in logs; NaN where the rounds do not tell.
     """
-    found = timings.lines(of)
-    found = found[(found["framework"] != FLOOR) & found["ratio_to_floor"].notna()]
-    known = (found["ratio_low"] > 0) & (found["ratio_high"] < inf)
-    half = np.log((found["ratio_high"] / found["ratio_low"]).where(known)) / 2
-    label = found["name"].where(found["precision"] != "fp32", found["name"] + " fp32")
-    found = found.assign(ratio=found["ratio_to_floor"], half=half, label=label)
-    found = found.drop_duplicates(["machine", *CONTENDER], keep="last")
-    found = found.drop_duplicates(CONTENDER)  # the machine with most rows comes first
-    return found[[*CONTENDER, "ratio", "half"]]
+    last = dict[tuple[str, Hashable], TimedLine]()
+    for each in timings.lines(of):
+        if each.framework != FLOOR and not isnan(each.ratio_to_floor):
+            key = each.machine, (timings.of_cell(each), _label(each))
+            last.pop(key, None)
+            last[key] = each
+    found: dict[Hashable, TimedLine] = {}
+    for (_, contender), each in last.items():  # the machine with most rows comes first
+        found.setdefault(contender, each)
+    return found
 
 
-def _network(each: Line) -> str:
+def _network(each: TimedLine) -> str:
     return f"{paper.settings(each.dataset).title} {each.scale}"
 
 
-def _setting(each: Line) -> str:
+def _setting(each: TimedLine) -> str:
     """Return what several cells share."""
     special = (
         f"NeuNorm {each.neunorm}" if each.neunorm else "",
@@ -166,17 +179,17 @@ def _setting(each: Line) -> str:
 Noise = tuple[float, int]  # deviation of a log change where nothing changed, degrees of freedom
 
 
-def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
+def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Change]:
     """Yield, for each precision, all contenders together, each against the others, every cell.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.
     """
-    shared = shared.assign(log=np.log(shared["ratio_new"] / shared["ratio_old"]))
-    groups = list(shared.groupby("precision", sort=False))
-    tests = sum(1 + of["label"].nunique() for _, of in groups) + len(shared)  # they share the level
+    groups = grouped(shared, lambda pair: pair.old.precision)
+    by_label = {key: grouped(of, lambda pair: _label(pair.old)) for key, of in groups.items()}
+    tests = sum(1 + len(of) for of in by_label.values()) + len(shared)  # they share the level
 
-    def change(where: str, label: str, logs: Frame, noise: Noise | None) -> Change:
+    def change(where: str, label: str, logs: Sequence[float], noise: Noise | None) -> Change:
         centre, reach = fmean(logs), nan
         if noise is not None:
             deviation, freedom = noise
@@ -186,39 +199,45 @@ def _speed_changes(shared: Frame, margin: float) -> Iterator[Change]:
         found, matters = (nan, nan, value, low, high), (1 / (1 + margin) - 1, margin)
         return _called(Change("speed", where, label, *found), ("faster", "slower"), matters)
 
-    for precision, of in groups:
-        logs, where = of["log"], "all cells"
-        if of["label"].nunique() >= FEWEST_TO_SET_APART:
-            cells = of.groupby(CELL, sort=False)["log"]
-            medians = cells.median()
-            noise = _noise(medians, pd.Series("", medians.index))
-            yield change(where, f"all {precision}", medians, noise)
-            logs, where = logs - cells.transform("median"), "all cells, against the others"
-        noise = _noise(logs, of["label"])
-        for name, values in logs.groupby(of["label"], sort=False):
-            yield change(where, str(name), values, noise)
-    for _, of in groups:
-        noise = _noise(of["log"], of["label"]) or _noise_of_rounds(of)
-        for each in each_of(of):
-            found = change(_network(each), each.label, [each.log], noise)
-            yield replace(found, old=each.ratio_old, new=each.ratio_new, setting=_setting(each))
+    for precision, of in groups.items():
+        cells, where = grouped(of, lambda pair: timings.of_cell(pair.old)), "all cells"
+        usual = dict.fromkeys(cells, 0.0)  # the change of a cell that is no contender's own
+        if len(by_label[precision]) >= FEWEST_TO_SET_APART:
+            usual = {cell: median(pair.log for pair in its) for cell, its in cells.items()}
+            medians = [*usual.values()]
+            yield change(where, f"all {precision}", medians, _noise([medians]))
+            where = "all cells, against the others"
+        logs = {
+            label: [pair.log - usual[timings.of_cell(pair.old)] for pair in its]
+            for label, its in by_label[precision].items()
+        }
+        noise = _noise(logs.values())
+        for label, values in logs.items():
+            yield change(where, label, values, noise)
+    for precision, of in groups.items():
+        by_contender = [[pair.log for pair in its] for its in by_label[precision].values()]
+        noise = _noise(by_contender) or _noise_of_rounds(of)
+        for pair in of:
+            found = change(_network(pair.old), _label(pair.old), [pair.log], noise)
+            ratios = pair.old.ratio_to_floor, pair.new.ratio_to_floor
+            yield replace(found, old=ratios[0], new=ratios[1], setting=_setting(pair.old))
 
 
-def _noise(logs: Frame, group: Frame) -> Noise | None:
+def _noise(groups: Collection[Sequence[float]]) -> Noise | None:
     """Return the scatter over cells around each group's mean; None if each has one cell."""
-    groups = logs.groupby(group)
-    freedom = len(logs) - groups.ngroups  # a group of one cell adds nothing to either
-    rest = logs - groups.transform("mean")
-    return (sqrt((rest**2).sum() / freedom), freedom) if freedom > 0 else None
+    freedom = sum(map(len, groups)) - len(groups)  # a group of one cell adds nothing to either
+    rest = sum((value - fmean(of)) ** 2 for of in groups for value in of)
+    return (sqrt(rest / freedom), freedom) if freedom > 0 else None
 
 
-def _noise_of_rounds(of: Frame) -> Noise | None:
+def _noise_of_rounds(of: Sequence[SpeedPair]) -> Noise | None:
     """Return what the rounds of the two runs say; None where they are too few."""
-    halves = of[["half_old", "half_new"]].to_numpy().ravel()
-    if not len(halves) or np.isnan(halves).any():
+    lines = [line for pair in of for line in (pair.old, pair.new)]
+    if not all(line.ratio_low > 0 and line.ratio_high < inf for line in lines):
         return None
-    deviations = halves / stats.norm.ppf(0.975)
-    return sqrt(2 * fmean(deviations**2)), len(halves)
+    halves = [log(line.ratio_high / line.ratio_low) / 2 for line in lines]  # of the intervals
+    quantile = stats.norm.ppf(0.975)
+    return sqrt(2 * fmean((half / quantile) ** 2 for half in halves)), len(halves)
 
 
 def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
@@ -248,7 +267,7 @@ def within_run(
     together, lines = timings.rounds(of), timings.lines(of)
     matters = (1 / (1 + margin) - 1, margin)
     found: dict[int, Change] = {}
-    for each in each_of(lines[lines["name"] == contender]):
+    for each in (line for line in lines if line.name == contender):
         pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
         rounds = together.get((each.cell, each.run))
         ratio = rounds and rounds.ratio(*pair)
@@ -273,24 +292,19 @@ def sentence(change: Change, against: str) -> str:
     return f"{front}: {words.get(change.call, change.call)} {interval}"
 
 
-TRAINED = ["suite", *SAME, "case", "shared"]
+def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
+    """Return the trainings of a folder, by what is the same in both folders."""
+    suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
+    return {(each.case, same(each)): each for suite in suites for each in trainings(of, suite)}
 
 
-def _learnt(of: Frames) -> Frame:
-    """Return the trainings of a folder; `shared`: what several of them share, in words."""
-    suites = of["trained"]["suite"].unique()
-    found = [trainings(of, suite) for suite in suites] or [trainings(of, "scale")]
-    learnt = pd.concat(found)
-    learnt = learnt.assign(shared=[_shared(each) for each in each_of(learnt)])
-    return learnt[[*TRAINED, "accuracies"]]
-
-
-def _trained(each: Line) -> str:
+def _trained(each: TrainingLine) -> str:
     of_neunorm = "" if each.neunorm == "off" else f" NeuNorm {each.neunorm}"
     return f"{each.scale}{of_neunorm} T={each.T}"
 
 
-def _shared(each: Line) -> str:
+def _shared(each: TrainingLine) -> str:
+    """Return what several trainings share, in words."""
     data = data_name(each.dataset, substitute=each.substitute, simulated=each.simulated)
     samples = counted(each.train_samples, "sample").replace(",", "")
     return (
@@ -299,9 +313,11 @@ def _shared(each: Line) -> str:
     )
 
 
-def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
+def _accuracy_change(
+    before: TrainingLine, after: TrainingLine, tests: int, margin: float
+) -> Change:
     """Welch's interval of the difference of two means over seeds."""
-    old, new = ([*of.values()] for of in (each.accuracies_old, each.accuracies_new))
+    old, new = ([*each.accuracies.values()] for each in (before, after))
     change, reach = fmean(new) - fmean(old), nan
     if sorted(old) == sorted(new):
         change = reach = 0.0
@@ -312,7 +328,7 @@ def _accuracy_change(each: Line, tests: int, margin: float) -> Change:
         if a + b:
             freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
             reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
-    front = ("accuracy", _trained(each), each.framework, fmean(old), fmean(new))
+    front = ("accuracy", _trained(before), before.framework, fmean(old), fmean(new))
     found = Change(*front, change, change - reach, change + reach)
-    found = replace(found, setting=f"{each.suite}: {each.shared}")
+    found = replace(found, setting=f"{before.case.suite}: {_shared(before)}")
     return _called(found, ("worse", "better"), (-margin, margin))

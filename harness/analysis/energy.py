@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from harness.analysis.frame import Frame, Frames, each_of
+from harness.analysis.frame import Frame, Frames, grouped
 from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share, trainings
 from harness.analysis.words import FLAGS
+from harness.records import OperationsRow
 from harness.spec import ANN, Case, Network, network_name, paper
 from harness.spec.network import dense
 
@@ -68,7 +69,7 @@ class _Inference(NamedTuple):
     """A network, the same but for the seed, and what inferences of it were counted."""
 
     case: Case  # with seed 0
-    rows: Frame  # one a seed
+    rows: Sequence[OperationsRow]  # one a seed
     weights: str  # trained, or which
     accuracy: float
     epochs: float  # that were trained: the mean over seeds
@@ -78,16 +79,20 @@ class _Inference(NamedTuple):
 
 
 def _inference(
-    case: Case, rows: Frame, weights: str, accuracy: float = nan, epochs: float = nan
+    case: Case,
+    rows: Sequence[OperationsRow],
+    weights: str,
+    accuracy: float = nan,
+    epochs: float = nan,
 ) -> _Inference:
-    counts, samples = {}, rows["counted_samples"]
+    counts = {}
     for name in ("spikes", "events", "operations", "accumulates", "multiplies"):
-        each = [[n / of for n in row] for row, of in zip(rows[name], samples, strict=True)]
+        each = [[n / row.counted_samples for n in getattr(row, name)] for row in rows]
         counts[name] = [fmean(layer) for layer in zip(*each, strict=True)]
-    last = rows.iloc[-1]
-    kind = "data_test" if last["data_test_source"] else "data"
-    data = {name: last[f"{kind}_{name}"] for name in FLAGS}
-    data["data_source"] = last[f"{kind}_source"]
+    last = rows[-1]
+    kind = "data_test" if last.data_test_source else "data"
+    data: dict[str, object] = {name: bool(getattr(last, f"{kind}_{name}")) for name in FLAGS}
+    data["data_source"] = last.data_test_source or last.data_source or ""
     layers = layers_of(case.network, counts)
     neurons = layers["neurons"][:-1].sum() * (1 if case.framework == ANN else case.T)
     rate = layers["spikes"][:-1].sum() / neurons if neurons else nan
@@ -96,15 +101,13 @@ def _inference(
 
 def _untrained(frames: Frames) -> list[_Inference]:
     """Return the networks with initial weights, in the paper's order."""
-    rows = frames["operations"]
-    rows = rows[rows["counts"] & (rows["suite"] == "energy")]
+    rows = [row for row in frames.counted(OperationsRow) if row.suite == "energy"]
     found = []
-    rows = rows.assign(case=[replace(case, seed=0) for case in rows["case"]])
-    for (case, *_), of in rows.groupby(["case", "machine", "data_source"], sort=False):
-        of = of.drop_duplicates("seed", keep="last")
-        initial = f"initial ({case.initialisation})"
+    same = grouped(rows, lambda r: (replace(Case.of(r), seed=0), r.place, r.data_source))
+    for (case, *_), of in same.items():
         sha256 = case.weights_sha256
-        found.append(_inference(case, of, f"of a file ({sha256[:8]})" if sha256 else initial))
+        weights = f"of a file ({sha256[:8]})" if sha256 else f"initial ({case.initialisation})"
+        found.append(_inference(case, [*{row.seed: row for row in of}.values()], weights))
 
     def in_order(each: _Inference) -> tuple[object, ...]:
         case, place = each.case, paper.paper_order(each.case.dataset, each.case.scale)
@@ -116,16 +119,15 @@ def _untrained(frames: Frames) -> list[_Inference]:
 
 def _trained(frames: Frames) -> Iterator[_Inference]:
     """Yield trainings of all suites whose trainings are the paper's, each once."""
-    for line in each_of(trainings(frames, "accuracy", *ALIKE)):
-        rows = rows_of(frames, "operations", line)
-        if len(rows):
-            by_seed = line.accuracies, dict(zip(line.accuracies, line.trained_epochs, strict=True))
-            accuracies, epochs = ([of[seed] for seed in rows["seed"]] for of in by_seed)
-            figures = share(accuracies).value, fmean(epochs)
-            yield _inference(line.case, rows, "trained", *figures)
+    for line in trainings(frames, "accuracy", *ALIKE):
+        if rows := rows_of(frames, OperationsRow, line):
+            trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))
+            accuracy = share([line.accuracies[row.seed] for row in rows]).value
+            epochs = fmean(trained[row.seed] for row in rows)
+            yield _inference(line.case, rows, "trained", accuracy, epochs)
 
 
-def _counted(each: _Inference) -> dict[str, Any]:
+def _counted(each: _Inference) -> dict[str, object]:
     case, layers, is_ann = each.case, each.layers, each.case.framework == ANN
     steps = 0 if is_ann else case.T
     macs = layers["operations"][layers["by_value"] | is_ann].sum()
@@ -147,7 +149,7 @@ def _counted(each: _Inference) -> dict[str, Any]:
         # every input of it multiplied, zero or not; its own line counts what is not zero
         "ann_counted_uj_float32": microjoules(whole),
         "epochs": each.epochs,
-        "samples": each.rows["counted_samples"].min(),  # of one seed
+        "samples": min(row.counted_samples for row in each.rows),  # of one seed
         "n": len(each.rows),
         **each.data,
     }

@@ -1,114 +1,91 @@
-"""Rows as DataFrames, one a kind, a column a field.
+"""The rows of a folder, which of them count, and DataFrames of them, a column a field.
 
-Text that is not known is "", a number 0 where it counts something and NaN where it measures.
+In a DataFrame text that is not known is "", a number 0 where it counts something and NaN where it
+measures.
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cache
 from math import nan
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
 from harness.records import Record, Row
 from harness.records.current import cell_of, current, machine_names
 from harness.records.row import KINDS
-from harness.spec import CUSTOM, Case
+from harness.spec import Case, network_name
 
-Frame = Any  # a DataFrame or a Series: which of them a mask or a group gives, pyright cannot tell
-Line = Any  # of a DataFrame: its columns by name
+Frame = pd.DataFrame
+R = TypeVar("R", bound=Record)
 X = TypeVar("X")
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Frames(dict[str, Frame]):
-    """Rows by kind; "all" has every row, with what all kinds share.
+class Frames:
+    """Rows as they were written, with the machine and the cell of each, and whether it counts.
 
-    Equal only to itself, so that functions of it can be cached.
-    `notes`: what does not count and why, a sentence each.
+    `notes`: what does not count and why, a sentence each. `frames["epoch"]` is the DataFrame of the
+    rows of a kind, `frames["all"]` of all with what all kinds share.
     """
 
-    notes: tuple[str, ...] = ()
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = tuple(rows)
+        of_rows, numbers = current(self.rows), dict[Hashable, int]()
+        self.counts, self.notes = of_rows.counts, of_rows.notes
+        self.machines = machine_names(self.rows)
+        self.cells = [numbers.setdefault(cell_of(row), len(numbers)) for row in self.rows]
+        self._made: dict[str, Frame] = {}
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
+    def counted(self, kind: type[R]) -> list[R]:
+        """Return the rows of a kind that count."""
+        of = zip(self.rows, self.counts, strict=True)
+        return [row for row, counts in of if counts and isinstance(row, kind)]
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    def __getitem__(self, kind: str) -> Frame:
+        """Return the rows of a kind; their numbers are the index."""
+        if kind not in self._made:
+            self._made[kind] = self._frame(kind)
+        return self._made[kind]
+
+    def _frame(self, kind: str) -> Frame:
+        index = [n for n, row in enumerate(self.rows) if kind in ("all", row.kind)]
+        rows = [self.rows[n] for n in index]
+
+        def fields(of: type[Record]) -> dict[str, pd.Series]:
+            types = _types(of).items()
+            return {name: _column([getattr(r, name) for r in rows], t, index) for name, t in types}
+
+        columns = fields(Record) | {
+            "scale": _column([network_name(row) for row in rows], str, index),  # or its notation
+            "machine": _column([self.machines[n] for n in index], str, index),
+            "kind": _column([row.kind for row in rows], str, index),
+            "contender": _column([row.contender for row in rows], str, index),
+            "case": _column([Case.of(row) for row in rows], Case, index),
+            "cell": _column([self.cells[n] for n in index], int, index),
+            "counts": _column([self.counts[n] for n in index], bool, index),
+        }
+        own = fields(KINDS[kind]) if kind != "all" else {}
+        return pd.DataFrame(columns | {k: of for k, of in own.items() if k not in columns})
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:
-    """Return the rows by kind, in the order they were written, which is the index of every frame.
-
-    Each has its `case`, its `machine`, the number of its `cell`, and whether it `counts`.
-    """
-    if isinstance(given, Frames):
-        return given
-    rows = list(cast(Iterable[Row], given))
-    of_rows = current(rows)
-    counts = pd.Series(of_rows.counts, dtype=bool)
-    found = Frames(all=_shared(rows).assign(counts=counts))
-    found.notes = of_rows.notes
-    for kind, of in KINDS.items():
-        own = found["all"].loc[found["all"]["kind"] == kind]
-        found[kind] = _with_own(own, of, [rows[n] for n in own.index]) if len(own) else _empty(of)
-    return found
+    """Return the rows with what is known of each; of such a folder itself."""
+    return given if isinstance(given, Frames) else Frames(given)
 
 
-@cache  # most folders have rows of a few kinds
-def _empty(of: type) -> Frame:
-    return _with_own(_shared([]).assign(counts=pd.Series(dtype=bool)), of, [])
-
-
-def _shared(rows: Sequence[Row]) -> Frame:
-    """Return what all kinds share."""
-    found = _columns(_types(Record), rows)
-    custom = found["scale"] == CUSTOM  # shown by its notation wherever it stands
-    found["scale"] = found["scale"].mask(custom, found["network"])
-    found["machine"] = _column(machine_names(rows), str)
-    for name in ("kind", "contender"):
-        found[name] = _column((getattr(row, name) for row in rows), str)
-    found["case"] = _column(map(Case.of, rows), object)
-    found["cell"] = pd.factorize(_column(map(cell_of, rows), object))[0]
-    return found
-
-
-def _with_own(shared: Frame, of: type, rows: Sequence[Row]) -> Frame:
-    """Return the shared columns and those of the kind."""
-    own = {name: kind for name, kind in _types(of).items() if name not in shared}
-    return pd.concat([shared, _columns(own, rows).set_index(shared.index)], axis=1)
-
-
-def each_of(rows: Frame) -> Iterator[Line]:
-    """Yield the lines of a DataFrame, each with its columns by name, and `Index`."""
-    line = _line(*rows.columns)  # pandas' itertuples takes as long for a line as for a thousand
-    values = rows.astype(object).to_numpy()
-    return (line(index, *each) for index, each in zip(rows.index, values, strict=True))
-
-
-@cache
-def _line(*columns: str) -> Callable[..., Line]:
-    return namedtuple("Line", ["Index", *columns], rename=True)
-
-
-def _columns(fields: Mapping[str, type], rows: Sequence[Row]) -> Frame:
-    each = [*map(vars, rows)]
-    columns = {name: _column([row[name] for row in each], kind) for name, kind in fields.items()}
-    return pd.DataFrame(columns, index=range(len(rows)))
-
-
-def _column(values: Iterable[Any], kind: type) -> Frame:
+def _column(values: Sequence[object], kind: type, index: list[int]) -> pd.Series:
     missing = {str: "", bool: False, int: 0, float: nan}.get(kind)
     dtype = {bool: "bool", int: "int64", float: "float64"}.get(kind, "object")
     known = [missing if each is None else each for each in values]
     try:
-        return pd.Series(known, dtype=dtype)
+        return pd.Series(known, index, dtype)
     except OverflowError:  # an odd row has a number that no computer counts to
-        return pd.Series(known, dtype="object")
+        return pd.Series(known, index, "object")
 
 
 @cache
@@ -131,7 +108,6 @@ def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
     return groups
 
 
-def machines(rows: Frame) -> list[str]:
-    """Return the machines of rows, that with most rows first."""
-    counts = rows.groupby("machine", sort=False).size()
-    return [*counts.sort_values(ascending=False, kind="stable").index]
+def machines(of_rows: Iterable[str]) -> list[str]:
+    """Return the machines of rows, the one with most rows first."""
+    return [name for name, _ in Counter(of_rows).most_common()]

@@ -7,42 +7,67 @@ doubtful, and by what source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
-from harness.analysis.frame import Frame, Frames, Line, each_of, frames
-from harness.analysis.trainings import CONDITION, FIGURES, FRONT, conditions, share
+from harness.analysis.frame import Frame, Frames, frames
+from harness.analysis.trainings import (
+    CONDITION,
+    FIGURES,
+    FRONT,
+    Condition,
+    TrainingLine,
+    conditions,
+    machines,
+    share,
+)
 from harness.analysis.words import FLAGS
-from harness.records import Row
+from harness.records import FittedRow, Row
 from harness.spec import ANN
 
 PUBLISHED = Path(__file__).with_name("published")
-WINDOWS = {"first": "first {T} bins", "whole": "whole recording", "": ""}
-COLUMNS = (
-    *("framework", "accuracy", "low", "high", "n", "random", "window", "sensor", "structure"),
-    *("fidelity", "deviations", "chosen", "source_accuracy", "spikes", "seconds", "test_seconds"),
-    *("effort", "epochs", "train_samples", "test_samples", "data_source", *FLAGS),
-)
+WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of Tables 3 to 6, as in the file; from `dataset` on, our measurement of it."""
+
+    table: int
+    model: str
+    method: str
+    percent: float
+    dataset: str
+    network: str  # "": it is another's, cited
+    neunorm: str
+    framework: str
+    baselines: tuple[str, ...]  # systems of `harness list baselines`
+    note: str  # what of it is doubtful, and by what source
+
+    @property
+    def accuracy(self) -> float:
+        """The figure in [0, 1]."""
+        return round(self.percent / 100, 6)
 
 
 @cache
-def published() -> Frame:
-    """Return all rows of Tables 3 to 6.
-
-    From `dataset` on, the columns name our measurement of a row: `network` "" is another's, cited;
-    `baselines` are systems of `harness list baselines`.
-    """
-    path = PUBLISHED / "tables.csv"
-    rows = pd.read_csv(path, keep_default_na=False, dtype={"percent": float})
-    rows["accuracy"] = (rows["percent"] / 100).round(6)
-    return rows.assign(baselines=[tuple(each.split()) for each in rows["baselines"]])
+def published() -> tuple[PublishedRow, ...]:
+    """Return all rows of Tables 3 to 6, in their order."""
+    _, *rows = csv.reader((PUBLISHED / "tables.csv").read_text("utf-8").splitlines())
+    return tuple(
+        PublishedRow(
+            int(table), row, how, float(percent), of, net, norm, by, (*others.split(),), note
+        )
+        for table, row, how, percent, of, net, norm, by, others, note in rows
+    )
 
 
 @lru_cache(maxsize=4)
@@ -51,36 +76,45 @@ def baselines(frames: Frames) -> Frame:
 
     Accuracy over seeds, how it was run, and on what.
     """
-    ended = frames["fitted"]
-    ended = ended[ended["counts"] & (ended["suite"] == "baselines")]
-    known = list(dict.fromkeys(name for names in published()["baselines"] for name in names))
+    ended = [row for row in frames.counted(FittedRow) if row.suite == "baselines"]
+    known = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
-    lines = [{**line, **_figures(rows)} for line, rows in conditions(ended, "baselines")]
+    found = [(of, _figures(of, rows)) for of, _, rows in conditions(ended, "baselines")]
 
-    def order(line: dict[str, Any]) -> tuple[object, ...]:
-        name = line["framework"]
-        place = known.index(name) if name in known else len(known)
-        return datasets.index(line["dataset"]), place, name, line["window"], line["T"]
+    def order(line: tuple[Condition, dict[str, object]]) -> tuple[object, ...]:
+        of, figures = line
+        place = known.index(of.framework) if of.framework in known else len(known)
+        return datasets.index(of.dataset), place, of.framework, figures["window"], of.T
 
-    return pd.DataFrame(sorted(lines, key=order), columns=["dataset", *COLUMNS, "machines"])
+    return pd.DataFrame([figures for _, figures in sorted(found, key=order)], columns=COLUMNS)
 
 
-def _figures(ended: Frame) -> dict[str, Any]:
-    last: Line = next(each_of(ended.tail(1)))
-    source, spikes = ended["source_accuracy"].dropna(), ended["spikes"].dropna()
-    same = ("random", "structure", "fidelity", "effort")
+# Of other systems.
+COLUMNS = (
+    *("dataset", "framework", "accuracy", "low", "high", "n", "random", "window", "sensor"),
+    *("structure", "fidelity", "deviations", "chosen", "source_accuracy", "spikes", "seconds"),
+    *("test_seconds", "effort", "epochs", "train_samples", "test_samples", "data_source", *FLAGS),
+    "machines",
+)
+
+
+def _figures(of: Condition, ended: Sequence[FittedRow]) -> dict[str, object]:
+    last, accuracy = ended[-1], share([row.test_accuracy for row in ended])
+    source = [row.source_accuracy for row in ended if row.source_accuracy is not None]
+    spikes = [row.spikes for row in ended if row.spikes is not None]
     return {
-        **dict(
-            zip(("accuracy", "low", "high", "n"), share([*ended["test_accuracy"]]), strict=True)
-        ),
-        **{name: getattr(last, name) for name in same},
+        **{name: value for name, value in vars(of).items() if name in COLUMNS},
+        **accuracy._asdict() | {"accuracy": accuracy.value},
+        **{name: getattr(last, name) for name in ("random", "structure", "fidelity", "effort")},
         "window": WINDOWS[last.window].format(T=last.T),
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
         "deviations": last.deviations or "none known",
-        "chosen": "; ".join(each for each in ended["chosen"].unique() if each),
-        "source_accuracy": share([*source]).value if len(source) else None,
-        "spikes": fmean(spikes) if len(spikes) else None,
-        **{name: fmean(ended[name]) for name in ("seconds", "test_seconds")},
+        "chosen": "; ".join(dict.fromkeys(row.chosen for row in ended if row.chosen)),
+        "source_accuracy": share(source).value if source else None,
+        "spikes": fmean(spikes) if spikes else None,
+        "seconds": fmean(row.seconds for row in ended),
+        "test_seconds": fmean(row.test_seconds for row in ended),
+        "machines": machines(ended),
     }
 
 
@@ -91,14 +125,15 @@ def paper_table(number: int, frames: Frames) -> Frame:
     row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
     `fidelity` and `deviations` say how near it is to what was published.
     """
-    found = trainings.table(trainings.trainings(frames, "accuracy"))
-    others = baselines(frames)
-    own, lines = [*FIGURES, *FRONT, *CONDITION, "machines"], []
-    for row in each_of(published()[published()["table"] == number]):
-        ours = found.loc[[measures(row, each) for each in each_of(found)], own]
+    found, others = trainings.trainings(frames, "accuracy"), baselines(frames)
+    figures = trainings.table(found)[[*FIGURES, *FRONT, *CONDITION, "machines"]]
+    lines = []
+    for row in published():
+        if row.table != number:
+            continue
+        ours = figures.loc[[measures(row, each) for each in found]]
         # a system that was run belongs to a published row
         is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
-        theirs = others.loc[is_its, [*COLUMNS, "machines"]]
         front = {
             "model": row.model,
             "method": row.method,
@@ -109,12 +144,12 @@ def paper_table(number: int, frames: Frames) -> Frame:
         }
         lines += [
             {**front, "difference": each["accuracy"] - row.accuracy, **each}
-            for each in (*ours.to_dict("records"), *theirs.to_dict("records"))
+            for each in (*ours.to_dict("records"), *others.loc[is_its].to_dict("records"))
         ] or [front]
     return pd.DataFrame(lines, columns=list(dict.fromkeys(name for line in lines for name in line)))
 
 
-def measures(row: Line, line: Line) -> bool:
+def measures(row: PublishedRow, line: TrainingLine) -> bool:
     """Return whether a line of trainings measures a published row."""
     return (
         (line.dataset, line.scale) == (row.dataset, row.network)
@@ -123,9 +158,9 @@ def measures(row: Line, line: Line) -> bool:
     )
 
 
-# With columns that only the page needs.
+# With columns that a csv leaves out.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
-    "acceleration": timings.lines,
+    "acceleration": lambda frames: timings.table(timings.lines(frames)),
     "timesteps": trainings.timesteps,
     "scale": trainings.scale,
     "neunorm": trainings.neunorm,
@@ -138,9 +173,9 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a table alone, without those that only the page needs."""
-    of_page = timings.PAGE_COLUMNS if "ratio_to_floor" in table else ("machines",)
-    return table.drop(columns=[*of_page], errors="ignore")
+    """Return a table as a csv has it, without the machines that only a reader needs by name."""
+    of_page = "machine" if "ratio_to_floor" in table else "machines"
+    return table.drop(columns=of_page, errors="ignore")
 
 
 def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:

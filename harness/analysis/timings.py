@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from math import inf, isnan, nan, sqrt
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from statistics import median
-from typing import Any
 
 import pandas as pd
 
-from harness.analysis.frame import Frame, Frames, each_of, grouped, machines
+from harness.analysis.frame import Frame, Frames, R, X, grouped, machines
 from harness.analysis.words import counted
-from harness.spec import ACCELERATION, FLOOR, REFERENCE, paper
+from harness.records import (
+    AuditRow,
+    Bf16TrainingRow,
+    CertificateRow,
+    EndedRow,
+    IterationRow,
+    MemoryRow,
+    Record,
+    Row,
+    UnmeasuredRow,
+    WarmupRow,
+)
+from harness.spec import ACCELERATION, FLOOR, REFERENCE, network_name, paper
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
 
@@ -24,40 +35,81 @@ FEWEST_RANKED = 5  # rounds; a figure of fewer is preliminary
 # rounds to know the noise would else pass for quiet ones.
 STEADY = (0.8, 1.25)
 
-COLUMNS = (
-    *("dataset", "scale", "framework", "variant", "mode", "precision", "device", "T"),
-    "batch_size",
-    "rank",  # among those of the cell and precision
-    "seconds_per_iteration",  # median over the rounds
-    "seconds_per_epoch",  # that times the iterations of an epoch
-    *("ratio_to_floor", "ratio_low", "ratio_high"),  # to float32's floor; geometric mean
-    "interval",  # how it was made: student or none (speed/ratios.py)
-    *("speedup_vs_reference", "speedup_low", "speedup_high"),  # of the same precision
-    *("peak_memory_mib", "memory_note"),  # why there is no such figure
-    *("spike_rate", "certificate"),
-    "exam",  # its number; 0: none was taken
-    "exam_inputs",  # the largest number of inputs that an exam took
-    "audit",  # of what was timed: direct, replay, or not at all
-    "mismatch_rate",  # spikes that differ, of those compared, in this precision
-    "gradient_cosine",  # to float32's, the lowest over the layers; of bf16 alone
-    *("protocol", "rounds"),
-    "part",  # of an iteration that was run, where not all: the seconds are scaled
-    "first_over_second",  # seconds of the first round over those of the second
-    # of a compiled form what its first iteration took; of a runtime of its own what came before
-    *("warmup_seconds", "compile_seconds"),
-    *("noise_low", "noise_high"),  # interval of the A/A ratio of the cell
-    *("network", "neunorm", "width", "seed", "layout", "computed", "implementation", "allocator"),
-    *("data_source", "threads", "cpu", "capability", "gpu", "torch", "framework_version", "run"),
-    "reason",  # why it has no rank
-)
-# Columns that only the page needs.
-PAGE_COLUMNS = (
-    *("machine", "cell", "name"),  # "norse:compiled bf16"; float32 is left out
-    "standing",  # equal, examined (by an exam alone), bf16 (never called equal), or none
-    "lacks",  # what a rank would need, in sentences
-    *("simulated", "substitute"),
-    "in_figure_3",  # full width, T = 10, no NeuNorm
-)
+
+@dataclass(frozen=True, kw_only=True)
+class TimedColumns:
+    """A contender in a cell, precision and run, by the columns of Fig. 3's table."""
+
+    dataset: str
+    scale: str
+    framework: str
+    variant: str = ""
+    mode: str
+    precision: str
+    device: str
+    T: int
+    batch_size: int
+    rank: int | None = None  # among those of the cell and precision
+    seconds_per_iteration: float = nan  # median over the rounds
+    seconds_per_epoch: float = nan  # that times the iterations of an epoch
+    ratio_to_floor: float = nan  # to float32's floor; geometric mean
+    ratio_low: float = nan
+    ratio_high: float = nan
+    interval: str = ""  # how it was made: student or none (speed/ratios.py)
+    speedup_vs_reference: float = nan  # of the same precision
+    speedup_low: float = nan
+    speedup_high: float = nan
+    peak_memory_mib: float = nan
+    memory_note: str = ""  # why there is no such figure
+    spike_rate: float = nan
+    certificate: str = ""
+    exam: int = 0  # its number; 0: none was taken
+    exam_inputs: int = 0  # the largest number of inputs that an exam took
+    audit: str = ""  # of what was timed: direct, replay, or not at all
+    mismatch_rate: float = nan  # spikes that differ, of those compared, in this precision
+    gradient_cosine: float = nan  # to float32's, the lowest over the layers; of bf16 alone
+    protocol: int = 0
+    rounds: int = 0
+    part: float = nan  # of an iteration that was run, where not all: the seconds are scaled
+    first_over_second: float = nan  # seconds of the first round over those of the second
+    warmup_seconds: float = nan  # of the first iteration
+    compile_seconds: float = nan  # of a compiled form the same; of a runtime what came before it
+    noise_low: float = nan  # interval of the A/A ratio of the cell
+    noise_high: float = nan
+    network: str
+    neunorm: str = ""
+    width: str
+    seed: int
+    layout: str = ""
+    computed: str = ""
+    implementation: str = ""
+    allocator: str = ""
+    data_source: str = ""
+    threads: int = 0
+    cpu: str = ""
+    capability: str = ""
+    gpu: str = ""
+    torch: str = ""
+    framework_version: str = ""
+    run: str
+    reason: str = ""  # why it has no rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedLine(TimedColumns):
+    """A line of Fig. 3's table with the columns that only the page needs."""
+
+    machine: str
+    cell: int
+    name: str  # "norse:compiled bf16"; float32 is left out
+    standing: str  # equal, examined (by an exam alone), bf16 (never called equal), or none
+    lacks: tuple[str, ...]  # what a rank would need, in sentences
+    simulated: bool
+    substitute: bool
+    in_figure_3: bool  # full width, T = 10, no NeuNorm
+
+
+COLUMNS = tuple(each.name for each in fields(TimedColumns))
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
 THE_FLOOR: ContenderKey = (
@@ -114,16 +166,16 @@ def _divided(above: Seconds, below: Seconds) -> Seconds:
 @lru_cache(maxsize=4)
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
     """Return what was timed together, by cell and run."""
-    rows = frames["iteration"]
-    names = ("cell", "run", "contender", "precision", "twin", "round", "start", "seconds")
-    timed = (each for each in zip(*map(rows.get, names), strict=True) if each[-1])
-    return {key: _together(of) for key, of in grouped(timed, itemgetter(0, 1)).items()}
+    rows = zip(frames.cells, frames.rows, strict=True)
+    timed = [(cell, row) for cell, row in rows if isinstance(row, IterationRow) and row.seconds]
+    by_run = grouped(timed, lambda each: (each[0], each[1].run))
+    return {key: _together([row for _, row in of]) for key, of in by_run.items()}
 
 
-def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
+def _together(timed: Sequence[IterationRow]) -> Rounds:
     """Return the rounds; of the floor, which ran twice, the mean, with less noise than either."""
-    by_name = grouped(timed, itemgetter(2, 3, 4)).items()
-    took = {name: {n: seconds for *_, n, _, seconds in of} for name, of in by_name}
+    by_name = grouped(timed, lambda row: (row.contender, row.precision, row.twin)).items()
+    took = {name: {row.round: row.seconds for row in of} for name, of in by_name}
     seconds: dict[ContenderKey, Seconds] = {
         (contender, p): of for (contender, p, twin), of in took.items() if not twin
     }
@@ -134,170 +186,205 @@ def _together(timed: Sequence[tuple[Any, ...]]) -> Rounds:
             again = _divided(second, first)
             both = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
             seconds[contender, precision] = both
-    return Rounds(seconds, again, {n: int(start) for *_, n, start, _ in timed})
+    return Rounds(seconds, again, {row.round: row.start for row in timed})
+
+
+of_class = attrgetter("cell", "precision", "run")  # whose contenders are ranked together
+# What tells cells of one machine from each other, but for the seed and what tables do not show.
+CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),)
+of_cell = attrgetter(*CELL)
 
 
 @lru_cache(maxsize=4)
-def lines(frames: Frames) -> Frame:
-    """Return Fig. 3 as a table: seconds per iteration and epoch, and ratios to the floor.
+def lines(frames: Frames) -> tuple[TimedLine, ...]:
+    """Return Fig. 3's lines: seconds per iteration and epoch, and ratios to the floor.
 
-    With PAGE_COLUMNS, machine by machine, in the paper's order.
+    Machine by machine, in the paper's order.
     A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
-    every = frames["all"]
-    timings = every[(every["suite"] == ACCELERATION) & (every["kind"] != "descent")]
-    place = {machine: n for n, machine in enumerate(machines(timings))}
-    first = _last(timings[::-1], "cell", "precision")
-    last = _last(frames["iteration"], *CLASS)  # a later run is written last
-    classes = grouped(_entries(frames, timings[timings["counts"]]), itemgetter(*CLASS))
+    first, last = dict[tuple[int, str], int](), dict[tuple[int, str, str], int]()
+    names, entries = list[str](), dict[tuple[str, int, str, str, str], list[Row]]()
+    bf16_trainings: dict[object, list[Bf16TrainingRow]] = {}
+    of_rows = zip(frames.rows, frames.cells, frames.machines, frames.counts, strict=True)
+    for n, (row, cell, machine, counts) in enumerate(of_rows):
+        if isinstance(row, Bf16TrainingRow):
+            if counts:  # a training holds for every cell in which its version is timed
+                bf16_trainings.setdefault((machine, row.installation), []).append(row)
+        elif row.suite == ACCELERATION:
+            names.append(machine)
+            first.setdefault((cell, row.precision), n)
+            if isinstance(row, IterationRow):  # a later run is written last
+                last[cell, row.precision, row.run] = n
+            if counts:
+                key = machine, cell, row.precision, row.run, row.contender
+                entries.setdefault(key, []).append(row)
+    together, nothing = rounds(frames), Rounds({}, {}, {})
+    found = [
+        _line(
+            *(machine, cell, rows, together.get((cell, run), nothing)),
+            bf16_trainings.get((machine, rows[-1].installation), ()),
+        )
+        for (machine, cell, _, run, _), rows in entries.items()
+    ]
+    place = {machine: n for n, machine in enumerate(machines(names))}
 
-    def order(of: tuple[Any, ...]) -> tuple[object, ...]:
-        line = classes[of][0]
-        in_paper = paper.paper_order(line["dataset"], line["scale"])
-        cell = (place[line["machine"]], in_paper, *(line[name] for name in (*CELL, "seed", "cell")))
-        return *cell, first[of[:2]], last.get(of, 0)
+    def order(of: Sequence[TimedLine]) -> tuple[object, ...]:
+        line = of[0]
+        in_paper = paper.paper_order(line.dataset, line.scale)
+        cell = place[line.machine], in_paper, of_cell(line), line.seed, line.cell
+        return *cell, first[line.cell, line.precision], last.get(of_class(line), 0)
 
-    content = [line for of in sorted(classes, key=order) for line in _placed(classes[of])]
-    table = pd.DataFrame(content, columns=[*COLUMNS, *PAGE_COLUMNS])
-    return table.astype({"rank": "Int64", "in_figure_3": bool})
-
-
-CLASS = ("cell", "precision", "run")  # whose contenders are ranked together
-# What tells cells of one machine from each other, but for the seed and what tables do not show.
-CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),)
+    classes = sorted(grouped(found, of_class).values(), key=order)
+    return tuple(line for of in classes for line in _placed(of))
 
 
-def latest(lines: Frame) -> Frame:
+def table(found: Iterable[TimedLine]) -> Frame:
+    """Return lines as a table, with the machine."""
+    made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, "machine"])
+    return made.astype({"rank": "Int64"})
+
+
+def latest(lines: Sequence[TimedLine]) -> list[TimedLine]:
     """Return one line a contender: of each cell and precision the lines of one run.
 
     A run with rounds enough for ranks, of these the one with most contenders, of these the last.
     """
-    enough = (lines["rounds"] >= FEWEST_RANKED) & (lines["framework"] != FLOOR)
-    named = {"enough": ("enough", "any"), "n": ("name", "size")}
-    runs = lines.assign(enough=enough).groupby([*CLASS], sort=False).agg(**named)
-    best = runs.reset_index().sort_values([*named], kind="stable")
-    best = best.drop_duplicates(["cell", "precision"], keep="last")
-    return lines[lines.set_index([*CLASS]).index.isin(best.set_index([*CLASS]).index)]
+
+    def worth(run: Sequence[TimedLine]) -> tuple[bool, int]:
+        ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
+        return any(ranked), len(run)
+
+    runs = sorted(grouped(lines, of_class).values(), key=worth)  # the best last
+    best = {(run[0].cell, run[0].precision): run[0].run for run in runs}
+    return [each for each in lines if best[each.cell, each.precision] == each.run]
 
 
-def _last(rows: Frame, *names: str) -> dict[tuple[object, ...], int]:
-    """Return the number of the last row of each group."""
-    return dict(zip(zip(*(rows[name] for name in names), strict=True), rows.index, strict=True))
+WRITTEN = tuple(name for name in COLUMNS if name in Record.__dataclass_fields__)
 
 
-def _entries(frames: Frames, here: Frame) -> Iterator[dict[str, Any]]:
-    """Yield the known facts of each contender in each cell, precision and run."""
-    written = [name for name in (*COLUMNS, *PAGE_COLUMNS) if name in here]
-    here = here.assign(entry=here.groupby([*CLASS, "contender"], sort=False).ngroup())
-    rows = {kind: of.join(here["entry"], how="inner") for kind, of in frames.items()}
-
-    def first(kind: str, name: str) -> dict[int, Any]:
-        known = rows[kind][rows[kind][name].notna() & (rows[kind][name] != "")]
-        known = known.drop_duplicates("entry")
-        return dict(zip(known["entry"], known[name], strict=True))
-
-    names = ("layout", "computed", "implementation", "data_source")
-    known = {name: first("all", name) for name in names}
-    memory, notes = first("memory", "peak_memory_mib"), first("unmeasured", "reason")
-    warmup, compiled = first("warmup", "seconds"), first("warmup", "compile_seconds")
-    rates, parts = first("certificate", "spike_rate"), first("iteration", "part")
-    flags = here.groupby("entry")[["data_simulated", "data_substitute"]].any()
-    exams, bf16_trainings = rows["certificate"], frames["descent"]
-    proofs = (
-        rows["case"],
-        exams[exams["layer"] == ""],
-        exams,  # and each layer of them
-        rows["audit"],
-    )
-    proved = [grouped(each_of(of), attrgetter("entry")) for of in proofs]
-    # a training holds for every cell in which its version is timed
-    bf16_trained = grouped(each_of(bf16_trainings[bf16_trainings["counts"]]), _installation)
-    together, nothing = rounds(frames), Rounds({}, {}, {})
-    for row in each_of(here.drop_duplicates("entry", keep="last").sort_values("entry")):
-        n, took = row.entry, warmup.get(row.entry, nan)
-        yield {
-            **{name: getattr(row, name) for name in written},
-            **{name: of.get(n, "") for name, of in known.items()},
-            "name": row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
-            "peak_memory_mib": memory.get(n, nan),
-            "memory_note": "" if n in memory else notes.get(n, ""),
-            "spike_rate": rates.get(n, nan),
-            "warmup_seconds": took,
-            "compile_seconds": took if "compiled" in row.variant else compiled.get(n, nan),
-            "part": parts.get(n, nan),
-            "simulated": flags.at[n, "data_simulated"],
-            "substitute": flags.at[n, "data_substitute"],
-            "in_figure_3": (row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", ""),
-            **_proved(
-                row, [of.get(n, ()) for of in proved], bf16_trained.get(_installation(row), ())
-            ),
-            **_figures(row, together.get((row.cell, row.run), nothing)),
-        }
+def _first(values: Iterable[X | None], otherwise: X) -> X:
+    return next((each for each in values if each is not None and each != ""), otherwise)
 
 
-def _figures(row: Any, together: Rounds) -> dict[str, object]:
-    """Return the figures of the rounds; NaN, and an empty method, where there were none."""
-    contender = (row.contender, row.precision)
+def _line(
+    machine: str,
+    cell: int,
+    rows: Sequence[Row],
+    together: Rounds,
+    bf16_trainings: Sequence[Bf16TrainingRow],
+) -> TimedLine:
+    """Return what the rows of a contender in a cell, precision and run say of it."""
+
+    def of(kind: type[R]) -> list[R]:
+        return [each for each in rows if isinstance(each, kind)]
+
+    row, contender = rows[-1], (rows[-1].contender, rows[-1].precision)
+    written = {name: getattr(row, name) for name in WRITTEN}
+    written["scale"] = network_name(row)
+    for name in ("layout", "computed", "implementation", "data_source"):
+        written[name] = _first((getattr(each, name) for each in rows), "")
+    # figures of the rounds
     seconds = together.seconds.get(contender, {})
-    to_floor = together.ratio(contender, THE_FLOOR)
-    speedup = together.ratio((REFERENCE, row.precision), contender)
     per_iteration = median(seconds.values()) if seconds else nan
-    return {
-        "seconds_per_iteration": per_iteration,
-        "seconds_per_epoch": per_iteration * (row.iterations_per_epoch or nan),
-        **_interval(to_floor, "ratio_to_floor", "ratio_low", "ratio_high"),
-        "interval": to_floor.method if to_floor else "",
-        **_interval(speedup, "speedup_vs_reference", "speedup_low", "speedup_high"),
-        **_interval(together.noise, "", "noise_low", "noise_high"),
-        "rounds": len(seconds),
-        "first_over_second": seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
-    }
+    to_floor = together.ratio(contender, THE_FLOOR)
+    ratio, speedup = _ends(to_floor), _ends(together.ratio((REFERENCE, row.precision), contender))
+    memory, warmups = of(MemoryRow), of(WarmupRow)
+    unmeasured = () if memory else of(UnmeasuredRow)
+    took = _first((each.seconds for each in warmups), nan)
+    compiled = _first((each.compile_seconds for each in warmups), nan)
+    # its proof
+    proofs, audits = of(CertificateRow), of(AuditRow)  # of each layer too
+    exams = [each for each in proofs if each.layer is None]
+    own = (e for e in exams if e.certificate_precision == e.precision and e.spikes)
+    rates = ((each.mismatches or 0) / (each.spikes or 1) for each in own)
+    # an audit of inference has no gradients
+    cosines = [e.gradient_cosine for e in audits or proofs if e.gradient_cosine is not None]
+    certificate, standing, lacks = _standing(row, of(EndedRow), exams, audits, bf16_trainings)
+    return TimedLine(
+        **{name: value for name, value in written.items() if value is not None},
+        seconds_per_iteration=per_iteration,
+        seconds_per_epoch=per_iteration * (row.iterations_per_epoch or nan),
+        ratio_to_floor=ratio[0],
+        ratio_low=ratio[1],
+        ratio_high=ratio[2],
+        interval=to_floor.method if to_floor else "",
+        speedup_vs_reference=speedup[0],
+        speedup_low=speedup[1],
+        speedup_high=speedup[2],
+        peak_memory_mib=_first((each.peak_memory_mib for each in memory), nan),
+        memory_note=_first((each.reason for each in unmeasured), ""),
+        spike_rate=_first((each.spike_rate for each in proofs), nan),
+        certificate=certificate,
+        exam=min((each.exam for each in exams), default=0),
+        exam_inputs=max((each.attempts or 0 for each in exams), default=0),
+        audit=max((each.way for each in audits), default=""),  # a replay, where one was needed
+        # in the precision that was timed: by its audits, else by its exam
+        mismatch_rate=sum(_shares(audits)) if audits else next(rates, nan),
+        gradient_cosine=min(cosines, default=nan),
+        rounds=len(seconds),
+        part=_first((each.part for each in of(IterationRow)), nan),
+        first_over_second=seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
+        warmup_seconds=took,
+        compile_seconds=took if "compiled" in (row.variant or "") else compiled,
+        noise_low=_ends(together.noise)[1],
+        noise_high=_ends(together.noise)[2],
+        machine=machine,
+        cell=cell,
+        name=row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
+        standing=standing,
+        lacks=lacks,
+        simulated=any(each.data_simulated for each in rows),
+        substitute=any(each.data_substitute for each in rows),
+        in_figure_3=(row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", None),
+    )
 
 
-def _interval(found: Ratio | None, *names: str) -> dict[str, float]:
-    values = (found.value, found.low, found.high) if found else (nan, nan, nan)
-    return dict(zip(names, values, strict=True))
+def _ends(found: Ratio | None) -> tuple[float, float, float]:
+    return (found.value, found.low, found.high) if found else (nan, nan, nan)
 
 
-def _placed(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
     """Return lines of one class: the floor, the ranked with their ranks, then the others."""
-    for line in lines:
-        if line["framework"] != FLOOR:
-            line["lacks"] = (*line["lacks"], *_lacking_rounds(line))
-        line["reason"] = "; ".join(line["lacks"])
-    ranked = [line for line in lines if line["framework"] != FLOOR and not line["lacks"]]
-    for line in ranked:  # one more than the contenders whose whole interval lies below
-        line["rank"] = 1 + sum(other["ratio_high"] < line["ratio_low"] for other in ranked)
+    floors = [line for line in lines if line.framework == FLOOR]
+    others = [line for line in lines if line.framework != FLOOR]
+    others = [replace(line, lacks=(*line.lacks, *_lacking_rounds(line))) for line in others]
+    ranked = [line for line in others if not line.lacks]
 
-    def order(line: dict[str, Any]) -> tuple[bool, float, float]:
-        ratio, is_floor = line["ratio_to_floor"], line["framework"] == FLOOR
-        return not is_floor, line.get("rank", inf), inf if is_floor or isnan(ratio) else ratio
+    def place(line: TimedLine) -> tuple[float, float]:
+        ratio = line.ratio_to_floor
+        return inf if line.rank is None else line.rank, inf if isnan(ratio) else ratio
 
-    return sorted(lines, key=order)
+    def finished(line: TimedLine) -> TimedLine:
+        if line.lacks:
+            return replace(line, reason="; ".join(line.lacks))
+        # one more than the contenders whose whole interval lies below
+        return replace(line, rank=1 + sum(e.ratio_high < line.ratio_low for e in ranked))
+
+    return floors + sorted(map(finished, others), key=place)
 
 
-def _lacking_rounds(line: Mapping[str, Any]) -> Iterator[str]:
+def _lacking_rounds(line: TimedLine) -> Iterator[str]:
     """Yield what the figure lacks, whatever was proved of the contender."""
-    if isnan(line["ratio_to_floor"]):
-        yield from () if line["lacks"] else ("it was not timed against the floor",)
+    if isnan(line.ratio_to_floor):
+        yield from () if line.lacks else ("it was not timed against the floor",)
         return
-    if not line["threads"]:
-        yield f"its run's record, runs/{line['run']}.json, is missing: the machine is not known"
-    if not isnan(line["part"]):
-        yield f"scaled: {line['part']:.2%} of an iteration was run, and its exam was narrower"
-    if line["rounds"] < FEWEST_RANKED:
-        count = counted(line["rounds"], "round")
+    if not line.threads:
+        yield f"its run's record, runs/{line.run}.json, is missing: the machine is not known"
+    if not isnan(line.part):
+        yield f"scaled: {line.part:.2%} of an iteration was run, and its exam was narrower"
+    if line.rounds < FEWEST_RANKED:
+        count = counted(line.rounds, "round")
         yield f"preliminary: {count}, ranked from {FEWEST_RANKED} on"
-    elif isnan(line["noise_low"]):
+    elif isnan(line.noise_low):
         yield "no A/A: the floor did not run twice"
     elif not is_steady(line):
-        a_a = f"{line['noise_low']:.2f} to {line['noise_high']:.2f}"
+        a_a = f"{line.noise_low:.2f} to {line.noise_high:.2f}"
         yield f"the A/A interval, {a_a}, is not within {STEADY[0]} to {STEADY[1]}"
 
 
-def is_steady(line: Mapping[str, Any]) -> bool:
+def is_steady(line: TimedLine) -> bool:
     """Return whether the A/A interval of a line's network is known and narrow enough for ranks."""
-    return STEADY[0] <= line["noise_low"] and line["noise_high"] <= STEADY[1]
+    return STEADY[0] <= line.noise_low and line.noise_high <= STEADY[1]
 
 
 # Those that a rank needs, in words.
@@ -306,41 +393,21 @@ AUDITS = {
     "round": "of a round",
     "late": "on weights as late in a training",
 }
-_installation = attrgetter(
-    *("contender", "torch", "framework_version", "revision", "device", "machine")
-)
 NO_REASON = "no reason is recorded"
-Rows = Sequence[Any]
-
-
-def _proved(row: Any, proofs: Sequence[Rows], bf16_trainings: Rows) -> dict[str, object]:
-    """Return the proof of a contender in a cell and run.
-
-    `row` is its last one, `bf16_trainings` are its trainings in bf16.
-    """
-    ended, exams, layers, audits = proofs
-    # an audit of inference has no gradients
-    cosines = [e.gradient_cosine for e in audits or layers if not isnan(e.gradient_cosine)]
-    own = (e for e in exams if e.certificate_precision == e.precision and e.spikes)
-    return {
-        "exam": min((each.exam for each in exams), default=0),
-        "exam_inputs": max((each.attempts for each in exams), default=0),
-        "audit": max((each.way for each in audits), default=""),  # a replay, where one was needed
-        # in the precision that was timed: by its audits, else by its exam
-        "mismatch_rate": sum(_shares(audits))
-        if audits
-        else next((e.mismatches / e.spikes for e in own), nan),
-        "gradient_cosine": min(cosines, default=nan),
-        "lacks": (),
-        **_standing(row, ended, exams, audits, bf16_trainings),
-    }
+Standing = tuple[str, str, tuple[str, ...]]  # a line's certificate, standing, and what it lacks
 
 
 def _standing(
-    row: Any, ended: Rows, exams: Rows, audits: Rows, bf16_trainings: Rows
-) -> dict[str, object]:
-    def refused(text: str, *lacks: str) -> dict[str, object]:
-        return {"certificate": text, "standing": "none", "lacks": lacks}
+    row: Row,
+    ended: Sequence[EndedRow],
+    exams: Sequence[CertificateRow],
+    audits: Sequence[AuditRow],
+    bf16_trainings: Sequence[Bf16TrainingRow],
+) -> Standing:
+    """Return what was proved of a contender in a cell and run; `row` is its last one."""
+
+    def refused(text: str, *lacks: str) -> Standing:
+        return text, "none", lacks
 
     if row.framework == FLOOR:
         return refused("")
@@ -372,16 +439,14 @@ def _standing(
             return refused("not proved", *lacks)
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
         text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
-        return {"certificate": text, "standing": "bf16"}
+        return text, "bf16", ()
     if "before" not in taken:
-        text = "equal by its exam alone"
-        return {"certificate": text, "standing": "examined", "lacks": tuple(lacks)}
+        return "equal by its exam alone", "examined", tuple(lacks)
     exact = (p for each in exams if (p := each.certificate_precision) != "bf16")
-    text = f"equal ({'+'.join(exact)})"
-    return {"certificate": text, "standing": "equal", "lacks": tuple(lacks)}
+    return f"equal ({'+'.join(exact)})", "equal", tuple(lacks)
 
 
-def _shares(audits: Sequence[Any]) -> tuple[float, float]:
+def _shares(audits: Sequence[AuditRow]) -> tuple[float, float]:
     """Of the spikes compared, those that differ beyond rounding, and those that it decides."""
     compared = sum(row.spikes for row in audits)
     if not compared:

@@ -5,55 +5,122 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import nan, sqrt
-from operator import itemgetter
+from operator import attrgetter
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import pandas as pd
 from scipy import stats
 
-from harness.analysis.frame import Frame, Frames, Line, each_of, grouped
+from harness.analysis.frame import Frame, Frames, R, grouped
 from harness.analysis.words import FLAGS
+from harness.records import (
+    ConfusionRow,
+    EpochRow,
+    FittedRow,
+    Record,
+    TestedRow,
+    TrainedRow,
+    TransferRow,
+)
 from harness.spec import DEAD_RATE, Case, Trained, network_name, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 CONFIDENCE = 0.95
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
+Ended = TypeVar("Ended", TrainedRow, FittedRow)
+# Columns in which trainings that are compared may differ.
+Column = Literal["scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What trainings share that differ in the seed alone, as tables show it."""
+
+    dataset: str
+    scale: str  # the paper's name of the network, or its notation
+    framework: str
+    neunorm: str
+    T: int
+    width: str
+    epochs: int  # the most that there may be
+    train_samples: int
+    test_samples: int
+    batch_size: int
+    dropout: float
+    optimiser: str
+    precision: str
+    device: str
+    initialisation: str
+    bin_ms: float  # of an event frame; NaN for still images
+    v_th: float
+    a: float
+    loss_function: str
+    network: str
+    stages: str
+    neunorm_u: str
+    data_source: str
+    partial: bool
+    lossy: bool
+    simulated: bool
+    substitute: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Results over the seeds; accuracies are in [0, 1]."""
+
+    accuracy: float  # after the last epoch: the mean, with Student's 95 % interval
+    low: float
+    high: float
+    best_accuracy: float  # best epoch by test accuracy, as papers tell it
+    chosen_accuracy: float  # at the epoch that validates best
+    n: int  # seeds
+    seconds_per_epoch: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLine(Condition, Figures):
+    """The trainings of a condition: a line of every table, and what claims and figures need."""
+
+    case: Trained  # with seed 0, and without what was asked of the trained network
+    keys: Mapping[str, str]  # of its trainings, each with the suite whose rows count
+    own: bool  # whether any was run under the suite that was asked for
+    accuracies: Mapping[int, float]  # after the last epoch, by seed
+    trained_epochs: tuple[int, ...]  # of each training
+    at_first: Mapping[int, Sequence[float]]  # of each seed, as in LearningCurve
+    lost: tuple[int, ...]  # the seeds that learnt nothing: on what they saw they end near chance
+    machines: str
+
+    @property
+    def at_chance(self) -> int:
+        """How many seeds learnt nothing."""
+        return len(self.lost)
+
+    @property
+    def gained_at_first(self) -> float:
+        """The gain of the last quarter of the epochs at the first rate over the one before.
+
+        In held-out accuracy, the mean over seeds; NaN where epochs are too few. It decides nothing.
+        """
+        gains = []
+        for curve in self.at_first.values():
+            if quarter := len(curve) // 4:
+                gains.append(fmean(curve[-quarter:]) - fmean(curve[-2 * quarter : -quarter]))
+        return fmean(gains) if gains else nan
+
+
+SAME = tuple(each.name for each in fields(Condition))  # what a condition's trainings share
+# How tables order it: what stands before the figures, the figures, and the rest.
+FRONT, FIGURES, CONDITION = SAME[:5], tuple(each.name for each in fields(Figures)), SAME[5:]
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
-FRONT = ("dataset", "scale", "framework", "neunorm", "T")
-CONDITION = (
-    *("width", "epochs", "train_samples", "test_samples", "batch_size", "dropout", "optimiser"),
-    *("precision", "device", "initialisation", "bin_ms", "v_th", "a", "loss_function", "network"),
-    *("stages", "neunorm_u"),
-    *("data_source", *FLAGS),
-)
-SAME = (*FRONT, *CONDITION)  # what trainings of one condition share
 FIELDS = Case.__dataclass_fields__
-# Over the seeds; accuracies are in [0, 1].
-FIGURES = (
-    *("accuracy", "low", "high"),  # after the last epoch: the mean, with Student's 95 % interval
-    "best_accuracy",  # best epoch by test accuracy, as papers tell it
-    "chosen_accuracy",  # at the epoch that validates best
-    *("n", "seconds_per_epoch"),  # n: seeds
-)
-# What verdicts and figures need of a condition, in addition to its columns.
-PAGE_COLUMNS = (
-    "suite",
-    "case",  # with seed 0, and without what was asked of the trained network
-    "keys",  # of its trainings, each with the suite whose rows count
-    "own",  # whether any was run under the suite that was asked for
-    "accuracies",  # after the last epoch, by seed
-    "trained_epochs",  # of each training: a case has the most that there may be
-    "at_first",  # held-out accuracy by seed and epoch, as long as the rate was the first one
-    "lost",  # the seeds that learnt nothing: on what they were trained on they end near chance
-    "machines",
-)
 
 
 class Mean(NamedTuple):
@@ -83,44 +150,50 @@ def _reach(spread: float, n: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)
 
 
-def conditions(ended: Frame, suite: str) -> Iterator[tuple[dict[str, Any], Frame]]:
-    """Yield the rows of finished cases by condition, of each seed the last.
+def conditions(
+    ended: Iterable[Ended], suite: str
+) -> Iterator[tuple[Condition, Trained, list[Ended]]]:
+    """Yield each condition with its case, and the rows of its finished cases: of a seed the last.
 
-    With the condition's columns and case, as if it had been run under that suite.
+    As if they had been run under that suite.
     """
-    flags = {name: ended[f"data_{name}"] | ended[f"data_test_{name}"] for name in FLAGS}
-    cases = [_condition(*of, suite) for of in zip(ended["case"], ended["suite"], strict=True)]
-    for _, rows in ended.assign(**flags, condition=cases).groupby(["condition", *DATA], sort=False):
-        rows = rows.drop_duplicates("seed", keep="last")
-        first: Line = next(each_of(rows.head(1)))
-        case: Trained = first.condition
+    by_condition = grouped(ended, lambda row: (_condition(row, suite), _data(row)))
+    for (case, data), rows in by_condition.items():
         lif, static = case.network.lif, paper.settings(case.dataset).static
-        columns = {
-            **{name: getattr(case, name) for name in SAME if name in FIELDS},
-            **{name: getattr(first, name) for name in DATA},
-            "scale": network_name(case),
-            **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
-            "optimiser": str(case.optimiser).replace(", fc_factor=None", ""),
-            **{"epochs": case.training.epochs, "dropout": case.network.dropout},
-            "stages": stages(case),
-            "neunorm_u": first_u(case),
-            "bin_ms": nan if static else case.training.bin_us / 1000,
-            **{"v_th": lif.v_th, "a": lif.a, "loss_function": case.training.loss},
-            "case": case,
-            "machines": "; ".join(sorted(set(rows.loc[rows["cpu"] != "", "machine"]))),
-        }
-        yield columns, rows
+        columns = {name: getattr(case, name) for name in SAME if name in FIELDS}
+        columns |= {"scale": network_name(case), "width": str(case.width)}
+        columns |= {"network": str(case.network), "neunorm": reading(case)}
+        columns |= {"optimiser": str(case.optimiser).replace(", fc_factor=None", "")}
+        columns |= {"epochs": case.training.epochs, "dropout": case.network.dropout}
+        columns |= {"stages": stages(case), "neunorm_u": first_u(case)}
+        columns |= {"bin_ms": nan if static else case.training.bin_us / 1000}
+        columns |= {"v_th": lif.v_th, "a": lif.a, "loss_function": case.training.loss}
+        columns |= dict(zip(DATA, data, strict=True))
+        yield Condition(**columns), case, [*{row.seed: row for row in rows}.values()]
 
 
-def _condition(case: Trained, ran: str, suite: str) -> Trained:
+def machines(rows: Iterable[Record]) -> str:
+    """Return the machines that rows were measured on, where that is known."""
+    return "; ".join(sorted({str(row.place) for row in rows if row.cpu}))
+
+
+def _data(row: Record) -> tuple[object, ...]:
+    """Return the data of a row, as DATA."""
+    found = ((getattr(row, f"data_{n}"), getattr(row, f"data_test_{n}")) for n in FLAGS)
+    sizes = row.train_samples or 0, row.test_samples or 0
+    return *sizes, row.data_source or "", *(any(of) for of in found)
+
+
+def _condition(row: Record, suite: str) -> Trained:
     """Return how it was trained, without the seed and the tests of the trained network.
 
     The rows have the rest about its data.
     """
+    case = Trained.of(row)
     asked = {"samples": None, "test_samples": None, "embedded": False}
     training = replace(case.training, tested_at=(), **asked)
     case = replace(case, suite=suite, seed=0, training=training)
-    if suite != ran and paper.settings(case.dataset).static:
+    if suite != row.suite and paper.settings(case.dataset).static:
         # Table 1's Large of still images is Table 2's CIFARNet: what suites call it
         names = {"CIFARNet": "Large"} if suite == "scale" else {"Large": "CIFARNet"}
         case = replace(case, scale=names.get(case.scale, case.scale))
@@ -147,39 +220,33 @@ def reading(case: Case) -> str:
 
 
 @lru_cache(maxsize=32)
-def trainings(frames: Frames, suite: str, *others: str) -> Frame:
+def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
     """Return the finished trainings of a suite: one line a condition, in the paper's order.
 
     With those of other suites, behind its own: of a seed that was trained more than once under one
     condition its own suite's counts, else the last.
     """
-    ended = frames["trained"]
-    ended = ended[ended["counts"] & ended["suite"].isin((suite, *others))]
-    ended = ended.iloc[(ended["suite"] == suite).argsort(kind="stable")]
-    lines = []
-    for columns, rows in conditions(ended, suite):
-        keys = dict(zip(rows["key"], rows["suite"], strict=True))
-        columns |= {"suite": suite, "keys": keys, "own": suite in keys.values()}
-        lines.append({**columns, **_figures(rows, courses(frames))})
+    ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
+    ended.sort(key=lambda row: row.suite == suite)
+    lines = [_line(suite, courses(frames), *each) for each in conditions(ended, suite)]
 
-    def in_order(line: dict[str, Any]) -> tuple[object, ...]:
-        place = paper.paper_order(line["dataset"], line["scale"])
-        return *place, *({**line, "neunorm": line["neunorm"].replace("off", "")}[n] for n in SAME)
+    def in_order(line: TrainingLine) -> tuple[object, ...]:
+        place = paper.paper_order(line.dataset, line.scale)
+        return *place, *same_but()(replace(line, neunorm=line.neunorm.replace("off", "")))
 
-    columns = [*FRONT, *FIGURES, "at_chance", *CONDITION, *PAGE_COLUMNS]
-    return pd.DataFrame(sorted(lines, key=in_order), columns=columns)
+    return tuple(sorted(lines, key=in_order))
 
 
-def compared(frames: Frames, suite: str, *differing: str) -> Frame:
+def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
+    """Return what tells by which trainings differ in more than those columns and the seed."""
+    return attrgetter(*(name for name in SAME if name not in differing))
+
+
+def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return the trainings of a suite with those of others that differ only in `differing`."""
-    found = trainings(frames, suite, *ALIKE)
-    return found[sets(found, *differing)["own"].transform("any").astype(bool)]
-
-
-def sets(found: Frame, *differing: str) -> Any:
-    """Return trainings by all columns but those."""
-    same = [name for name in SAME if name not in differing]
-    return found.groupby(same, dropna=False, sort=False)
+    found, same = trainings(frames, suite, *ALIKE), same_but(*differing)
+    own = {same(each) for each in found if each.own}
+    return [each for each in found if same(each) in own]
 
 
 class LearningCurve(NamedTuple):
@@ -193,70 +260,70 @@ class LearningCurve(NamedTuple):
 @lru_cache(maxsize=4)
 def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
     """Return the held-out curve of each training, by its key and suite."""
-    names = ["key", "suite", "epoch", "learning_rate", "validation_accuracy", "train_accuracy"]
-    rows = frames["epoch"]
-    rows = rows.loc[rows["counts"], [*names, "rates"]].sort_values("epoch")
+    rows = sorted(frames.counted(EpochRow), key=lambda row: row.epoch)
     found = {}
-    for key, of in grouped(zip(*map(rows.get, rows), strict=True), itemgetter(0, 1)).items():
-        first = of[0][3]
-        found[key] = LearningCurve([each[4] for each in of if each[3] == first], *of[-1][5:])
+    for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
+        first, last = of[0].learning_rate, of[-1]
+        at_first = [each.validation_accuracy for each in of if each.learning_rate == first]
+        found[key] = LearningCurve(at_first, last.train_accuracy, last.rates)
     return found
 
 
-def _figures(ended: Frame, courses: Mapping[tuple[str, str], LearningCurve]) -> dict[str, Any]:
-    """Return results and courses of trainings over the seeds, epoch by epoch."""
-    taken, chance = ended["trained_epochs"], 1 / ended["classes"].iloc[0]
-    trained = ended["epochs"].where(~(taken > 0), taken).astype(int)
-    keys = zip(ended["key"], ended["suite"], strict=True)
-    went = {s: courses[k] for s, k in zip(ended["seed"], keys, strict=True) if k in courses}
-    lost = [s for s, of in went.items() if of.train_accuracy < schedule.LEARNT * chance]
-    found = share([*ended["test_accuracy"]])
-    return {
-        **dict(zip(("accuracy", "low", "high", "n"), found, strict=True)),
-        "best_accuracy": share([*ended["best_test_accuracy"]]).value,
-        "chosen_accuracy": share([*ended["chosen_test_accuracy"]]).value,
-        "seconds_per_epoch": fmean(ended["seconds"] / trained),
-        "accuracies": dict(zip(ended["seed"], ended["test_accuracy"], strict=True)),
-        "trained_epochs": tuple(trained),
-        **{"at_chance": len(lost), "lost": tuple(lost)},
-        "at_first": {seed: of.at_first for seed, of in went.items()},
-    }
+def _line(
+    suite: str,
+    courses: Mapping[tuple[str, str], LearningCurve],
+    condition: Condition,
+    case: Trained,
+    ended: Sequence[TrainedRow],
+) -> TrainingLine:
+    """Return results and courses of a condition's trainings, over the seeds and epoch by epoch."""
+    keys = {row.key or "": row.suite for row in ended}
+    trained = tuple(row.trained_epochs or case.training.epochs for row in ended)
+    of_seeds = zip((row.seed for row in ended), keys.items(), strict=True)
+    went = {seed: courses[key] for seed, key in of_seeds if key in courses}
+    learnt = schedule.LEARNT / case.network.classes
+    accuracy = share([row.test_accuracy for row in ended])
+    paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
+    return TrainingLine(
+        **vars(condition),
+        accuracy=accuracy.value,
+        low=accuracy.low,
+        high=accuracy.high,
+        n=accuracy.n,
+        best_accuracy=fmean(row.best_test_accuracy for row in ended),
+        chosen_accuracy=fmean(row.chosen_test_accuracy for row in ended),
+        seconds_per_epoch=fmean(paces),
+        case=case,
+        keys=keys,
+        own=suite in keys.values(),
+        accuracies={row.seed: row.test_accuracy for row in ended},
+        trained_epochs=trained,
+        at_first={seed: of.at_first for seed, of in went.items()},
+        lost=tuple(seed for seed, of in went.items() if of.train_accuracy < learnt),
+        machines=machines(ended),
+    )
 
 
-def gained_at_first(line: Line) -> float:
-    """Return the gain of the last quarter of the epochs at the first rate over the one before.
-
-    In held-out accuracy in [0, 1], the mean over seeds; NaN where epochs are too few. It decides
-    nothing.
-    """
-    gains = []
-    for curve in line.at_first.values():
-        if quarter := len(curve) // 4:
-            gains.append(fmean(curve[-quarter:]) - fmean(curve[-2 * quarter : -quarter]))
-    return fmean(gains) if gains else nan
-
-
-def _rows(rows: Frame, keys: Mapping[str, str]) -> Frame:
-    return rows[rows["counts"] & (rows["key"].map(keys) == rows["suite"])]
-
-
-def rows_of(frames: Frames, kind: str, line: Line) -> Frame:
+def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[R]:
     """Return the rows of a kind of a condition's trainings: epochs, tests or votes."""
-    return _rows(frames[kind], line.keys)
+    return [row for row in frames.counted(kind) if line.keys.get(row.key or "") == row.suite]
 
 
-def table(found: Frame, more: Mapping[str, Sequence[object]] | None = None) -> Frame:
+def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[object]] = {}) -> Frame:
     """Return the table of trainings: a line for each condition, over all its seeds.
 
     `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
     `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
     as the function of that name.
     """
-    shown = found[[*FRONT, *FIGURES, "at_chance"]].assign(**(more or {}))
-    epochs = [round(fmean(each)) for each in found["trained_epochs"]]
-    gained = [gained_at_first(each) for each in each_of(found)]
-    condition = found[[*CONDITION, "machines"]].assign(epochs=epochs, gained_at_first=gained)
-    return pd.concat([shown, condition], axis=1)
+
+    def columns(*names: str) -> dict[str, Sequence[object]]:
+        return {name: [getattr(each, name) for each in found] for name in names}
+
+    shown = columns(*FRONT, *FIGURES, "at_chance") | {**more}
+    shown |= columns(*CONDITION, "machines", "gained_at_first")
+    shown["epochs"] = [round(fmean(each.trained_epochs)) for each in found]
+    return pd.DataFrame(shown)
 
 
 def scale(frames: Frames) -> Frame:
@@ -264,20 +331,20 @@ def scale(frames: Frames) -> Frame:
     return table(by_scale(frames))
 
 
-def by_scale(frames: Frames) -> Frame:
+def by_scale(frames: Frames) -> list[TrainingLine]:
     """Return those of the suite, and of others the three scales."""
     found = compared(frames, "scale", "scale", "network")
-    return found[found["own"].astype(bool) | found["scale"].isin(paper.SCALES)]
+    return [each for each in found if each.own or each.scale in paper.SCALES]
 
 
 def timesteps(frames: Frames) -> Frame:
     """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
     found = compared(frames, "timesteps", "T")
-    tested = [rows_of(frames, "tested", each) for each in each_of(found)]
-    steps = sorted({T for rows in tested for T in rows["tested_T"]})
+    tested = [grouped(rows_of(frames, TestedRow, e), lambda row: row.tested_T) for e in found]
+    steps = sorted({T for by_steps in tested for T in by_steps})
 
     def over(T: int) -> list[float]:
-        return [share([*of.loc[of["tested_T"] == T, "test_accuracy"]]).value for of in tested]
+        return [share([row.test_accuracy for row in of.get(T, ())]).value for of in tested]
 
     return table(found, {f"tested_{T}": over(T) for T in steps})
 
@@ -289,16 +356,16 @@ def accuracy(frames: Frames) -> Frame:
     recordings, with its interval over seeds.
     """
     found = trainings(frames, "accuracy")
-    rows = [rows_of(frames, "transfer", each) for each in each_of(found)]
-    if not any(map(len, rows)):
+    rows = [rows_of(frames, TransferRow, each) for each in found]
+    if not any(rows):
         return table(found)
-    means = [share([*each["test_accuracy"]]) for each in rows]
-    samples = [", ".join(map(str, each["recorded_samples"].unique())) for each in rows]
+    means = [share([row.test_accuracy for row in of]) for of in rows]
+    samples = [dict.fromkeys(str(row.recorded_samples) for row in of) for of in rows]
     more = {
         "recorded_accuracy": [each.value for each in means],
         "recorded_low": [each.low for each in means],
         "recorded_high": [each.high for each in means],
-        "recorded_samples": samples,
+        "recorded_samples": [*map(", ".join, samples)],
     }
     return table(found, more)
 
@@ -310,23 +377,20 @@ def neunorm(frames: Frames) -> Frame:
     soon those seeds are there that come there; `contrast` is the mean vote for the right class less
     that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
-    differing = "neunorm", "neunorm_u"
-    found, targets = compared(frames, "neunorm", *differing), dict[int, float]()
-    for _, of in sets(found, *differing):
-        targets |= dict.fromkeys(of.index, goal([*each_of(of)]))
-    reached = [epochs_to(targets[each.Index], each) for each in each_of(found)]
-    votes = [contrasts(frames, each) for each in each_of(found)]
-    all_votes = [contrasts(frames, each, whole=True) for each in each_of(found)]
-    more = {
-        "target": [targets[n] for n in found.index],
-        "epochs_to_target": [mean([*each.values()]).value for each in reached],
-        "contrast": [mean([*each.values()]).value for each in votes],
-        "contrast_of_all": [mean([*each.values()]).value for each in all_votes],
+    found = compared(frames, "neunorm", "neunorm", "neunorm_u")
+    same = same_but("neunorm", "neunorm_u")
+    goals = {key: goal(of) for key, of in grouped(found, same).items()}
+    targets = [goals[same(each)] for each in found]
+    by_seed = {
+        "epochs_to_target": [*map(epochs_to, targets, found)],
+        "contrast": [contrasts(frames, each) for each in found],
+        "contrast_of_all": [contrasts(frames, each, whole=True) for each in found],
     }
-    return table(found, more)
+    means = {name: [mean([*e.values()]).value for e in of] for name, of in by_seed.items()}
+    return table(found, {"target": targets, **means})
 
 
-def goal(rivals: Sequence[Line]) -> float:
+def goal(rivals: Sequence[TrainingLine]) -> float:
     """Return the held-out accuracy by which trainings are compared for speed of learning.
 
     NEARLY all of the way from chance to their mean over the last quarter of the epochs at the first
@@ -338,7 +402,7 @@ def goal(rivals: Sequence[Line]) -> float:
     return chance + NEARLY * (held - chance)
 
 
-def epochs_to(goal: float, line: Line) -> dict[int, float]:
+def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
     """Return, by seed, the epochs at the first rate until held-out accuracy reaches the goal.
 
     From chance on and in between by straight lines. Seeds that never reach it are left out.
@@ -351,16 +415,17 @@ def epochs_to(goal: float, line: Line) -> dict[int, float]:
     return found
 
 
-def votes(frames: Frames, line: Line, *, whole: bool = False) -> Frame:
+def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> list[ConfusionRow]:
     """Return the rows of a condition's votes, one a seed: on Fig. 6's 500 samples, or on all."""
-    rows = rows_of(frames, "confusion", line).sort_values("confusion_samples")
-    return rows.drop_duplicates("seed", keep="last" if whole else "first")
+    rows = rows_of(frames, ConfusionRow, line)
+    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
+    return [*{row.seed: row for row in rows}.values()]  # the last of each
 
 
-def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, float]:
+def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
     """Return, by seed, the mean vote for the right class less that for a wrong one."""
     found = {}
-    for row in each_of(votes(frames, line, whole=whole)):
+    for row in votes(frames, line, whole=whole):
         right = [votes[n] for n, votes in enumerate(row.votes)]
         wrong = [
             each for n, votes in enumerate(row.votes) for each in (*votes[:n], *votes[n + 1 :])
@@ -369,17 +434,20 @@ def contrasts(frames: Frames, line: Line, *, whole: bool = False) -> dict[int, f
     return found
 
 
-def ablated(frames: Frames) -> Frame:
-    """Return the changes that were trained, each set after the training that it is held against.
+@dataclass(frozen=True)
+class AblationLine:
+    """A change that was trained, against the training without it."""
 
-    Beside a condition's columns: the `change` in words, and its `gains`: accuracy less that without
-    the change, by the seeds that both have.
-    """
-    found, lines = trainings(frames, "ablations"), []
-    sets = grouped(
-        each_of(found), lambda e: (_unchanged(e.case), *(getattr(e, name) for name in DATA))
-    )
-    for of in sets.values():
+    change: str  # in words
+    trained: TrainingLine  # with the change
+    gains: tuple[float, ...]  # accuracy less that without the change, by the seeds that both have
+
+
+def ablated(frames: Frames) -> list[AblationLine]:
+    """Return the changes that were trained, each set after the training that it is held against."""
+    lines, data = [], attrgetter(*DATA)
+    found = trainings(frames, "ablations")
+    for of in grouped(found, lambda each: (_unchanged(each.case), data(each))).values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -387,8 +455,8 @@ def ablated(frames: Frames) -> Frame:
         for case, change in made.items():
             ours = by_case[case].accuracies
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
-            lines.append({"change": change, **by_case[case]._asdict(), "gains": gains})
-    return pd.DataFrame(lines, columns=["change", *found.columns, "gains"])
+            lines.append(AblationLine(change, by_case[case], gains))
+    return lines
 
 
 def _unchanged(case: Trained) -> Trained:
@@ -404,7 +472,7 @@ def _unchanged(case: Trained) -> Trained:
     )
 
 
-def _changed(base: Trained, among: Mapping[Trained, Line]) -> dict[Trained, str]:
+def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:
     """Return trainings by the change that makes them of `base`, itself first."""
     made: dict[Trained, str] = {}
     for each in ABLATIONS:
@@ -418,17 +486,17 @@ def ablations(frames: Frames) -> Frame:
     `difference` is to the training without it, by seeds that both have, with Student's 95 %
     interval; `dead_layers` how many layers fire at less than a thousandth at the end.
     """
-    found = ablated(frames)
-    gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in each_of(found)]
-    ends = [[*map(courses(frames).get, e.keys.items())] for e in each_of(found)]
-    dead = [[float(sum(r < DEAD_RATE for r in of.rates)) for of in each if of] for each in ends]
+    found, curves = ablated(frames), courses(frames)
+    gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in found]
+    ends = [[curves[key] for key in e.trained.keys.items() if key in curves] for e in found]
+    dead = [[float(sum(rate < DEAD_RATE for rate in of.rates)) for of in each] for each in ends]
     more = {
         "difference": [gain.value for gain in gains],
         "difference_low": [gain.low for gain in gains],
         "difference_high": [gain.high for gain in gains],
         "dead_layers": [mean(each).value for each in dead],
-        "train_accuracy": [mean([of.train_accuracy for of in e if of]).value for e in ends],
+        "train_accuracy": [mean([of.train_accuracy for of in each]).value for each in ends],
     }
-    made = table(found, more)
-    made.insert(0, "change", found["change"])
+    made = table([each.trained for each in found], more)
+    made.insert(0, "change", [each.change for each in found])
     return made

@@ -31,7 +31,7 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
     return f"simulated {title}" if simulated else title
 
 
-def data_source(line: Mapping[str, Any]) -> str:
+def data_source(line: Mapping[Any, Any]) -> str:
     """Return the source of the data of a table's line, with their flags."""
     source = line["data_source"]
     flags = [name for name in FLAGS if line.get(name) and name not in source]

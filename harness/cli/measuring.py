@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, isnan
 
-import pandas as pd
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness.analysis import status, tables, timings
-from harness.analysis.frame import frames
-from harness.analysis.timings import STEADY, is_steady
+from harness.analysis.frame import frames, grouped
+from harness.analysis.timings import STEADY, TimedLine, is_steady
 from harness.analysis.words import counted, data_name, steps_in_words, unusual
 from harness.api import Work
 from harness.cli import endings
@@ -29,8 +29,7 @@ from harness.records import (
     TrainedRow,
     WarningRow,
 )
-from harness.reports import page
-from harness.reports.shown import data_title, shown
+from harness.reports import page, shown
 from harness.reports.table import Table, seconds
 from harness.spec import FLOOR, Case, System, Trained, cells, network_name
 from harness.spec.options import RESULTS
@@ -84,7 +83,7 @@ def train(work: Work) -> list[Row]:
             out.print(trained(ended))
             rows += ended.rows
     if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
-        out.print(*shown(suite, tables.FULL[suite](frames(rows))), sep="")
+        out.print(*shown.shown(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
 
@@ -131,7 +130,7 @@ def measure(work: Work) -> list[Row]:
             if event.more:
                 say(first_figures(lines, event.rounds))
             else:
-                out.print(*shown("acceleration", lines), sep="")
+                out.print(*shown.timed(lines), sep="")
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
@@ -157,50 +156,48 @@ def data_and_network(case: Case) -> str:
     return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
 
 
-def summary(lines: pd.DataFrame) -> Group:
+def summary(lines: Sequence[TimedLine]) -> Group:
     """Return a table with a line for each network, and a sentence on the fastest.
 
     Rounds, the floor's time, and each contender's time divided by it, by rank.
     """
     content, found = [], timings.latest(lines)
-    head = "x the floor, with ranks" if found["rank"].notna().any() else "x the floor"
-    for _, cell in found.groupby("cell", sort=False):
-        floors = cell[cell["framework"] == FLOOR].sort_values("precision", ascending=False)
-        floor = floors["seconds_per_iteration"][:1]  # float32's, where it was timed
+    head = "x the floor, with ranks" if any(e.rank for e in found) else "x the floor"
+    for cell in grouped(found, lambda each: each.cell).values():
+        # float32's, where it was timed
+        floors = {each.precision: each for each in cell if each.framework == FLOOR}
+        floor = floors[max(floors)].seconds_per_iteration if floors else None
         network, ratios = _over_the_floor(cell)
-        line = {"network": network, "n": f"{cell['rounds'].max()}"}
-        line |= {"floor, ms": "".join(f"{1000 * x:,.0f}" for x in floor)}
+        line = {"network": network, "n": f"{max(each.rounds for each in cell)}"}
+        line |= {"floor, ms": "" if floor is None else f"{1000 * floor:,.0f}"}
         content.append({**line, head: ratios})
     sentence = page.sentence(lines)
     return Group(Table(content), *([Text(sentence)] if sentence else []))
 
 
-def _over_the_floor(cell: pd.DataFrame) -> tuple[str, str]:
+def _over_the_floor(cell: Sequence[TimedLine]) -> tuple[str, str]:
     """Return a cell, and its contenders by their times divided by float32's floor."""
-    timed = cell.loc[(cell["framework"] != FLOOR) & cell["ratio_to_floor"].notna()]
+    timed = [e for e in cell if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
     texts = [
-        ("" if pd.isna(line["rank"]) else f"{line['rank']}. ")
-        + f"{line['name']} {line['ratio_to_floor']:,.2f}"
-        for line in timed.sort_values("ratio_to_floor").to_dict("records")
+        (f"{line.rank}. " if line.rank else "") + f"{line.name} {line.ratio_to_floor:,.2f}"
+        for line in sorted(timed, key=lambda each: each.ratio_to_floor)
     ]
-    first = cell.iloc[0].to_dict()
-    return f"{data_title(first)} {first['scale']}", ", ".join(texts)
+    return f"{shown.data_title(cell[0])} {cell[0].scale}", ", ".join(texts)
 
 
-def first_figures(frame: pd.DataFrame, rounds: int) -> str:
+def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
-    network, ratios = _over_the_floor(frame)
+    network, ratios = _over_the_floor(lines)
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
 
 
-def say_noise(lines: pd.DataFrame) -> None:
+def say_noise(lines: Sequence[TimedLine]) -> None:
     """Report the networks without ranks, as the floor differs from itself."""
-    for _, cell in timings.latest(lines).groupby("cell", sort=False):
-        first = cell.iloc[0].to_dict()
-        if first["noise_high"] < inf and not is_steady(first):
+    for first, *_ in grouped(timings.latest(lines), lambda each: each.cell).values():
+        if first.noise_high < inf and not is_steady(first):
             say(
-                f"Nobody is ranked on {data_title(first)} {first['scale']}: its A/A, "
-                f"{first['noise_low']:.2f} to {first['noise_high']:.2f}, is not within "
+                f"Nobody is ranked on {shown.data_title(first)} {first.scale}: its A/A, "
+                f"{first.noise_low:.2f} to {first.noise_high:.2f}, is not within "
                 f"{STEADY[0]} to {STEADY[1]}. Measure again (--fresh) on a quieter machine, or "
                 "with more rounds (--budget)."
             )

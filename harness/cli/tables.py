@@ -45,7 +45,8 @@ def tables_(
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    frame = tables.FULL[name](frames(rows_of(options.out, *tables.suites_of(name))))
+    rows = frames(rows_of(options.out, *tables.suites_of(name)))
+    frame = tables.FULL[name](rows)
     for option, column in (("networks", "scale"), ("datasets", "dataset")):
         if (wanted := getattr(options, option)) is not None:
             frame = _only(frame, option, column, wanted)
@@ -58,8 +59,11 @@ def tables_(
     elif form == "html":
         sys.stdout.write(tables.plain(frame).to_html(index=False, na_rep="") + "\n")
     else:
-        latest = name == "acceleration" and not all_
-        found = shown.shown(name, timings.latest(frame) if latest else frame)
+        if name == "acceleration":
+            lines = [timings.lines(rows)[n] for n in frame.index]
+            found = shown.timed(lines if all_ else timings.latest(lines))
+        else:
+            found = shown.shown(name, frame)
         if form == "text":
             out.print(*found, sep="")
         else:

@@ -18,7 +18,8 @@ from typing import Literal
 
 from harness.analysis import timings
 from harness.analysis.compare import MARGIN
-from harness.analysis.frame import Line, each_of, frames, grouped
+from harness.analysis.frame import frames, grouped
+from harness.analysis.timings import TimedLine
 from harness.analysis.words import unusual
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
@@ -169,7 +170,7 @@ def _cell(
     """Yield the ratios to the floor of a cell's last run, against those of now."""
     cell, suite = cell_of(group[0]), group[0].suite
     recorded = _lines(r for r in records if r.suite == suite and cell_of(r) == cell)
-    now = dict[str, Line]()
+    now = dict[str, TimedLine]()
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
     if cases and recorded:
@@ -181,12 +182,12 @@ def _cell(
         yield ratio_check(name, old, now.get(name), "it was not timed here")
 
 
-def _lines(records: Iterable[Row]) -> dict[str, Line]:
-    lines = each_of(timings.lines(frames(records)))
+def _lines(records: Iterable[Row]) -> dict[str, TimedLine]:
+    lines = timings.lines(frames(records))
     return {line.name: line for line in lines if line.framework != FLOOR and line.rounds}
 
 
-def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
+def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "") -> Check:
     """Compare a contender's recorded ratio to the floor with a new one; the module has the rule.
 
     `new` is None where it was not timed again, and `why` then has the reason.
@@ -212,7 +213,7 @@ def ratio_check(name: str, old: Line, new: Line | None, why: str = "") -> Check:
     return Check(*what, _ratio(new), verdict, shown)
 
 
-def _ratio(line: Line) -> str:
+def _ratio(line: TimedLine) -> str:
     shown = f"{line.ratio_to_floor:.2f}"
     return (
         shown

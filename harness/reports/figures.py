@@ -41,6 +41,7 @@ _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
 # Of a curve: the mean with the ends of its interval, and the result of each seed.
 Point = tuple[tuple[float, float, float], Sequence[float]]
+Course = tuple[Sequence[float], Sequence[float]]  # of a seed by epoch: its values and its rates
 # A reader of the report need not know that it cannot write its cache folder.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
@@ -183,13 +184,8 @@ def curves(
     return figure
 
 
-def epochs(
-    found: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], title: str
-) -> Figure:
-    """Return what is reached epoch by epoch, a thin line a seed, with the learning rate below it.
-
-    By name: of each seed its values and its rates.
-    """
+def epochs(found: Mapping[str, Sequence[Course]], title: str) -> Figure:
+    """Draw what is reached epoch by epoch, a thin line a seed, with the learning rate below it."""
     figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0), "epoch")
     with mpl.rc_context(_RC):
         below = axes.inset_axes((0, -0.37, 1, 0.28), sharex=axes)

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf, isnan
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Literal
 
 import jinja2
 import numpy as np
@@ -22,22 +23,32 @@ from matplotlib.figure import Figure
 
 from harness.analysis import claims, compare, tables, timings
 from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
-from harness.analysis.frame import Frame, Frames, each_of, frames, grouped
+from harness.analysis.frame import Frame, Frames, frames, grouped, machines
+from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import (
     ALIKE,
     DATA,
+    Column,
+    TrainingLine,
     ablated,
     by_scale,
     compared,
     courses,
     mean,
     rows_of,
-    sets,
+    same_but,
     share,
     trainings,
 )
 from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
-from harness.records import Row
+from harness.records import (
+    ConfusionRow,
+    EpochRow,
+    IterationRow,
+    Row,
+    TestedRow,
+    TransferRow,
+)
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot, Point
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
@@ -61,7 +72,6 @@ KEY = (
     "the framework, the best tuned; squares: this project's own engine."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
-TO_FLOOR = ("ratio_to_floor", "ratio_low", "ratio_high")
 X_FLOOR = "x the float32 floor's time"
 Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
@@ -74,7 +84,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     written, and for a README without marks.
     """
     found = frames(rows)
-    judged, there = claims.findings(found), set(found["all"]["suite"])
+    judged, there = claims.findings(found), {row.suite for row in found.rows}
     built = {
         name: build(found)
         for name, build in tables.FULL.items()
@@ -107,7 +117,7 @@ def page(
     files: Mapping[str, str],
 ) -> str:
     """Return the whole page as one HTML file that needs no network; `built` are the tables."""
-    lines, days = timings.lines(frames), sorted(set(frames["all"]["time"].str[:10]))
+    lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
         "speed": [*_speed(found), *_versions(frames)],
@@ -119,7 +129,7 @@ def page(
         "ablations": _ablations(frames),
     }
     parts = {
-        "speed": [speed_table(found)] if len(found) else [],
+        "speed": [speed_table(found)] if found else [],
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
@@ -147,8 +157,8 @@ def page(
             for part, of in drawn.items()
         },
         tables={part: [each for each in of if each.lines] for part, of in parts.items()},
-        count=counted(len(frames["all"]), "row"),
-        machines=counted(frames["all"]["machine"].nunique(), "machine"),
+        count=counted(len(frames.rows), "row"),
+        machines=counted(len({*frames.machines}), "machine"),
         days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
         csv=files,
     )
@@ -163,15 +173,18 @@ def _code(value: str) -> Markup:
 # those of one run.
 
 
-def _cells(lines: Frame) -> Frame:
+def _cells(lines: Iterable[TimedLine]) -> list[TimedLine]:
     """Return what was timed of Fig. 3's cells; Matlab's figure is another."""
-    here = lines["in_figure_3"] & (lines["framework"] != claims.OCTAVE)
-    timed = lines.loc[here & lines["ratio_to_floor"].notna()]
-    named = ((data_name(e.dataset, substitute=e.substitute), e.scale) for e in each_of(timed))
-    return timed.assign(network=[*map(" ".join, named)], kind=[*map(_kind, each_of(timed))])
+    timed = [each for each in lines if not isnan(each.ratio_to_floor)]
+    return [each for each in timed if each.in_figure_3 and each.framework != claims.OCTAVE]
 
 
-def _kind(line: Any) -> str:
+def network(line: TimedLine) -> str:
+    """Return the data and the network of a line, in words."""
+    return f"{data_name(line.dataset, substitute=line.substitute)} {line.scale}"
+
+
+def _kind(line: TimedLine) -> str:
     """Return what a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
     bf16 = "" if line.precision == "fp32" else " bf16"
     if line.framework in (FLOOR, OURS):
@@ -180,42 +193,45 @@ def _kind(line: Any) -> str:
     return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
-def headline(lines: Frame, machine: str = "") -> Frame:
+def headline(lines: Sequence[TimedLine], machine: str = "") -> list[TimedLine]:
     """Return the lines of Fig. 3's cells that are compared: of each cell those of one run.
 
     On a machine, by default the one with most contenders; the run with most contenders, of these
-    the last; proved contenders and the floor, with the columns `network` and `kind`.
+    the last; proved contenders and the floor.
     """
-    timed, run = _cells(lines), ["dataset", "scale", "run"]
-    machine = machine or next(iter(timed["machine"].value_counts().index), "")
-    proved = (timed["framework"] == FLOOR) | (timed["standing"] != "none")
-    found = timed.loc[proved & (timed["machine"] == machine)]
-    sizes = found.groupby(run, sort=False).size()[::-1].sort_values(ascending=False, kind="stable")
-    runs = sizes.reset_index()[run].drop_duplicates(run[:2])
-    return found.merge(runs, on=run)
+    timed, run = _cells(lines), attrgetter("dataset", "scale", "run")
+    machine = machine or next(iter(machines(each.machine for each in timed)), "")
+    here = [each for each in timed if each.machine == machine]
+    found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
+    runs = sorted(grouped(found, run).values(), key=len)  # of a network the run to show comes last
+    best = {run(of[0])[:2]: run(of[0]) for of in runs}
+    return [each for each in found if run(each) in best.values()]
 
 
-def _ranked(found: Frame) -> Frame:
+def _ranked(found: Sequence[TimedLine]) -> list[TimedLine]:
     """Return the lines of networks that have ranks."""
-    ranked = found.loc[(found["precision"] == "fp32") & found["rank"].notna(), "network"]
-    return found.loc[found["network"].isin(ranked)]
+    ranked = {network(each) for each in found if each.precision == "fp32" and each.rank}
+    return [each for each in found if network(each) in ranked]
 
 
-def _span(found: Frame) -> str:
+def _ratio(line: TimedLine) -> float:
+    return line.ratio_to_floor
+
+
+def _span(found: Sequence[TimedLine]) -> str:
     """Return the range of ratios to the floor."""
-    ends = (f"{found['ratio_to_floor'].min():.2f}", f"{found['ratio_to_floor'].max():.2f}")
-    return " to ".join(dict.fromkeys(ends))
+    return " to ".join(dict.fromkeys(f"{end(map(_ratio, found)):.2f}" for end in (min, max)))
 
 
-def _fastest(found: Frame, kind: str) -> Frame:
+def _fastest(found: Sequence[TimedLine], kind: str) -> dict[str, TimedLine]:
     """Return the fastest line of that kind for each network."""
-    of = found.loc[found["kind"] == kind].sort_values("ratio_to_floor", kind="stable")
-    return of.drop_duplicates("network").sort_index()
+    of_kind = grouped((each for each in found if _kind(each) == kind), network)
+    return {name: min(of, key=_ratio) for name, of in of_kind.items()}
 
 
-def _titles(found: Frame) -> dict[str, str]:
+def _titles(found: Sequence[TimedLine]) -> dict[str, str]:
     """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
-    there = {*found.loc[found["kind"] == "plain", "framework"]}
+    there = {each.framework for each in found if _kind(each) == "plain"}
     return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
 
 
@@ -224,141 +240,140 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(front)} and {last}" if front else last
 
 
-def sentence(lines: Frame) -> str:
+def sentence(lines: Sequence[TimedLine]) -> str:
     """Return the answer for a reader who chooses a framework; "" where none is ranked.
 
     The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
     """
     found = _ranked(headline(lines))
-    plain = found.loc[found["kind"] == "plain"]
-    if plain.empty:
+    plain = [each for each in found if _kind(each) == "plain"]
+    if not plain:
         return ""
     names = _titles(found)
     text = (
         f"As they come, {_listed(names.values())} take {_span(plain)} times the bare convolutions "
-        f"for a training step in float32, on one machine ({found['machine'].iloc[0]})"
+        f"for a training step in float32, on one machine ({found[0].machine})"
     )
-    together = [cell for _, cell in plain.groupby("network", sort=False) if len(cell) > 1]
+    together = [cell for cell in grouped(plain, network).values() if len(cell) > 1]
     if together:
-        times = [cell["ratio_to_floor"].max() / cell["ratio_to_floor"].min() for cell in together]
+        times = [max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together]
         spread = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
         on, leads = Counter[str](), Counter[str]()
         for cell in together:
-            best = cell.loc[cell["ratio_to_floor"].idxmin()]
-            on.update(cell["framework"])
-            leads.update(cell.loc[cell["ratio_low"] <= best["ratio_high"], "framework"])
+            best = min(cell, key=_ratio)
+            on.update(each.framework for each in cell)
+            leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
         text += (
             f". On a network the slowest takes {spread} times as long as the fastest. The fastest, "
             f"or level with it by the intervals: {level}"
         )
-    tuned = _fastest(found, "tuned")
-    of = [
-        f"`{name}`, {_span(each)} ({', '.join(each['network'])})"
-        for name, each in tuned.groupby("name", sort=False)
-    ]
+    tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
+    of = [f"`{name}`, {_span(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
     parts = [text, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
-    ours = [f"{text}{_span(of)}" for kind, text in OWN.items() if len(of := _fastest(found, kind))]
+    fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
+    ours = [f"{text}{_span(of)}" for text, of in fastest.items() if of]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
-    parts += ["No GPU was timed"] if (lines["device"] == "cpu").all() else []
+    parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
     return f"{'. '.join(parts)}."
 
 
-def by_framework(found: Frame, figure: Callable[[Any], str]) -> list[dict[str, str]]:
+def by_framework(
+    found: Sequence[TimedLine], figure: Callable[[TimedLine], str]
+) -> list[dict[str, str]]:
     """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
 
     Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
     """
     names, lines = _titles(found), []
-    tuned, ours = (_fastest(found, kind).set_index("network") for kind in ("tuned", "ours"))
-    for network, cell in found.groupby("network", sort=False):
-        of = {line.framework: line for line in each_of(cell.loc[cell["kind"] == "plain"])}
-        line = {"network": network}
-        line |= {title: figure(of[name]) if name in of else "" for name, title in names.items()}
-        if len(tuned):
-            best = tuned.loc[network] if network in tuned.index else None
-            line["best tuned"] = "" if best is None else f"{figure(best)} {best['name']}"
-        if len(ours):
-            own = network in ours.index
-            line[f"{OURS} (ours)"] = figure(ours.loc[network]) if own else ""
+    tuned, ours = _fastest(found, "tuned"), _fastest(found, "ours")
+    for name, cell in grouped(found, network).items():
+        of = {each.framework: each for each in cell if _kind(each) == "plain"}
+        line = {"network": name}
+        line |= {title: figure(of[each]) if each in of else "" for each, title in names.items()}
+        if tuned:
+            best = tuned.get(name)
+            line["best tuned"] = f"{figure(best)} {best.name}" if best else ""
+        if ours:
+            line[f"{OURS} (ours)"] = figure(ours[name]) if name in ours else ""
         lines.append(line)
     return lines
 
 
-def _value(line: Any) -> str:
+def _value(line: TimedLine) -> str:
     return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEW else "")
 
 
-def _with_interval(line: Any) -> str:
+def _with_interval(line: TimedLine) -> str:
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
     return shown + (" *" if line.rounds < FEW else "")
 
 
-def speed_table(found: Frame) -> Table:
+def speed_table(found: Sequence[TimedLine]) -> Table:
     """Return the first table with intervals, and each network's rounds and floor."""
-    lines = []
-    shown = zip(
-        by_framework(found, _with_interval), found.groupby("network", sort=False), strict=True
-    )
-    for line, (network, cell) in shown:
-        front = {"network": network, "n": str(cell["rounds"].min()), "floor, ms": "", "A/A": ""}
-        for floor in each_of(cell.loc[cell["kind"] == "floor"].head(1)):
+    lines, cells = [], grouped(found, network)
+    for line, (name, cell) in zip(by_framework(found, _with_interval), cells.items(), strict=True):
+        least = min(each.rounds for each in cell)
+        front = {"network": name, "n": str(least), "floor, ms": "", "A/A": ""}
+        for floor in [each for each in cell if _kind(each) == "floor"][:1]:
             front["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
             if floor.noise_high < inf:
                 front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
         lines.append({**front, **line})
-    return Table(lines, f"{X_FLOOR} [95 %], {found['machine'].iloc[0]}")
+    return Table(lines, f"{X_FLOOR} [95 %], {found[0].machine}")
 
 
-def notes(found: Frame, lines: Frame, refused: Frame) -> Iterator[str]:
+def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
     """Yield the notes on the table; none where it is empty."""
-    if found.empty:
+    if not found:
         return
-    first = found.iloc[0]
-    n = " to ".join(dict.fromkeys(str(end(found["rounds"])) for end in (min, max)))
-    reach = found["ratio_high"] / found["ratio_to_floor"] - 1
-    reach = reach.loc[(reach < inf) & found["kind"].isin(["plain", "tuned", "ours"])].max()
-    within = "" if isnan(reach) else f", 95 % intervals within {100 * reach:.0f} %"
+    first, rounds = found[0], [each.rounds for each in found]
+    compared = [each for each in found if _kind(each) in ("plain", "tuned", "ours")]
+    reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
+    within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
+    n = " to ".join(dict.fromkeys(str(end(rounds)) for end in (min, max)))
     yield (
         "x floor: the time of a training step divided by that of the network's convolutions and "
-        f"products alone (the floor, in float32), batch {first['batch_size']}, T = {first['T']}; "
+        f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
         f"geometric mean over {n} rounds{within}, each network's in one run, timing protocol "
-        f"{first['protocol']}, torch {first['torch']}. Every contender was proved equal to the "
+        f"{first.protocol}, torch {first.torch}. Every contender was proved equal to the "
         f"paper's equations. `{REFERENCE}` is plain PyTorch."
     )
-    tuned = {*found.loc[found["kind"] == "tuned", "framework"]}
+    tuned = {each.framework for each in found if _kind(each) == "tuned"}
     if tuned and REFERENCE not in tuned:
         yield "Plain PyTorch was not timed in a tuned form."
-    for name, cell in found.groupby("network", sort=False):
-        others = cell.loc[cell["kind"].isin(["ours", "plain", "tuned"])]
-        if len(others) and others["rank"].isna().all():
-            lacking = sorted(set.intersection(*map(set, others["lacks"])))
+    for name, of in grouped(compared, network).items():
+        if not any(each.rank for each in of):
+            lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
-    if min(found["rounds"]) < FEW:
+    if min(rounds) < FEW:
         yield f"* fewer than {FEW} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
-    cells, there = _cells(lines), {(e.network, e.name) for e in each_of(found)}
-    here = cells.loc[(cells["machine"] == first["machine"]) & (cells["precision"] == "fp32")]
-    others = (e for e in each_of(here) if e.standing != "none" and (e.network, e.name) not in there)
+    cells, there = _cells(lines), {(network(each), each.name) for each in found}
+    here = [e for e in cells if e.machine == first.machine and e.precision == "fp32"]
+    others = (e for e in here if e.standing != "none" and (network(e), e.name) not in there)
     if absent := grouped(others, lambda each: each.name):
-        on = {name: ", ".join(dict.fromkeys(e.network for e in of)) for name, of in absent.items()}
+        on = {name: ", ".join(dict.fromkeys(map(network, of))) for name, of in absent.items()}
         names = "; ".join(f"{name} ({networks})" for name, networks in on.items())
         yield f"Timed only in other runs, so not compared here: {names}."
-    failed = refused.loc[refused["network"].isin(found["network"])]
+    failed = refused.loc[refused["network"].isin([network(each) for each in found])]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
         yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
-    if data := "; ".join(filter(None, found["data_source"].unique())):
+    if data := "; ".join(_sources(found)):
         yield f"Data: {data}."
     elsewhere = []
-    for other in cells.loc[cells["machine"] != first["machine"], "machine"].unique():
-        there = _ranked(headline(lines, other))
+    for other in dict.fromkeys(each.machine for each in cells if each.machine != first.machine):
+        of_kind = grouped(_ranked(headline(lines, other)), _kind)
         kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
-        of = {text: there.loc[there["kind"] == kind] for kind, text in kinds.items()}
-        text = ", ".join(f"{text} {_span(its)}" for text, its in of.items() if len(its))
-        elsewhere += [f"{other}: {text}"] if text else []
+        texts = [f"{kinds[kind]} {_span(of_kind[kind])}" for kind in kinds if kind in of_kind]
+        elsewhere += [f"{other}: {', '.join(texts)}"] if texts else []
     if elsewhere:
         yield f"Other machines. {'. '.join(elsewhere)}."
+
+
+def _sources(found: Iterable[TimedLine]) -> list[str]:
+    return list(dict.fromkeys(each.data_source for each in found if each.data_source))
 
 
 # README
@@ -368,7 +383,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     """README's: a sentence, the table of speed with its notes, and the claims."""
     lines, parts = timings.lines(frames), list[str]()
     found = headline(lines)
-    if len(found):
+    if found:
         refused = stored.refused(frames)
         parts += [_escaped(text)] if (text := sentence(lines)) else []
         parts.append(markdown(Table(by_framework(found, _value))).strip())
@@ -431,7 +446,7 @@ def pictures(found: Frames) -> dict[str, str]:
     lines = headline(timings.lines(found))
     if not (drawn := panels(lines)):
         return {}
-    notes = (KEY, f"{lines['machine'].iloc[0]}, protocol {lines['protocol'].iloc[0]}")
+    notes = (KEY, f"{lines[0].machine}, protocol {lines[0].protocol}")
     return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
 
 
@@ -474,40 +489,49 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
     )
 
 
+Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interval
+
+
+def to_floor(line: TimedLine) -> tuple[float, ...]:
+    """Return the ratio to the floor with its interval."""
+    return line.ratio_to_floor, line.ratio_low, line.ratio_high
+
+
 def panels(
-    found: Frame, ends: tuple[str, ...] = TO_FLOOR, form: str = ".2f", title: str = X_FLOOR
+    found: Sequence[TimedLine], ends: Ends = to_floor, form: str = ".2f", title: str = X_FLOOR
 ) -> dict[str, Figure]:
     """Draw a figure for each data set, by its data's name; by default ratios to the floor."""
-    bounds = {1.0: "floor"} if ends == TO_FLOOR else None
+    bounds = {1.0: "floor"} if ends is to_floor else None
     return {
-        "; ".join(filter(None, of["data_source"].unique())) or of["dataset"].iloc[0]: figures.dots(
-            groups, title, log=True, bounds=bounds
-        )
-        for _, of in found.groupby("dataset", sort=False)
+        "; ".join(_sources(of)) or dataset: figures.dots(groups, title, log=True, bounds=bounds)
+        for dataset, of in grouped(found, lambda each: each.dataset).items()
         if any((groups := _by_scale(of, ends, form)).values())
     }
 
 
-def _speed(found: Frame) -> Drawn:
+def _speed(found: Sequence[TimedLine]) -> Drawn:
     """Fig. 3: the time and the memory of each contender."""
-    measured = found.loc[found["peak_memory_mib"] > 0]
-    memory = ("peak_memory_mib",), ",.0f", "MiB above the process before it was built"
+    measured = [each for each in found if each.peak_memory_mib > 0]
+    title = "MiB above the process before it was built"
     for what, drawn in (
         ("Time of a training step", panels(found)),
-        ("Peak memory of a step", panels(measured, *memory)),
+        (
+            "Peak memory of a step",
+            panels(measured, lambda each: (each.peak_memory_mib,), ",.0f", title),
+        ),
     ):
         yield from ((f"{what}: {name}", figure) for name, figure in drawn.items())
 
 
 def _versions(frames: Frames) -> Drawn:
     """Draw each version of a framework against the installed one, over the rounds of both."""
-    names = {*frames["iteration"]["framework"]}
+    names = {row.framework for row in frames.rows if isinstance(row, IterationRow)}
     for framework in sorted(names):
         groups: dict[str, list[Dot]] = {}
         for name in sorted(each for each in names if each.startswith(f"{framework}@")):
             for each in compare.within_run(frames, name, framework):
-                ends = [1 + end for end in (each.change, each.low, each.high)]
-                dot = Dot(name, *ends, f"{ends[0]:.2f}", hollow=isnan(each.low))
+                value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
+                dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
                 groups.setdefault(each.where, []).append(dot)
         if groups:
             title = f"x the time of the installed {framework}"
@@ -517,58 +541,66 @@ def _versions(frames: Frames) -> Drawn:
             )
 
 
-def _by_scale(of: Frame, ends: tuple[str, ...], form: str) -> dict[str, list[Dot]]:
+def _by_scale(of: Sequence[TimedLine], ends: Ends, form: str) -> dict[str, list[Dot]]:
     """Return a line for each contender in each scale, the least first and ours last.
 
     Of a framework's tuned forms only the best.
     """
-    names = sorted(set(of["framework"]) - {FLOOR})
+    timed = [each for each in of if each.framework != FLOOR]
+    names = sorted({each.framework for each in timed})
     groups: dict[str, list[Dot]] = {}
-    for scale, cell in of.loc[of["framework"] != FLOOR].groupby("scale", sort=False):
-        tuned = cell.loc[cell["kind"] == "tuned"].sort_values("ratio_to_floor")
-        best = tuned.drop_duplicates("framework").index
-        kept = cell.loc[~cell["kind"].isin(["tuned", "rival bf16"]) | cell.index.isin(best)]
-        kept = kept.assign(ours=kept["framework"] == OURS)
+    for scale, cell in grouped(timed, lambda each: each.scale).items():
+        tuned = grouped((e for e in cell if _kind(e) == "tuned"), lambda each: each.framework)
+        best = {min(forms, key=_ratio).name for forms in tuned.values()}
+        kept = [e for e in cell if _kind(e) not in ("tuned", "rival bf16") or e.name in best]
+        kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
         groups[scale] = [
             Dot(
-                f"{TITLES.get(line['name'], line['name'])}{' (ours)' if line['ours'] else ''}",
-                *(line[end] for end in ends),
-                text="" if isnan(line[ends[0]]) else f"{line[ends[0]]:{form}}",
-                colour=names.index(line["framework"]),
-                hollow=line["rounds"] < FEW,
-                marker="s" if line["ours"] else "D" if line["variant"] else "o",
+                f"{TITLES.get(line.name, line.name)}{' (ours)' if line.framework == OURS else ''}",
+                *ends(line),
+                text=f"{ends(line)[0]:{form}}",
+                colour=names.index(line.framework),
+                hollow=line.rounds < FEW,
+                marker="s" if line.framework == OURS else "D" if line.variant else "o",
             )
-            for line in kept.sort_values(["ours", ends[0]]).to_dict("records")
+            for line in kept
         ]
     return groups
 
 
-def _curves(frames: Frames, found: Frame, by: str, *differing: str) -> Drawn:
+def _curves(
+    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: Column
+) -> Drawn:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [[*each_of(of)] for _, of in sets(found, by, *differing)]
+    groups = [*grouped(found, same_but(by, *differing)).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
-        curve = {str(getattr(each, by)): _point(each) for each in group}
-        rows = [(each, rows_of(frames, "tested", each)) for each in group] if by == "T" else []
-        learners = (of[~of["seed"].isin(each.lost)] for each, of in rows)
-        tested = [100 * of.groupby("tested_T")["test_accuracy"].mean() for of in learners]
-        dotted = [dict(zip(map(str, of.index), of, strict=True)) for of in tested if len(of) > 1]
+        curve = {str(each.T if by == "T" else each.scale): _point(each) for each in group}
+        tested = [_tested(frames, each) for each in group] if by == "T" else []
+        dotted = [of for of in tested if len(of) > 1]
         names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
         titles = ("T, time steps" if by == "T" else "", ACCURACY)
         drawn = figures.curves(curve, titles, names, dotted)
         yield f"Accuracy by {by}: {_caption(group)}", drawn
 
 
+def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
+    """Return accuracy over the numbers of steps that networks were tested at, in percent."""
+    rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
+    by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
+    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+
+
 def _by_width(frames: Frames) -> Drawn:
     """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
     found = trainings(frames, "accuracy", *ALIKE)
-    for _, of in sets(found, "width", "network", "dropout"):
-        group = sorted(each_of(of), key=lambda each: (each.case.width, each.dropout))
+    for of in grouped(found, same_but("width", "network", "dropout")).values():
+        group = sorted(of, key=lambda each: (each.case.width, each.dropout))
         if len({each.width for each in group}) > 1:
             curve = {_width(each): _point(each) for each in group}
-            rows = each_of(tables.published())
+            rows = tables.published()
             published = [row.percent for row in rows if tables.measures(row, group[0])]
             stars = dict(zip(["the paper's"], published, strict=False))
             names = [*curve, *stars]
@@ -576,21 +608,21 @@ def _by_width(frames: Frames) -> Drawn:
             yield f"Accuracy by width: {group[0].scale}, {_caption(group)}", drawn
 
 
-def _width(each: Any) -> str:
+def _width(each: TrainingLine) -> str:
     return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
 
 
-def _point(each: Any) -> Point:
+def _point(each: TrainingLine) -> Point:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
     return (value, low, high), seeds
 
 
-def _caption(group: Sequence[Any]) -> str:
+def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
     first = group[0]
-    text = [shown.data_title(first._asdict()), f"{first.train_samples:,} samples"]
+    text = [shown.data_title(first), f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"{first.stages} epochs")
@@ -602,16 +634,16 @@ def _caption(group: Sequence[Any]) -> str:
 def _neunorm(frames: Frames) -> Drawn:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
-        (each, np.mean([*map(np.array, rows["votes"])], axis=0))
-        for each in each_of(trainings(frames, "neunorm"))
-        if len(rows := rows_of(frames, "confusion", each))
+        (each, np.mean([row.votes for row in rows], axis=0))
+        for each in trainings(frames, "neunorm")
+        if (rows := rows_of(frames, ConfusionRow, each))
     ]
     most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
     for each, matrix in votes:
         photographs = each.dataset in ("cifar10", "dvs-cifar10") and not each.substitute
         named = photographs and len(matrix) == len(paper.CIFAR10_CLASSES)
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
-        caption = f"{shown.data_title(each._asdict())}, NeuNorm {each.neunorm}: votes"
+        caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
@@ -620,32 +652,35 @@ def _by_epoch(frames: Frames) -> Drawn:
 
     The ANN and those with spikes, with and without NeuNorm.
     """
-    names = ["dataset", "network", "width", "train_samples", "data_source"]
-    for _, of in trainings(frames, "accuracy").groupby(names, sort=False):
-        found: dict[str, list[tuple[Any, Any]]] = {}
-        for each in each_of(of) if len(of) > 1 else ():
+    structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
+    for of in grouped(trainings(frames, "accuracy"), structure).values():
+        found: dict[str, list[figures.Course]] = {}
+        for each in of if len(of) > 1 else ():
             name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
-            seeds = rows_of(frames, "epoch", each).sort_values("epoch").groupby("seed")
-            curves = [(100 * s["validation_accuracy"], s["learning_rate"]) for _, s in seeds]
-            found.setdefault("ANN" if each.framework == ANN else name, []).extend(curves)
+            rows = sorted(rows_of(frames, EpochRow, each), key=lambda row: (row.seed, row.epoch))
+            found.setdefault("ANN" if each.framework == ANN else name, []).extend(
+                ([100 * row.validation_accuracy for row in its], [r.learning_rate for r in its])
+                for its in grouped(rows, lambda row: row.seed).values()
+            )
         if any(len(values) > 1 for curves in found.values() for values, _ in curves):
-            first = of.iloc[0].to_dict()
-            title = f"{shown.data_title(first)}, {first['scale']} at width {first['width']}"
+            first = of[0]
+            title = f"{shown.data_title(first)}, {first.scale} at width {first.width}"
             caption = f"{title}: held-out accuracy by epoch, a line a seed, and the learning rate"
             yield caption, figures.epochs(found, "held-out accuracy, %")
 
 
-def _gains(frames: Frames) -> Iterator[tuple[Any, Dot]]:
-    for line in each_of(ablated(frames)):
-        if line.change != AS_IT_IS and line.gains:
-            seeds = tuple(100 * value for value in line.gains)
-            ends, lost = mean(seeds)[:3], bool(line.lost)
-            yield line, Dot(line.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
+def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
+    for each in ablated(frames):
+        if each.change != AS_IT_IS and each.gains:
+            seeds = tuple(100 * value for value in each.gains)
+            ends, lost = mean(seeds)[:3], bool(each.trained.lost)
+            dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
+            yield each.trained, dot
 
 
 def _ablations(frames: Frames) -> Drawn:
     """Yield what changes of a training cost."""
-    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]._asdict()))
+    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
@@ -655,34 +690,34 @@ def _ablations(frames: Frames) -> Drawn:
 
 def _best(frames: Frames) -> Iterator[str]:
     """Yield the spiking network that ended best on each data set, and the one without spikes."""
-    found, alike = trainings(frames, "accuracy", *ALIKE), ["network", "width", "epochs", *DATA]
-    anns = found[found["framework"] == ANN]
-    spiking = found[found["framework"] != ANN].sort_values("accuracy", ascending=False)
-    best = spiking.drop_duplicates(["dataset", "simulated", "substitute"])  # as they are named
-    for each in each_of(best.sort_index()):
-        went = [*filter(None, map(courses(frames).get, each.keys.items()))]
-        text = f"The best spiking network on {shown.data_title(each._asdict())}: {each.scale} at "
+    found = trainings(frames, "accuracy", *ALIKE)
+    alike = attrgetter("network", "width", "epochs", *DATA)
+    anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
+    spiking = (each for each in found if each.framework != ANN)
+    for title, of in grouped(spiking, shown.data_title).items():
+        each = max(of, key=lambda line: line.accuracy)
+        went = [curve for key in each.keys.items() if (curve := courses(frames).get(key))]
+        text = f"The best spiking network on {title}: {each.scale} at "
         text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
         text += f"{100 * each.accuracy:.1f} % of the test samples"
         if went:
             text += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
         early = "" if schedule.decides(each.case) else "; another schedule"
         text += f" ({counted(each.n, 'seed')}{early})"
-        own = [getattr(each, name) for name in alike]
-        for ann in each_of(anns[(anns[alike] == own).all(axis=1)].head(1)):
+        if ann := anns.get(alike(each)):
             text += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
         yield f"{text}."
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = [each for each in each_of(trainings(frames, "scale", *ALIKE)) if each.simulated]
+    found = [each for each in trainings(frames, "scale", *ALIKE) if each.simulated]
     for dataset, of in grouped(found, lambda each: each.dataset).items():
         parts, samples = list[str](), set[int]()
         for each in of:
-            if len(rows := rows_of(frames, "transfer", each)):
-                samples |= {*rows["recorded_samples"]}
-                accuracy = 100 * rows["test_accuracy"].mean()
+            if rows := rows_of(frames, TransferRow, each):
+                samples |= {row.recorded_samples for row in rows}
+                accuracy = 100 * fmean(row.test_accuracy for row in rows)
                 parts.append(f"{each.scale} {accuracy:.1f} % ({counted(len(rows), 'seed')})")
         if len(parts) > 1:
             count = " or ".join(f"{n:,}" for n in sorted(samples))
@@ -696,7 +731,7 @@ def _also(frames: Frames) -> Iterator[str]:
     """Yield findings outside the claims: changes of a training whose whole interval matters."""
     for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
         lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
-        of = f"{shown.data_title(line._asdict())} {line.scale}"
+        of = f"{shown.data_title(line)} {line.scale}"
         if len(line.lost) == len(line.accuracies):
             yield f"{dot.label}: nothing is learnt ({lost}, {of})."
         elif dot.low > 1 or dot.high < -1:
@@ -726,9 +761,8 @@ def _few(found: Frame, title: str) -> Table:
 
 def _of_paper(number: int, built: Frame) -> Table:
     """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    rows = tables.published()
-    title = paper.settings(rows.loc[rows["table"] == number, "dataset"].iloc[0]).title
-    return shown.of_paper(built, f"Table {number}: {title}")
+    dataset = next(row.dataset for row in tables.published() if row.table == number)
+    return shown.of_paper(built, f"Table {number}: {paper.settings(dataset).title}")
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
@@ -739,9 +773,9 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         return ", ".join(map(text, values))
 
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
-    lines = []
-    for _, of in pd.concat(frames).groupby(["dataset", "suite"], sort=False) if frames else ():
-        settings = paper.settings(cast(str, of["dataset"].iloc[0]))
+    lines, every = [], pd.concat(frames) if frames else pd.DataFrame(columns=["dataset", "suite"])
+    for _, of in every.groupby(["dataset", "suite"], sort=False):
+        settings = paper.settings(str(of["dataset"].iloc[0]))
         data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}

@@ -12,7 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis import timings
 from harness.analysis.frame import grouped
+from harness.analysis.timings import TimedLine
+from harness.analysis.trainings import TrainingLine
 from harness.analysis.words import FLAGS, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
@@ -77,58 +80,61 @@ TIMED = ("seconds_per_iteration", "seconds_per_epoch", "ratio_to_floor")
 TIMED += ("peak_memory_mib", "rounds")
 
 
-def data_title(line: Any) -> str:
+def data_title(line: TimedLine | TrainingLine) -> str:
     """Return the data in a few words: what stands in for a data set has its own name."""
-    flags = {name: bool(line.get(name)) for name in ("substitute", "simulated")}
-    return data_name(line["dataset"], **flags)
+    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
 
 
 def shown(name: str, frame: pd.DataFrame) -> list[Table]:
     """Return a table of `harness tables` in parts, as it is read."""
-    if name == "acceleration":
-        cells = frame.groupby(["run", "cell"], sort=False, dropna=False)
-        return [_cell(part) for _, part in cells]
     return [of_paper(frame)] if name.isdigit() else trained(frame)
 
 
-def _cell(part: pd.DataFrame) -> Table:
+def timed(lines: Iterable[TimedLine]) -> list[Table]:
+    """Return timings as they are read: a table for what was timed together."""
+    return [_cell(of) for of in grouped(lines, lambda each: (each.run, each.cell)).values()]
+
+
+def _cell(lines: Sequence[TimedLine]) -> Table:
     """Return what was timed together: a line a contender."""
-    first, lines = part.iloc[0].to_dict(), part.to_dict("records")
-    names = [f"{text(line['rank']) or ' '} {line['name']}" for line in lines]
-    proofs = [line["certificate"].partition(" (")[0] for line in lines]  # the rest stands below
-    content = pd.DataFrame({"": names, **_figures(part, TIMED), "proof": proofs})
-    title = f"{data_title(first)} {first['scale']}"
-    title += "" if first["network"] == first["scale"] else f"  {first['network']}"
-    if first["width"] != "1":
-        title += f"  width {first['width']}"
-    if first["neunorm"]:
-        title += f"  NeuNorm {first['neunorm']}"
-    noise = f"A/A {first['noise_low']:.2f}-{first['noise_high']:.2f}; "
-    known = first["noise_high"] < inf  # of two rounds it is not
+    first = lines[0]
+    names = [f"{text(line.rank) or ' '} {line.name}" for line in lines]
+    proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
+    figures = _figures(timings.table(lines), TIMED)
+    title = f"{data_title(first)} {first.scale}"
+    title += "" if first.network == first.scale else f"  {first.network}"
+    if first.width != "1":
+        title += f"  width {first.width}"
+    if first.neunorm:
+        title += f"  NeuNorm {first.neunorm}"
+    noise = f"A/A {first.noise_low:.2f}-{first.noise_high:.2f}; "
+    known = first.noise_high < inf  # of two rounds it is not
     subtitle = (
-        f"{first['mode']}, {first['device']}, T = {first['T']}, batch {first['batch_size']}; "
-        f"data: {data_source(first)}; {noise if known else ''}"
-        f"protocol {first['protocol']}\non {first['machine']}"
+        f"{first.mode}, {first.device}, T = {first.T}, batch {first.batch_size}; "
+        f"data: {data_source(vars(first))}; {noise if known else ''}"
+        f"protocol {first.protocol}\non {first.machine}"
     )
+    content = pd.DataFrame({"": names, **figures, "proof": proofs})
     return Table(content, title, subtitle, _notes(lines))
 
 
-def _notes(lines: Sequence[Any]) -> Iterable[str]:
+def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
     """Yield what there is to say below, each thing once, and of whom."""
-    contenders = [line for line in lines if line["framework"] != FLOOR]
-    for field, before in (("reason", ""), ("memory_note", "no peak memory: ")):
-        for note, of in grouped(contenders, itemgetter(field)).items():
-            names = "all" if len(of) == len(contenders) > 1 else ", ".join(e["name"] for e in of)
-            if note:
-                yield f"{names}: {before}{note}"
-    slow = [line for line in contenders if line["compile_seconds"] > LONG]
+    contenders = [line for line in lines if line.framework != FLOOR]
+    notes = [(line.name, line.reason) for line in contenders]
+    notes += [(e.name, e.memory_note and f"no peak memory: {e.memory_note}") for e in contenders]
+    for note, of in grouped(notes, itemgetter(1)).items():
+        names = "all" if len(of) == len(contenders) > 1 else ", ".join(name for name, _ in of)
+        if note:
+            yield f"{names}: {note}"
+    slow = [line for line in contenders if line.compile_seconds > LONG]
     if slow:
-        each = (f"{line['name']} {line['compile_seconds']:,.0f} s" for line in slow)
+        each = (f"{line.name} {line.compile_seconds:,.0f} s" for line in slow)
         yield f"first iteration, with compiling: {', '.join(each)}"
-    bf16 = [line for line in contenders if line["certificate"].startswith("bf16")]
+    bf16 = [line for line in contenders if line.certificate.startswith("bf16")]
     if bf16:
-        most = max(line["mismatch_rate"] for line in bf16)
-        least = min(line["gradient_cosine"] for line in bf16)
+        most = max(line.mismatch_rate for line in bf16)
+        least = min(line.gradient_cosine for line in bf16)
         cosine = "" if isnan(least) else f"; their gradients' lowest cosine is {least:.3f}"
         yield f"bf16: up to {100 * most:.2g} % of spikes differ from float32's{cosine}"
 
@@ -156,11 +162,12 @@ def _trained(part: pd.DataFrame) -> Table:
     shown_keys = [name for name in shown_keys if name not in gone] or list(keys)[:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
     # seconds of trainings are no timings: others ran meanwhile
-    figures = [name for name in part if name not in TIMED]
+    figures = [str(name) for name in part if name not in TIMED]
     columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
     parts = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
     parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
-    title = data_title(first) if "dataset" in first else ""
+    stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
+    title = data_name(first["dataset"], **stands_in) if "dataset" in first else ""
     # where lines were measured, if that differs, stands below: machines have long names
     machines = keys.get("machines", ()) if "machines" not in same else ()
     places = grouped(range(len(machines)), lambda n: machines[n])

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
-from harness.analysis.frame import Frame, Frames, each_of
+from harness.analysis.frame import Frame, Frames
 from harness.analysis.words import counted
 from harness.records import Row, Store
 from harness.records.current import current
@@ -92,7 +92,7 @@ class Results:
     @property
     def machines(self) -> tuple[str, ...]:
         """The machines that the rows were measured on, that with most rows first."""
-        return tuple(frame_.machines(self.frames["all"]))
+        return tuple(frame_.machines(self.frames.machines))
 
     def table(self, name: int | str) -> pd.DataFrame:
         """Return a table by its name: 3 to 6 are the paper's, "scale" is the suite's.
@@ -114,7 +114,8 @@ class Results:
         runs, as in a csv.
         """
         found = self.table("acceleration")  # raises where there are none
-        return tables.plain(timings.latest(timings.lines(self.frames))) if latest else found
+        lines = timings.lines(self.frames)
+        return tables.plain(timings.table(timings.latest(lines))) if latest else found
 
     timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
     scale = partialmethod(table, "scale")  # Fig. 4: of the Small, Middle and Large networks
@@ -178,11 +179,12 @@ def _proved(frames: Frames) -> tuple[Frame, Frame]:
     """Exams and audits with the names of network and contender, float32 unsaid."""
 
     def named(rows: Frame) -> Frame:
+        names = "dataset", "scale", "neunorm", "width"
         networks = [
-            f"{paper.settings(each.dataset).title} {each.scale}"
-            + (f", NeuNorm {each.neunorm}" if each.neunorm else "")
-            + (f", width {each.width}" if each.width != "1" else "")
-            for each in each_of(rows)
+            f"{paper.settings(dataset).title} {scale}"
+            + (f", NeuNorm {neunorm}" if neunorm else "")
+            + (f", width {width}" if width != "1" else "")
+            for dataset, scale, neunorm, width in zip(*(rows[n] for n in names), strict=True)
         ]
         precisions = (" " + rows["precision"]).where(rows["precision"] != "fp32", "")
         return rows.assign(network=networks, contender=rows["contender"] + precisions)
