@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cells import run, seconds_of
+from recordings import quiet
 from rows import changed
 from surroundings import Command
 from test_schedule import case as timed
@@ -17,12 +19,16 @@ from test_schedule import case as timed
 import adapters
 from adapters import facts, overlay
 from harness.analysis.compare import sentence, within_run
+from harness.proof.installation import NOTHING_KNOWN
 from harness.records import Record, Row, Store
-from harness.records.run import Failed
+from harness.records.run import Failed, Run, of_case
+from harness.records.store import Ledger
 from harness.reports import page
-from harness.spec import UsageError
-from harness.speed.contender import Host, WorkerProcess
+from harness.spec import Access, Budget, UsageError
+from harness.speed.cell import Cell
+from harness.speed.contender import Contender, Host, WorkerProcess
 from harness.speed.worker import Worker
+from harness.system import machine
 from harness.system.child import Child
 
 
@@ -161,6 +167,25 @@ def versions(slower: float) -> list[Row]:
     rows = changed(run(), Record, lambda _: {"framework": "norse"}, framework="reference")
     rows = changed(rows, Record, lambda _: {"framework": OTHER}, framework="snntorch")
     return seconds_of(rows, lambda e: e.seconds * (slower if e.framework == OTHER else 1))
+
+
+@pytest.mark.parametrize(
+    ("framework", "known"), [("snntorch", True), ("norse@1.0.0", False)], ids=["rival", "version"]
+)
+def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(
+    framework: str, known: bool, tmp_path: Path
+) -> None:
+    ledger = Ledger(Store(tmp_path), quiet)
+    at = Run("r", machine.describe(torch.device("cpu")), "system")
+    cases = timed("norse"), timed(framework)
+    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Host(), Budget())
+    noise = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
+    for name, seconds in (("floor", 1.0), ("norse", 2.0), (framework, 2.0)):
+        row = of_case(timed(name), at, NOTHING_KNOWN)
+        times = [seconds * (each if name == framework else 1) for each in noise]
+        cell.contenders.append(Contender(name, row, seconds=times))
+    cell.number, cell.starts = len(noise), [0]
+    assert cell.known == known
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
             f"`harness run --suite acceleration --quick --frameworks {other},{one} --out {folder}`"
         )
     for each in found:
-        out.print(comparing.sentence(each, other))
+        say(comparing.sentence(each, other))
     if margin is not None and any(e.call == "slower" and e.change > margin for e in found):
         endings.say(f"{one} is slower than {other} by more than {100 * margin:g}%")
         raise typer.Exit(1)

@@ -35,6 +35,7 @@ from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
+VERSIONS_WITHIN = 0.02  # of a version to another one of its framework: changes are small
 DRAWN = 0.1  # of the rounds; one more is audited in any case
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
 # kernels sum in another order, a near-tie flips a few spikes.
@@ -256,15 +257,31 @@ class Cell:
         return self._floor is not None and not all(each.is_floor for each in self._running)
 
     @property
-    def known(self) -> bool:
-        """Whether all ratios are known within 5 %, as far as these rounds tell."""
-        assert self._floor is not None
-        of, spans = [], [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
+    def versions(self) -> list[tuple[Contender, Contender]]:
+        """Pairs of contenders that run two versions of one framework, the first with each other."""
+        first: dict[tuple[str, str | None, str], Contender] = {}
+        found = list[tuple[Contender, Contender]]()
         for each in self._running:
-            off = [a / b for a, b in zip(each.seconds, self._floor.seconds, strict=True)]
-            of.append([off[i:j] for i, j in spans])
-        moves = ratios.starts(of)
-        return all(ratios.mean(each, moves).half_width <= WITHIN for each in of)
+            name = each.row.framework.partition("@")[0], each.row.variant, each.row.precision
+            if not each.is_floor and first.setdefault(name, each) is not each:
+                found.append((each, first[name]))
+        return found
+
+    @property
+    def known(self) -> bool:
+        """Whether all ratios are known within 5 %, versions' within 2 %, as these rounds tell."""
+        assert self._floor is not None
+        spans = [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
+
+        def ratio(one: Contender, other: Contender) -> list[list[float]]:
+            off = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+            return [off[i:j] for i, j in spans]
+
+        to_floor = [ratio(each, self._floor) for each in self._running]
+        moves = ratios.starts(to_floor)
+        wanted = [(each, WITHIN) for each in to_floor]
+        wanted += [(ratio(*pair), VERSIONS_WITHIN) for pair in self.versions]
+        return all(ratios.mean(each, moves).half_width <= within for each, within in wanted)
 
     def round(self) -> None:
         """Run each contender once, warm, in a fresh random order; one that fails runs no more.

@@ -28,6 +28,7 @@ from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
+MOST_OF_VERSIONS = 40  # of one with two versions of a framework
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
@@ -184,7 +185,8 @@ class Schedule:
         Here and after its second start, once all the others have theirs.
         """
         few = self.budget.is_look or self.budget.rounds < RESTARTED
-        if few or 2 * cell.number >= MOST_ROUNDS or cell.known:
+        most = MOST_OF_VERSIONS if cell.versions else MOST_ROUNDS
+        if few or 2 * cell.number >= most or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
         until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)
