@@ -537,3 +537,14 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
     assert max(row.round for row in iterations) == expected
     assert {row.start for row in iterations if row.round == expected} == {2}
     assert {row.rounds for row in of(rows, TimedRow, T=2)} == {expected}
+
+
+def test_a_cell_with_versions_is_started_anew_until_their_ratio_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell.Cell, "versions", [()])
+    monkeypatch.setattr(cell.Cell, "known", property(lambda each: each.number >= 8))
+    run(tmp_path, case("reference"))
+    rows = of(rows_in(tmp_path), IterationRow, framework="reference")
+    assert [row.start for row in rows] == [1, 1, 2, 2, 3, 3, 4, 4]  # without versions: two starts
+    assert {row.rounds for row in of(rows_in(tmp_path), TimedRow)} == {8}

@@ -16,7 +16,8 @@
   weights three times as large.
 - Figures are ratios, within a round (`ratios.py`), to the floor (`floor.py`), which runs as two
   processes (A/A). A cell gets five rounds or more (ten without a budget), until
-  all intervals are within 5 %, its share of the budget is spent, or twenty are done
+  all intervals are within 5 %, its share of the budget is spent, or twenty are done; with two
+  versions of a framework in it, up to ten starts, until their ratio is within 2 %
   (`schedule.py`).
 - Where the memory of all contenders of a cell does not fit, the largest give theirs back after each
   turn, and run once more before they are timed: no page is taken in a timed iteration.

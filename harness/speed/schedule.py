@@ -28,7 +28,7 @@ from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
-MOST_OF_VERSIONS = 40  # of one with two versions of a framework
+MOST_STARTS = 10  # of a cell with versions of a framework: what starts move counts most there
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
@@ -133,6 +133,11 @@ class Schedule:
                 self._round(cell)
                 if self._is_over(cell):
                     break
+        while cell.comparable and not is_look and self._needs_a_start(cell, began):
+            self._say_all(cell, cell.start())
+            for _ in range(half):
+                if cell.comparable:
+                    self._round(cell)
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
@@ -185,8 +190,7 @@ class Schedule:
         Here and after its second start, once all the others have theirs.
         """
         few = self.budget.is_look or self.budget.rounds < RESTARTED
-        most = MOST_OF_VERSIONS if cell.versions else MOST_ROUNDS
-        if few or 2 * cell.number >= most or cell.known:
+        if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         others = sum(self.plan.seconds(each.group) for each in self.waiting)
         until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)
@@ -194,6 +198,14 @@ class Schedule:
             return False
         self.until = until
         return True
+
+    def _needs_a_start(self, cell: Cell, began: float) -> bool:
+        """Return whether versions' ratios are not known yet, and there is time for a start more."""
+        if not cell.versions or len(cell.starts) >= MOST_STARTS or cell.known:
+            return False
+        now, others = self.watch.seconds, sum(self.plan.seconds(e.group) for e in self.waiting)
+        self.until = now + (now - began) / len(cell.starts)
+        return self.until + others <= self.budget.seconds
 
     def _ends(self, cell: Cell, began: float) -> float:
         """Return when the present cell will have ended, by the watch, as it went so far.
