@@ -117,9 +117,14 @@ def _check(framework: str) -> None:
     name, mark, _ = framework.partition(overlay.MARK)
     if name not in names():
         raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
-    if mark and name not in _packages():
-        raise UsageError(f"{name} has no versions; {', '.join(versioned())} have")
+    if mark:
+        _check_versioned(name)
     overlay.version_of(framework)
+
+
+def _check_versioned(framework: str) -> None:
+    if framework not in versioned():
+        raise UsageError(f"{framework} has no versions; {', '.join(versioned())} have")
 
 
 def versioned() -> tuple[str, ...]:
@@ -129,8 +134,8 @@ def versioned() -> tuple[str, ...]:
 
 def releases(framework: str) -> list[str]:
     """Return the releases of a framework, newest first. Raises UsageError where none is known."""
-    if framework not in versioned():
-        raise UsageError(f"{framework!r} has no releases; {', '.join(versioned())} have")
+    _check(framework)
+    _check_versioned(framework)
     try:
         return overlay.releases(framework)
     except overlay.NotInstalled as reason:

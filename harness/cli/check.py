@@ -59,7 +59,7 @@ def examined(result: Examined) -> RenderableType:
         return Text.assemble(head, f": {shortened(result.reason)}")
     networks = grouped(result.proofs, lambda proof: proof.title).items()
     tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
-    return Group(head, *tables, _outcome(result))
+    return Group(head, *tables, outcome(result))
 
 
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
@@ -80,7 +80,8 @@ def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
         yield line
 
 
-def _outcome(result: Examined) -> Text:
+def outcome(result: Examined) -> Text:
+    """Return in words whether an adapter is equal, with the first failures if it is not."""
     passed = sum(proof.certificate.passed for proof in result.proofs)
     count = f"{passed} of {len(result.proofs)} certificates passed"
     failures = [

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from harness.cli.check import outcome
 from harness.cli.console import say, takes
 from harness.spec import Options
 from harness.spec.options import parse_count
-
-if TYPE_CHECKING:  # these imports take a moment
-    from harness.proof.check import Examined
 
 _Framework = typer.Argument(metavar="FRAMEWORK")
 _Newest = typer.Option(help="How many releases; default: 5.", metavar="N")
@@ -35,14 +33,16 @@ def versions(
     options, number = Options.of(suite="acceleration", **given, **one), parse_count(newest)
     import adapters
     from adapters import facts
-    from harness.proof import check
+    from harness.proof import check as proving
+    from harness.records.run import shortened
 
-    results: list[Examined] = []
+    passed: list[str] = []
     for release in facts.releases(framework)[:number]:
         name = f"{framework}@{release}"
-        results += check.examined((name,), options, lambda *_: None)
-        say(f"{name}: {_outcome(results[-1])}")
-    passed = [each.name for each in results if each.proofs and not each.failed]
+        (result,) = proving.examined((name,), options, lambda *_: None)
+        reason = shortened(result.reason.removeprefix(f"{name} "))
+        say(f"{name}: {reason or outcome(result).plain.strip()}")
+        passed += [name] if result.proofs and not result.failed else []
     if not passed:
         raise typer.Exit(1)
     if not timed:
@@ -57,13 +57,3 @@ def versions(
     for name in others:
         for change in compare.within_run(rows, name, first):
             say(compare.sentence(change, first))
-
-
-def _outcome(of: Examined) -> str:
-    from harness.records.run import shortened
-
-    failures = [failure for proof in of.proofs for failure in proof.certificate.failures]
-    if of.deviations:
-        return f"a different model: {'; '.join(of.deviations)}"
-    reason = of.reason.removeprefix(f"{of.name} ") or "; ".join(failures[:1])
-    return shortened(reason) or "equal to the reference"

@@ -28,7 +28,7 @@ from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
-MOST_STARTS = 10  # of a cell with versions of a framework: what starts move counts most there
+MOST_STARTS = 10  # of a cell with two versions of a framework: starts move their ratio most
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
@@ -133,13 +133,13 @@ class Schedule:
                 self._round(cell)
                 if self._is_over(cell):
                     break
+        if cell.comparable:
+            self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         while cell.comparable and not is_look and self._needs_a_start(cell, began):
             self._say_all(cell, cell.start())
             for _ in range(half):
                 if cell.comparable:
                     self._round(cell)
-        if cell.comparable:
-            self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         cell.close()
 
     def _is_over(self, cell: Cell, takes: float = 0.0) -> bool:
@@ -192,20 +192,22 @@ class Schedule:
         few = self.budget.is_look or self.budget.rounds < RESTARTED
         if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
-        others = sum(self.plan.seconds(each.group) for each in self.waiting)
-        until = self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group)
-        if until + others > self.budget.seconds:
-            return False
-        self.until = until
-        return True
+        return self._may_last(self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group))
 
     def _needs_a_start(self, cell: Cell, began: float) -> bool:
         """Return whether versions' ratios are not known yet, and there is time for a start more."""
         if not cell.versions or len(cell.starts) >= MOST_STARTS or cell.known:
             return False
-        now, others = self.watch.seconds, sum(self.plan.seconds(e.group) for e in self.waiting)
-        self.until = now + (now - began) / len(cell.starts)
-        return self.until + others <= self.budget.seconds
+        now = self.watch.seconds
+        return self._may_last(now + (now - began) / len(cell.starts))
+
+    def _may_last(self, until: float) -> bool:
+        """Return whether the others fit in after the present cell, if it ends then; it does so."""
+        others = sum(self.plan.seconds(each.group) for each in self.waiting)
+        if until + others > self.budget.seconds:
+            return False
+        self.until = until
+        return True
 
     def _ends(self, cell: Cell, began: float) -> float:
         """Return when the present cell will have ended, by the watch, as it went so far.
