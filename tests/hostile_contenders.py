@@ -1,4 +1,4 @@
-"""Contenders that change more than is theirs, each in one way; found by name in their process."""
+"""An adapter whose variants change more than is theirs, each in one way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-import adapters
-from harness.adapter import Adapter, Variant
+from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Network
 
@@ -110,9 +109,14 @@ def for_ever() -> NoReturn:
         pass
 
 
-def find(name: str) -> Adapter:
-    """The adapter of that name, planted or real."""
-    framework, _, variant = name.partition(":")
-    if framework != "planted":
-        return adapters.load(name)
-    return Variant((), lambda network: Module(network, variant), compiled=variant == "compiled")
+NAMES = (
+    *DEEDS,
+    *("threads", "deterministic", "compiles", "compiles-too", "compiled", "first-use", "burns"),
+    *("shouts", "littering", "greedy", "hoards"),
+    *("remembers", "tires", "skips-one", "coarse", "keeps-gradients"),
+)
+DEVIATIONS = ()
+VARIANTS = {
+    name: Variant((), partial(Module, name=name), compiled=name == "compiled") for name in NAMES
+}
+build = ReferenceNetwork

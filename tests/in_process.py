@@ -22,7 +22,7 @@ class InThisProcess:
 
     def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
         if function is worker.begin:
-            self.worker = Worker(*given[:2])
+            self.worker = Worker(given[0])
             return None
         assert self.worker is not None and not self.ended
         worker._workers[:] = [self.worker]

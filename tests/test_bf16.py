@@ -20,13 +20,12 @@ from torch import Tensor
 from torch_modules import threads
 
 import adapters
-from harness.adapter import Adapter, Variant
+from harness.adapter import Variant
 from harness.records import AuditRow, Bf16TrainingRow, IterationRow, Store, TimedRow, identity
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Network
 from harness.speed import contender, judge, schedule
-from harness.speed.contender import Host
 from harness.speed.schedule import Plan
 from harness.system.child import Child
 from harness.training import descent, step
@@ -85,15 +84,15 @@ PLANTED: dict[str, Callable[[Planted, Tensor], Tensor]] = {
 }
 
 
-def find(name: str) -> Adapter:
-    framework, _, form = name.partition(":")
-    planted = Variant((), partial(Planted, name=form))
-    return planted if framework == "planted" else adapters.load(name)
+DEVIATIONS = ()
+VARIANTS = {name: Variant((), partial(Planted, name=name)) for name in PLANTED}
+build = ReferenceNetwork
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
+    plant("planted", "from test_bf16 import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(descent, "CHECK_SETTINGS", SHORT)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
@@ -117,7 +116,7 @@ def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
             row,
             ledger.of_kind(Bf16TrainingRow),
             ledger,
-            Host(find=find),
+            math.inf,
             lambda doing: None,
             lambda: True,
         )
@@ -224,7 +223,7 @@ def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
     said: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.check_bf16_training(base(IN_BF16), (), ledger, Host(find=find), said.append, has_time)
+    judge.check_bf16_training(base(IN_BF16), (), ledger, math.inf, said.append, has_time)
     assert len([each for each in said if " of 5" in each]) == 2
     assert not rows_in(tmp_path)
 
@@ -246,8 +245,7 @@ def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) 
 def test_a_failed_audit_in_bf16_forgoes_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deaf = find("planted:deaf-at-size")
-    monkeypatch.setattr(adapters, "load", lambda name: deaf)
+    monkeypatch.setattr(adapters, "load", lambda name: VARIANTS["deaf-at-size"])
     run(tmp_path, IN_BF16, rounds=5)
     (audit,) = of(rows_in(tmp_path), AuditRow)
     assert not audit.passed and not of(rows_in(tmp_path), Bf16TrainingRow)

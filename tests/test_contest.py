@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import hostile_contenders
@@ -23,13 +23,13 @@ from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, schedule
-from harness.speed.contender import Host, WorkerProcess
+from harness.speed.contender import WorkerProcess
 from harness.speed.schedule import Plan
 from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)
-HOST = Host(find=hostile_contenders.find)
+SILENCE = 60.0
 CHEATS = {  # once they are audited, and how they are refused
     **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
     **dict.fromkeys(("coarse", "keeps-gradients"), "the gradient of"),
@@ -37,16 +37,17 @@ CHEATS = {  # once they are audited, and how they are refused
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def planted(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) -> None:
+    """Install the hostile contenders, of which nothing is known before."""
+    plant("planted", "from hostile_contenders import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(cell, "installation_of", lambda case: NOTHING_KNOWN)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
-    monkeypatch.setattr(facts, "_known", {**facts._known, "planted": facts.Facts("planted")})
+    monkeypatch.setitem(facts._known, "planted", facts.Facts("planted"))
 
 
-def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
+def measured(out: Path, *names: str, silence: float = SILENCE) -> list[Row]:
     """The rows of one cell with these planted contenders."""
-    host = replace(HOST, silence=silence)
-    run(out, *map(case, names), seconds=0.0, first=True, rounds=3, host=host)
+    run(out, *map(case, names), seconds=0.0, first=True, rounds=3, silence=silence)
     return rows_in(out)
 
 
@@ -90,7 +91,7 @@ def test_one_that_computes_less_later_or_raises_costs_its_own_row(
 
 def test_a_start_has_a_limit_of_its_own() -> None:
     with pytest.raises(Failed, match="said nothing"):
-        first("reference", replace(HOST, silence=0.01))
+        first("reference", silence=0.01)
 
 
 @pytest.mark.slow
@@ -105,7 +106,7 @@ def test_each_compiles_where_nothing_was_compiled_before(
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    contender = WorkerProcess(case("planted:burns"), HOST)
+    contender = WorkerProcess(case("planted:burns"), SILENCE)
     try:
         contender.call(Worker.build, ASKED)
         process, watch = psutil.Process(contender.child.pid), clock.Stopwatch()
@@ -119,9 +120,9 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         contender.end()
 
 
-def first(name: str, host: Host = HOST) -> First:
+def first(name: str, silence: float = SILENCE) -> First:
     """Its first iteration in a process."""
-    contender = WorkerProcess(case(name), host)
+    contender = WorkerProcess(case(name), silence)
     try:
         return contender.call(Worker.build, ASKED)
     finally:
@@ -172,7 +173,7 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
 def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs, subject = list[object](), Worker(case("reference"), HOST.find)
+    runs, subject = list[object](), Worker(case("reference"))
     subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
     for least in (2, 3):  # with the copy that what was left is measured by
@@ -233,6 +234,6 @@ def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_
             process.end()
 
     floor, one = case(FLOOR), case("reference")
-    for timed in (WorkerProcess(floor, HOST, tmp_path), WorkerProcess(one, HOST, tmp_path)):
+    for timed in (WorkerProcess(floor, SILENCE, tmp_path), WorkerProcess(one, SILENCE, tmp_path)):
         assert spin_count(timed) is None
-    assert spin_count(WorkerProcess(one, HOST, trains=True)) == "30000"
+    assert spin_count(WorkerProcess(one, SILENCE, trains=True)) == "30000"

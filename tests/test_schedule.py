@@ -40,7 +40,6 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, ProgressCallback, Timed, UsageError, paper
 from harness.speed import cell, judge, schedule
-from harness.speed.contender import Host
 from harness.speed.iteration import Meter
 from harness.speed.schedule import Plan
 from harness.system import clock, machine
@@ -145,15 +144,14 @@ def events(
     rounds: int = 4,
     least: int | None = None,
     say: ProgressCallback = lambda *_: None,
-    host: Host | None = None,
+    silence: float = math.inf,
 ) -> Iterator[Result]:
     """The cells, each when it is said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
-    host = host or Host(find=adapters.load)
     try:
-        yield from schedule.run(cases, ledger, Access(out.parent), budget, at, host)
+        yield from schedule.run(cases, ledger, Access(out.parent), budget, at, silence)
     finally:
         ledger.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from harness.records.store import Ledger
 from harness.reports import page
 from harness.spec import Access, Budget, UsageError
 from harness.speed.cell import Cell
-from harness.speed.contender import Contender, Host, WorkerProcess
+from harness.speed.contender import Contender, WorkerProcess
 from harness.speed.worker import Worker
 from harness.system import machine
 from harness.system.child import Child
@@ -85,11 +86,11 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     known = facts.of(name)
-    process = WorkerProcess(timed(name), Host())
+    process = WorkerProcess(timed(name), inf)
     assert process.call(Worker.part) is None
     process.end()
     wheel(tmp_path, "9.9", {**of_norse(), "norse/new.py": ""})
-    process = WorkerProcess(timed(name), Host())
+    process = WorkerProcess(timed(name), inf)
     with pytest.raises(Failed, match=r"changed meanwhile: it was 9.9 \(files .*run again"):
         process.call(Worker.part)
     process.end()
@@ -178,7 +179,7 @@ def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(
     ledger = Ledger(Store(tmp_path), quiet)
     at = Run("r", machine.describe(torch.device("cpu")), "system")
     cases = timed("norse"), timed(framework)
-    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Host(), Budget())
+    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Budget(), inf)
     noise = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
     for name, seconds in (("floor", 1.0), ("norse", 2.0), (framework, 2.0)):
         row = of_case(timed(name), at, NOTHING_KNOWN)

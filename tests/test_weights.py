@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ from harness.jobs.local import Local
 from harness.records import EndedRow, Store, TrainedRow
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError
-from harness.speed.contender import Host
 from harness.speed.judge import Judge
 from harness.training import epoch
 
@@ -155,7 +155,7 @@ def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> N
     shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
     timed = Timed(**{**shared, "suite": "acceleration"})
     batch = load_batch(timed.dataset, timed.T, 4)
-    module, _ = Judge(timed.cell, batch, batch, Host(), tmp_path).weights(late=False)
+    module, _ = Judge(timed.cell, batch, batch, inf, tmp_path).weights(late=False)
     assert all(map(torch.equal, module.parameters(), drawn))
 
 

@@ -34,7 +34,6 @@ from harness.spec import (
     network_name,
 )
 from harness.speed import schedule
-from harness.speed.contender import Host
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import End, count, do, train
@@ -127,9 +126,8 @@ class Local:
         run = Command(cases, store, self.command).run
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
-        host = Host(self.silence)
         try:
-            yield from schedule.run(timed, ledger, access, budget, run, host)
+            yield from schedule.run(timed, ledger, access, budget, run, self.silence)
         finally:
             ledger.release()
 

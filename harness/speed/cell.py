@@ -27,7 +27,7 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
-from harness.speed.contender import Contender, Host, WorkerProcess
+from harness.speed.contender import Contender, WorkerProcess
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
 from harness.speed.worker import First, Turn, Worker
@@ -57,8 +57,8 @@ class Cell:
     run: Run
     ledger: Ledger
     access: Access
-    host: Host
     budget: Budget  # of the whole run
+    silence: float  # seconds without an answer after which a contender hangs
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
@@ -88,7 +88,7 @@ class Cell:
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
-            self._judge = Judge(cell, batch, other, self.host, self.ledger.store.out)
+            self._judge = Judge(cell, batch, other, self.silence, self.ledger.store.out)
             self._judge.weights(late=False)
         except UsageError as error:  # of data, or of weights that the case names
             for case in self.group:
@@ -189,7 +189,7 @@ class Cell:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
         self._make_room(contender)
         compiled = folder / str(self.contenders.index(contender))  # is there at its second start
-        contender.process = WorkerProcess(case, self.host, compiled)
+        contender.process = WorkerProcess(case, self.silence, compiled)
         if contender.is_floor:
             if case.precision not in self._layouts:
                 self._layouts[case.precision] = contender.call(Worker.layouts)

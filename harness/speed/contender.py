@@ -9,15 +9,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 import psutil
 from torch import Tensor
 
-import adapters
-from adapters import facts
+from adapters import Missing, facts
 from harness.adapter import Unsupported
 from harness.proof.answer import Incomparable
 from harness.records import Record
@@ -25,7 +23,7 @@ from harness.records.row import Outcome
 from harness.records.run import Failed
 from harness.spec import FLOOR, Timed
 from harness.speed.iteration import Part
-from harness.speed.worker import Find, Worker, begin, work
+from harness.speed.worker import Worker, begin, work
 from harness.system import memory
 from harness.system.child import START_SECONDS, Child, Died
 
@@ -33,39 +31,34 @@ Args = TypeVarTuple("Args")
 R = TypeVar("R")
 # What a contender raises that is no failure of the program.
 STATUS: dict[type[Exception], Outcome] = {
-    **{Unsupported: "unsupported", adapters.Missing: "missing", Incomparable: "not comparable"}
+    Unsupported: "unsupported",
+    Missing: "missing",
+    Incomparable: "not comparable",
 }
-
-
-@dataclass(frozen=True)
-class Host:
-    """How contenders' processes are started: all of them alike."""
-
-    silence: float = inf  # seconds without an answer after which one hangs
-    find: Find = adapters.load  # it travels to the process
 
 
 class WorkerProcess:
     """The process of one contender, which stands still but for its turns."""
 
     def __init__(
-        self, case: Timed, host: Host, compiled: Path | None = None, *,
+        self, case: Timed, silence: float, compiled: Path | None = None, *,
         alone: bool = True, trains: bool = False,
     ) -> None:  # fmt: skip
         """Start the process. Raises Failed.
 
+        `silence`: the seconds without an answer after which it hangs.
         `compiled`: the folder of what torch compiles for it. Each contender has its own: else
         another's code would be ready, and its first iteration shown without compiling.
         One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
         thread, or it measures for those that are timed: it waits as they do.
         """
-        self.silence = host.silence
+        self.silence = silence
         env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
             self.child = Child(case.device, env=env, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, host.find, facts.known(), alone, trains)
+        self._call(START_SECONDS, begin, case, facts.known(), alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
         """Let the process run, have its worker call a method, and stop it again. Raises Failed."""

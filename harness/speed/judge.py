@@ -34,7 +34,7 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed, paper
-from harness.speed.contender import Host, WorkerProcess
+from harness.speed.contender import WorkerProcess
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.speed.worker import Worker
 from harness.system import machine, memory
@@ -73,7 +73,7 @@ class Judge:
     cell: Timed
     batch: Batch
     other: Batch
-    host: Host
+    silence: float  # seconds without an answer after which a contender hangs
     out: Path | None = None  # the result folder, which keeps weights that a case names
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Judge:
         name, case = row.contender, Timed.of(row)
         deviations = (row.deviations,) if row.deviations else ()
         try:
-            process = WorkerProcess(case, self.host, alone=alone)
+            process = WorkerProcess(case, self.silence, alone=alone)
             self._doing[process] = f"exam of {name}"
             try:
                 if process.call(Worker.compiles):
@@ -238,7 +238,7 @@ def check_bf16_training(
     row: Record,
     known: Iterable[Bf16TrainingRow],
     ledger: Ledger,
-    host: Host,
+    silence: float,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
@@ -258,7 +258,7 @@ def check_bf16_training(
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), WorkerProcess(case, host, trains=True)
+        digits, process = Digits.read(), WorkerProcess(case, silence, trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():

@@ -22,7 +22,6 @@ from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
 from harness.speed.cell import Cell
-from harness.speed.contender import Host
 from harness.speed.floor import images
 from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
@@ -42,7 +41,7 @@ Group = tuple[Timed, ...]  # the cases of a cell
 
 
 def run(
-    cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, host: Host | None = None
+    cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, silence: float
 ) -> Iterator[Result]:
     """Measure all cases, keep each row as it comes, and report how far it is.
 
@@ -50,10 +49,11 @@ def run(
 
     A case that fails becomes a row with its reason; the others go on. What an earlier run has
     measured is not measured again. Raises UsageError where rows cannot be written, and where the
-    budget is too small for any cell.
+    budget is too small for any cell. `silence`: the seconds without an answer after which a
+    contender hangs.
     """
     waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    rest = at, ledger, access, host or Host(), budget
+    rest = at, ledger, access, budget, silence
     yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
 
 
@@ -163,7 +163,7 @@ class Schedule:
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 say = partial(self._say, cell)
                 self.bf16_trainings += check_bf16_training(
-                    row, self.bf16_trainings, cell.ledger, cell.host, say, self._has_time
+                    row, self.bf16_trainings, cell.ledger, cell.silence, say, self._has_time
                 )
                 self.plan.trained.add(row.contender)
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
+import adapters
 from adapters import facts
 from adapters.facts import Facts
-from harness.adapter import Adapter, Unsupported, Variant, examined
+from harness.adapter import Unsupported, Variant, examined
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, Questions, take_exam
 from harness.spec import Network, Timed
@@ -24,7 +25,6 @@ from harness.system import clock, kept, machine, memory
 from harness.training.descent import Bf16Trainee, Digits
 
 R = TypeVar("R")
-Find = Callable[[str], Adapter]  # adapters.load
 COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
 
 
@@ -55,7 +55,6 @@ class Worker:
     """An adapter's network, or the floor, in its process."""
 
     case: Timed
-    find: Find
     lean: bool = False  # gives its memory back after each turn
     _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
     _result: Result | None = None  # of the last iteration; None of the floor
@@ -68,17 +67,17 @@ class Worker:
 
     def part(self) -> Part | None:
         """Return the part to run of an iteration that is too long as a whole; None: all of it."""
-        return iteration.part_of(self.find(self.case.framework), self.case)
+        return iteration.part_of(adapters.load(self.case.framework), self.case)
 
     def compiles(self) -> bool:
         """Return whether kernels are still to be compiled, where the adapter can tell."""
-        compiles = getattr(self.find(self.case.framework), "compiles", None)
+        compiles = getattr(adapters.load(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
         """Return the network's answers in an exam; one module serves all exams."""
         if self._examined is None:
-            module = examined(self.find(self.case.framework))(network)
+            module = examined(adapters.load(self.case.framework))(network)
             self._examined = module.to(self.case.device)
         answers = take_exam(self._examined, questions)
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
@@ -86,7 +85,7 @@ class Worker:
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         """Train from these weights on the digits; return the loss of each step."""
         if self._trainee is None:
-            self._trainee = Bf16Trainee.of(self.find(case.framework), case)
+            self._trainee = Bf16Trainee.of(adapters.load(case.framework), case)
         return self._trainee.losses(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:
@@ -102,7 +101,7 @@ class Worker:
 
         Where it is `metered`, its peak of memory is measured too.
         """
-        self._before, adapter = machine.settings(), self.find(self.case.framework)
+        self._before, adapter = machine.settings(), adapters.load(self.case.framework)
         meter, why = None, COMPILED
         if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
@@ -186,7 +185,7 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Timed, find: Find, known: tuple[Facts, ...], alone: bool, trains: bool) -> None:
+def begin(case: Timed, known: tuple[Facts, ...], alone: bool, trains: bool) -> None:
     """Make this process, which is new, a contender's: create its worker.
 
     `known`: of adapters; a checkout that has changed since then is refused. `alone`: nothing else
@@ -198,7 +197,7 @@ def begin(case: Timed, find: Find, known: tuple[Facts, ...], alone: bool, trains
         torch.set_num_threads(1)
     elif not trains:  # its threads wait in another way than timed ones do
         kept.measure_alone()
-    _workers[:] = [Worker(case, find)]
+    _workers[:] = [Worker(case)]
 
 
 def work(method: Callable[..., R], *given: Any) -> R:
