@@ -22,12 +22,11 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may say five things more. `REVISION: int`, 0 where there is none, is raised by hand
+    A module may say four things more. `REVISION: int`, 0 where there is none, is raised by hand
     when what the adapter computes changes, or how fast it does: rows of an older revision are not
     taken for this one's. No check sees a change of speed alone.
     `computed(module) -> str` describes how the layers of its last call were computed, where it
-    chooses by its input; each row of a timing keeps it. `compiles(device) -> bool`: whether kernels
-    are still to be compiled there, which takes long and is shown.
+    chooses by its input; each row of a timing keeps it.
     `PACKAGES: tuple[str, ...]` names packages that compute for it, besides the framework's own:
     a result depends on their versions too. `implementation(device) -> str`: which of several
     kernels runs there; then only those of `PACKAGES` that it names count on that device.

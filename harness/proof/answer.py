@@ -14,14 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, record_spikes
+from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters
 from harness.reference.precision import autocast
 from harness.spec import Case, Mode, Network, Precision, Timed, paper
 
 
-class Incomparable(Exception):
-    """The contender breaks its contract in a way that leaves nothing to compare."""
+class Incomparable(Failed):
+    """The contender is not comparable with the reference, or gives nothing to compare."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "not comparable")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 import adapters
 from harness import datasets, records
 from harness.proof import certificate
+from harness.proof.answer import Incomparable
 from harness.proof.audit import row_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Record, Row, When
@@ -155,7 +156,7 @@ class Cell:
         return case.framework + (f" ({case.precision})" if mixed else "")
 
     def _prove(self, contender: Contender) -> None:
-        """Keep a proof as rows. Raises Failed where one is not equal that claims to be."""
+        """Keep a proof as rows. Raises Incomparable where one is not equal that claims to be."""
         row, case = contender.row, contender.case
         proofs = self._judge.certificates(case)
         network = str(self._judge.network_of(case))
@@ -164,7 +165,7 @@ class Cell:
             self._keep(replace(each, examined_network=narrow))
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
-            raise Failed(failures[0], "not comparable")
+            raise Incomparable(failures[0])
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> Iterator[str]:
@@ -233,12 +234,12 @@ class Cell:
                 self._run_or_record_failure(each, each.call, Worker.release)
 
     def _audit(self, contender: Contender, when: When) -> None:
-        """Hold the last iteration against the reference. Raises Failed where it is not equal."""
+        """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
         number = self.number if when == "round" else None
         finding = self._judge.audit(contender.call, when, contender.case, number or 0)
         self._keep(row_of(contender.row, when, finding, number))
         if not finding.passed:
-            raise Failed(str(finding.reason), "not comparable")
+            raise Incomparable(str(finding.reason))
 
     # The rounds
 
@@ -312,7 +313,7 @@ class Cell:
         self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
-        """One timed iteration. Raises Failed where its outcome cannot be."""
+        """Run one timed iteration. Raises Failed where its outcome cannot be true."""
         row, turn = contender.row, contender.call(Worker.turn, self.number)
         if contender.is_floor and turn.changed:  # all others are divided by it
             raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")
@@ -345,7 +346,7 @@ class Cell:
             if (left := min(each.left, default=0.0)) > LEFT:
                 what = f"{left:.0%} of an iteration's time was left when the clock stopped"
                 why = f"{what}: reading its gradients took so long"
-                self._fail(each, Failed(why, "not comparable"))
+                self._fail(each, Incomparable(why))
         if self.comparable:
             budget = None if self.budget.seconds == inf else self.budget.seconds
             done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
@@ -417,7 +418,7 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
 
 
 def checked(turn: Turn, labels: Tensor) -> Tensor:
-    """Return a turn's votes (B, classes), checked against labels and loss. Raises Failed."""
+    """Return a turn's votes (B, classes), checked against labels and loss. Raises Incomparable."""
     votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "gave numbers that are not finite"
@@ -428,5 +429,5 @@ def checked(turn: Turn, labels: Tensor) -> Tensor:
         if not isclose(made, loss, rel_tol=SAME_LOSS):
             reason = f"gave a loss of {loss:.4g}; that of its votes is {made:.4g}"
     if reason:
-        raise Failed(f"a timed iteration {reason}", "not comparable")
+        raise Incomparable(f"a timed iteration {reason}")
     return votes

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from adapters import Missing, facts
 from harness.adapter import Unsupported
-from harness.proof.answer import Incomparable
 from harness.records import Record
 from harness.records.row import Outcome
 from harness.records.run import Failed
@@ -30,11 +29,7 @@ from harness.system.child import START_SECONDS, Child, Died
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
 # What a contender raises that is no failure of the program.
-STATUS: dict[type[Exception], Outcome] = {
-    Unsupported: "unsupported",
-    Missing: "missing",
-    Incomparable: "not comparable",
-}
+STATUS: dict[type[Exception], Outcome] = {Unsupported: "unsupported", Missing: "missing"}
 
 
 class WorkerProcess:
@@ -68,6 +63,8 @@ class WorkerProcess:
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
         try:
             return self.child.call(function, *given, silence=silence)
+        except Failed:
+            raise
         except (Died, *STATUS) as reason:
             raise Failed(str(reason), STATUS.get(type(reason), "failed")) from None
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import initial_network
-from harness.proof.answer import Incomparable, Question, question
+from harness.proof.answer import Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam, ExamAnswers, Questions
+from harness.proof.exam import Exam
 from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
@@ -52,15 +52,6 @@ LOOK_SECONDS = 0.5  # between two reports of what runs
 # change of a parameter; and of the largest weight, which the sum is rounded to.
 OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
 OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
-
-
-def _examine_in_process(
-    process: WorkerProcess, network: Network, questions: Questions
-) -> ExamAnswers:
-    try:
-        return process.call(Worker.take_exam, network, questions)
-    except Failed as reason:
-        raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
 
 
 @dataclass(eq=False)
@@ -136,11 +127,9 @@ class Judge:
             process = WorkerProcess(case, self.silence, alone=alone)
             self._doing[process] = f"exam of {name}"
             try:
-                if process.call(Worker.compiles):
-                    self._doing[process] = f"compiling {name}'s kernels"
                 self.parts[name] = process.call(Worker.part)
                 network = self.network_of(case)
-                take_exam = partial(_examine_in_process, process, network)
+                take_exam = partial(process.call, Worker.take_exam, network)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
                     self._proofs[name, precision] = exam.judge(name, deviations, take_exam)

@@ -69,11 +69,6 @@ class Worker:
         """Return the part to run of an iteration that is too long as a whole; None: all of it."""
         return iteration.part_of(adapters.load(self.case.framework), self.case)
 
-    def compiles(self) -> bool:
-        """Return whether kernels are still to be compiled, where the adapter can tell."""
-        compiles = getattr(adapters.load(self.case.framework), "compiles", None)
-        return compiles is not None and bool(compiles(self.case.device))
-
     def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
         """Return the network's answers in an exam; one module serves all exams."""
         if self._examined is None:
