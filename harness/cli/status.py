@@ -137,7 +137,7 @@ def verify(
     from harness.records import Store
     from harness.reports.table import Table
 
-    folder = Store.around(path).out
+    folder = Store.at(path).out
     rows, budget = rows_of(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
     with endings.kept("nothing was confirmed"), progress() as say:

@@ -50,8 +50,8 @@ class Store:
     out: Path
 
     @classmethod
-    def around(cls, path: Path) -> Store:
-        """Return the store of a result folder, or of its folder or a file of records."""
+    def at(cls, path: Path) -> Store:
+        """Return the store at a path: a result folder, its records folder or a file in that."""
         path = path.parent if path.suffix == ".jsonl" else path
         return cls(path.parent if path.name == "records" else path)
 

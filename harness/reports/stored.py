@@ -29,7 +29,7 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
     Raises UsageError where there are none, or none of the suites (the first is what to run), and
     where no line can be read.
     """
-    store = Store.around(folder)
+    store = Store.at(folder)
     there = (Store(path.parent) for path in sorted(folder.glob("*/records")))
     parts = [each.read() for each in ([store] if store.files else there)]
     rows = [row for part, _ in parts for row in part]

@@ -76,8 +76,7 @@ class WorkerProcess:
     def held_mib(self) -> float:
         """Memory in MiB that the process holds now; 0 where it is dead."""
         try:
-            family = memory.family(self.child.pid)
-            return sum(each.memory_info().rss for each in family) / 2**20
+            return memory.resident_mib(self.child.pid)
         except psutil.Error:
             return 0.0
 

@@ -229,7 +229,7 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
-def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
+def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
     """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
@@ -307,7 +307,7 @@ def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
     steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
-    ready = built_to_try(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
+    ready = build_for_trial(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
     device = torch.device(case.device)
     found = clock.seconds(ready.run, device)
     if found < PARTS[0] / 2:  # of two the shorter counts
@@ -321,10 +321,10 @@ class Meter:
     """Peak memory over what there was before a contender was built: with its weights."""
 
     device: torch.device
-    base: int  # bytes
+    base_mib: float
 
     @classmethod
-    def over(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
+    def after_trial_run(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
         """Return a meter whose base is the memory in use after a trial run of the network.
 
         The trial is on a few samples and steps. Raises what it raises, and OSError where the peak
@@ -335,30 +335,29 @@ class Meter:
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
         steps, samples = min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)
         small = replace(case, T=steps, batch_size=samples)
-        tried = built_to_try(adapter, small, asked.x[:steps, :samples], labels_of(asked)[:samples])
+        tried = build_for_trial(adapter, small, asked.x[:steps, :samples], labels_of(asked)[:samples])
         tried.run()
         tried.close()
         del tried  # its weights are not in the base
         if device.type == "cuda":
             torch.cuda.synchronize()
-            return cls(device, torch.cuda.memory_allocated())
+            return cls(device, torch.cuda.memory_allocated() / 2**20)
         memory.release()  # else memory that is free here, and taken again, would not be in the peak
-        return cls(device, sum(each.memory_info().rss for each in memory.family()))
+        return cls(device, memory.resident_mib())
 
     def start(self) -> None:
         """Reset the peak of memory, before the iteration whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in memory.family():  # sets the peak back to the present size, proc(5)
+        for each in memory.process_tree():  # sets the peak back to the present size, proc(5)
             Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
         """Return the peak of memory since `start`, in MiB over the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-            peak = torch.cuda.max_memory_allocated()
-        else:
-            files = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.family())
-            peak = 1024 * sum(int(each.split("VmHWM:")[1].split()[0]) for each in files)
-        return (peak - self.base) / 2**20
+            return torch.cuda.max_memory_allocated() / 2**20 - self.base_mib
+        files = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.process_tree())
+        peak_kib = sum(int(each.split("VmHWM:")[1].split()[0]) for each in files)
+        return peak_kib / 1024 - self.base_mib

@@ -100,7 +100,7 @@ class Worker:
         meter, why = None, COMPILED
         if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
-                meter, why = Meter.over(adapter, self.case, asked), ""
+                meter, why = Meter.after_trial_run(adapter, self.case, asked), ""
             except Exception as error:  # noqa: BLE001 the row has the reason; the time stands
                 why = f"{type(error).__name__}: {error}"
         self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))

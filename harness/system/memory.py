@@ -115,10 +115,15 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def family(pid: int | None = None) -> list[psutil.Process]:
+def process_tree(pid: int | None = None) -> list[psutil.Process]:
     """Return a process, by default this one, and all processes that it has started.
 
     A framework's runtime may be one of them. Raises psutil's errors.
     """
     own = psutil.Process(pid)
     return [own, *own.children(recursive=True)]
+
+
+def resident_mib(pid: int | None = None) -> float:
+    """Return the memory in MiB that a process and all that it has started hold now."""
+    return sum(each.memory_info().rss for each in process_tree(pid)) / 2**20
