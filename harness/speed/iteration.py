@@ -230,11 +230,15 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
 
 
 def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
+    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged.
+
+    It is given as much of `x` and `labels` as the case has steps and samples.
+    """
     dtype = DTYPES[case.precision]
     reference = ReferenceNetwork(case.network).to(dtype)
     weights = tuple(each.detach() for each in reference.parameters())
-    return built(adapter, case, question(case, weights, x.to(dtype), labels))
+    few = x[: case.T, : case.batch_size].to(dtype)
+    return built(adapter, case, question(case, weights, few, labels[: case.batch_size]))
 
 
 # A part of an iteration. Its time is scaled in proportion, and marked as scaled wherever it is
@@ -333,9 +337,8 @@ class Meter:
         device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
-        steps, samples = min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)
-        small = replace(case, T=steps, batch_size=samples)
-        tried = build_for_trial(adapter, small, asked.x[:steps, :samples], labels_of(asked)[:samples])
+        small = Part(min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)).of(case)
+        tried = build_for_trial(adapter, small, asked.x, labels_of(asked))
         tried.run()
         tried.close()
         del tried  # its weights are not in the base
