@@ -41,7 +41,7 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, ProgressCallback, Timed, UsageError, paper
 from harness.speed import cell, judge, schedule
 from harness.speed.iteration import Meter
-from harness.speed.schedule import Plan
+from harness.speed.schedule import Plan, Schedule
 from harness.system import clock, machine
 from harness.training import descent
 
@@ -139,7 +139,7 @@ def events(
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     try:
-        yield from schedule.run(cases, ledger, Access(out.parent), budget, at, silence)
+        yield from Schedule(cases, ledger, Access(out.parent), budget, at, silence).results()
     finally:
         ledger.release()
 

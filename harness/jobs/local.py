@@ -33,7 +33,7 @@ from harness.spec import (
     UsageError,
     network_name,
 )
-from harness.speed import schedule
+from harness.speed.schedule import Schedule
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import End, count, do, train
@@ -127,7 +127,7 @@ class Local:
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
         try:
-            yield from schedule.run(timed, ledger, access, budget, run, self.silence)
+            yield from Schedule(timed, ledger, access, budget, run, self.silence).results()
         finally:
             ledger.release()
 

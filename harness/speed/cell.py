@@ -21,7 +21,7 @@ from harness.proof.audit import row_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Record, Row, When
 from harness.records.done import is_done
-from harness.records.identity import EXAM, PROTOCOL, timing_key
+from harness.records.identity import PROTOCOL, timing_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference import coding
@@ -63,7 +63,6 @@ class Cell:
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
-    mixed: tuple[Record, ...] = ()  # what the rows say of each that was audited in bf16
     contenders: list[Contender] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the rounds before each start
     _judge: Judge = field(init=False)
@@ -93,25 +92,22 @@ class Cell:
             self._judge.weights(late=False)
         except UsageError as error:  # of data, or of weights that the case names
             for case in self.group:
-                self._keep(ended(self._row(case), "failed", str(error)))
+                self._keep(ended(self.record_of(case), "failed", str(error)))
             return False
         return True
 
     def _is_done(self) -> bool:
         """Whether an earlier run had measured all of the cell, at least as well as this one may."""
-        rows = [self._row(case) for case in self.group]
-        floors = [self._row(case) for case in floor_cases(self.case, self.group)]
+        rows = [self.record_of(case) for case in self.group]
+        floors = [self.record_of(case) for case in floor_cases(self.case, self.group)]
         written = self.ledger.begin(*rows, *floors)
         if not is_done(self.case, {row.key for row in rows}, written, self.budget):
             return False
-        audits = (each for each in written if isinstance(each, records.AuditRow))
-        audited = {each.key for each in audits if each.passed and each.exam == EXAM}
-        self.mixed = tuple(row for row in rows if row.precision == "bf16" and row.key in audited)
         self.rows, self.before = written, True
         return True
 
-    def _row(self, case: Timed) -> Record:
-        """Return the fields that all rows of a case share, with its key if data are known."""
+    def record_of(self, case: Timed) -> Record:
+        """Return the fields that all rows of a case share, with its key once data are known."""
         try:
             subject = installation_of(case)
         except adapters.Missing:  # its row has the reason
@@ -129,18 +125,18 @@ class Cell:
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
             self._warn(
-                self._row(self.group[0]),
+                self.record_of(self.group[0]),
                 f"dead layers under the {cell.initialisation} initialisation: {', '.join(dead)}; "
                 "they cannot learn: use --init calibrated or a lower threshold",
             )
-        asked = [Contender(self._name(case), self._row(case)) for case in self.group]
+        asked = [Contender(self._name(case), self.record_of(case)) for case in self.group]
         yield "exams"
         yield from self._judge.examine([each.row for each in asked])
         proved = [each for each in asked if self._run_or_record_failure(each, self._prove, each)]
         floors = floor_cases(cell, (each.case for each in proved)) if proved else []
-        self.contenders = [Contender(self._name(case), self._row(case)) for case in floors]
+        self.contenders = [Contender(self._name(case), self.record_of(case)) for case in floors]
         for case in floors[:1]:
-            self.contenders.insert(1, Contender(f"{FLOOR} (again)", self._row(case), twin=True))
+            self.contenders.insert(1, Contender(f"{FLOOR} (again)", self.record_of(case), twin=True))
         self.contenders += proved
         # each cell has orders of its own: the same ones in all would favour one that is lucky
         self._random = random.Random(repr(cell))
@@ -183,8 +179,6 @@ class Cell:
             yield f"audit of {each.name}" if each.claims_to_be_equal else each.name
             self._run_or_record_failure(each, self._start, each, Path(self._compiled.name))
         self._judge.forget()
-        audited = [each.row for each in self._running if each.claims_to_be_equal]
-        self.mixed = tuple(row for row in audited if row.precision == "bf16")
 
     def _start(self, contender: Contender, folder: Path) -> None:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case

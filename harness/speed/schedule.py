@@ -8,7 +8,7 @@ half-way all of a cell's are started anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -40,23 +40,6 @@ WORTH = (
 Group = tuple[Timed, ...]  # the cases of a cell
 
 
-def run(
-    cases: Group, ledger: Ledger, access: Access, budget: Budget, at: Run, silence: float
-) -> Iterator[Result]:
-    """Measure all cases, keep each row as it comes, and report how far it is.
-
-    A cell is yielded when it has its first round, and once more when it has all.
-
-    A case that fails becomes a row with its reason; the others go on. What an earlier run has
-    measured is not measured again. Raises UsageError where rows cannot be written, and where the
-    budget is too small for any cell. `silence`: the seconds without an answer after which a
-    contender hangs.
-    """
-    waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-    rest = at, ledger, access, budget, silence
-    yield from Schedule(budget, [Cell(*each, *rest) for each in waiting]).events()
-
-
 def worth(cell: Timed) -> tuple[object, ...]:
     """Return the sort key of a cell: those in WORTH come in its order, then small ones first."""
     place = cell.dataset, cell.scale
@@ -65,19 +48,29 @@ def worth(cell: Timed) -> tuple[object, ...]:
 
 
 class Schedule:
-    """Measures the cells one after the other, as many as the budget has room for."""
+    """Measures the cells one after the other, as many as the budget has room for.
 
-    def __init__(self, budget: Budget, cells: list[Cell]) -> None:
-        self.budget, self.waiting, self.watch = budget, cells, clock.Stopwatch()
-        self.bf16_trainings = cells[0].ledger.of_kind(Bf16TrainingRow) if cells else []
-        self.plan = Plan(budget.rounds, _trained(self.bf16_trainings))
+    What an earlier run has measured is not measured again.
+    """
+
+    def __init__(
+        self, cases: Group, ledger: Ledger, access: Access, budget: Budget, run: Run, silence: float
+    ) -> None:
+        """`silence`: the seconds without an answer after which a contender hangs."""
+        waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
+        self.waiting = [Cell(*each, run, ledger, access, budget, silence) for each in waiting]
+        self.budget, self.watch = budget, clock.Stopwatch()
+        self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
+        known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
+        self.plan = Plan(budget.rounds, (row.contender for row in known))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
-    def events(self) -> Iterator[Result]:
-        """Yield each cell when it has figures, and at the end those there was no time for.
+    def results(self) -> Iterator[Result]:
+        """Yield each cell when it has its first round, and once more when it has all.
 
-        The latter with the seconds that each takes, about. Raises UsageError where there is time
-        for none.
+        At the end come those there was no time for, with the seconds that each takes, about.
+        Each row is kept as it comes; a case that fails becomes a row with its reason. Raises
+        UsageError where rows cannot be written, and where there is time for no cell.
         """
         left, any_done = dict[Timed, Group](), False
         while self.waiting:
@@ -151,15 +144,13 @@ class Schedule:
         return enough and self.watch.seconds + takes > self.budget.seconds
 
     def _train(self, cell: Cell, result: Result) -> None:
-        """Have contenders train that were audited in bf16 and have not trained yet.
-
-        If they have rounds enough for a rank and there is time.
-        """
+        """Have contenders train that have a rank in bf16, if there is time."""
         timed = [each for each in result.rows if isinstance(each, TimedRow)]
-        ranked = {each.key for each in timed if each.rounds >= RANKED}
-        for row in cell.mixed:
+        ranked = {each.key for each in timed if each.rounds >= RANKED and not each.deviations}
+        for row in map(cell.record_of, cell.group):
             now = self.watch.seconds
-            if row.key in ranked and self._fits(now, TRAINING_IN_BF16_SECONDS):
+            wanted = row.precision == "bf16" and row.key in ranked
+            if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 say = partial(self._say, cell)
                 self.bf16_trainings += check_bf16_training(
@@ -231,11 +222,6 @@ class Schedule:
         cell.ledger.say(fraction, f"{_named(cell.case)}: {what}")
 
 
-def _trained(bf16_trainings: Iterable[Bf16TrainingRow]) -> set[str]:
-    """Return the contenders that have trained in bf16."""
-    return {row.contender for row in bf16_trainings if row.finished and row.exam == EXAM}
-
-
 def _named(case: Timed) -> str:
     return f"{case.dataset} {network_name(case)}"
 
@@ -274,7 +260,7 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
 class Plan:
     """Estimates of how long cells take, corrected by the cells measured so far."""
 
-    def __init__(self, rounds: int, trained: Collection[str] = ()) -> None:
+    def __init__(self, rounds: int, trained: Iterable[str] = ()) -> None:
         self.rounds, self._rates = rounds, dict[str, float]()
         self.trained = set(trained)  # the contenders that have trained in bf16
         self._spent, self._foreseen = 0.0, 0.0
