@@ -129,15 +129,14 @@ class Cell:
                 f"dead layers under the {cell.initialisation} initialisation: {', '.join(dead)}; "
                 "they cannot learn: use --init calibrated or a lower threshold",
             )
-        asked = [Contender(self._name(case), self.record_of(case)) for case in self.group]
+        asked = [self._contender(case) for case in self.group]
         yield "exams"
         yield from self._judge.examine([each.row for each in asked])
         proved = [each for each in asked if self._run_or_record_failure(each, self._prove, each)]
-        floors = floor_cases(cell, (each.case for each in proved)) if proved else []
-        self.contenders = [Contender(self._name(case), self.record_of(case)) for case in floors]
-        for case in floors[:1]:
-            self.contenders.insert(1, Contender(f"{FLOOR} (again)", self.record_of(case), twin=True))
-        self.contenders += proved
+        if proved:
+            floor, *others = map(self._contender, floor_cases(cell, (each.case for each in proved)))
+            again = Contender(f"{FLOOR} (again)", floor.row, twin=True)
+            self.contenders = [floor, again, *others, *proved]
         # each cell has orders of its own: the same ones in all would favour one that is lucky
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
@@ -146,10 +145,11 @@ class Cell:
             min(2, self.budget.rounds), self.budget.rounds
         )
 
-    def _name(self, case: Timed) -> str:
-        """Return the case's name in the rounds, with the precision where it is not the cell's."""
+    def _contender(self, case: Timed) -> Contender:
+        """Return the contender of a case, named with its precision where it is not the cell's."""
         mixed = case.precision != self.case.precision
-        return case.framework + (f" ({case.precision})" if mixed else "")
+        name = case.framework + (f" ({case.precision})" if mixed else "")
+        return Contender(name, self.record_of(case))
 
     def _prove(self, contender: Contender) -> None:
         """Keep a proof as rows. Raises Incomparable where one is not equal that claims to be."""
