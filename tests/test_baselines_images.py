@@ -30,6 +30,8 @@ from harness.baselines.converted import (
 from harness.baselines.panda import PandaSizes, contrast_normalised, potential, signed_spikes, zca
 from harness.baselines.rueckauer import converted_by_spikingjelly
 from harness.spec import UsageError
+from harness.system import files
+from harness.system.files import make_user_cache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -85,7 +87,7 @@ def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, _ = shared(squares(12, 0))
-    (file,) = converted.make_user_cache("networks").glob("*.pt")
+    (file,) = make_user_cache("networks").glob("*.pt")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -96,7 +98,7 @@ def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
     for in_the_way, expected in (
         (lambda: None, [True, False]),
         (lambda: (file.unlink(), file.mkdir()), [True, True]),
-        (lambda: monkeypatch.setattr(converted, "make_user_cache", full), [True, True]),
+        (lambda: monkeypatch.setattr(files, "make_user_cache", full), [True, True]),
     ):
         in_the_way()
         found = [shared(squares(12, 0)) for _ in range(2)]
@@ -107,7 +109,7 @@ def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
 def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     images = squares(12, 0)
     name = converted._cache_name(images, TINY, 5)
-    other = FileLock(converted.make_user_cache("networks") / f"{name}.lock")
+    other = FileLock(make_user_cache("networks") / f"{name}.lock")
     other.acquire()
     said: list[str] = []
 

@@ -50,7 +50,7 @@ from harness.datasets import (
     DOWNLOAD_MIB,
     CachedArrays,
     SplitRequest,
-    cached,
+    cached_arrays,
     data_root,
     dvs_cifar10,
     find,
@@ -758,7 +758,7 @@ def entry(value: int = 7) -> CachedArrays:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "pickle"])
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
-    assert cached("key", entry, quiet).note == ""
+    assert cached_arrays("key", entry, quiet).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
     if damage == "pickle":
         np.savez(file, np.array([print], object))
@@ -766,15 +766,15 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
         file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
-    found = cached("key", entry, quiet)
+    found = cached_arrays("key", entry, quiet)
     assert "was damaged" in found.note and str(tmp_path) in found.note
     assert damage != "pickle" or "pickle" in found.note  # which was not loaded
-    again = cached("key", lambda: entry(9), quiet)  # sound again, and not made
+    again = cached_arrays("key", lambda: entry(9), quiet)  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
-    assert "not cached" in cached("key", entry, quiet).note
+    assert "not cached" in cached_arrays("key", entry, quiet).note
 
 
 def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -787,14 +787,14 @@ def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyP
         made.append(entry())
         return made[-1]
 
-    monkeypatch.setattr("harness.datasets.write_whole", full)
-    assert "No space left" in cached("key", make, quiet).note and len(made) == 1
+    monkeypatch.setattr("harness.system.files.write_whole", full)
+    assert "No space left" in cached_arrays("key", make, quiet).note and len(made) == 1
 
 
 def test_who_waits_for_samples_that_another_process_reads_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cached("key", entry, quiet)
+    cached_arrays("key", entry, quiet)
     (lock,) = make_user_cache("arrays").glob("*.lock")
     other, said = FileLock(lock), list[str]()
     other.acquire()
@@ -804,5 +804,5 @@ def test_who_waits_for_samples_that_another_process_reads_says_so(
         other.release()
 
     monkeypatch.setattr("harness.system.files.LOOK", 0.02)
-    cached("key", entry, tell)
+    cached_arrays("key", entry, tell)
     assert said == ["another process reads the same samples: waiting for it"]

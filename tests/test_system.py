@@ -7,6 +7,8 @@ import platform
 import re
 import resource
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,7 +240,7 @@ def test_files_follow_the_umask_and_are_whole(umask: int, mode: int, tmp_path: P
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["all"]
 
 
-SHELF = MeasurementCache("some", lambda value: 1.0 * value, 0.1)
+CACHE = MeasurementCache("some", lambda value: 1.0 * value, 0.1)
 
 
 def never() -> float:
@@ -246,23 +248,29 @@ def never() -> float:
 
 
 def test_the_first_measurement_stands() -> None:
-    assert SHELF.get(("a",), lambda: 0.5) == SHELF.get(("a",), never) == 0.5
-    assert SHELF.get(("b",), lambda: 0.7) == 0.7
+    assert CACHE.get(("a",), lambda: 0.5) == CACHE.get(("a",), never) == 0.5
+    assert CACHE.get(("b",), lambda: 0.7) == 0.7
 
-    def while_another_measures() -> float:
-        SHELF.get(("c",), lambda: 0.5)
-        return 0.9
 
-    assert SHELF.get(("c",), while_another_measures) == 0.5
-    assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json"}
+def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
+    measured = iter((0.5, 0.9))
+
+    def measure() -> float:
+        time.sleep(0.1)
+        return next(measured)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert {*pool.map(lambda _: CACHE.get(("c",), measure), range(2))} == {0.5}
+    assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json", ".lock"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
 def test_a_damaged_measurement_is_made_anew(text: str) -> None:
-    SHELF.get(("a",), lambda: 0.5)
+    CACHE.get(("a",), lambda: 0.5)
     (place,) = make_user_cache("some").glob("*.json")
     place.write_text(text)
-    assert SHELF.get(("a",), lambda: 0.3) == SHELF.get(("a",), never) == 0.3
+    assert CACHE.get(("a",), lambda: 0.3) == CACHE.get(("a",), never) == 0.3
 
 
 def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
@@ -273,13 +281,13 @@ def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
 
     for name in ("write_text", "unlink"):
         monkeypatch.setattr(Path, name, refused)
-    assert SHELF.get(("read only",), lambda: 0.5) == 0.5
+    assert CACHE.get(("read only",), lambda: 0.5) == 0.5
 
 
 def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert SHELF.get(("a",), lambda: 0.5) == 0.5
+    assert CACHE.get(("a",), lambda: 0.5) == 0.5
     monkeypatch.setattr(kept, "_alone", False)
     monkeypatch.setattr(kept, "_measures", True)
     (tmp_path / "file").write_text("")
@@ -295,6 +303,6 @@ def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
         2,
     ):
         change()
-        assert SHELF.get(("a",), lambda value=value: value) == value
+        assert CACHE.get(("a",), lambda value=value: value) == value
     kept.measure_nothing()
-    assert SHELF.get(("a",), never) == 0.1
+    assert CACHE.get(("a",), never) == 0.1

@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
@@ -45,7 +44,7 @@ from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, ProgressCallback, progress_part
 from harness.datasets import sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
-from harness.system.files import locked, make_user_cache
+from harness.system.files import cached
 from harness.training.checkpoint import read_sealed, write_sealed
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # default steps after which a network answers
@@ -123,25 +122,23 @@ def draw_images(images: Images, count: int, seed: int) -> Images:
 def load_or_train_source(
     train: Images, plan: SourceTraining, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
-    """Return the network without spikes trained on these images, cached by all that decides it.
+    """Return the network without spikes trained on these images, cached by all that decides it."""
 
-    If it cannot be cached, it is trained each time.
-    """
-    try:
-        path = make_user_cache("networks") / f"{_cache_name(train, plan, seed)}.pt"
-        waiting = "another process trains the network: waiting for it"
-        lock = locked(path.with_suffix(".lock"), lambda: tell(0.0, waiting))
-    except OSError:
+    def read(path: Path) -> nn.Sequential:
+        (network := build_source(plan.width)).load_state_dict(read_sealed(path))
+        return network.eval().requires_grad_(False)
+
+    def write(path: Path, network: nn.Sequential) -> None:
+        write_sealed(path, network.state_dict())
+
+    def wait() -> None:
+        tell(0.0, "another process trains the network: waiting for it")
+
+    def make() -> nn.Sequential:
         return _train_source(train, plan, seed, tell)
-    with lock:
-        with suppress(OSError):
-            if (weights := read_sealed(path)) is not None:
-                (network := build_source(plan.width)).load_state_dict(weights)
-                return network.eval().requires_grad_(False)
-        network = _train_source(train, plan, seed, tell)
-        with suppress(OSError):
-            write_sealed(path, network.state_dict())
-        return network
+
+    name = f"{_cache_name(train, plan, seed)}.pt"
+    return cached("networks", name, make, read, write, wait)[0]
 
 
 def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:

@@ -40,7 +40,7 @@ from harness.datasets.samples import (
 )
 from harness.spec import BIN_US, Access, ProgressCallback, Source, System, Trained, UsageError
 from harness.spec.network import checked
-from harness.system.files import locked, make_user_cache, printable, user_cache, write_whole
+from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
 DOWNLOAD_FAILED = "the download failed"  # the start of its note
@@ -505,7 +505,7 @@ def _gather(
     if request.samples is not None and request.samples < count:
         samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
     key = f"{request.dataset} {kind} {samples.fingerprint()}"
-    arrays = cached(key, lambda: _read(samples, kind.endswith("events"), say), say)
+    arrays = cached_arrays(key, lambda: _read(samples, kind.endswith("events"), say), say)
     info = replace(samples.info, count=len(arrays.parts[1]))
     notes = note, arrays.note, _left_out((*info.left_out, *arrays.damaged))
     return arrays.parts, info, _source(request.dataset, info, arrays.sha256, *notes)
@@ -529,38 +529,29 @@ def _read(samples: Samples[Any], events: bool, say: ProgressCallback) -> CachedA
     return CachedArrays(parts, sha256(*parts), tuple(damaged))
 
 
-def cached(key: str, make: Callable[[], CachedArrays], say: ProgressCallback) -> CachedArrays:
+def cached_arrays(
+    key: str, make: Callable[[], CachedArrays], say: ProgressCallback
+) -> CachedArrays:
     """Return the cached arrays of `key`, or make and cache them.
 
-    `key` must hold all that decides the content. Damaged arrays are made again. If the cache folder
-    cannot be written, arrays are made each time; `note` says so.
+    `key` must hold all that decides the content.
     """
-    made: CachedArrays | None = None
+
+    def read(path: Path) -> CachedArrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = dict(arrays)  # which checks the checksum of each
+        hashed, damaged = str(content.pop("sha256")), content.pop("damaged").tolist()
+        return CachedArrays(tuple(content.values()), hashed, tuple(damaged))
+
+    def write(path: Path, made: CachedArrays) -> None:
+        content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(made.parts)}
+        content |= {"sha256": np.array(made.sha256), "damaged": np.array(made.damaged, str)}
+        with path.open("wb") as file:
+            np.savez(file, **content)
+
+    def wait() -> None:
+        say(0.0, "another process reads the same samples: waiting for it")
+
     name = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()[:32]
-    try:
-        path, note = make_user_cache("arrays") / f"{name}.npz", ""
-        waiting = "another process reads the same samples: waiting for it"
-        with locked(path.with_suffix(".lock"), lambda: say(0.0, waiting)):
-            if path.exists():
-                try:
-                    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                        content = dict(arrays)
-                    hashed, damaged = str(content.pop("sha256")), content.pop("damaged").tolist()
-                    return CachedArrays(tuple(content.values()), hashed, tuple(damaged))
-                # reading checks the checksum of each array
-                except Exception as error:  # noqa: BLE001 numpy raises any type
-                    reason = f"{type(error).__name__}: {error}"
-                    note = printable(f"the cached {path} was damaged ({reason}) and was made again")
-            made = make()
-            content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(made.parts)}
-            content |= {"sha256": np.array(made.sha256), "damaged": np.array(made.damaged, str)}
-
-            def save(place: Path) -> None:
-                with place.open("wb") as file:
-                    np.savez(file, **content)
-
-            write_whole(path, save)
-            return replace(made, note=note)
-    except OSError as error:
-        place, reason = printable(user_cache()), error.strerror or error
-        return replace(made or make(), note=f"not cached: {place} cannot be written ({reason})")
+    found, note = cached("arrays", f"{name}.npz", make, read, write, wait)
+    return replace(found, note=note)

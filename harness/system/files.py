@@ -6,12 +6,14 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from harness.spec import UsageError
 
+T = TypeVar("T")
 LOOK = 1.0  # seconds between two looks whether another process has let a lock go
 
 
@@ -81,6 +83,46 @@ def make_user_cache(name: str) -> Path:
     if user_cache().stat().st_mode & 0o777 != 0o700:
         user_cache().chmod(0o700)  # not permitted where it is another user's
     return folder
+
+
+def cached(
+    folder: str,
+    name: str,
+    make: Callable[[], T],
+    read: Callable[[Path], T],
+    write: Callable[[Path, T], object],
+    wait: Callable[[], object] = lambda: None,
+) -> tuple[T, str]:
+    """Return what the user's cache folder has as `folder`/`name`, else make it and keep it there.
+
+    Of processes that want the same one makes it; `wait` is called each second that another does.
+    What `read` cannot read is made again; what cannot be kept is made each time. The text that is
+    returned with it says so, "" where all went well.
+    """
+    try:
+        path = make_user_cache(folder) / name
+        lock = locked(path.with_suffix(".lock"), wait)
+    except OSError as error:
+        return make(), _not_cached(error)
+    with lock:
+        note = ""
+        if path.exists():
+            try:
+                return read(path), ""
+            except Exception as error:  # noqa: BLE001 libraries raise any type
+                reason = f"{type(error).__name__}: {error}"
+                note = printable(f"the cached {path} was damaged ({reason}) and was made again")
+        made = make()
+        try:
+            write_whole(path, lambda part: write(part, made))
+        except OSError as error:
+            note = _not_cached(error)
+        return made, note
+
+
+def _not_cached(error: OSError) -> str:
+    place = printable(user_cache())
+    return f"not cached: {place} cannot be written ({error.strerror or error})"
 
 
 def printable(text: object) -> str:
