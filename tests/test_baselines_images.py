@@ -108,8 +108,10 @@ def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
 
 def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     images = squares(12, 0)
-    name = converted._cache_name(images, TINY, 5)
-    other = FileLock(make_user_cache("networks") / f"{name}.lock")
+    shared(images)
+    (lock,) = make_user_cache("networks").glob("*.lock")
+    lock.with_suffix(".pt").unlink()
+    other = FileLock(lock)
     other.acquire()
     said: list[str] = []
 

@@ -137,12 +137,12 @@ def load_or_train_source(
     def make() -> nn.Sequential:
         return _train_source(train, plan, seed, tell)
 
-    name = f"{_cache_name(train, plan, seed)}.pt"
-    return cached("networks", name, make, read, write, wait)[0]
+    key = _cache_key(train, plan, seed)
+    return cached("networks", ".pt", key, make, read, write, wait)[0]
 
 
-def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:
-    """Hash all that decides the weights, with the processor and threads that decide rounding."""
+def _cache_key(train: Images, plan: SourceTraining, seed: int) -> str:
+    """Return all that decides the weights, with the processor and threads that decide rounding."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
@@ -150,7 +150,7 @@ def _cache_name(train: Images, plan: SourceTraining, seed: int) -> str:
         *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
         hashlib.sha256(sources).hexdigest(),
     )
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
+    return " ".join(map(str, parts))
 
 
 def _train_source(

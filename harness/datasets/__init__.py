@@ -552,6 +552,5 @@ def cached_arrays(
     def wait() -> None:
         say(0.0, "another process reads the same samples: waiting for it")
 
-    name = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()[:32]
-    found, note = cached("arrays", f"{name}.npz", make, read, write, wait)
+    found, note = cached("arrays", ".npz", f"{CACHE_FORMAT} {key}", make, read, write, wait)
     return replace(found, note=note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -87,42 +88,36 @@ def make_user_cache(name: str) -> Path:
 
 def cached(
     folder: str,
-    name: str,
+    suffix: str,
+    key: str,
     make: Callable[[], T],
     read: Callable[[Path], T],
     write: Callable[[Path, T], object],
     wait: Callable[[], object] = lambda: None,
 ) -> tuple[T, str]:
-    """Return what the user's cache folder has as `folder`/`name`, else make it and keep it there.
+    """Return what a folder of the user's cache has of `key`, else make it and keep it there.
 
     Of processes that want the same one makes it; `wait` is called each second that another does.
     What `read` cannot read is made again; what cannot be kept is made each time. The text that is
     returned with it says so, "" where all went well.
     """
+    made, note = list[T](), ""
     try:
-        path = make_user_cache(folder) / name
-        lock = locked(path.with_suffix(".lock"), wait)
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        path = make_user_cache(folder) / f"{name}{suffix}"
+        with locked(path.with_suffix(".lock"), wait):
+            if path.exists():
+                try:
+                    return read(path), ""
+                except Exception as error:  # noqa: BLE001 libraries raise any type
+                    reason = f"{type(error).__name__}: {error}"
+                    note = printable(f"the cached {path} was damaged ({reason}) and was made again")
+            made.append(make())
+            write_whole(path, lambda part: write(part, made[0]))
     except OSError as error:
-        return make(), _not_cached(error)
-    with lock:
-        note = ""
-        if path.exists():
-            try:
-                return read(path), ""
-            except Exception as error:  # noqa: BLE001 libraries raise any type
-                reason = f"{type(error).__name__}: {error}"
-                note = printable(f"the cached {path} was damaged ({reason}) and was made again")
-        made = make()
-        try:
-            write_whole(path, lambda part: write(part, made))
-        except OSError as error:
-            note = _not_cached(error)
-        return made, note
-
-
-def _not_cached(error: OSError) -> str:
-    place = printable(user_cache())
-    return f"not cached: {place} cannot be written ({error.strerror or error})"
+        place = printable(user_cache())
+        note = f"not cached: {place} cannot be written ({error.strerror or error})"
+    return made[0] if made else make(), note
 
 
 def printable(text: object) -> str:

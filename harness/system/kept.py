@@ -7,7 +7,6 @@ that run at the same time as others (`measure_alone`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +61,5 @@ class MeasurementCache(Generic[T]):
             content = {"of": [repr(each) for each in of], "value": measured}
             path.write_text(json.dumps(content, default=vars), "utf-8")
 
-        decisive = repr((_alone, *machine.speed(), *of))
-        name = hashlib.sha256(decisive.encode()).hexdigest()[:16]
-        return cached(self.folder, f"{name}.json", measure, read, write)[0]
+        key = repr((_alone, *machine.speed(), *of))
+        return cached(self.folder, ".json", key, measure, read, write)[0]
