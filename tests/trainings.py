@@ -12,12 +12,13 @@ from rows import trained_case
 
 from harness import records, spec
 from harness.datasets import SplitRequest, load_split
-from harness.jobs.local import Result, trial
+from harness.jobs.local import WORK, Result
 from harness.records.run import Run, new_run
 from harness.records.store import Ledger
 from harness.spec import paper
 from harness.system import machine
 from harness.training.epoch import DataSplits
+from harness.training.trial import do
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
 R = TypeVar("R", bound=records.Record)
@@ -48,7 +49,7 @@ def run(
     for each in cases:
         owner = Owner()
         ledger = Ledger(records.Store(out), owner.say, fresh, (at.id,))
-        end = trial(each, ledger, access, at)
+        end = do(each, ledger, access, at, WORK[type(each)])
         ledger.release()
         assert owner.said == sorted(owner.said)
         ended.append(Result(each, end.rows, before=end.before))

@@ -42,24 +42,21 @@ DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
 
 
-class Command:
-    """What all rows of one command share."""
+def begin_run(cases: tuple[Case, ...], store: Store, command: Sequence[str]) -> Run:
+    """Write the file of a run of these cases; return what all its rows share."""
+    here = machine.describe(torch.device(cases[0].device))
+    frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
+    known = adapters.names()
+    facts.look(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
+    return Run(begin(store.out, here, frameworks, command), here, memory.of_children())
 
-    def __init__(self, cases: tuple[Case, ...], store: Store, command: Sequence[str]) -> None:
-        self.store = store
-        here = machine.describe(torch.device(cases[0].device))
-        frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
-        known = adapters.names()
-        facts.look(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
-        run = begin(store.out, here, frameworks, command)
-        self.run = Run(run, here, memory.of_children())
 
-    def failed(self, case: Case, reason: str) -> EndedRow:
-        """Keep the row of a case that failed, of which nothing else is known."""
-        known = of_case(case, replace(self.run, allocator="system"), NOTHING_KNOWN)
-        row = stamped(ended(known, "failed", reason))
-        self.store.append(row)
-        return row
+def keep_failure(case: Case, reason: str, run: Run, store: Store) -> EndedRow:
+    """Keep the row of a case that failed, of which nothing else is known."""
+    known = of_case(case, replace(run, allocator="system"), NOTHING_KNOWN)
+    row = stamped(ended(known, "failed", reason))
+    store.append(row)
+    return row
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Local:
 
         Raises UsageError where rows cannot be written.
         """
-        command = Command(cases, store, self.command)
+        run = begin_run(cases, store, self.command)
         total, before = sum(case.pace for case in cases), 0.0
         child: Child | None = None
         waiting = deque((case, False) for case in cases)
@@ -93,7 +90,7 @@ class Local:
                 def hear(fraction: float, doing: str, of=case.pace / total, after=before) -> None:
                     say(after + of * fraction, doing)
 
-                given = store.out, access, command.run, facts.known(), case, patient
+                given = store.out, access, run, facts.known(), case, patient
                 try:
                     child = child or Child(case.device, short_spin=True)
                     end = child.call(trial_in_child, *given, silence=self.silence, hear=hear)
@@ -104,7 +101,7 @@ class Local:
                     raise
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
-                    end = End((command.failed(case, f"{of}{error}"),))
+                    end = End((keep_failure(case, f"{of}{error}", run, store),))
                 before += case.pace / total
                 if not end.before and child is not None:
                     child.end()
@@ -123,7 +120,7 @@ class Local:
         say: ProgressCallback,
     ) -> Iterator[Result]:
         """Time the cases that are not done. Raises UsageError where rows cannot be written."""
-        run = Command(cases, store, self.command).run
+        run = begin_run(cases, store, self.command)
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
         try:
@@ -146,14 +143,6 @@ def trial_in_child(
     patience = DOWNLOAD if case.dataset in access.download else 0.0
     tell(0.0, f"{case.dataset} {network_name(case)} {case.framework}", patience=patience)
     try:
-        return trial(case, ledger, access, replace(run, allocator=memory.keep()))
+        return do(case, ledger, access, replace(run, allocator=memory.keep()), WORK[type(case)])
     finally:
         ledger.release()
-
-
-def trial(case: Case, ledger: Ledger, access: Access, run: Run) -> End:
-    """Run a training, another system or a count of operations, from data to results.
-
-    Raises Busy where another process has the case, and UsageError where results cannot be written.
-    """
-    return do(case, ledger, access, run, WORK[type(case)])

@@ -26,7 +26,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from harness.jobs.local import Command, Local, Result
+from harness.jobs.local import Local, Result, begin_run, keep_failure
 from harness.records import Store
 from harness.spec import Access, Budget, Case, ProgressCallback, UsageError, cells
 
@@ -93,11 +93,12 @@ def _done(
                     try:
                         results = ray.get(each)
                     except RayError as error:
-                        command = Command(group, store, local.command)
                         reason = _reason(error)
+                        run = begin_run(group, store, local.command)
+                        rows = {case: keep_failure(case, reason, run, store) for case in group}
                         lost = {case: (case,) for case in group} if trains else cells(group)
                         results = [
-                            Result(case, tuple(command.failed(each, reason) for each in of))
+                            Result(case, tuple(rows[each] for each in of))
                             for case, of in lost.items()
                         ]
                     done += sum(case.pace for case in group)
