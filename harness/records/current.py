@@ -38,11 +38,7 @@ NUMBERS = {
 }
 # The share of compared spikes that may differ in a proof that passed.
 MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
-_OF_CELL = tuple(
-    name
-    for name in CaseFields.__dataclass_fields__
-    if name not in ("framework", "variant", "precision")
-)
+_OF_CELL = CaseFields.__dataclass_fields__.keys() - {"framework", "variant", "precision"}
 
 
 class Class(NamedTuple):
@@ -276,13 +272,8 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
             continue
         if wrong > MOST_MISMATCHES[precision] * (row.spikes or 0):
             what = "audit" if isinstance(row, AuditRow) else "exam"
-            yield (
-                n,
-                (
-                    f"an {what} of {_named(row)} in run {row.run} does not count: it says that it "
-                    f"passed, and that {wrong:,} of {row.spikes:,} spikes differ"
-                ),
-            )
+            reason = f"it says that it passed, and that {wrong:,} of {row.spikes:,} spikes differ"
+            yield n, f"an {what} of {_named(row)} in run {row.run} does not count: {reason}"
 
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
@@ -299,14 +290,9 @@ def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
             continue
         ended = epochs.get((*_training(row), number))
         if ended is not None and not isclose(ended.test_accuracy, row.test_accuracy, abs_tol=1e-9):
-            yield (
-                n,
-                (
-                    f"a result of {_named(row)} seed {row.seed} in run {row.run} does not count: "
-                    f"it says {row.test_accuracy:.2%}, and its epoch {number} "
-                    f"{ended.test_accuracy:.2%}"
-                ),
-            )
+            what = f"a result of {_named(row)} seed {row.seed} in run {row.run}"
+            says = f"it says {row.test_accuracy:.2%}, and its epoch {number}"
+            yield n, f"{what} does not count: {says} {ended.test_accuracy:.2%}"
 
 
 def _training(row: Row) -> tuple[str, str | None]:
@@ -344,7 +330,5 @@ def _mixed(rows: Sequence[Row]) -> Iterator[str]:
             ("versions of torch", {row.torch for row in of}),
         ):
             if len(values) > 1:
-                yield (
-                    f"the seeds of {_named(of[0])} in {of[0].suite} have {len(values)} different "
-                    f"{what}"
-                )
+                seeds = f"the seeds of {_named(of[0])} in {of[0].suite}"
+                yield f"{seeds} have {len(values)} different {what}"

@@ -222,37 +222,27 @@ def row_of(content: dict[str, object]) -> Row:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
         raise ValueError(f"{where}: {first['msg']}") from error
-    if wrong := _wrong(row):
-        raise ValueError(f"{wrong} expected")
+    _check(row)
     return row
 
 
-def _wrong(row: Row) -> str:
-    """Return what was expected where a row has values that no harness writes; "" where it has none.
-
-    Raises ValueError where its case is none.
-    """
-    case = Case.of(row)
-    try:
-        zone = datetime.fromisoformat(row.time).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        return "time: a date and time with a zone was"
+def _check(row: Row) -> None:
+    """Raise ValueError where a row has values that no harness writes."""
+    layers = len(Case.of(row).network.stages)
+    if datetime.fromisoformat(row.time).tzinfo is None:
+        raise ValueError("time: a date and time with a zone was expected")
     if isinstance(row, OfTraining) and row.epochs is None:
-        return "epochs: those of the training were"
+        raise ValueError("epochs: those of the training were expected")
     if isinstance(row, FittedRow) and row.effort is None:
-        return "effort: the effort of the other system was"
+        raise ValueError("effort: the effort of the other system was expected")
     if isinstance(row, ConfusionRow):
         sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
         if sizes != {row.classes}:
-            return f"votes, confusion: {row.classes} rows of {row.classes} were"
+            raise ValueError(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
     if isinstance(row, OperationsRow):
-        layers = len(case.network.stages)
         counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
         if {len(each) for each in counts} != {layers}:
-            return f"operations: an entry for each of {layers} layers was"
-    return ""
+            raise ValueError(f"operations: an entry for each of {layers} layers was expected")
 
 
 # the writing side: rows of a process that measures
