@@ -116,7 +116,6 @@ def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
             row,
             ledger.of_kind(Bf16TrainingRow),
             ledger,
-            math.inf,
             lambda doing: None,
             lambda: True,
         )
@@ -223,7 +222,7 @@ def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
     said: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.check_bf16_training(base(IN_BF16), (), ledger, math.inf, said.append, has_time)
+    judge.check_bf16_training(base(IN_BF16), (), ledger, said.append, has_time)
     assert len([each for each in said if " of 5" in each]) == 2
     assert not rows_in(tmp_path)
 

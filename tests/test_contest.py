@@ -22,14 +22,13 @@ from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
-from harness.speed import cell, schedule
+from harness.speed import cell, contender, schedule
 from harness.speed.contender import WorkerProcess
 from harness.speed.schedule import Plan
 from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)
-SILENCE = 60.0
 CHEATS = {  # once they are audited, and how they are refused
     **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
     **dict.fromkeys(("coarse", "keeps-gradients"), "the gradient of"),
@@ -45,20 +44,21 @@ def planted(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) 
     monkeypatch.setitem(facts._known, "planted", facts.Facts("planted"))
 
 
-def measured(out: Path, *names: str, silence: float = SILENCE) -> list[Row]:
+def measured(out: Path, *names: str) -> list[Row]:
     """The rows of one cell with these planted contenders."""
-    run(out, *map(case, names), seconds=0.0, first=True, rounds=3, silence=silence)
+    run(out, *map(case, names), seconds=0.0, first=True, rounds=3)
     return rows_in(out)
 
 
 @pytest.mark.slow
 def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(contender, "SILENCE", 15.0)
     dies = {"exits": "exit code 3", "hangs": "said nothing for 15 s", "crashes": "SIGSEGV"}
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
-    rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms), silence=15.0)
+    rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms))
     said = {row.variant: row.reason for row in of(rows, WarningRow)}
     assert set(said) == {"threads", "deterministic"}
     assert "threads" in said["threads"] and "determin" in said["deterministic"]
@@ -89,9 +89,10 @@ def test_one_that_computes_less_later_or_raises_costs_its_own_row(
     assert all(each.ended for each in started)
 
 
-def test_a_start_has_a_limit_of_its_own() -> None:
+def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contender, "SILENCE", 0.01)
     with pytest.raises(Failed, match="said nothing"):
-        first("reference", silence=0.01)
+        first("reference")
 
 
 @pytest.mark.slow
@@ -106,10 +107,10 @@ def test_each_compiles_where_nothing_was_compiled_before(
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    contender = WorkerProcess(case("planted:burns"), SILENCE)
+    burning = WorkerProcess(case("planted:burns"))
     try:
-        contender.call(Worker.build, ASKED)
-        process, watch = psutil.Process(contender.child.pid), clock.Stopwatch()
+        burning.call(Worker.build, ASKED)
+        process, watch = psutil.Process(burning.child.pid), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
             time.sleep(0.01)
@@ -117,16 +118,16 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         time.sleep(0.3)
         assert process.cpu_times() == before
     finally:
-        contender.end()
+        burning.end()
 
 
-def first(name: str, silence: float = SILENCE) -> First:
+def first(name: str) -> First:
     """Its first iteration in a process."""
-    contender = WorkerProcess(case(name), silence)
+    process = WorkerProcess(case(name))
     try:
-        return contender.call(Worker.build, ASKED)
+        return process.call(Worker.build, ASKED)
     finally:
-        contender.end()
+        process.end()
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
@@ -234,6 +235,6 @@ def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_
             process.end()
 
     floor, one = case(FLOOR), case("reference")
-    for timed in (WorkerProcess(floor, SILENCE, tmp_path), WorkerProcess(one, SILENCE, tmp_path)):
+    for timed in (WorkerProcess(floor, tmp_path), WorkerProcess(one, tmp_path)):
         assert spin_count(timed) is None
-    assert spin_count(WorkerProcess(one, SILENCE, trains=True)) == "30000"
+    assert spin_count(WorkerProcess(one, trains=True)) == "30000"

@@ -132,14 +132,13 @@ def events(
     rounds: int = 4,
     least: int | None = None,
     say: ProgressCallback = lambda *_: None,
-    silence: float = math.inf,
 ) -> Iterator[Result]:
     """The cells, each when it is said; the rows are in `out`."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     try:
-        yield from Schedule(cases, ledger, Access(out.parent), budget, at, silence).results()
+        yield from Schedule(cases, ledger, Access(out.parent), budget, at).results()
     finally:
         ledger.release()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +85,11 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     known = facts.of(name)
-    process = WorkerProcess(timed(name), inf)
+    process = WorkerProcess(timed(name))
     assert process.call(Worker.part) is None
     process.end()
     wheel(tmp_path, "9.9", {**of_norse(), "norse/new.py": ""})
-    process = WorkerProcess(timed(name), inf)
+    process = WorkerProcess(timed(name))
     with pytest.raises(Failed, match=r"changed meanwhile: it was 9.9 \(files .*run again"):
         process.call(Worker.part)
     process.end()
@@ -179,7 +178,7 @@ def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(
     ledger = Ledger(Store(tmp_path), quiet)
     at = Run("r", machine.describe(torch.device("cpu")), "system")
     cases = timed("norse"), timed(framework)
-    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Budget(), inf)
+    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Budget())
     noise = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
     for name, seconds in (("floor", 1.0), ("norse", 2.0), (framework, 2.0)):
         row = of_case(timed(name), at, NOTHING_KNOWN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 
 import pytest
@@ -155,7 +154,7 @@ def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> N
     shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
     timed = Timed(**{**shared, "suite": "acceleration"})
     batch = load_batch(timed.dataset, timed.T, 4)
-    module, _ = Judge(timed.cell, batch, batch, inf, tmp_path).weights(late=False)
+    module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(late=False)
     assert all(map(torch.equal, module.parameters(), drawn))
 
 

@@ -64,7 +64,6 @@ class Local:
     """This machine. A case that fails becomes a row with its reason; the others go on."""
 
     command: tuple[str, ...] = ()  # as it was typed, for the file of the run
-    silence: float = SILENCE
 
     def train(
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
@@ -93,7 +92,7 @@ class Local:
                 given = store.out, access, run, facts.known(), case, patient
                 try:
                     child = child or Child(case.device, short_spin=True)
-                    end = child.call(trial_in_child, *given, silence=self.silence, hear=hear)
+                    end = child.call(trial_in_child, *given, silence=SILENCE, hear=hear)
                 except Busy:
                     waiting.append((case, True))
                     continue
@@ -124,7 +123,7 @@ class Local:
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
         timed = tuple(case for case in cases if isinstance(case, Timed))
         try:
-            yield from Schedule(timed, ledger, access, budget, run, self.silence).results()
+            yield from Schedule(timed, ledger, access, budget, run).results()
         finally:
             ledger.release()
 

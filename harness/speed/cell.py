@@ -59,7 +59,6 @@ class Cell:
     ledger: Ledger
     access: Access
     budget: Budget  # of the whole run
-    silence: float  # seconds without an answer after which a contender hangs
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
@@ -88,7 +87,7 @@ class Cell:
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
-            self._judge = Judge(cell, batch, other, self.silence, self.ledger.store.out)
+            self._judge = Judge(cell, batch, other, self.ledger.store.out)
             self._judge.weights(late=False)
         except UsageError as error:  # of data, or of weights that the case names
             for case in self.group:
@@ -184,7 +183,7 @@ class Cell:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
         self._make_room(contender)
         compiled = folder / str(self.contenders.index(contender))  # is there at its second start
-        contender.process = WorkerProcess(case, self.silence, compiled)
+        contender.process = WorkerProcess(case, compiled)
         if contender.is_floor:
             if case.precision not in self._layouts:
                 self._layouts[case.precision] = contender.call(Worker.layouts)

@@ -24,7 +24,7 @@ from harness.spec import FLOOR, Timed
 from harness.speed.iteration import Part
 from harness.speed.worker import Worker, begin, work
 from harness.system import memory
-from harness.system.child import START_SECONDS, Child, Died
+from harness.system.child import SILENCE, START_SECONDS, Child, Died
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -36,18 +36,16 @@ class WorkerProcess:
     """The process of one contender, which stands still but for its turns."""
 
     def __init__(
-        self, case: Timed, silence: float, compiled: Path | None = None, *,
+        self, case: Timed, compiled: Path | None = None, *,
         alone: bool = True, trains: bool = False,
     ) -> None:  # fmt: skip
         """Start the process. Raises Failed.
 
-        `silence`: the seconds without an answer after which it hangs.
         `compiled`: the folder of what torch compiles for it. Each contender has its own: else
         another's code would be ready, and its first iteration shown without compiling.
         One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
         thread, or it measures for those that are timed: it waits as they do.
         """
-        self.silence = silence
         env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
             self.child = Child(case.device, env=env, short_spin=trains)
@@ -58,7 +56,7 @@ class WorkerProcess:
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
         """Let the process run, have its worker call a method, and stop it again. Raises Failed."""
         self.child.send(signal.SIGCONT)
-        return self._call(self.silence, work, method, *given)
+        return self._call(SILENCE, work, method, *given)
 
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
         try:

@@ -64,7 +64,6 @@ class Judge:
     cell: Timed
     batch: Batch
     other: Batch
-    silence: float  # seconds without an answer after which a contender hangs
     out: Path | None = None  # the result folder, which keeps weights that a case names
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
@@ -124,7 +123,7 @@ class Judge:
         name, case = row.contender, Timed.of(row)
         deviations = (row.deviations,) if row.deviations else ()
         try:
-            process = WorkerProcess(case, self.silence, alone=alone)
+            process = WorkerProcess(case, alone=alone)
             self._doing[process] = f"exam of {name}"
             try:
                 self.parts[name] = process.call(Worker.part)
@@ -227,7 +226,6 @@ def check_bf16_training(
     row: Record,
     known: Iterable[Bf16TrainingRow],
     ledger: Ledger,
-    silence: float,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
@@ -247,7 +245,7 @@ def check_bf16_training(
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), WorkerProcess(case, silence, trains=True)
+        digits, process = Digits.read(), WorkerProcess(case, trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():

@@ -54,11 +54,10 @@ class Schedule:
     """
 
     def __init__(
-        self, cases: Group, ledger: Ledger, access: Access, budget: Budget, run: Run, silence: float
+        self, cases: Group, ledger: Ledger, access: Access, budget: Budget, run: Run
     ) -> None:
-        """`silence`: the seconds without an answer after which a contender hangs."""
         waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-        self.waiting = [Cell(*each, run, ledger, access, budget, silence) for each in waiting]
+        self.waiting = [Cell(*each, run, ledger, access, budget) for each in waiting]
         self.budget, self.watch = budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
         known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
@@ -154,7 +153,7 @@ class Schedule:
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 say = partial(self._say, cell)
                 self.bf16_trainings += check_bf16_training(
-                    row, self.bf16_trainings, cell.ledger, cell.silence, say, self._has_time
+                    row, self.bf16_trainings, cell.ledger, say, self._has_time
                 )
                 self.plan.trained.add(row.contender)
 
