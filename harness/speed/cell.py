@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isclose, isfinite
 from pathlib import Path
@@ -118,8 +118,8 @@ class Cell:
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_data(row, self._source), key=key)
 
-    def prove(self) -> Iterator[str]:
-        """Examine the adapters; yield in words what is done next."""
+    def prove(self, say: Callable[[str], None]) -> None:
+        """Examine the adapters; `say` is told in words what is done next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -129,8 +129,9 @@ class Cell:
                 "they cannot learn: use --init calibrated or a lower threshold",
             )
         asked = [self._contender(case) for case in self.group]
-        yield "exams"
-        yield from self._judge.examine([each.row for each in asked])
+        say("exams")
+        for doing in self._judge.examine([each.row for each in asked]):
+            say(doing)
         proved = [each for each in asked if self._run_or_record_failure(each, self._prove, each)]
         if proved:
             floor, *others = map(self._contender, floor_cases(cell, (each.case for each in proved)))
@@ -163,8 +164,8 @@ class Cell:
             raise Incomparable(failures[0])
         contender.part = self._judge.parts[case.framework]
 
-    def start(self) -> Iterator[str]:
-        """Start all processes, or start them anew; yield in words what is done next.
+    def start(self, say: Callable[[str], None]) -> None:
+        """Start all processes, or start them anew; `say` is told in words what is done next.
 
         Builds the timed objects there, warmed up, and audited where they claim to be equal.
         """
@@ -175,7 +176,7 @@ class Cell:
             each.end()
         self.starts.append(self.number)
         for each in self._running:
-            yield f"audit of {each.name}" if each.claims_to_be_equal else each.name
+            say(f"audit of {each.name}" if each.claims_to_be_equal else each.name)
             self._run_or_record_failure(each, self._start, each, Path(self._compiled.name))
         self._judge.forget()
 

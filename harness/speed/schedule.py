@@ -104,9 +104,10 @@ class Schedule:
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
         """Measure a cell, and yield it when it has its first round."""
-        self._say_all(cell, cell.prove())
+        say = partial(self._say, cell)
+        cell.prove(say)
         began = self.watch.seconds
-        self._say_all(cell, cell.start())
+        cell.start(say)
         rounds, is_look = self.budget.rounds, self.budget.is_look
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
@@ -120,7 +121,7 @@ class Schedule:
         ends_here = is_look and self._is_over(cell, again)
         if cell.comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
-            self._say_all(cell, cell.start())
+            cell.start(say)
             while cell.comparable and cell.number < total:
                 self._round(cell)
                 if self._is_over(cell):
@@ -128,7 +129,7 @@ class Schedule:
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         while cell.comparable and not is_look and self._needs_a_start(cell, began):
-            self._say_all(cell, cell.start())
+            cell.start(say)
             for _ in range(half):
                 if cell.comparable:
                     self._round(cell)
@@ -165,10 +166,6 @@ class Schedule:
         return Result(
             cell.case, rows, cell.number, before=cell.before, bf16_trainings=bf16_trainings
         )
-
-    def _say_all(self, cell: Cell, work: Iterable[str]) -> None:
-        for what in work:
-            self._say(cell, what)
 
     def _round(self, cell: Cell) -> None:
         self._say(cell, f"round {cell.number + 1}")
