@@ -312,7 +312,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
     """
     if not frameworks:
         return
-    from harness.system.child import Child, Died, is_warm
+    from harness.system.child import Child, Died
 
     child = None
     try:
@@ -320,7 +320,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
             if child and overlay.MARK in framework:  # another version may be imported there
                 child.end()
                 child = None
-            child = child or Child(short_spin=is_warm(short_spin=True))
+            child = child or Child()
             try:
                 found = child.call(_found, framework, _folders(), silence=PATIENCE)
             except Died as how:  # which is not kept: it may have been a busy machine

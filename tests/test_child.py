@@ -18,7 +18,7 @@ from surroundings import needs_linux
 from torch import Tensor
 
 from harness.spec import UsageError
-from harness.system import child
+from harness.system import child, memory
 from harness.system.child import Child, Died, tell
 
 
@@ -92,7 +92,8 @@ def test_a_call_returns_value_and_progress(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     said: list[object] = []
-    with Child(env={"OF_THE_CHILD": "1"}) as own:
+    monkeypatch.setenv("OF_THE_CHILD", "1")
+    with Child() as own:
         x = torch.ones(3)
         got = own.call(doubled, x, hear=lambda *told: said.append(told))
         assert torch.equal(got, 2 * x) and said == [(0.5, "half")]
@@ -137,8 +138,9 @@ def test_a_childs_death_is_one_sentence(how: str, reason: str) -> None:
 
 
 @needs_linux
-def test_a_child_beyond_its_memory_limit_ends() -> None:
-    with Child(memory_mib=300) as own:
+def test_a_child_beyond_the_free_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_mib", lambda device: 300.0)
+    with Child() as own:
         assert own.call(takes, 10) == 10 * 2**20
         with pytest.raises(Died, match="ran out of memory"):
             own.call(takes, 2000)
@@ -159,7 +161,7 @@ OWNER = """
 import signal, sys, threading
 sys.path.insert(0, sys.argv[1])
 import test_child
-from harness.system import child
+from harness.system import child, memory
 child.PRELOAD[:] = ["harness.system.child"]
 
 def work(name):

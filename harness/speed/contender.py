@@ -46,12 +46,11 @@ class WorkerProcess:
         One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
         thread, or it measures for those that are timed: it waits as they do.
         """
-        env = {} if compiled is None else {"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
         try:
-            self.child = Child(case.device, env=env, short_spin=trains)
+            self.child = Child(case.device, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, facts.known(), alone, trains)
+        self._call(START_SECONDS, begin, case, facts.known(), compiled, alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
         """Let the process run, have its worker call a method, and stop it again. Raises Failed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -180,13 +182,17 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
-def begin(case: Timed, known: tuple[Facts, ...], alone: bool, trains: bool) -> None:
+def begin(
+    case: Timed, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
+) -> None:
     """Make this process, which is new, a contender's: create its worker.
 
-    `known`: of adapters; a checkout that has changed since then is refused. `alone`: nothing else
-    runs meanwhile.
+    `known`: of adapters; a checkout that has changed since then is refused. `compiled`: the folder
+    of what torch compiles. `alone`: nothing else runs meanwhile.
     """
     facts.remember(*known)
+    if compiled is not None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
     if not alone:
         kept.measure_nothing()
         torch.set_num_threads(1)

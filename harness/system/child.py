@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from multiprocessing import forkserver, resource_tracker
@@ -62,7 +62,6 @@ _owner: Connection | None = None  # of this process, if it is a child
 _one_at_a_time = threading.Lock()  # starts: the environment is one
 # Children are forks of these, by whether they spin shortly: OpenMP is loaded before the fork.
 _servers = {short_spin: forkserver.ForkServer() for short_spin in (False, True)}
-_warm = {False: False, True: False}  # whether each was started
 
 
 class Died(Exception):
@@ -75,23 +74,18 @@ class Child:
     `pid` leads a group of its own, with all that it starts.
     """
 
-    def __init__(
-        self,
-        device: str = "cpu",
-        *,
-        memory_mib: float | None = None,  # that it may take; None: all free memory, on the CPU
-        env: Mapping[str, str] | None = None,  # in addition to the environment here
-        short_spin: bool = False,  # see SHORT_SPIN; for all that is not timed
-    ) -> None:
-        """Start it. Raises Died where it does not start."""
-        if memory_mib is None:
-            memory_mib = memory.available_mib(device) if device == "cpu" else inf
+    def __init__(self, device: str = "cpu", *, short_spin: bool = False) -> None:
+        """Start it. Raises Died where it does not start.
+
+        `short_spin`: see SHORT_SPIN; for all that is not timed.
+        """
+        memory_mib = memory.available_mib(device) if device == "cpu" else inf
         context = warm(device, short_spin=short_spin)
         self._pipe, theirs = context.Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        given = theirs, errors, torch.get_num_threads(), memory_mib, {**os.environ, **(env or {})}
+        given = theirs, errors, torch.get_num_threads(), memory_mib, dict(os.environ)
         self._process = context.Process(target=_main, args=given)
         _living.add(self)
         try:
@@ -208,13 +202,7 @@ def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | For
     _servers[short_spin].set_forkserver_preload(PRELOAD)
     with _starting(short_spin):
         _servers[short_spin].ensure_running()
-    _warm[short_spin] = True
     return context
-
-
-def is_warm(*, short_spin: bool) -> bool:
-    """Return whether children of that kind start at once."""
-    return _warm[short_spin]
 
 
 def spin_settings() -> dict[str, str]:
