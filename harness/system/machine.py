@@ -62,7 +62,7 @@ def speed() -> tuple[str, str, str, str | None]:
     allowed, there = len(_affinity()), os.cpu_count() or 1
     if 0 < allowed < there:
         found.append(f"cores={allowed}/{there}")
-    if priority := _priority():
+    if priority := psutil.Process().nice():
         found.append(f"nice={priority}")
     return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
 
@@ -71,12 +71,6 @@ def _affinity() -> set[int]:
     """Return the cores that this process may run on; empty where the system does not tell."""
     ask = getattr(os, "sched_getaffinity", None)
     return ask(0) if ask else set()
-
-
-def _priority() -> int:
-    """Return the niceness of this process; 0 where the system has none."""
-    ask = getattr(os, "nice", None)
-    return ask(0) if ask else 0
 
 
 def _capability() -> str:
@@ -168,7 +162,7 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
     "denormal numbers": lambda: SMALLEST_NORMAL / 2 > 0,
     "the garbage collector": gc.isenabled,
     "the cores to run on": _affinity,
-    "the priority": _priority,
+    "the priority": lambda: psutil.Process().nice(),
 }
 
 
