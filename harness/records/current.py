@@ -41,14 +41,6 @@ MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
 _OF_CELL = CaseFields.__dataclass_fields__.keys() - {"framework", "variant", "precision"}
 
 
-class Class(NamedTuple):
-    """Rows of a run that are ranked together, and count or go together."""
-
-    cell: Hashable
-    precision: str
-    run: str
-
-
 @dataclass(frozen=True)
 class Current:
     """Which rows count, in the order of the rows, and what a reader must know of them."""
@@ -57,8 +49,11 @@ class Current:
     notes: tuple[str, ...]  # a sentence each
 
 
+Together = tuple[Hashable, str, str]  # a cell, precision and run: their timings count or go
+
+
 @dataclass
-class _Timed:
+class _Timings:
     """What a run has of a cell and precision."""
 
     row: Row  # the first
@@ -138,19 +133,19 @@ def current(rows: Sequence[Row]) -> Current:
     """
     refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
     timings = [n for n, row in enumerate(rows) if _is_timing(row) and n not in outdated]
-    classes = _classes(rows, timings)
-    shown = _that_count(classes)
+    runs = _runs(rows, timings)
+    shown = _that_count(runs)
     counts, last = [False] * len(rows), dict[Hashable, int]()
     for n, row in enumerate(rows):
         if row.suite == ACCELERATION:
-            counts[n] = n not in outdated and (not _is_timing(row) or class_of(row) in shown)
+            counts[n] = n not in outdated and (not _is_timing(row) or _together(row) in shown)
         elif row.key:
             last[place_of(row)] = n
     for n in last.values():
         counts[n] = True
     for n in refused:
         counts[n] = False
-    notes = [*refused.values(), *_contradicting_runs(classes), *_doubles(rows), *_mixed(rows)]
+    notes = [*refused.values(), *_contradicting_runs(runs), *_doubles(rows), *_mixed(rows)]
     if outdated:
         runs = {rows[n].run for n in outdated}
         notes.append(
@@ -167,11 +162,6 @@ def is_outdated(row: Row) -> bool:
     if isinstance(row, CertificateRow | AuditRow | Bf16TrainingRow) and row.exam != EXAM:
         return True
     return row.kind != "descent" and row.protocol != PROTOCOL
-
-
-def class_of(row: Record) -> Class:
-    """Return the class of a timing's row."""
-    return Class(cell_of(row), row.precision, row.run)
 
 
 def place_of(row: Row) -> Hashable:
@@ -191,16 +181,20 @@ def _named(row: Record) -> str:
 # timings
 
 
-def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]:
+def _together(row: Row) -> Together:
+    return cell_of(row), row.precision, row.run
+
+
+def _runs(rows: Sequence[Row], timings: Iterable[int]) -> dict[Together, _Timings]:
     """Return each run's part of each cell and precision, in the order they were last written.
 
     A clock that ran ahead does not make a run the newest.
     """
-    found: dict[Class, _Timed] = {}
+    found: dict[Together, _Timings] = {}
     for n in timings:
         row = rows[n]
-        key = class_of(row)
-        found[key] = of = found.pop(key, None) or _Timed(row)
+        key = _together(row)
+        found[key] = of = found.pop(key, None) or _Timings(row)
         of.contenders.add(row.contender)
         if row.data_sha256 is not None:
             of.data.add(row.data_sha256)
@@ -213,28 +207,28 @@ def _classes(rows: Sequence[Row], timings: Iterable[int]) -> dict[Class, _Timed]
     return found
 
 
-def _that_count(classes: dict[Class, _Timed]) -> set[Class]:
+def _that_count(runs: dict[Together, _Timings]) -> set[Together]:
     """Return those that no later run of the cell and precision has measured as well.
 
     One row replaces no more than one: else an odd one would hide the figures of a whole run.
     """
-    groups: dict[Hashable, list[Class]] = {}
-    for each in classes:
-        groups.setdefault((each.cell, each.precision), []).append(each)
-    counting = set[Class]()
+    groups: dict[Hashable, list[Together]] = {}
+    for each in runs:
+        groups.setdefault(each[:2], []).append(each)
+    counting = set[Together]()
     for every in groups.values():
-        timed = [each for each in every if classes[each].turns] or every
-        order = [each for each in timed if classes[each].contenders != {FLOOR}] or every[-1:]
-        sound = [each for each in order if not classes[each].contradictions]
+        timed = [each for each in every if runs[each].turns] or every
+        order = [each for each in timed if runs[each].contenders != {FLOOR}] or every[-1:]
+        sound = [each for each in order if not runs[each].contradictions]
         counting |= {
             each
             for n, each in enumerate(sound)
-            if not any(_is_as_good(classes[later], classes[each]) for later in sound[n + 1 :])
+            if not any(_is_as_good(runs[later], runs[each]) for later in sound[n + 1 :])
         }
     return counting
 
 
-def _is_as_good(later: _Timed, earlier: _Timed) -> bool:
+def _is_as_good(later: _Timings, earlier: _Timings) -> bool:
     """Return whether a later run has measured all contenders of an earlier one as well.
 
     They have ended where they had, each with as many rounds, or with those that a rank needs.
@@ -244,11 +238,12 @@ def _is_as_good(later: _Timed, earlier: _Timed) -> bool:
     return later.contenders >= earlier.contenders and later.ended >= earlier.ended and rounds_do
 
 
-def _contradicting_runs(classes: dict[Class, _Timed]) -> Iterator[str]:
-    for key, of in classes.items():
-        what = f"{of.row.dataset} {network_name(of.row)} T={of.row.T} {key.precision}"
+def _contradicting_runs(runs: dict[Together, _Timings]) -> Iterator[str]:
+    for of in runs.values():
+        row = of.row
+        what = f"{row.dataset} {network_name(row)} T={row.T} {row.precision}"
         for reason in of.contradictions:
-            yield f"the timings of {what} in run {key.run} do not count: {reason}"
+            yield f"the timings of {what} in run {row.run} do not count: {reason}"
 
 
 # rows that cannot be true
