@@ -97,9 +97,9 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
         endings.say(f"skipped: {each}")
     for note in current(rows).notes:
         endings.say(note)
-    counts = Counter(row.place for row in rows if row.cpu)
+    counts = Counter(str(row.place) for row in rows if row.cpu)
     if len(counts) > 1:
-        places = "; ".join(str(place) for place, _ in counts.most_common())
+        places = "; ".join(place for place, _ in counts.most_common())
         mixed = "machines (timings of several are never mixed)"
         endings.say(f"rows of {len(counts)} {mixed}: {places}")
     return rows

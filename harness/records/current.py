@@ -11,9 +11,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isclose
-from typing import NamedTuple
 
-from harness.records.identity import EXAM, PROTOCOL, settings_of
+from harness.records.identity import EXAM, PROTOCOL
 from harness.records.row import (
     AuditRow,
     Bf16TrainingRow,
@@ -80,42 +79,24 @@ class _Timings:
         return (*found,)
 
 
-class MachineSettings(NamedTuple):
-    """What distinguishes two machines of one name, as keys of timings do."""
-
-    cores: int | None
-    os: str | None
-    torch: str | None
-    variables: tuple[str, ...]
-
-    @classmethod
-    def of(cls, row: Record) -> MachineSettings:
-        """Return the settings of the machine that a row was measured on."""
-        return cls(row.cores, row.os, row.torch, tuple(settings_of(row)))
-
-
 def cell_of(row: Record) -> Hashable:
     """Return the cell that a row belongs to: what was measured together and may be compared."""
-    return row.place, MachineSettings.of(row), *(getattr(row, name) for name in _OF_CELL)
+    return row.place, *(getattr(row, name) for name in _OF_CELL)
 
 
 def machine_names(rows: Sequence[Record]) -> list[str]:
     """Return the machine of each row; machines of one name have their differences added."""
-    settings: dict[Place, set[MachineSettings]] = {}
+    timed: dict[str, set[Place]] = {}
     for row in rows:
         if row.suite == ACCELERATION:
-            settings.setdefault(row.place, set()).add(MachineSettings.of(row))
-    names: dict[tuple[Place, MachineSettings], str] = {}
-    for place, found in settings.items():
-        differing = [n for n, each in enumerate(zip(*found, strict=True)) if len({*each}) > 1]
-        for each in found:
-            parts = (f"{MachineSettings._fields[n]} {_in_words(each[n])}" for n in differing)
-            names[place, each] = ", ".join([str(place), *parts])
-    usual = {place: str(place) for place in {row.place for row in rows}}
-    return [
-        names[row.place, MachineSettings.of(row)] if row.suite == ACCELERATION else usual[row.place]
-        for row in rows
-    ]
+            timed.setdefault(str(row.place), set()).add(row.place)
+    names: dict[Place, str] = {}
+    for name, places in timed.items():
+        differing = [n for n, each in enumerate(zip(*places, strict=True)) if len({*each}) > 1]
+        for place in places:
+            parts = (f"{Place._fields[n]} {_in_words(place[n])}" for n in differing)
+            names[place] = ", ".join([name, *parts])
+    return [names[row.place] if row.suite == ACCELERATION else str(row.place) for row in rows]
 
 
 def _in_words(value: object) -> str:

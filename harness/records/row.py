@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
+from harness.records.identity import settings_of
 from harness.spec import CaseFields, contender
 from harness.system.installed import Machine, Moment
 
@@ -40,16 +41,23 @@ When = Literal[
 
 
 class Place(NamedTuple):
-    """A machine as rows describe it; empty where they do not."""
+    """A machine as rows describe it, as fine as keys of timings do; empty where they do not.
+
+    Its name has the first four; several machines may share it.
+    """
 
     cpu: str
     capability: str
     gpu: str
     threads: int
+    cores: int | None
+    os: str | None
+    torch: str | None
+    variables: tuple[str, ...]
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        return ", ".join(filter(None, (*self[:3], threads)))
+        return ", ".join(filter(None, (self.cpu, self.capability, self.gpu, threads)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +109,13 @@ class Record(Moment, Machine, CaseFields):
     @property
     def place(self) -> Place:
         """The machine that the row was measured on."""
-        return Place(self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0)
+        shown = self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0
+        return Place(*shown, self.cores, self.os, self.torch, tuple(settings_of(self)))
 
     @property
     def installation(self) -> tuple[object, ...]:
-        """What computes: the form, its versions, the device and the machine."""
-        versions = (self.torch, self.framework_version, self.revision)
+        """What computes: the form, its versions, the device and the machine with its torch."""
+        versions = self.framework_version, self.revision
         return self.contender, *versions, self.device, self.place
 
     def to_json(self, shared: dict[str, Any] | None = None) -> str:
