@@ -34,6 +34,7 @@ NUMBERS = {
     "tested": ("tested_T",),
     "confusion": ("confusion_samples",),
     "certificate": ("certificate_precision", "layer"),
+    "warning": ("reason",),
 }
 # The share of compared spikes that may differ in a proof that passed.
 MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
@@ -121,7 +122,7 @@ def current(rows: Sequence[Row]) -> Current:
         if row.suite == ACCELERATION:
             counts[n] = n not in outdated and (not _is_timing(row) or _together(row) in shown)
         elif row.key:
-            last[place_of(row)] = n
+            last[slot_of(row)] = n
     for n in last.values():
         counts[n] = True
     for n in refused:
@@ -145,8 +146,8 @@ def is_outdated(row: Row) -> bool:
     return row.kind != "descent" and row.protocol != PROTOCOL
 
 
-def place_of(row: Row) -> Hashable:
-    """Return the identity of a row that is no timing; a later row of it replaces it."""
+def slot_of(row: Row) -> Hashable:
+    """Return what only one row has that is no timing: a later row replaces the earlier."""
     return row.suite, row.key, row.kind, *(getattr(row, name) for name in NUMBERS.get(row.kind, ()))
 
 
@@ -254,7 +255,7 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
     """Yield ends of trainings whose accuracy is not the one of their last epoch."""
-    last = {place_of(row): n for n, row in enumerate(rows) if row.key}
+    last = {slot_of(row): n for n, row in enumerate(rows) if row.key}
     epochs: dict[Hashable, EpochRow] = {
         (*_training(row), row.epoch): row for row in rows if isinstance(row, EpochRow)
     }

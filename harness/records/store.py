@@ -23,10 +23,13 @@ from filelock import AcquireReturnProxy, FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from harness.records.current import slot_of
 from harness.records.row import (
     KINDS,
     SCHEMA,
+    CertificateRow,
     ConfusionRow,
+    EndedRow,
     FittedRow,
     OfTraining,
     OperationsRow,
@@ -247,17 +250,6 @@ def _check(row: Row) -> None:
 
 # the writing side: rows of a process that measures
 
-# What tells rows of a kind from one another, of which a training or another system has one each;
-# its end is written again where its weights are kept afterwards.
-_ONCE = {
-    "epoch": ("epoch",),
-    "tested": ("tested_T",),
-    "trained": ("kept_weights_sha256",),
-    "warning": ("reason",),
-    "confusion": ("confusion_samples",),
-    **dict.fromkeys(("audit", "transfer", "fitted", "operations"), ()),
-}
-
 
 class Busy(Exception):
     """Another process is at work on this case."""
@@ -297,7 +289,7 @@ class Ledger:
         except OSError as error:
             raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))
-        self._there |= set(map(_said_once, there)) - {()}
+        self._there |= set(map(_slot, there)) - {()}
         return there
 
     def of_kind(self, kind: type[R]) -> list[R]:
@@ -312,8 +304,8 @@ class Ledger:
 
         A resumed run writes again what it had written before it was killed: that is kept once.
         """
-        new = [row for row in rows if _said_once(row) not in self._there]
-        self._there |= set(map(_said_once, new)) - {()}
+        new = [row for row in rows if _slot(row) not in self._there]
+        self._there |= set(map(_slot, new)) - {()}
         self.store.append(*new)
         self.kept += new
 
@@ -325,8 +317,11 @@ class Ledger:
         self._there.clear()
 
 
-def _said_once(row: Row) -> tuple[object, ...]:
-    """Return the identity of a row that a training has once; () for others, and timings."""
-    if row.kind not in _ONCE or row.epochs is None:
+def _slot(row: Row) -> tuple[object, ...]:
+    """Return what only one row of a training or another system has; () of other rows.
+
+    Its end is written again where its weights are kept afterwards.
+    """
+    if row.epochs is None or isinstance(row, CertificateRow | EndedRow):
         return ()
-    return row.suite, row.key, row.kind, *(getattr(row, name) for name in _ONCE[row.kind])
+    return slot_of(row), getattr(row, "kept_weights_sha256", None)
