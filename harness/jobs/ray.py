@@ -46,9 +46,8 @@ class Ray:
         self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         """Run as many cases at once as the cluster has room for; see `Local.train`."""
-        with _connected():
-            groups, local = [(case,) for case in cases], Local(self.command)
-            yield from _done(Local.train, local, groups, store, say, access)
+        groups = [(case,) for case in cases]
+        yield from _done(Local.train, self.command, groups, store, say, access)
 
     def measure(
         self,
@@ -59,33 +58,31 @@ class Ray:
         say: ProgressCallback,
     ) -> Iterator[Result]:
         """Time all cases on one machine, with its CPUs and a GPU if any; see `Local.measure`."""
-        with _connected():
-            local = Local(self.command)
-            yield from _done(Local.measure, local, [cases], store, say, access, budget)
+        yield from _done(Local.measure, self.command, [cases], store, say, access, budget)
 
 
 def _done(
     work: Work,
-    local: Local,
+    command: tuple[str, ...],
     groups: list[tuple[Case, ...]],
     store: Store,
     say: ProgressCallback,
     *given: object,
 ) -> Iterator[Result]:
-    """Yield the results of a task for each group, as they come."""
+    """Connect to the cluster; yield the results of a task for each group, as they come."""
     trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
-    most = _most_cpus(gpus)
-    cpus = min(torch.get_num_threads(), most) if trains else most
-    options = {"num_cpus": cpus, "num_gpus": gpus}
-    remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
     running: dict[Any, tuple[Case, ...]] = {}
     total, done = sum(case.pace for group in groups for case in group), 0.0
     store.out.mkdir(parents=True, exist_ok=True)
     # a machine that sees it shares the folder: one of the same name may be its own
-    with tempfile.NamedTemporaryFile(prefix=".share-", dir=store.out.resolve()) as mark:
+    out = store.out.resolve()
+    with tempfile.NamedTemporaryFile(prefix=".share-", dir=out) as mark, _connected():
+        most, threads = _most_cpus(gpus), torch.get_num_threads()
+        options = {"num_cpus": min(threads, most) if trains else most, "num_gpus": gpus}
+        remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
         try:
             for group in groups:
-                settings = Path(mark.name), torch.get_num_threads(), work, local, group
+                settings = Path(mark.name), threads, work, Local(command), group
                 running[remote.remote(*settings, *given)] = group
             while running:
                 for each in ray.wait(list(running), timeout=POLL)[0]:
@@ -94,7 +91,7 @@ def _done(
                         results = ray.get(each)
                     except RayError as error:
                         reason = _reason(error)
-                        run = begin_run(group, store, local.command)
+                        run = begin_run(group, store, command)
                         rows = {case: keep_failure(case, reason, run, store) for case in group}
                         lost = {case: (case,) for case in group} if trains else cells(group)
                         results = [
