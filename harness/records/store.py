@@ -285,7 +285,7 @@ class Ledger:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._claims.append(locked(folder / f"{name}.lock", wait, self.patient))
+            self._claims.append(locked(folder / f"{name}.lock", wait))
         except OSError as error:
             raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))

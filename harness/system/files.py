@@ -42,16 +42,15 @@ def write_result(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
-def locked(path: Path, wait: Callable[[], object], patient: bool = True) -> AcquireReturnProxy:
+def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
     """Take the lock at `path`; `wait` is called each second that another process has it.
 
-    If not `patient`, it is called at once.
     Raises OSError where it cannot be made.
     """
     lock = FileLock(path)
     while True:
         try:
-            return lock.acquire(timeout=LOOK if patient else 0.0)
+            return lock.acquire(timeout=LOOK)
         except Timeout:
             wait()
 
