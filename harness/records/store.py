@@ -231,7 +231,7 @@ def row_of(content: dict[str, object]) -> Row:
 
 def _check(row: Row) -> None:
     """Raise ValueError where a row has values that no harness writes."""
-    layers = len(Case.of(row).network.stages)
+    case = Case.of(row)
     if datetime.fromisoformat(row.time).tzinfo is None:
         raise ValueError("time: a date and time with a zone was expected")
     if isinstance(row, OfTraining) and row.epochs is None:
@@ -243,6 +243,7 @@ def _check(row: Row) -> None:
         if sizes != {row.classes}:
             raise ValueError(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
     if isinstance(row, OperationsRow):
+        layers = len(case.network.stages)
         counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
         if {len(each) for each in counts} != {layers}:
             raise ValueError(f"operations: an entry for each of {layers} layers was expected")
