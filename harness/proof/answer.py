@@ -17,7 +17,7 @@ from harness.adapter import SpikeTap, record_spikes
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters
-from harness.reference.precision import autocast
+from harness.reference.precision import DTYPES, autocast
 from harness.spec import Case, Mode, Network, Precision, Timed, paper
 
 
@@ -54,10 +54,16 @@ class Question:
 
 
 def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
-    """Return a case's iteration as a question; x is (T, B, C, H, W), a static image (1, ...)."""
+    """Return a case's iteration as a question, on as many steps and samples as the case has.
+
+    x is (T, B, C, H, W); of a static image the first step is asked.
+    """
+    static = paper.settings(case.dataset).static
+    # laid out as a contender is given them: else sums end in other bits, and spikes turn
+    inputs = x[: 1 if static else case.T, : case.batch_size].to(DTYPES[case.precision]).contiguous()
     return Question(
-        weights, x, case.T, paper.settings(case.dataset).static, case.precision,
-        case.network.classes, case.network.population, case.seed, labels,
+        weights, inputs, case.T, static, case.precision,
+        case.network.classes, case.network.population, case.seed, labels[: case.batch_size],
         case.mode if isinstance(case, Timed) else "training",
     )  # fmt: skip
 

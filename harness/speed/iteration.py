@@ -20,7 +20,7 @@ from harness.proof.answer import Answer, Incomparable, Question, as_spikes, ques
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Timed, paper
+from harness.spec import Timed
 from harness.speed import floor
 from harness.system import clock, memory
 from harness.training import step
@@ -230,15 +230,10 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
 
 
 def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged.
-
-    It is given as much of `x` and `labels` as the case has steps and samples.
-    """
-    dtype = DTYPES[case.precision]
-    reference = ReferenceNetwork(case.network).to(dtype)
+    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
+    reference = ReferenceNetwork(case.network).to(DTYPES[case.precision])
     weights = tuple(each.detach() for each in reference.parameters())
-    few = x[: case.T, : case.batch_size].to(dtype)
-    return built(adapter, case, question(case, weights, few, labels[: case.batch_size]))
+    return built(adapter, case, question(case, weights, x, labels))
 
 
 # A part of an iteration. Its time is scaled in proportion, and marked as scaled wherever it is
@@ -308,9 +303,8 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
 
 def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
     """Time one iteration on a part's steps and samples of made-up data, as slow as real ones."""
-    steps = 1 if paper.settings(case.dataset).static else part.steps
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand((steps, part.samples, *case.network.input_shape), generator=generator)
+    x = torch.rand((part.steps, part.samples, *case.network.input_shape), generator=generator)
     ready = build_for_trial(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
     device = torch.device(case.device)
     found = clock.seconds(ready.run, device)

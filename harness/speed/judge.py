@@ -33,7 +33,7 @@ from harness.records.run import Failed, shortened, stamped
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import SGD, Adam, Network, Precision, Timed, paper
+from harness.spec import SGD, Adam, Network, Precision, Timed
 from harness.speed.contender import WorkerProcess
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.speed.worker import Worker
@@ -164,11 +164,8 @@ class Judge:
     def question(self, case: Timed, *, late: bool = False) -> Question:
         """Return the question of a case, on the steps and samples that it runs."""
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
-        steps = 1 if paper.settings(case.dataset).static else case.T
-        # laid out as a contender is given them: else sums end in other bits, and spikes turn
-        inputs = batch.inputs[:steps, : case.batch_size].to(DTYPES[case.precision]).contiguous()
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
-        return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
+        return question(case, tuple(parameters), batch.inputs, batch.labels)
 
     def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
         """Compare the last iteration of a contender with the reference; `number`: of the round.

@@ -55,7 +55,6 @@ from harness.spec import (
     Trained,
     UsageError,
     network_name,
-    paper,
     schedule,
 )
 from harness.system import memory
@@ -374,9 +373,8 @@ def _audited(learner: Learner) -> Finding:
     """
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
-    steps = 1 if paper.settings(case.dataset).static else case.T
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
-    x = learner.input(part.raw)[:steps].cpu()  # it is asked as a contender is, from this process
+    x = learner.input(part.raw).cpu()  # it is asked as a contender is, from this process
     asked = question(case, parameters, x, part.labels.cpu())
     audit = Audit(case.network, asked, torch.device(case.device))
     try:
