@@ -214,9 +214,5 @@ def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "")
 
 
 def _ratio(line: TimedLine) -> str:
-    shown = f"{line.ratio_to_floor:.2f}"
-    return (
-        shown
-        if line.ratio_high == inf
-        else f"{shown} [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
-    )
+    ends = "" if line.ratio_high == inf else f" [{line.ratio_low:.2f}, {line.ratio_high:.2f}]"
+    return f"{line.ratio_to_floor:.2f}{ends}"

@@ -156,9 +156,8 @@ class WarmupRow(Record):
     kind: Literal["warmup"] = "warmup"
     seconds: Amount  # of a compiled form with the time that compiling took
     steps: Nth  # that it ran
-    compile_seconds: Amount | None = (
-        None  # seconds of compiling before the first iteration (trainers only)
-    )
+    # seconds of compiling before the first iteration (trainers only)
+    compile_seconds: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,9 +141,8 @@ class Cell:
         self._random = random.Random(repr(cell))
         # which turns are audited nobody can know before they are over: it is the run that decides
         self._drawn = random.Random(f"{self.run.id} {cell}")
-        self._always_audited_round = self._drawn.randint(
-            min(2, self.budget.rounds), self.budget.rounds
-        )
+        rounds = self.budget.rounds
+        self._always_audited_round = self._drawn.randint(min(2, rounds), rounds)
 
     def _contender(self, case: Timed) -> Contender:
         """Return the contender of a case, named with its precision where it is not the cell's."""
@@ -331,9 +330,8 @@ class Cell:
 
     def close(self) -> None:
         """End all contenders; those that have all their rounds get a row that says so."""
-        if (
-            0 < self.number < self._always_audited_round
-        ):  # there was no time for the round that is always audited
+        # there may have been no time for the round that is always audited
+        if 0 < self.number < self._always_audited_round:
             self._audit_round([each for each in self._running if each.claims_to_be_equal])
         for each in self._running:
             # in each round: on a busy machine reading may take long in some

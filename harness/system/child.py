@@ -151,10 +151,9 @@ class Child:
         code = self._process.exitcode
         how = "closed its pipe" if code is None else f"ended with exit code {code}"
         if code is not None and code < 0:
-            of_memory = (
-                ", as a system does where memory runs out" if -code == signal.SIGKILL else ""
-            )
-            how = f"died of {signal.Signals(-code).name}{of_memory}"
+            how = f"died of {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            how += ", as a system does where memory runs out"
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").rstrip()
         # of a traceback the exception's own line
