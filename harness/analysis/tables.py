@@ -29,12 +29,11 @@ from harness.analysis.trainings import (
     machines,
     share,
 )
-from harness.analysis.words import FLAGS
+from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedRow, Row
 from harness.spec import ANN
 
 PUBLISHED = Path(__file__).with_name("published")
-WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.spec import LOSS, SGD, Trained, paper
+from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
 
 # Flags of data that must be shown with every figure.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
+
+# How much of a recording another system is given.
+WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
 # Frameworks by the names that their users know; others by their adapters' names.
 TITLES = {"reference": "PyTorch", "norse": "Norse", "spikingjelly": "SpikingJelly"}
@@ -36,6 +39,19 @@ def data_source(line: Mapping[Any, Any]) -> str:
     source = line["data_source"]
     flags = [name for name in FLAGS if line.get(name) and name not in source]
     return f"{source} ({', '.join(flags)})" if flags else source
+
+
+def case_in_words(case: Case) -> str:
+    """Return what of a case tells it from the others of its suite and data."""
+    if isinstance(case, System):
+        window = WINDOWS[case.window].format(T=case.T)
+        return " ".join(filter(None, (case.framework, window, f"seed {case.seed}")))
+    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
+    trained = isinstance(case, Trained)
+    steps = ", ".join([steps_in_words(case), *unusual(case)]) if trained else f"T = {case.T}"
+    return (
+        f"{network_name(case)}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
+    )
 
 
 def steps_in_words(case: Trained) -> str:

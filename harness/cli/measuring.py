@@ -12,7 +12,7 @@ from rich.text import Text
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames, grouped
 from harness.analysis.timings import STEADY, TimedLine, is_steady
-from harness.analysis.words import counted, data_name, steps_in_words, unusual
+from harness.analysis.words import case_in_words, counted, data_name
 from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import out, progress, say
@@ -31,13 +31,12 @@ from harness.records import (
 )
 from harness.reports import page, shown
 from harness.reports.table import Table, seconds
-from harness.spec import FLOOR, Case, System, Trained, cells, network_name
+from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
-WINDOWS = {"first": " first {} bins", "whole": " whole recordings", None: ""}
 
 
 def run(work: Work) -> list[Row]:
@@ -208,7 +207,7 @@ def trained(ended: Result) -> RenderableType:
     substitute = any(row.data_substitute for row in ended.rows)
     simulated = any(row.data_simulated for row in ended.rows)
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
-    head, warnings = Text(f"{data} {_name(ended.case)}: ", "bold"), []
+    head, warnings = Text(f"{data} {case_in_words(ended.case)}: ", "bold"), []
     for row in ended.rows:
         if isinstance(row, EpochRow):
             warnings += [Text(each, "yellow") for each in row.warnings]
@@ -219,18 +218,6 @@ def trained(ended: Result) -> RenderableType:
     if ended.before:
         head.append(" (done before)", "dim")
     return Group(head, *warnings)
-
-
-def _name(case: Case) -> str:
-    """Return what of a case tells it from the others of its suite, in words."""
-    if isinstance(case, System):
-        return f"{case.framework}{WINDOWS[case.window].format(case.T)} seed {case.seed}"
-    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    trained = isinstance(case, Trained)
-    steps = ", ".join([steps_in_words(case), *unusual(case)]) if trained else f"T = {case.T}"
-    return (
-        f"{network_name(case)}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
-    )
 
 
 def _figures(row: Row) -> str:

@@ -20,21 +20,11 @@ from harness.analysis import timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import frames, grouped
 from harness.analysis.timings import TimedLine
-from harness.analysis.words import unusual
+from harness.analysis.words import case_in_words
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.current import cell_of, contradictions, is_outdated
-from harness.spec import (
-    FLOOR,
-    Access,
-    Budget,
-    Case,
-    ProgressCallback,
-    Timed,
-    Trained,
-    network_name,
-    schedule,
-)
+from harness.spec import FLOOR, Access, Budget, Case, ProgressCallback, Timed, Trained, schedule
 
 LARGEST = 700.0  # its exponential is still a float
 # The results of an epoch. On the same processor these are the same numbers, bit for bit.
@@ -76,7 +66,7 @@ def verify(
     """
     for n, reason in contradictions(records).items():
         row = records[n]
-        what = f"{row.dataset} {network_name(row)} T={row.T} {row.contender} seed {row.seed}"
+        what = f"{row.dataset} {case_in_words(Case.of(row))}"
         yield Check(what, f"{row.kind} row", "", "", "differs", reason)
     drawn = random.Random(seed)
     # only what was timed under today's protocol can be tested
@@ -103,14 +93,9 @@ def _training(
     """Yield a training's first epochs, or another system's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = Case.of(row), {"": ("test_accuracy",)}
-    window = f" {row.window}" if isinstance(row, FittedRow) and row.window else ""
-    what = f"{row.dataset}{window} {case.framework} seed {row.seed}"
+    what = f"{row.dataset} {case_in_words(case)}"
     if isinstance(row, TrainedRow):  # another system's case is `Trained` too
         case = Trained.of(row)
-        reading = f" NeuNorm {row.neunorm}" if row.neunorm else ""
-        what = f"{row.dataset} {network_name(row)} T={row.T} {case.framework} seed {row.seed}"
-        what += reading
-        what = ", ".join([what, *unusual(case)])
         # so few epochs have the rates of Table 7: as far as they were that, figures are the same
         went = [each for each in before.values() if isinstance(each, EpochRow)]
         usual = (e.learning_rate == schedule.table_7(case.optimiser, e.epoch) for e in went)
