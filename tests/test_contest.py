@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 from contenders import question
+from rows import base
 from surroundings import needs_linux
 from test_schedule import TINY, case, measure, of, rows_in, run
 
@@ -23,7 +24,7 @@ from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, contender, schedule
-from harness.speed.contender import WorkerProcess
+from harness.speed.contender import Contender
 from harness.speed.schedule import Plan
 from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, memory
@@ -107,10 +108,10 @@ def test_each_compiles_where_nothing_was_compiled_before(
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    burning = WorkerProcess(case("planted:burns"))
+    burning = started("planted:burns")
     try:
         burning.call(Worker.build, ASKED)
-        process, watch = psutil.Process(burning.child.pid), clock.Stopwatch()
+        process, watch = process_of(burning), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
             time.sleep(0.01)
@@ -121,13 +122,24 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         burning.end()
 
 
+def started(name: str, *given: Path, **settings: bool) -> Contender:
+    one = Contender(name, base(case(name)))
+    one.start(*given, **settings)
+    return one
+
+
+def process_of(one: Contender) -> psutil.Process:
+    assert one.child is not None
+    return psutil.Process(one.child.pid)
+
+
 def first(name: str) -> First:
     """Its first iteration in a process."""
-    process = WorkerProcess(case(name))
+    one = started(name)
     try:
-        return process.call(Worker.build, ASKED)
+        return one.call(Worker.build, ASKED)
     finally:
-        process.end()
+        one.end()
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
@@ -152,21 +164,21 @@ def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) ->
 def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int
 ) -> None:
-    started, released = in_process.plant(monkeypatch), list[Worker]()
+    children, released = in_process.plant(monkeypatch), list[Worker]()
     needed = memory.case_mib(case("reference"))
 
     def available(device: str) -> float:  # short of room once both floors are there
-        subjects = [each.worker for each in started if each.worker]
+        subjects = [each.worker for each in children if each.worker]
         both = sum(each.case.framework == FLOOR for each in subjects) == 2
         return needed + (free if both else 1000.0) + 200.0 * len({*released})
 
     monkeypatch.setattr(Worker, "release", released.append)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
-    held = property(lambda each: float(started.index(each.child)))
-    monkeypatch.setattr(WorkerProcess, "held_mib", held)
+    held = property(lambda each: float(children.index(each.child)))
+    monkeypatch.setattr(Contender, "held_mib", held)
     assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = (each.worker for each in started)
+    *_, floor, again, reference = (each.worker for each in children)
     assert floor not in released and reference not in released
     assert {*released} == {*[again][:lean]}
 
@@ -228,13 +240,12 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
     tmp_path: Path,
 ) -> None:
-    def spin_count(process: WorkerProcess) -> str | None:
+    def spin_count(one: Contender) -> str | None:
         try:
-            return psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT")
+            return process_of(one).environ().get("GOMP_SPINCOUNT")
         finally:
-            process.end()
+            one.end()
 
-    floor, one = case(FLOOR), case("reference")
-    for timed in (WorkerProcess(floor, tmp_path), WorkerProcess(one, tmp_path)):
-        assert spin_count(timed) is None
-    assert spin_count(WorkerProcess(one, trains=True)) == "30000"
+    for name in (FLOOR, "reference"):
+        assert spin_count(started(name, tmp_path)) is None
+    assert spin_count(started("reference", trains=True)) == "30000"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from cells import run, seconds_of
 from recordings import quiet
-from rows import changed
+from rows import base, changed
 from surroundings import Command
 from test_schedule import case as timed
 
@@ -26,7 +26,7 @@ from harness.records.store import Ledger
 from harness.reports import page
 from harness.spec import Access, Budget, UsageError
 from harness.speed.cell import Cell
-from harness.speed.contender import Contender, WorkerProcess
+from harness.speed.contender import Contender
 from harness.speed.worker import Worker
 from harness.system import machine
 from harness.system.child import Child
@@ -85,14 +85,15 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     known = facts.of(name)
-    process = WorkerProcess(timed(name))
-    assert process.call(Worker.part) is None
-    process.end()
+    contender = Contender(name, base(timed(name)))
+    contender.start()
+    assert contender.call(Worker.part) is None
+    contender.end()
     wheel(tmp_path, "9.9", {**of_norse(), "norse/new.py": ""})
-    process = WorkerProcess(timed(name))
+    contender.start()
     with pytest.raises(Failed, match=r"changed meanwhile: it was 9.9 \(files .*run again"):
-        process.call(Worker.part)
-    process.end()
+        contender.call(Worker.part)
+    contender.end()
     facts.forget_versions()  # as a run does that begins
     assert facts.of(name).version != known.version
 

@@ -28,7 +28,7 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
-from harness.speed.contender import Contender, WorkerProcess
+from harness.speed.contender import Contender
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
 from harness.speed.worker import First, Turn, Worker
@@ -183,7 +183,7 @@ class Cell:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
         self._make_room(contender)
         compiled = folder / str(self.contenders.index(contender))  # is there at its second start
-        contender.process = WorkerProcess(case, compiled)
+        contender.start(compiled)
         if contender.is_floor:
             if case.precision not in self._layouts:
                 self._layouts[case.precision] = contender.call(Worker.layouts)
@@ -220,7 +220,7 @@ class Cell:
             return
         # the spare holds what compiling for it takes; other free memory may be taken meanwhile
         needed = memory.case_mib(self.case) + memory.spare_mib()
-        held = {each: each.process.held_mib for each in self._running if each.process}
+        held = {each: each.held_mib for each in self._running if each.child}
         for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
             if not each.lean and memory.available_mib("cpu") < needed:
                 each.lean = True

@@ -32,64 +32,15 @@ R = TypeVar("R")
 STATUS: dict[type[Exception], Outcome] = {Unsupported: "unsupported", Missing: "missing"}
 
 
-class WorkerProcess:
-    """The process of one contender, which stands still but for its turns."""
-
-    def __init__(
-        self, case: Timed, compiled: Path | None = None, *,
-        alone: bool = True, trains: bool = False,
-    ) -> None:  # fmt: skip
-        """Start the process. Raises Failed.
-
-        `compiled`: the folder of what torch compiles for it. Each contender has its own: else
-        another's code would be ready, and its first iteration shown without compiling.
-        One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
-        thread, or it measures for those that are timed: it waits as they do.
-        """
-        try:
-            self.child = Child(case.device, short_spin=trains)
-        except Died as reason:
-            raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, facts.known(), compiled, alone, trains)
-
-    def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Let the process run, have its worker call a method, and stop it again. Raises Failed."""
-        self.child.send(signal.SIGCONT)
-        return self._call(SILENCE, work, method, *given)
-
-    def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
-        try:
-            return self.child.call(function, *given, silence=silence)
-        except Failed:
-            raise
-        except (Died, *STATUS) as reason:
-            raise Failed(str(reason), STATUS.get(type(reason), "failed")) from None
-        except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
-            raise Failed(f"{type(reason).__name__}: {reason}") from None
-        finally:  # whatever came of it: its turn is over
-            self.child.send(signal.SIGSTOP)
-
-    @property
-    def held_mib(self) -> float:
-        """Memory in MiB that the process holds now; 0 where it is dead."""
-        try:
-            return memory.resident_mib(self.child.pid)
-        except psutil.Error:
-            return 0.0
-
-    def end(self) -> None:
-        self.child.end()
-
-
 @dataclass(eq=False)
 class Contender:
-    """A contender of a cell, or the floor, on its way from its exam through the rounds."""
+    """A contender, or the floor, and its process, which stands still but for its turns."""
 
     name: str  # in the rounds
     row: Record  # the fields that all its rows share
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
-    process: WorkerProcess | None = None
+    child: Child | None = None
     lean: bool = False  # its process gives its memory back after each turn
     seconds: list[float] = field(default_factory=list)  # of each round
     left: list[float] = field(default_factory=list)  # of each round, as a share of it
@@ -110,12 +61,51 @@ class Contender:
     def claims_to_be_equal(self) -> bool:  # a variant does not
         return not self.is_floor and not self.row.deviations
 
+    def start(
+        self, compiled: Path | None = None, *, alone: bool = True, trains: bool = False
+    ) -> None:
+        """Start its process. Raises Failed.
+
+        `compiled`: the folder of what torch compiles for it. Each contender has its own: else
+        another's code would be ready, and its first iteration shown without compiling.
+        One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
+        thread, or it measures for those that are timed: it waits as they do.
+        """
+        case = self.case
+        try:
+            self.child = Child(case.device, short_spin=trains)
+        except Died as reason:
+            raise Failed(str(reason)) from None
+        self._call(START_SECONDS, begin, case, facts.known(), compiled, alone, trains)
+
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Have the worker in its process call a method. Raises Failed."""
-        assert self.process is not None
-        return self.process.call(method, *given)
+        """Let the process run, have its worker call a method, and stop it again. Raises Failed."""
+        return self._call(SILENCE, work, method, *given)
+
+    def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
+        child = self.child
+        assert child is not None, "it was not started"
+        child.send(signal.SIGCONT)
+        try:
+            return child.call(function, *given, silence=silence)
+        except Failed:
+            raise
+        except (Died, *STATUS) as reason:
+            raise Failed(str(reason), STATUS.get(type(reason), "failed")) from None
+        except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
+            raise Failed(f"{type(reason).__name__}: {reason}") from None
+        finally:  # whatever came of it: its turn is over
+            child.send(signal.SIGSTOP)
+
+    @property
+    def held_mib(self) -> float:
+        """Memory in MiB that its process holds now; 0 where there is none."""
+        try:
+            return memory.resident_mib(self.child.pid) if self.child else 0.0
+        except psutil.Error:
+            return 0.0
 
     def end(self) -> None:
-        if self.process is not None:
-            self.process.end()
-        self.process, self.lean = None, False
+        if self.child is not None:
+            self.child.end()
+        self.child, self.lean = None, False

@@ -34,7 +34,7 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed
-from harness.speed.contender import WorkerProcess
+from harness.speed.contender import Contender
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.speed.worker import Worker
 from harness.system import machine, memory
@@ -69,7 +69,7 @@ class Judge:
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
-    _doing: dict[WorkerProcess, str] = field(default_factory=dict)  # what each does, in words
+    _doing: dict[Contender, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
     _audits: dict[tuple[Timed, When, int], Audit] = field(default_factory=dict)
@@ -120,21 +120,21 @@ class Judge:
         return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
 
     def _examine(self, row: Record, precisions: set[Precision], alone: bool) -> None:
-        name, case = row.contender, Timed.of(row)
+        name, contender = row.contender, Contender(row.contender, row)
         deviations = (row.deviations,) if row.deviations else ()
         try:
-            process = WorkerProcess(case, alone=alone)
-            self._doing[process] = f"exam of {name}"
+            contender.start(alone=alone)
+            self._doing[contender] = f"exam of {name}"
             try:
-                self.parts[name] = process.call(Worker.part)
-                network = self.network_of(case)
-                take_exam = partial(process.call, Worker.take_exam, network)
+                self.parts[name] = contender.call(Worker.part)
+                network = self.network_of(contender.case)
+                take_exam = partial(contender.call, Worker.take_exam, network)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
                     self._proofs[name, precision] = exam.judge(name, deviations, take_exam)
             finally:
-                process.end()
-                del self._doing[process]
+                contender.end()
+                del self._doing[contender]
         except (Failed, MemoryError, RuntimeError) as error:
             if not isinstance(error, Failed) and not memory.is_exhausted(error):
                 raise
@@ -242,17 +242,18 @@ def check_bf16_training(
     what, finished = f"{case.framework} trains, for bf16", False
     try:
         say(what)
-        digits, process = Digits.read(), WorkerProcess(case, trains=True)
+        digits, contender = Digits.read(), Contender(row.contender, row)
+        contender.start(trains=True)
         try:
             for n, (precision, seed) in enumerate(terms.trainings, 1):
                 if not has_time():
                     return []
                 say(f"{what}: {n} of {len(terms.trainings)}")
                 one = replace(case, seed=seed, precision=precision)
-                losses = process.call(Worker.bf16_losses, one, digits.weights(one), digits)
+                losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
                 courses[precision].append(LossEnds.of(losses, terms.averaged))
         finally:
-            process.end()
+            contender.end()
         reason, finished = judged(courses["fp32"], courses["bf16"]), True
     except Failed as error:
         reason = str(error)
