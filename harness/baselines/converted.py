@@ -125,7 +125,10 @@ def load_or_train_source(
     """Return the network without spikes trained on these images, cached by all that decides it."""
 
     def read(path: Path) -> nn.Sequential:
-        (network := build_source(plan.width)).load_state_dict(read_sealed(path))
+        weights = read_sealed(path)
+        if weights is None:
+            raise ValueError("it is not what was written")
+        (network := build_source(plan.width)).load_state_dict(weights)
         return network.eval().requires_grad_(False)
 
     def write(path: Path, network: nn.Sequential) -> None:
