@@ -8,7 +8,7 @@ half-way all of a cell's are started anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -17,7 +17,6 @@ import torch
 
 from adapters import facts
 from harness.records import Bf16TrainingRow, TimedRow
-from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
@@ -60,8 +59,7 @@ class Schedule:
         self.waiting = [Cell(*each, run, ledger, access, budget) for each in waiting]
         self.budget, self.watch = budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
-        known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
-        self.plan = Plan(budget.rounds, (row.contender for row in known))
+        self.plan = Plan(budget.rounds)
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def results(self) -> Iterator[Result]:
@@ -156,7 +154,6 @@ class Schedule:
                 self.bf16_trainings += check_bf16_training(
                     row, self.bf16_trainings, cell.ledger, say, self._has_time
                 )
-                self.plan.trained.add(row.contender)
 
     def _has_time(self) -> bool:
         return self.watch.seconds < self.budget.seconds
@@ -256,20 +253,16 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
 class Plan:
     """Estimates of how long cells take, corrected by the cells measured so far."""
 
-    def __init__(self, rounds: int, trained: Iterable[str] = ()) -> None:
+    def __init__(self, rounds: int) -> None:
         self.rounds, self._rates = rounds, dict[str, float]()
-        self.trained = set(trained)  # the contenders that have trained in bf16
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Estimate the seconds of a cell: equality exams, rounds, compiling, training in bf16."""
+        """Estimate the seconds of a cell: equality exams, rounds and compiling."""
         timed = self._corrected * self._model(group, self.rounds)
-        mixed = {case.framework for case in group if case.precision == "bf16"}
-        trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
-        untimed = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
-        return untimed + timed + self._beside(group)
+        return EXAM_SECONDS * len(group) + timed + self._without_floor(group)
 
-    def _beside(self, group: Group) -> float:
+    def _without_floor(self, group: Group) -> float:
         """Return what no floor tells: of compilers, and of runtimes of their own."""
         names = (case.framework.partition(":")[0] for case in group)
         foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
@@ -287,7 +280,7 @@ class Plan:
     def correct(self, group: Group, spent: float, rounds: int) -> None:
         """Correct the estimates by a cell that took `spent` seconds, without its exams."""
         self._spent += spent
-        self._foreseen += self._model(group, rounds) + self._beside(group)
+        self._foreseen += self._model(group, rounds) + self._without_floor(group)
 
     @property
     def _corrected(self) -> float:
