@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from math import ceil
 
 import torch
@@ -254,7 +254,7 @@ class Plan:
     """Estimates of how long cells take, corrected by the cells measured so far."""
 
     def __init__(self, rounds: int) -> None:
-        self.rounds, self._rates = rounds, dict[str, float]()
+        self.rounds = rounds
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
@@ -300,14 +300,13 @@ class Plan:
     def _floor(self, group: Group) -> float:
         """Estimate the seconds of an iteration of the float32 floor."""
         case = group[0]
-        if case.device not in self._rates:
-            self._rates[case.device] = _rate(case.device)
         passes = PASSES if case.mode == "training" else 1
         stages = zip(case.network.stages, images(case), strict=True)
         macs = passes * sum(stage.macs * count for stage, count in stages)
-        return macs / self._rates[case.device] * (2 if case.precision == "fp64" else 1)
+        return macs / _rate(case.device) * (2 if case.precision == "fp64" else 1)
 
 
+@cache
 def _rate(device: str) -> float:
     """Multiply-accumulates a second that a convolution gets here, forward and backward."""
     maps, size, images = 128, 16, 40
