@@ -229,7 +229,7 @@ class Cell:
     def _audit(self, contender: Contender, when: When) -> None:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
         number = self.number if when == "round" else None
-        finding = self._judge.audit(contender.call, when, contender.case, number or 0)
+        finding = self._judge.audit(contender, when, number)
         self._keep(row_of(contender.row, when, finding, number))
         if not finding.passed:
             raise Incomparable(str(finding.reason))

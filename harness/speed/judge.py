@@ -15,7 +15,6 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +71,7 @@ class Judge:
     _doing: dict[Contender, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
-    _audits: dict[tuple[Timed, When, int], Audit] = field(default_factory=dict)
+    _audits: dict[tuple[Timed, When, int | None], Audit] = field(default_factory=dict)
 
     # Exams
 
@@ -167,21 +166,21 @@ class Judge:
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
         return question(case, tuple(parameters), batch.inputs, batch.labels)
 
-    def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
-        """Compare the last iteration of a contender with the reference; `number`: of the round.
+    def audit(self, contender: Contender, when: When, number: int | None) -> Finding:
+        """Compare the last iteration of a contender with the reference. Raises Failed.
 
-        `call` has its process do something. Raises Failed.
+        `number`: of the round, if it is one.
         """
-        given, updated = call(Worker.answer)
-        key = replace(case, framework=""), when, number  # the same question for all contenders
-        if (audit := self._audits.get(key)) is None:
+        given, updated = contender.call(Worker.answer)
+        case = replace(contender.case, framework="")  # the same question for all contenders
+        if (audit := self._audits.get((case, when, number))) is None:
             asked = self.question(case, late=when == "late")
-            asked = of_round(asked, number) if when == "round" else asked
+            asked = asked if number is None else of_round(asked, number)
             audit = Audit(self.cell.network, asked, torch.device(self.cell.device))
-            self._audits[key] = audit
+            self._audits[case, when, number] = audit
         asked, finding = audit.question, audit.direct(given)
         if finding is None:
-            finding = audit.replay(given, call(Worker.tapped, asked))
+            finding = audit.replay(given, contender.call(Worker.tapped, asked))
         # elsewhere its optimiser has gathered something
         if updated and when == "before" and finding.passed:
             wrong = wrong_update(asked, self.cell.optimiser, given.gradients, updated)
