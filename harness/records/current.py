@@ -114,8 +114,7 @@ def current(rows: Sequence[Row]) -> Current:
     - Rows that contradict each other do not count.
     """
     refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
-    timings = [n for n, row in enumerate(rows) if _is_timing(row) and n not in outdated]
-    runs = _runs(rows, timings)
+    runs = _runs(row for n, row in enumerate(rows) if _is_timing(row) and n not in outdated)
     shown = _that_count(runs)
     counts, last = [False] * len(rows), dict[Hashable, int]()
     for n, row in enumerate(rows):
@@ -129,9 +128,9 @@ def current(rows: Sequence[Row]) -> Current:
         counts[n] = False
     notes = [*refused.values(), *_contradicting_runs(runs), *_doubles(rows), *_mixed(rows)]
     if outdated:
-        runs = {rows[n].run for n in outdated}
+        count = len({rows[n].run for n in outdated})
         notes.append(
-            f"{len(outdated):,} rows of {len(runs)} runs do not count: this harness times under "
+            f"{len(outdated):,} rows of {count} runs do not count: this harness times under "
             f"protocol {PROTOCOL} and proves by exam {EXAM}; measure them again"
         )
     return Current(tuple(counts), tuple(dict.fromkeys(notes)))
@@ -167,14 +166,13 @@ def _together(row: Row) -> Together:
     return cell_of(row), row.precision, row.run
 
 
-def _runs(rows: Sequence[Row], timings: Iterable[int]) -> dict[Together, _Timings]:
+def _runs(timings: Iterable[Row]) -> dict[Together, _Timings]:
     """Return each run's part of each cell and precision, in the order they were last written.
 
     A clock that ran ahead does not make a run the newest.
     """
     found: dict[Together, _Timings] = {}
-    for n in timings:
-        row = rows[n]
+    for row in timings:
         key = _together(row)
         found[key] = of = found.pop(key, None) or _Timings(row)
         of.contenders.add(row.contender)
