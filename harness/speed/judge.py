@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +24,7 @@ from harness.formats.weights import initial_network
 from harness.proof.answer import Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam
+from harness.proof.exam import Exam, ExamAnswers, Questions
 from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
@@ -127,7 +126,10 @@ class Judge:
             try:
                 self.parts[name] = contender.call(Worker.part)
                 network = self.network_of(contender.case)
-                take_exam = partial(contender.call, Worker.take_exam, network)
+
+                def take_exam(questions: Questions) -> ExamAnswers:
+                    return contender.call(Worker.take_exam, network, questions)
+
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
                     self._proofs[name, precision] = exam.judge(name, deviations, take_exam)
