@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import socket
 import sys
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +24,7 @@ from torch import Tensor
 from harness.datasets.dvs_cifar10 import DVS_CIFAR10
 from harness.datasets.events import Bins, DataSet, MissingReader, Recordings, from_zero
 from harness.datasets.images import CIFAR10
-from harness.datasets.nmnist import NMNIST
+from harness.datasets.nmnist import NMNIST, simulate_unrecorded
 from harness.datasets.samples import (
     SPLIT_SEED,
     Normalisation,
@@ -66,7 +63,7 @@ class SplitRequest:
     download: bool = False  # False: no network access
     embedded: bool = False  # load scikit-learn's digits even if there are data
     bin_us: int = BIN_US  # duration of an event frame in us
-    simulated: bool = False  # load simulated events even if there are recordings
+    simulated: bool = False  # N-MNIST's simulated events even if there are recordings
 
     def __post_init__(self) -> None:
         checked("T", self.T)
@@ -154,8 +151,9 @@ def network_input(raw: Tensor, T: int, normalisation: Normalisation | None) -> T
     return images.expand(T, *images.shape)
 
 
-def _source(dataset: str, info: SampleInfo, content: str, *notes: str) -> Source:
+def _source(dataset: str, info: SampleInfo, content: str) -> Source:
     """Describe samples for a record; `content` is their hash."""
+    notes = info.note, _left_out(info.left_out)
     return Source(
         name=dataset,
         description=info.description,
@@ -165,8 +163,13 @@ def _source(dataset: str, info: SampleInfo, content: str, *notes: str) -> Source
         lossy=info.lossy,
         simulated=info.simulated,
         substitute=info.substitute,
-        note="; ".join(each for each in notes if each),
+        note=_joined(notes),
     )
+
+
+def _joined(notes: Iterable[str]) -> str:
+    """Join the notes that say something, each once."""
+    return "; ".join(dict.fromkeys(each for each in notes if each))
 
 
 def _left_out(sentences: tuple[str, ...]) -> str:
@@ -205,14 +208,13 @@ def load_batch(
     checked("batch_size", batch_size)
     checked("seed", seed, least=0)
     request = SplitRequest(dataset, T, root=root, download=download)
-    samples, note = _list_frames(request, split)
+    samples = _list_frames(request, split)
     info, chosen = samples.info, choose(samples.info.count, batch_size, seed)
     raw = torch.from_numpy(np.stack([samples.read(index) for index in chosen]))
     labels = torch.from_numpy(samples.labels[chosen])
     inputs = network_input(raw, T, info.normalisation)
     once = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
-    content = sha256(once.numpy(), labels.numpy())
-    return Batch(inputs, labels, _source(dataset, info, content, note, _left_out(info.left_out)))
+    return Batch(inputs, labels, _source(dataset, info, sha256(once.numpy(), labels.numpy())))
 
 
 def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> LabelledSplit:
@@ -223,7 +225,7 @@ def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> La
     Raises:
         UsageError: the data set is unknown, the data root does not exist, or no sample is readable.
     """
-    return _load_labelled(request, split, *_list_frames(request, split), say)
+    return _load_labelled(request, split, _list_frames(request, split), say)
 
 
 def load_splits(
@@ -263,46 +265,40 @@ def load_recorded(request: SplitRequest, say: ProgressCallback) -> LabelledSplit
     for split in SPLITS:
         found = dataset.find(root, split)
         if found is not None:
-            parts.append(_load_labelled(every, split, dataset.frames(found, request.bins), "", say))
+            parts.append(_load_labelled(every, split, dataset.frames(found, request.bins), say))
     if not parts:
         return None
     raw, labels = torch.cat([each.raw for each in parts]), torch.cat([p.labels for p in parts])
     whole = sum(each.info.whole for each in parts)
-    info = replace(parts[0].info, count=len(labels), whole=whole)
-    notes = dict.fromkeys(each.source.note for each in parts)
+    note = _joined(each.source.note for each in parts)
+    info = replace(parts[0].info, count=len(labels), whole=whole, note=note, left_out=())
     content = sha256(raw.numpy(), labels.numpy())
-    return LabelledSplit(raw, labels, info, _source(request.dataset, info, content, *notes))
+    return LabelledSplit(raw, labels, info, _source(request.dataset, info, content))
 
 
-def _list_frames(request: SplitRequest, split: Split) -> tuple[Samples[Any], str]:
-    """List a network's inputs, and say why they are not the real ones ("": they are)."""
-    dataset = _data_set(request.dataset)
+def _list_frames(request: SplitRequest, split: Split) -> Samples[Any]:
+    """List a network's inputs."""
+    dataset, bins = _data_set(request.dataset), request.bins
     if request.simulated and not request.embedded:
-        simulate = _event_data_set(request.dataset).simulate_unrecorded
-        assert simulate is not None
-        samples = simulate(data_root(request.root), split, request.bins)
-        return dataset.frames(samples, request.bins), ""
-    samples, note = _list_samples(request, split, request.bins)
-    return dataset.frames(samples, request.bins), note
+        return dataset.frames(simulate_unrecorded(data_root(request.root), split, bins), bins)
+    return dataset.frames(_list_samples(request, split, bins), bins)
 
 
-def _list_samples(
-    request: SplitRequest, split: Split, bins: Bins | None
-) -> tuple[Samples[Any], str]:
-    """List the samples under the root, downloaded if allowed, else the stand-in; and say why."""
+def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Samples[Any]:
+    """List the samples under the root, downloaded if allowed, else the stand-in with a note."""
     dataset = _data_set(request.dataset)
     if request.embedded:
-        return dataset.stand_in(None, split, bins, None), ""
-    root, failure = data_root(request.root), ""
+        return dataset.stand_in(None, split, bins, None)
+    root, failure, found = data_root(request.root), "", None
     try:
         found = dataset.find(root, split)
         if found is None and request.download:
             failure, found = _download(dataset, root, split), dataset.find(root, split)
+        note = _joined((failure, _incomplete(dataset, root, {split: found})))
     except MissingReader as error:
-        return dataset.stand_in(root, split, bins, request.samples), str(error)
-    problem = _incomplete(dataset, root, {split: found})
-    note = "; ".join(text for text in (failure, problem) if text)
-    return found or dataset.stand_in(root, split, bins, request.samples), note
+        note = str(error)
+    found = found or dataset.stand_in(root, split, bins, request.samples)
+    return replace(found, info=replace(found.info, note=note))
 
 
 def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
@@ -313,11 +309,7 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(sys.stderr):  # tonic prints, and stdout is for tables
             dataset.download(root, split)
-    # OSError: a full disk, urllib; RuntimeError: an archive's hash is wrong
-    except (
-        *(OSError, RuntimeError, http.client.HTTPException, MissingReader),
-        *(tarfile.TarError, zipfile.BadZipFile),
-    ) as error:
+    except Exception as error:  # noqa: BLE001 a full disk, no route, a wrong hash, a bad archive
         return f"{DOWNLOAD_FAILED}: {type(error).__name__}: {error}"
     finally:
         socket.setdefaulttimeout(previous)
@@ -325,24 +317,24 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
 
 
 def _load_labelled(
-    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: ProgressCallback
+    request: SplitRequest, split: Split, samples: Samples[Any], say: ProgressCallback
 ) -> LabelledSplit:
     images = samples.info.normalisation is not None
     kind = f"{split} pixels" if images else f"{split} {request.T} bins of {request.bin_us} us"
-    parts, info, source = _gather(request, kind, samples, note, say)
+    parts, info, source = _gather(request, kind, samples, say)
     raw, labels = map(torch.from_numpy, parts)
     return LabelledSplit(raw, labels, info, source)
 
 
 def _load_recorded(
-    request: SplitRequest, split: Split, samples: Samples[Any], note: str, say: ProgressCallback
+    request: SplitRequest, split: Split, samples: Samples[Any], say: ProgressCallback
 ) -> RecordedSplit:
-    dataset, samples = _event_data_set(request.dataset), samples.mapped(from_zero)
-    kind, classes = f"{split} events", len(dataset.classes)
-    parts, info, source = _gather(request, kind, samples, note, say)
+    dataset = _event_data_set(request.dataset)
+    parts, info, source = _gather(request, f"{split} events", samples.mapped(from_zero), say)
     assert dataset.sensor is not None
     events, labels, starts = parts
-    return RecordedSplit(Recordings(events, starts, labels, dataset.sensor, classes), info, source)
+    found = Recordings(events, starts, labels, dataset.sensor, len(dataset.classes))
+    return RecordedSplit(found, info, source)
 
 
 # checks that training and test samples fit
@@ -354,14 +346,14 @@ L = TypeVar("L", LabelledSplit, RecordedSplit)
 def _load_both(
     request: SplitRequest,
     test_samples: int | None,
-    find: Callable[[SplitRequest, Split], tuple[Samples[Any], str]],
-    read: Callable[[SplitRequest, Split, Samples[Any], str, ProgressCallback], L],
+    find: Callable[[SplitRequest, Split], Samples[Any]],
+    read: Callable[[SplitRequest, Split, Samples[Any], ProgressCallback], L],
     say: ProgressCallback,
 ) -> tuple[L, L]:
     """List both splits, check that they fit, then read them. Raises as `load_splits`."""
     dataset, root = _data_set(request.dataset), home_relative(data_root(request.root))
     test_request = replace(request, samples=test_samples)
-    (train, train_note), (test, test_note) = find(request, "train"), find(test_request, "test")
+    train, test = find(request, "train"), find(test_request, "test")
     found = [(split, each.info) for split, each in (("train", train), ("test", test))]
     found.sort(key=lambda each: (each[1].substitute, each[1].simulated))
     (complete, real), (missing, other) = found
@@ -377,8 +369,8 @@ def _load_both(
             f"{dataset.title} under {root}: {', '.join(lacking)}, and a network is trained where "
             f"both splits have all classes; {_how_to_get(dataset)}"
         )
-    train_split = read(request, "train", train, train_note, say)
-    test_split = read(test_request, "test", test, test_note, say)
+    train_split = read(request, "train", train, say)
+    test_split = read(test_request, "test", test, say)
     if not train_split.info.substitute:
         trained, tests = _hashes(train_split), _hashes(test_split)
         known = {content for content, _ in trained}
@@ -438,9 +430,8 @@ def find(dataset: str, root: Path | None = None) -> Availability:
             problem = str(error)
     train, test = (each and sought.frames(each, Bins(1)).info for each in found.values())
     if not problem:
-        notes = [_incomplete(sought, root, found)]
-        notes += [_left_out(info.left_out) for info in (train, test) if info]
-        problem = "; ".join(dict.fromkeys(note for note in notes if note))
+        left_out = (_left_out(info.left_out) for info in (train, test) if info)
+        problem = _joined((_incomplete(sought, root, found), *left_out))
     return Availability(sought.title, train, test, problem)
 
 
@@ -494,7 +485,7 @@ class CachedArrays:
 
 
 def _gather(
-    request: SplitRequest, kind: str, samples: Samples[Any], note: str, say: ProgressCallback
+    request: SplitRequest, kind: str, samples: Samples[Any], say: ProgressCallback
 ) -> tuple[tuple[NDArray[Any], ...], SampleInfo, Source]:
     """Read the requested samples, or take them from the cache; `kind` is part of the key.
 
@@ -506,9 +497,10 @@ def _gather(
         samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
     key = f"{request.dataset} {kind} {samples.fingerprint()}"
     arrays = cached_arrays(key, lambda: _read(samples, kind.endswith("events"), say), say)
-    info = replace(samples.info, count=len(arrays.parts[1]))
-    notes = note, arrays.note, _left_out((*info.left_out, *arrays.damaged))
-    return arrays.parts, info, _source(request.dataset, info, arrays.sha256, *notes)
+    note = _joined((samples.info.note, arrays.note))
+    left_out = (*samples.info.left_out, *arrays.damaged)
+    info = replace(samples.info, count=len(arrays.parts[1]), note=note, left_out=left_out)
+    return arrays.parts, info, _source(request.dataset, info, arrays.sha256)
 
 
 def _read(samples: Samples[Any], events: bool, say: ProgressCallback) -> CachedArrays:

@@ -18,12 +18,11 @@ from harness.datasets.samples import (
     Split,
     choose,
     damaged,
-    home_relative,
     list_files,
     split_indices,
 )
 from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, simulate_moved
-from harness.spec import UsageError, paper
+from harness.spec import paper
 from harness.system.files import printable
 
 SIZE = 128  # pixels of the sensor
@@ -34,19 +33,15 @@ TURN = Bins(40)  # one turn of the simulated movement: the length of a recording
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def _files(root: Path, split: Split) -> Samples[Path]:
-    folder = root / "CIFAR10DVS"
-    info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
-    return list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
-
-
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
     """List the recordings of our split under `root`. Returns None if there are none.
 
     Raises:
         MissingReader: aedat is not installed.
     """
-    files = _files(root, split)
+    folder = root / "CIFAR10DVS"
+    info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
+    files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
     files = files.chosen(split_indices(files.info.count, split).tolist())
     if not files.info.count:
         return None
@@ -112,20 +107,6 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SIZE)
 
 
-def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
-    """Simulate events of CIFAR-10 images for training.
-
-    Raises:
-        UsageError: recordings exist: their names do not say which images they show.
-    """
-    if _files(root, split).info.count:
-        raise UsageError(
-            f"{home_relative(root / 'CIFAR10DVS')} has recordings, and which images they are of is "
-            "not known: move them away to train on simulated ones"
-        )
-    return simulated(root, split, bins)
-
-
 def _download(root: Path, split: Split) -> None:
     require_packages("tonic", "aedat")
     import tonic.datasets  # GPL, optional
@@ -144,5 +125,4 @@ DVS_CIFAR10 = DataSet(
     stand_in=simulated,
     download=_download,
     sensor=(SIZE, SIZE),  # reduced to 42x42: the last two rows and columns are dropped
-    simulate_unrecorded=simulate_unrecorded,
 )

@@ -53,8 +53,6 @@ class DataSet(Generic[X]):
     stand_in: Callable[[Path | None, Split, Bins | None, int | None], Samples[X]]
     download: Callable[[Path, Split], object]  # into the data root
     sensor: tuple[int, int] | None = None  # (H, W) of recordings
-    # simulated events; for training only of images that have no recording
-    simulate_unrecorded: Callable[[Path, Split, Bins], Samples[X]] | None = None
 
     def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
         """Return images unchanged, and recordings as frames of counts (bins, 2, H, W)."""

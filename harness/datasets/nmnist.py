@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from harness.datasets.events import EVENT, Bins, DataSet, Events, checked_events, require_packages
 from harness.datasets.images import digits
@@ -76,8 +79,12 @@ def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
     labels_file = folder / f"{_PREFIX[split]}-labels-idx1-ubyte"
     if not (pixels_file.is_file() and labels_file.is_file()):
         return None
-    labels = _read(labels_file, (-1,)).astype(np.int64)
-    pixels = _read(pixels_file, (len(labels), MNIST_SIZE, MNIST_SIZE))
+    from torchvision.datasets import mnist as idx  # takes seconds to import
+
+    labels = _read(labels_file, idx.read_label_file)
+    pixels = _read(pixels_file, idx.read_image_file)
+    if pixels.shape != (expected := (len(labels), MNIST_SIZE, MNIST_SIZE)):
+        raise damaged(pixels_file, f"pixels {pixels.shape}, expected {expected}")
     return Samples(
         SampleInfo("MNIST's digits", len(pixels), WHOLE[split], folder),
         labels,
@@ -86,18 +93,11 @@ def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
     )
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read an idx file of bytes; -1 in `shape` is any size."""
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # takes seconds to import
-
+def _read(path: Path, read: Callable[[str], Tensor]) -> NDArray[Any]:
     try:
-        array = read_sn3_pascalvincent_tensor(str(path)).numpy()
-    except (AssertionError, KeyError, OSError, OverflowError, RuntimeError, ValueError) as error:
+        return read(str(path)).numpy()
+    except Exception as error:  # noqa: BLE001 torchvision raises any type for a damaged file
         raise damaged(path, f"{type(error).__name__}: {error}") from error
-    expected = tuple(n if m < 0 else m for n, m in zip(array.shape, shape, strict=False))
-    if array.dtype != np.uint8 or array.shape != expected or array.ndim != len(shape):
-        raise damaged(path, f"its items are {array.dtype} {array.shape}, expected uint8 {shape}")
-    return array
 
 
 def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
@@ -166,5 +166,4 @@ NMNIST = DataSet(
     stand_in=lambda root, split, bins, samples: simulated(root, split, bins),
     download=_download,
     sensor=(SIZE, SIZE),
-    simulate_unrecorded=simulate_unrecorded,
 )

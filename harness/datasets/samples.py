@@ -48,6 +48,7 @@ class SampleInfo:
     augmented: bool = False  # training crops and flips them at random
     split_sha256: str = ""  # of the file names, if we drew the split; "": it is official
     left_out: tuple[str, ...] = ()  # a sentence for each file that cannot be a sample
+    note: str = ""  # why they are not the whole original, or not cached
 
     def __str__(self) -> str:
         place = f", in {printable(self.folder)}" if self.folder else ""
