@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import exp, log
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from recordings import answered, squares
 from torch import Tensor, fx, nn
 
@@ -30,8 +28,6 @@ from harness.baselines.converted import (
 from harness.baselines.panda import PandaSizes, contrast_normalised, potential, signed_spikes, zca
 from harness.baselines.rueckauer import converted_by_spikingjelly
 from harness.spec import UsageError
-from harness.system import files
-from harness.system.files import make_user_cache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -81,49 +77,6 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
     ):
         other, trained = shared(given, plan, seed)
         assert trained and not same(first, other)
-
-
-def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first, _ = shared(squares(12, 0))
-    (file,) = make_user_cache("networks").glob("*.pt")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-    def full(*given: object) -> Path:
-        raise OSError(28, "No space left on device")
-
-    for in_the_way, expected in (
-        (lambda: None, [True, False]),
-        (lambda: (file.unlink(), file.mkdir()), [True, True]),
-        (lambda: monkeypatch.setattr(files, "make_user_cache", full), [True, True]),
-    ):
-        in_the_way()
-        found = [shared(squares(12, 0)) for _ in range(2)]
-        assert [trained for _, trained in found] == expected
-        assert all(same(first, each) for each, _ in found)
-
-
-def test_who_comes_second_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = squares(12, 0)
-    shared(images)
-    (lock,) = make_user_cache("networks").glob("*.lock")
-    lock.with_suffix(".pt").unlink()
-    other = FileLock(lock)
-    other.acquire()
-    said: list[str] = []
-
-    def tell(done: float, what: str) -> None:
-        said.append(what)
-        if len(said) == 2:
-            other.release()
-
-    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
-    converted.load_or_train_source(images, TINY, 5, tell)
-    assert said[:2] == ["another process trains the network: waiting for it"] * 2
-    assert said[2].startswith("epoch 1/1")
 
 
 def test_images_are_drawn_from_all_classes_and_the_seed_decides_which() -> None:

@@ -803,4 +803,4 @@ def test_who_waits_for_samples_that_another_process_reads_says_so(
 
     monkeypatch.setattr("harness.system.files.LOOK", 0.02)
     cached_arrays("key", entry, tell)
-    assert said == ["another process reads the same samples: waiting for it"]
+    assert said == ["another process computes the same: waiting for it"]

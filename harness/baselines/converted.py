@@ -42,10 +42,8 @@ from torch import Tensor, nn
 
 from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, ProgressCallback, progress_part
-from harness.datasets import sha256
+from harness.datasets import CachedArrays, cached_arrays, sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
-from harness.system.files import cached
-from harness.training.checkpoint import read_sealed, write_sealed
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)  # default steps after which a network answers
 # Deviations that all three conversions share.
@@ -124,28 +122,20 @@ def load_or_train_source(
 ) -> nn.Sequential:
     """Return the network without spikes trained on these images, cached by all that decides it."""
 
-    def read(path: Path) -> nn.Sequential:
-        weights = read_sealed(path)
-        if weights is None:
-            raise ValueError("it is not what was written")
-        (network := build_source(plan.width)).load_state_dict(weights)
-        return network.eval().requires_grad_(False)
+    def weights() -> CachedArrays:
+        trained = _train_source(train, plan, seed, tell).parameters()
+        arrays = tuple(each.detach().numpy() for each in trained)
+        return CachedArrays(arrays, sha256(*arrays))
 
-    def write(path: Path, network: nn.Sequential) -> None:
-        write_sealed(path, network.state_dict())
-
-    def wait() -> None:
-        tell(0.0, "another process trains the network: waiting for it")
-
-    def make() -> nn.Sequential:
-        return _train_source(train, plan, seed, tell)
-
-    key = _cache_key(train, plan, seed)
-    return cached("networks", ".pt", key, make, read, write, wait)[0]
+    found = cached_arrays(_cache_key(train, plan, seed), weights, tell)
+    network = build_source(plan.width).eval().requires_grad_(False)
+    for parameter, array in zip(network.parameters(), found.parts, strict=True):
+        parameter.copy_(torch.from_numpy(array))
+    return network
 
 
 def _cache_key(train: Images, plan: SourceTraining, seed: int) -> str:
-    """Return all that decides the weights, with the processor and threads that decide rounding."""
+    """Name all that decides the weights, with the processor and threads that decide rounding."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
@@ -167,7 +157,7 @@ def _train_source(
 
     given = torch.from_numpy(train.pixels), train.labels, *plan[1:], seed, tell, train.augmented
     learn.train(loss, torch.optim.Adam(network.parameters()), *given)
-    return network.eval().requires_grad_(False)
+    return network
 
 
 # the network with spikes

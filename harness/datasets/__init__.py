@@ -476,7 +476,7 @@ def _event_data_set(name: str) -> DataSet[Any]:
 
 @dataclass(frozen=True)
 class CachedArrays:
-    """The samples that were read, their labels and, for recordings, where each starts."""
+    """Arrays that are computed once: samples that were read and their labels, or weights."""
 
     parts: tuple[NDArray[Any], ...]
     sha256: str  # of all parts
@@ -542,7 +542,7 @@ def cached_arrays(
             np.savez(file, **content)
 
     def wait() -> None:
-        say(0.0, "another process reads the same samples: waiting for it")
+        say(0.0, "another process computes the same: waiting for it")
 
     found, note = cached("arrays", ".npz", f"{CACHE_FORMAT} {key}", make, read, write, wait)
     return replace(found, note=note)
