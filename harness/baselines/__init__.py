@@ -1,7 +1,8 @@
 """Find and load the other systems of Tables 3 to 6: ours, and those of other packages.
 
-A package declares one of its own as an entry point of the group `harness.baselines`; `contract`
-lists what it must offer. A system is imported only when it is loaded.
+A package declares one of its own as an entry point of the group `harness.baselines`. A system is
+a class, or a module, with the fields of `SystemInfo` in capitals, and `build(effort, epochs)`,
+which gives a `contract.Method`. It is imported only when it is loaded.
 """
 
 from __future__ import annotations
@@ -49,22 +50,25 @@ class Missing(UsageError):
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """A system and its description; `contract` explains the fields."""
+    """A system and its description."""
 
     name: str
     build: Callable[[Effort, int], Method] = field(compare=False)
-    title: str
-    paper: str
-    datasets: tuple[str, ...]
+    title: str  # as a table names it: "HATS"
+    paper: str  # its publication: "Sironi et al. 2018"
+    datasets: tuple[str, ...]  # that it can run on, that of the paper's table first
     input: Literal["events", "frames", "images"]
+    # of events and frames, how much of a recording it is given: "whole", "first" (T bins, as the
+    # paper's networks have), the published one first; () of images
     windows: tuple[Window, ...]
+    # where its parameters come from; a description is a figure or a sentence
     fidelity: Literal["published code's parameters", "published equations", "after the description"]
-    deviations: tuple[str, ...]
-    random: bool
-    epochs: Mapping[Effort, int] = field(default_factory=dict)
-    steps: tuple[int, ...] = ()
-    revision: int = 0
-    packages: tuple[str, ...] = ()
+    deviations: tuple[str, ...]  # from the publication, in words
+    random: bool  # whether the seed decides anything
+    epochs: Mapping[Effort, int] = field(default_factory=dict)  # of each effort, if it has them
+    steps: tuple[int, ...] = ()  # after which it answers by default, if it has any
+    revision: int = 0  # raised by hand when its results change
+    packages: tuple[str, ...] = ()  # distributions that compute, besides torch and numpy
 
 
 @cache
@@ -98,22 +102,16 @@ def load(name: str) -> SystemInfo:
     except Exception as error:  # noqa: BLE001 a package's import may raise anything
         hint = "pip install 'snn-harness[baselines]'" if name in _PLACES else "see its package"
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
-    known: dict[str, Any] = {"name": name, "build": getattr(found, "build", None)}
-    lacking: list[str] = []
-    for each in fields(SystemInfo)[2:]:
-        word = each.name.upper()
+    known: dict[str, Any] = {"name": name}
+    for each in fields(SystemInfo)[1:]:
+        word = each.name if each.name == "build" else each.name.upper()
         if hasattr(found, word):
-            known[each.name] = getattr(found, word)
+            value = known[each.name] = getattr(found, word)
+            if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # no comma
+                raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
         elif each.default is each.default_factory is MISSING:
-            lacking.append(word)
-    if lacking or not known["build"]:
-        raise UsageError(f"the baseline {name} has no {', '.join(lacking) or 'build'}")
+            raise UsageError(f"the baseline {name} has no {word}")
     system = SystemInfo(**known)
-    for each in fields(SystemInfo):
-        value = getattr(system, each.name)
-        if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # ("a"): no comma
-            word = each.name.upper()
-            raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another
     return system

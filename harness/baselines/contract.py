@@ -1,24 +1,6 @@
-"""The interface between the harness and another system.
+"""What another system is given, and what it answers: numpy arrays; no clock, no file, no data set.
 
-A system is a class, or a module, with these names:
-
-    TITLE        the system, as a table names it: "HATS"
-    PAPER        its publication: "Sironi et al. 2018"
-    DATASETS     the data sets that it can run on, that of the paper's table first
-    INPUT        its input: "events", "frames" or "images"
-    WINDOWS      of events and frames, how much of a recording it is given: "whole", "first"
-                 (T bins, as the paper's networks have), the published one first; () of images
-    FIDELITY     where its parameters come from: "published code's parameters", "published
-                 equations", or "after the description" of a figure or a sentence
-    DEVIATIONS   differences from the publication, in words; () if none is known
-    RANDOM       whether the seed decides anything; of a `Method` it does, unless it says otherwise
-    EPOCHS       of each effort, where it trains by epochs; absent where it does not
-    STEPS        the numbers of steps after which it answers by default; absent where it has none
-    REVISION     raised by hand when its results change; absent: 0
-    PACKAGES     distributions that compute, besides torch and numpy; absent: none
-
-and `build(effort, epochs)`, which gives a `Method`. Numpy arrays go in and out; no clock, no file,
-no data set.
+`SystemInfo` of this package has the names with which a system describes itself.
 """
 
 from __future__ import annotations
@@ -33,17 +15,6 @@ from numpy.typing import NDArray
 
 from harness.datasets.events import Recordings
 from harness.spec import Effort, ProgressCallback, Window
-
-__all__ = [
-    "Answers",
-    "Effort",
-    "Images",
-    "Method",
-    "Recordings",
-    "Samples",
-    "ProgressCallback",
-    "Window",
-]
 
 Labels = NDArray[np.int64]  # (N,)
 

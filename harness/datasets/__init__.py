@@ -36,7 +36,6 @@ from harness.datasets.samples import (
     home_relative,
 )
 from harness.spec import BIN_US, Access, ProgressCallback, Source, System, Trained, UsageError
-from harness.spec.network import checked
 from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
@@ -54,7 +53,7 @@ DOWNLOAD_MIB = {name: dataset.download_mib for name, dataset in DATASETS.items()
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """Which samples of a data set to load. Raises UsageError for numbers out of range."""
+    """Which samples of a data set to load."""
 
     dataset: str
     T: int  # event frames to load; images ignore it
@@ -64,10 +63,6 @@ class SplitRequest:
     embedded: bool = False  # load scikit-learn's digits even if there are data
     bin_us: int = BIN_US  # duration of an event frame in us
     simulated: bool = False  # N-MNIST's simulated events even if there are recordings
-
-    def __post_init__(self) -> None:
-        checked("T", self.T)
-        checked("samples", 1 if self.samples is None else self.samples)
 
     @classmethod
     def of(cls, case: Trained | System, access: Access) -> SplitRequest:
@@ -202,11 +197,9 @@ def load_batch(
     `source` of the batch says which, and whether a download failed or a reader is missing.
 
     Raises:
-        UsageError: the data set is unknown, the data root does not exist, a number is out of range,
-            there are fewer samples than `batch_size`, or a file is damaged.
+        UsageError: the data set is unknown, the data root does not exist, there are fewer samples
+            than `batch_size`, or a file is damaged.
     """
-    checked("batch_size", batch_size)
-    checked("seed", seed, least=0)
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
     info, chosen = samples.info, choose(samples.info.count, batch_size, seed)
