@@ -39,15 +39,6 @@ def test_steps_are_timed_and_tracked(benchmark: steps.Steps) -> None:
         assert min(tap.collected().float().mean() for tap in taps) > 0.01
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("work", steps.WORK)
-def test_event_kernels_are_timed_against_dense_ones(work: str) -> None:
-    benchmark, shape = steps.Convolution(), (8, 8, 6, 2)
-    benchmark.setup(shape, 0.3, work)
-    benchmark.time_events(shape, 0.3, work)
-    assert benchmark.track_ratio_to_dense(shape, 0.3, work) > 0
-
-
 def test_proofs_are_tracked() -> None:
     proof = steps.Proof()
     proof.setup("reference", "nmnist")

@@ -1,7 +1,6 @@
-"""Steps and forward passes of each framework, and `fused`'s event kernels, as asv benchmarks.
+"""Steps and forward passes of each framework as asv benchmarks.
 
-Time, memory, ratio to the floor and proof; kernels by shape and density, with the dense operations
-that they replace.
+Time, memory, ratio to the floor, and proof.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import gc
 import random
 from fractions import Fraction
 from functools import partial
-from importlib.util import find_spec
 from statistics import median
 
 import torch
@@ -136,43 +134,6 @@ class Proof:
         return self._proof(framework, dataset, "fp64").spike_rate
 
 
-# maps, outputs, height and width of convolutions of Table 1's networks, and images
-Sizes = tuple[int, int, int, int]
-SHAPES: tuple[Sizes, ...] = ((128, 256, 16, 40), (512, 1024, 8, 40), (128, 128, 34, 20))
-DENSITIES = (0.05, 0.15, 0.3, 0.6)
-WORK = ("forward", "weight gradient", "input gradient", "tiles")
-
-
-class Convolution:
-    """One layer's work: on random counts of a pool's windows, or on marks where there is none."""
-
-    params = (SHAPES, DENSITIES, WORK)
-    param_names = ("maps, outputs, side, images", "density", "work")
-    timeout = 120
-
-    def setup(self, shape: Sizes, density: float, work: str) -> None:
-        if find_spec("numba") is None:
-            raise NotImplementedError("numba is missing")
-        from adapters.fused import choice
-
-        maps, outputs, side, images = shape
-        threads = torch.get_num_threads()
-        pooled = work != "input gradient"  # a pool leaves no marks
-        of = choice.Shape(maps, side, side, outputs, pooled, "float32", threads)
-        self.run, self.dense = choice.parts_of(of, images, density)[work]
-        self.run()
-
-    def time_events(self, shape: Sizes, density: float, work: str) -> None:
-        self.run()
-
-    def track_ratio_to_dense(self, shape: Sizes, density: float, work: str) -> float:
-        """Return the time by events over the dense form's, the median of rounds."""
-        from adapters.fused import choice
-
-        return choice.over([self.run], self.dense)[0]
-
-
-Convolution.track_ratio_to_dense.unit = "x dense"  # type: ignore[attr-defined]
 Steps.track_ratio_to_floor.unit = "x floor"  # type: ignore[attr-defined]
 Proof.track_certificates_passed.unit = "certificates"  # type: ignore[attr-defined]
 Proof.track_spike_rate.unit = "spikes per neuron and step"  # type: ignore[attr-defined]
