@@ -15,7 +15,6 @@ from inspect import signature
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -40,6 +39,13 @@ from harness.spec import (
 )
 from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
+
+try:
+    import nir
+except ImportError as error:
+    raise UsageError(
+        f"NIR files need the package nir ({error}): pip install 'snn-harness[nir]'"
+    ) from error
 
 DT = 1e-4  # seconds a step if the file has no dt: snnTorch and SpikingJelly assume the same
 DEFAULT_A = 1.0  # if the file has no surrogate
@@ -68,21 +74,6 @@ class NirMetadata:
     neunorm: Reading | None = None
 
 
-def import_nir() -> ModuleType:
-    """Import the package nir.
-
-    Raises:
-        UsageError: nir is not installed.
-    """
-    try:
-        import nir
-    except ImportError as error:
-        raise UsageError(
-            f"NIR files need the package nir ({error}): pip install 'snn-harness[nir]'"
-        ) from error
-    return nir
-
-
 # from a network to a file
 
 
@@ -95,7 +86,7 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     Raises:
         UsageError: the file exists or cannot be written, or the neuron does not leak (decay 1).
     """
-    nir, lif, norm = import_nir(), network.lif, network.neunorm
+    lif, norm = network.lif, network.neunorm
     described = NirMetadata(
         f"snn-harness {VERSION}",
         a=lif.a,
@@ -130,7 +121,7 @@ def _nodes(
     Raises:
         UsageError: the neuron does not leak, or the weights have other shapes.
     """
-    nir, shapes = import_nir(), parameter_shapes(network)
+    shapes = parameter_shapes(network)
     if len(parameters) != len(shapes):
         raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(shapes)}")
     named = dict(zip(shapes, parameters, strict=True))
@@ -165,7 +156,7 @@ def _nodes(
 
 def _convolution(weight: Any, bias: Any, shape: Sequence[int], padding: int) -> Any:
     one, half = _ints(1, 1), _ints(padding, padding)
-    return import_nir().Conv2d(_ints(*shape[1:]), weight, one, half, one, 1, bias)
+    return nir.Conv2d(_ints(*shape[1:]), weight, one, half, one, 1, bias)
 
 
 def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
@@ -175,7 +166,6 @@ def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
     copies it to every map, "minus_u" scales it. "join" multiplies by one: not every importer adds
     up the inputs of an output node.
     """
-    nir = import_nir()
     maps, height, width = U.shape
     tau, gain = _leak(neunorm.k_tau2, dt)
     # c of eq. (9) is on the input, which NIR scales by r dt / tau
@@ -231,7 +221,7 @@ def read(path: Path) -> Imported:
         UsageError: the file is missing or damaged, or a node is not of the paper's networks: the
             message names the node and the reason.
     """
-    nir, shown = import_nir(), printable(path)
+    shown = printable(path)
     if not path.is_file():
         raise UsageError(f"{shown} is no file: name one that there is")
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
