@@ -31,20 +31,18 @@ from harness.spec import UsageError
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
-TINY = converted.SourceTraining(Fraction(1, 64), epochs=1)
+TINY = converted.ConversionSizes(width=Fraction(1, 64))
 RATE = 0.625  # of a unit whose spikes can be counted by hand: 5 in 8 steps
 
 
 # the network without spikes
 
 
-def shared(
-    images: Images, plan: converted.SourceTraining = TINY, seed: int = 5
-) -> tuple[nn.Module, bool]:
+def shared(images: Images, epochs: int = 1, seed: int = 5) -> tuple[nn.Module, bool]:
     """The network, and whether it had to be trained."""
     told: list[str] = []
-    found = converted.load_or_train_source(images, plan, seed, lambda done, what: told.append(what))
-    return found, bool(told)
+    of = TINY, epochs, seed, lambda done, what: told.append(what)
+    return converted.load_or_train_source(images, *of), bool(told)
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
@@ -68,14 +66,14 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
     (first, trained), (again, trained_again) = (shared(images) for _ in range(2))
     assert trained and not trained_again and same(first, again)
     assert not any(each.requires_grad for each in (*first.parameters(), *again.parameters()))
-    for given, plan, seed in (  # whatever decides its weights makes it another
-        (images, TINY, 6),
-        (squares(12, 1), TINY, 5),
-        (replace(images, labels=images.labels[::-1].copy()), TINY, 5),
-        (replace(images, augmented=True), TINY, 5),
-        (images, TINY._replace(epochs=2), 5),
+    for given, epochs, seed in (  # whatever decides its weights makes it another
+        (images, 1, 6),
+        (squares(12, 1), 1, 5),
+        (replace(images, labels=images.labels[::-1].copy()), 1, 5),
+        (replace(images, augmented=True), 1, 5),
+        (images, 2, 5),
     ):
-        other, trained = shared(given, plan, seed)
+        other, trained = shared(given, epochs, seed)
         assert trained and not same(first, other)
 
 
@@ -184,7 +182,7 @@ class Chosen(converted.Cao):
     def answers(self, snn: SpikingNetwork, images: Images) -> Answers:
         neurons = [each for each in snn.neurons if isinstance(each, IF)]
         (threshold,) = {each.threshold for each in neurons}
-        assert {(each.floor, each.reset) for each in neurons} == {(-10 * threshold, "zero")}
+        assert {(each.floor, each.after) for each in neurons} == {(-10 * threshold, "zero")}
         assert len(neurons) == 8  # the output layer's too
         return Answers(images.labels if threshold in (1.0, 2.0) else images.labels + 1)
 
@@ -221,7 +219,8 @@ def small() -> tuple[nn.Sequential, Tensor]:
 @torch.no_grad()
 def error(snn: SpikingNetwork, x: Tensor, expected: Tensor, steps: Sequence[int]) -> list[float]:
     """How far the mean of the output layer is from what it should be, after those steps."""
-    snn.restart()
+    for each in snn.neurons:
+        each.reset()
     total, found = torch.zeros_like(expected), []
     for t in range(1, max(steps) + 1):
         total += snn.step(x)

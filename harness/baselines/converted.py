@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 import numpy as np
 import torch
@@ -58,14 +58,6 @@ PREDICT_BATCH = 20  # images that are run at once
 
 
 # the network without spikes
-
-
-class SourceTraining(NamedTuple):
-    """Width and training of the network without spikes; Adam has torch's defaults."""
-
-    width: Fraction
-    epochs: int
-    batch_size: int = 50
 
 
 def structure(width: Fraction) -> str:
@@ -118,28 +110,29 @@ def draw_images(images: Images, count: int, seed: int) -> Images:
 
 
 def load_or_train_source(
-    train: Images, plan: SourceTraining, seed: int, tell: ProgressCallback
+    train: Images, sizes: ConversionSizes, epochs: int, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
     """Return the network without spikes trained on these images, cached by all that decides it."""
 
     def weights() -> CachedArrays:
-        trained = _train_source(train, plan, seed, tell).parameters()
+        trained = _train_source(train, sizes, epochs, seed, tell).parameters()
         arrays = tuple(each.detach().numpy() for each in trained)
         return CachedArrays(arrays, sha256(*arrays))
 
-    found = cached_arrays(_cache_key(train, plan, seed), weights, tell)
-    network = build_source(plan.width).eval().requires_grad_(False)
+    found = cached_arrays(_cache_key(train, sizes, epochs, seed), weights, tell)
+    network = build_source(sizes.width).eval().requires_grad_(False)
     for parameter, array in zip(network.parameters(), found.parts, strict=True):
         parameter.copy_(torch.from_numpy(array))
     return network
 
 
-def _cache_key(train: Images, plan: SourceTraining, seed: int) -> str:
+def _cache_key(train: Images, sizes: ConversionSizes, epochs: int, seed: int) -> str:
     """Name all that decides the weights, with the processor and threads that decide rounding."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
-        *(sha256(train.pixels, train.labels), train.augmented, plan, structure(plan.width), seed),
+        *(sha256(train.pixels, train.labels), train.augmented, structure(sizes.width)),
+        *(sizes.batch_size, epochs, seed),
         *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
         hashlib.sha256(sources).hexdigest(),
     )
@@ -147,16 +140,17 @@ def _cache_key(train: Images, plan: SourceTraining, seed: int) -> str:
 
 
 def _train_source(
-    train: Images, plan: SourceTraining, seed: int, tell: ProgressCallback
+    train: Images, sizes: ConversionSizes, epochs: int, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
     learn.set_seed(seed)
-    network = build_source(plan.width)
+    network = build_source(sizes.width)
 
     def loss(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(network(scaled(x)), labels)
 
-    given = torch.from_numpy(train.pixels), train.labels, *plan[1:], seed, tell, train.augmented
-    learn.train(loss, torch.optim.Adam(network.parameters()), *given)
+    optimiser, pixels = torch.optim.Adam(network.parameters()), torch.from_numpy(train.pixels)
+    of = epochs, sizes.batch_size, seed, tell, train.augmented
+    learn.train(loss, optimiser, pixels, train.labels, *of)
     return network
 
 
@@ -172,18 +166,22 @@ class IF(nn.Module):
     or V = 0 ("zero").
     """
 
-    def __init__(self, threshold: float, reset: Reset, floor: float = -inf) -> None:
+    def __init__(self, threshold: float, after: Reset, floor: float = -inf) -> None:
         super().__init__()
         self.threshold, self.floor = threshold, floor
-        self.reset: Reset = reset
-        self.v: Tensor | None = None  # None: 0, before the first step
+        self.after: Reset = after
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as before the first step."""
+        self.v: Tensor | None = None  # None: 0
 
     def forward(self, z: Tensor) -> Tensor:  # (B, ...) -> (B, ...), of 0 and 1
         v = z.clone() if self.v is None else self.v.add_(z)
         if self.floor > -inf:
             v.clamp_(min=self.floor)
         spikes = torch.ge(v, self.threshold, out=torch.empty_like(v))
-        if self.reset == "subtract":
+        if self.after == "subtract":
             v.sub_(spikes, alpha=self.threshold)
         else:
             v.addcmul_(v, spikes, value=-1)  # many times as fast as a mask
@@ -211,20 +209,14 @@ class SpikingNetwork:
     """A spiking network, and the functions that run it."""
 
     step: Callable[[Tensor], Tensor]  # input of a step -> what it adds to each class (B, classes)
-    neurons: tuple[nn.Module, ...]  # each gives 1 for a spike
-    restart: Callable[[], None]  # all potentials as before the first step
+    neurons: tuple[Any, ...]  # modules; each gives 1 for a spike, and `reset` begins anew
     encode: Callable[[Tensor], Tensor]  # pixels in [0, 1] -> input of a step
 
 
 def with_random_spikes(network: nn.Sequential) -> SpikingNetwork:
     """Wrap a network of `IF` neurons so that its input is Bernoulli spikes."""
     neurons = tuple(each for each in network if isinstance(each, IF))
-
-    def restart() -> None:
-        for each in neurons:
-            each.v = None
-
-    return SpikingNetwork(network, neurons, restart, random_spikes)
+    return SpikingNetwork(network, neurons, random_spikes)
 
 
 @torch.inference_mode()
@@ -240,7 +232,8 @@ def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
     counters = [each.register_forward_hook(count) for each in snn.neurons]
     try:
         for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
-            snn.restart()
+            for each in snn.neurons:
+                each.reset()
             x, total = scaled(pixels), torch.zeros(len(pixels), CLASSES)
             for t in range(1, max(steps) + 1):
                 total += snn.step(snn.encode(x))
@@ -275,10 +268,8 @@ class Conversion(Method[Images, Z]):
 
     def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
         self.seed, self.structure = seed, structure(self.sizes.width)
-        plan = SourceTraining(self.sizes.width, self.epochs, self.sizes.batch_size)
-        self.network = load_or_train_source(
-            train, plan, seed, progress_part(tell, 0, self.TRAINING)
-        )
+        training = progress_part(tell, 0, self.TRAINING)
+        self.network = load_or_train_source(train, self.sizes, self.epochs, seed, training)
         self.snn = self.converted(train, validation, progress_part(tell, self.TRAINING, 1))
 
     @abstractmethod

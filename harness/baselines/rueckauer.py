@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
-from spikingjelly.activation_based import ann2snn, functional, neuron
+from spikingjelly.activation_based import ann2snn, neuron
 from torch import Tensor, fx, nn
 
 from harness.baselines import converted
@@ -66,7 +66,7 @@ def converted_by_spikingjelly(
             "train it on more images or for more epochs"
         ) from error
     neurons = tuple(each for each in module.modules() if isinstance(each, neuron.IFNode))
-    return SpikingNetwork(module, neurons, lambda: functional.reset_net(module), lambda x: x)
+    return SpikingNetwork(module, neurons, lambda x: x)
 
 
 class Rueckauer(converted.Conversion[RueckauerSizes]):
