@@ -9,8 +9,7 @@ and compare only where they start from the very same weights, which are taken ov
 Cao et al. 2015: all layers, the output's too, are integrate-and-fire neurons without a leak that
 have one threshold in common and fall back to 0. The class is the one whose neuron fires most often.
 Without biases a network's answer does not depend on a scale, so one threshold for all layers is one
-number to find: the lowest that is best on held-out images. The published network had three
-convolutions and absolute values of 24 x 24 pixels; its steps and its threshold are not known to us.
+number to find: the lowest that is best on held-out images.
 
 Sengupta et al. 2018, "Spike-Norm": layer after layer, from the first, the threshold becomes the
 most that a neuron of the layer is given in one step,
@@ -20,8 +19,7 @@ most that a neuron of the layer is given in one step,
 while training images run through the layers before it, which already fire at their own thresholds.
 So no neuron would have to fire twice in a step. Neurons integrate without a leak and fall back to 0
 (a hard reset; code of the same group that came later subtracts the threshold). The output layer
-does not fire: what it is given is added up. The published networks are VGG-16 and ResNet-20; how
-many images balance them is not known to us.
+does not fire: what it is given is added up.
 """
 
 from __future__ import annotations

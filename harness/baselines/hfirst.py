@@ -1,8 +1,5 @@
 """HFirst: oriented filters of spiking neurons, of which the first to fire wins (Orchard 2015a).
 
-Table 4 has a row "Random Forest (Orchard et al. 2015a)". It cites this paper, whose method is no
-random forest; the origin of the row's number is unknown.
-
 Events go through a filter against noise and four layers. S1: at each pixel, for ON and for OFF, one
 neuron for each of 12 Gabor filters of 7 x 7 pixels. Its potential falls towards 0 by a constant
 each millisecond, an event adds the filter's weight, and above the threshold it fires: all

@@ -1,10 +1,9 @@
 """An LSTM on frames of 5 ms, and the Phased LSTM on single events (Neil et al. 2016).
 
-Table 3 calls its row of Neil et al. 2016 "LSTM"; the number is that of their Phased LSTM. No code
-or size of their plain LSTM on N-MNIST is public. He et al. (2020), of the same laboratory as the
-paper of this project, published theirs: 2312-512, Adam 5e-4, batches of 50, the squared error, and
-15 frames of 5 ms. Here a recording's frames of OFF and ON counts, all of the window, go through one
-layer of LSTM units; a linear layer reads each step, and its mean is fitted to one-hot labels.
+The plain LSTM is that of He et al. (2020), of the same laboratory as the paper of this project:
+2312-512, Adam 5e-4, batches of 50, the squared error, and 15 frames of 5 ms. Here a recording's
+frames of OFF and ON counts, all of the window, go through one layer of LSTM units; a linear layer
+reads each step, and its mean is fitted to one-hot labels.
 
 The units of a Phased LSTM have a clock each. A time gate of period tau and shift s opens a unit for
 a share r_on of its period. With the phase phi = ((t + s) mod tau) / tau its openness is
