@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,12 +18,8 @@ def read_networks(networks: Iterable[str] | None) -> tuple[NetworkFile, ...]:
     missing = [name for name in names if not Path(name).is_file()]
     if missing:  # checked before torch and nir are imported
         raise UsageError(f"cannot read {missing[0]}: there is no such file")
-    read = list[NetworkFile]()
-    for name in names:
-        from harness.formats import nir_file, weights
+    if not names:
+        return ()
+    from harness.formats import nir_file
 
-        imported = nir_file.read(Path(name))
-        content = weights.encode(imported.network, imported.parameters)
-        sha256 = hashlib.sha256(content).hexdigest()
-        read.append(NetworkFile(name, imported.network, sha256, imported.has_a, content))
-    return tuple(read)
+    return tuple(map(nir_file.read, names))

@@ -9,6 +9,7 @@ by node with the graph that `write` would make of that network.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from harness.formats.weights import parameter_shapes
+from harness.formats.weights import encode, parameter_shapes
 from harness.spec import (
     LIF,
     AvgPool,
@@ -31,6 +32,7 @@ from harness.spec import (
     Layer,
     Linear,
     Network,
+    NetworkFile,
     NeuNorm,
     Reading,
     Tie,
@@ -202,17 +204,8 @@ def below(v_th: float) -> float:
 # from a file to a network
 
 
-@dataclass(frozen=True)
-class Imported:
-    """A network and its weights, as read from a file."""
-
-    network: Network
-    parameters: tuple[Tensor, ...]  # in layer order
-    has_a: bool  # whether the file gives the surrogate's width; else it is DEFAULT_A
-
-
-def read(path: Path) -> Imported:
-    """Read the network and weights of a NIR file.
+def read(name: str) -> NetworkFile:
+    """Read the network and weights of the NIR file with this path.
 
     A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th:
     it then fires at the same potentials.
@@ -221,14 +214,14 @@ def read(path: Path) -> Imported:
         UsageError: the file is missing or damaged, or a node is not of the paper's networks: the
             message names the node and the reason.
     """
-    shown = printable(path)
-    if not path.is_file():
+    shown = printable(name)
+    if not Path(name).is_file():
         raise UsageError(f"{shown} is no file: name one that there is")
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
     has_check = "type_check" in signature(nir.read).parameters
     unchecked: dict[str, Any] = {"type_check": False} if has_check else {}
     try:
-        graph = nir.read(path, **unchecked)  # one number may stand for all neurons
+        graph = nir.read(Path(name), **unchecked)  # one number may stand for all neurons
     except Exception as error:  # noqa: BLE001 nir raises what h5py does for a damaged file
         reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
         raise UsageError(
@@ -236,13 +229,17 @@ def read(path: Path) -> Imported:
             f"which reads it here ({reason})"
         ) from error
     try:
-        return _imported(graph)
+        metadata = _read_metadata(graph.metadata)
+        network, parameters = _network_of(graph, metadata)
     except UsageError as error:
         raise UsageError(f"{shown}: {error}") from error
+    content = encode(network, map(torch.from_numpy, parameters))
+    sha256 = hashlib.sha256(content).hexdigest()
+    return NetworkFile(name, network, sha256, metadata.a is not None, content)
 
 
-def _imported(graph: Any) -> Imported:
-    metadata, chain = _read_metadata(graph.metadata), _chain(graph)
+def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArray[Any]]]:
+    chain = _chain(graph)
     size = np.ravel(chain[0][1].input_type["input"])
     if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
         raise _error(*chain[0], f"is of shape {size}, expected (C, H, W)")
@@ -291,8 +288,7 @@ def _imported(graph: Any) -> Imported:
         v_th = float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
         if metadata.v_th is not None and below(metadata.v_th) == np.float32(lif.v_th):
             v_th = metadata.v_th
-    network = replace(network, lif=replace(lif, v_th=v_th))
-    return Imported(network, tuple(map(torch.from_numpy, parameters)), metadata.a is not None)
+    return replace(network, lif=replace(lif, v_th=v_th)), parameters
 
 
 def _read_metadata(stored: dict[str, Any]) -> NirMetadata:
