@@ -35,7 +35,6 @@ from harness.baselines.contract import (
 from harness.datasets.events import Events, bin_events
 
 FRAME = 1000  # events
-PROGRESS_EVERY = 1000  # recordings
 
 
 def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
@@ -97,7 +96,7 @@ def cut_frames(
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
     at_start = progress_part(tell, 0, 0)  # far shorter than the training
-    for n in count_progress(recordings, at_start, "frames of recording", PROGRESS_EVERY):
+    for n in count_progress(recordings, at_start, "frames of recording"):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
             moved = centred(part, recordings.sensor)

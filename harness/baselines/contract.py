@@ -104,11 +104,8 @@ def progress_part(tell: ProgressCallback, start: float, end: float) -> ProgressC
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
-def count_progress(
-    samples: Samples, tell: ProgressCallback, doing: str, every: int
-) -> Iterator[int]:
-    """Yield the index of each sample; report progress after each `every` samples."""
+def count_progress(samples: Samples, tell: ProgressCallback, doing: str) -> Iterator[int]:
+    """Yield the index of each sample, and report progress."""
     for n in range(len(samples)):
-        if n % every == 0:
-            tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")
+        tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")
         yield n

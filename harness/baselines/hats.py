@@ -129,7 +129,7 @@ def features(
 ) -> NDArray[np.float32]:
     """Compute the histograms of each recording as one row, (N, D)."""
     found = []
-    for n in count_progress(recordings, tell, "time surfaces, recording", every=50):
+    for n in count_progress(recordings, tell, "time surfaces, recording"):
         rows = rows_of(recordings[n], recordings.sensor)
         rows = denoised(rows, recordings.sensor, parameters.denoise_us)
         each = histograms(rows, recordings.sensor, parameters)

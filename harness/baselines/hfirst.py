@@ -235,7 +235,7 @@ class HFirst(Method[Recordings, int | None]):
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters(one)
         counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
-        for n in count_progress(train, tell, "C1 spikes of recording", every=20):
+        for n in count_progress(train, tell, "C1 spikes of recording"):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)

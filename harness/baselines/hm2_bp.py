@@ -332,9 +332,8 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
             for n, chosen in enumerate(order):
                 spikes = events_to_spikes(train[int(chosen)], train.sensor, self.steps)
                 network.learn(spikes, int(train.labels[chosen]), self.steps, self.sizes, lr)
-                if n % 10 == 0:
-                    done = (epoch - 1 + n / len(order)) / self.epochs
-                    tell(done, f"epoch {epoch}/{self.epochs}")
+                done = (epoch - 1 + n / len(order)) / self.epochs
+                tell(done, f"epoch {epoch}/{self.epochs}")
             if not np.isfinite(network.hidden.weights).all():
                 raise UsageError(
                     f"weights are no numbers any more in epoch {epoch}: use fewer epochs"

@@ -46,7 +46,6 @@ from harness.datasets.events import Events
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
-PROGRESS_EVERY = 10  # recordings
 OLDEST = 5.0  # in tau: older events add nothing
 RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 
@@ -262,7 +261,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
                 dense = rng.random(entries)  # as all of the reproduction's prototypes start
             prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
-        for n in count_progress(some, tell, f"layer {number + 1}, recording", PROGRESS_EVERY):
+        for n in count_progress(some, tell, f"layer {number + 1}, recording"):
             rows = self._through(some[n])
             learn_prototypes(rows, self._reach(number, rows), prototypes, wins)
         return prototypes
@@ -283,7 +282,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
     def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
         """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
         found = []
-        for n in count_progress(recordings, tell, "histogram", PROGRESS_EVERY):
+        for n in count_progress(recordings, tell, "histogram"):
             rows = self._through(recordings[n])
             counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
             found.append(counts / max(1, len(rows)))
