@@ -33,7 +33,6 @@ from harness.spec import LIF, UsageError
 
 # HOTS
 
-PUBLISHED = hfirst.PUBLISHED
 NEAR = SurfaceSettings((5, 6), radius=1, tau=10.0)
 
 
@@ -151,7 +150,7 @@ def test_events_without_a_neighbour_in_time_are_noise() -> None:
 
 @pytest.mark.parametrize(("us", "ms"), [(499, 0), (500, 1), (1499, 1), (1500, 2)])
 def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
-    method = fitted(None)
+    method = fitted()
     stripe = events_of(*((8, y, us, True) for y in (8, 7, 9, 6, 10, 5) * 2))
     spikes, _ = method.c1(stripe)
     assert len(spikes) and set(spikes[:, 2].tolist()) == {ms}
@@ -162,7 +161,7 @@ def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
 
 def by_neuron(events: Rows, filters: hfirst.Potentials, size: tuple[int, int]) -> Rows:
     """S1 once more: one neuron's place after another, each over all events."""
-    threshold, decay, refractory = PUBLISHED.s1
+    threshold, decay, refractory = hfirst.S1
     reach = len(filters) // 2
     found = []
     for p, y, x in np.ndindex(2, *size):
@@ -180,10 +179,10 @@ def by_neuron(events: Rows, filters: hfirst.Potentials, size: tuple[int, int]) -
 
 
 def test_s1_is_what_its_neurons_are_one_by_one() -> None:
-    events, filters = anywhere(600, (8, 8), 12, 2), hfirst.s1_filters(PUBLISHED)
+    events, filters = anywhere(600, (8, 8), 12, 2), hfirst.s1_filters()
     expected = by_neuron(events, filters, (8, 8))
     assert len(expected) > 20
-    assert hfirst.s1(events, filters, PUBLISHED.s1, (8, 8)).tolist() == expected.tolist()
+    assert hfirst.s1(events, filters, hfirst.S1, (8, 8)).tolist() == expected.tolist()
 
 
 # C1, S2, C2
@@ -191,7 +190,7 @@ def test_s1_is_what_its_neurons_are_one_by_one() -> None:
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
     spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
-    passed = hfirst.pooled(spikes, 4, 5, (1, 2))
+    passed = hfirst.pooled(spikes, 4, (1, 2))
     assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
 
 
@@ -206,17 +205,17 @@ def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them
         (0, 0, 8, 1),  # -10, 900
         (0, 0, 18, 1),  # 100 nearer to 0, then -10, 1700: class 1 fires
     )
-    assert hfirst.s2(spikes, seen, PUBLISHED.s2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
+    assert hfirst.s2(spikes, seen, hfirst.S2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
     assert peak.tolist() == [1000, 900]
     seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
     seen[1, 2, 1, 0] = 1501
-    assert len(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, PUBLISHED.s2, peak)) == 0
-    assert hfirst.s2(rows((2, 1, 1, 1)), seen, PUBLISHED.s2, peak).tolist() == [[0, 0, 1, 0]]
+    assert len(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, hfirst.S2, peak)) == 0
+    assert hfirst.s2(rows((2, 1, 1, 1)), seen, hfirst.S2, peak).tolist() == [[0, 0, 1, 0]]
 
 
 def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:
     counts = np.array([[3.0, 200.0, 0.0], [4.0, 1.0, 0.0]]).reshape(1, 1, 2, 3)
-    found = hfirst.s2_weights(counts, PUBLISHED)[0, 0]
+    found = hfirst.s2_weights(counts)[0, 0]
     # 3 and 4 of 5; 200 and 1 of 200.0025, the second below 1 mV; a class that has no spike
     assert found.T.tolist() == [[600, 800], [1000, -10], [-10, -10]]
 
@@ -235,9 +234,8 @@ def test_most_spikes_decide() -> None:
 # the whole
 
 
-def fitted(events: int | None, parameters: hfirst.Parameters = PUBLISHED) -> hfirst.HFirst:
-    method = hfirst.HFirst(events)
-    method.parameters = parameters
+def fitted() -> hfirst.HFirst:
+    method = hfirst.HFirst(None)
     method.fit(bars(8, 0, 16), bars(8, 0, 16), 0, silent)
     return method
 
@@ -248,12 +246,15 @@ def spikes_of(method: hfirst.HFirst, *found: Events) -> float:
     return spikes
 
 
-def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said() -> None:
+def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     events = [bar(n % 2, np.random.default_rng(n), 16) for n in range(4)]
-    heard = [spikes_of(fitted(None), each) for each in events]
-    unheard = spikes_of(fitted(None, replace(PUBLISHED, s2=(1e9, 10.0, 5))), *events)
+    heard = [spikes_of(fitted(), each) for each in events]
+    assert spikes_of(fitted(), *events) == pytest.approx(np.mean(heard))
+    monkeypatch.setattr(hfirst, "S2", (1e9, 10.0, 5))
+    unheard = spikes_of(fitted(), *events)
     assert np.mean(heard) - unheard >= 2  # S2's and C2's
-    assert spikes_of(fitted(None), *events) == pytest.approx(np.mean(heard))
 
 
 # HATS: two cells of 4 x 4 pixels beside each other; an event counts for 100 us

@@ -20,7 +20,6 @@ orientation or a class. From S1 on t is in milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -37,37 +36,27 @@ Potentials: TypeAlias = NDArray[np.float32]
 NeuronSettings: TypeAlias = tuple[float, float, int]
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Constants of the layers, from HFIRST.m and full_NMINST_example.m of the authors' code."""
-
-    noise_us: int = 10_000
-    s1_norm: float = 100.0  # mV, of a filter
-    s1: NeuronSettings = (150.0, 25.0, 5)  # in mV
-    c1_pool: int = 4  # pixels
-    c1_refractory: int = 5  # ms
-    s2_norm: float = 100.0  # mV, of a class's weights
-    s2_least: float = 1.0  # mV: smaller weights are `s2_silent`
-    s2_silent: float = -1.0  # mV
-    s2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
-    c2_pool: int = 8  # places
-    c2_refractory: int = 5  # ms
+# From HFIRST.m and full_NMINST_example.m of the authors' code.
+NOISE_US = 10_000
+NORM = 100.0  # mV, of a filter and of a class's weights
+S1: NeuronSettings = (150.0, 25.0, 5)  # in mV
+LEAST, SILENT = 1.0, -1.0  # mV: weights of S2 below the first become the second
+S2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
+C1_POOL, C2_POOL = 4, 8  # pixels, places
+REFRACTORY = 5  # ms, of C1 and C2
 
 
-PUBLISHED = Parameters()
-
-
-def s1_filters(parameters: Parameters) -> Potentials:
+def s1_filters() -> Potentials:
     """Return the Gabor filters in whole mV, (y, x, K)."""
-    filters = np.rint(parameters.s1_norm * gabor.bank()).transpose(1, 2, 0)
+    filters = np.rint(NORM * gabor.bank()).transpose(1, 2, 0)
     return np.ascontiguousarray(filters, np.float32)
 
 
-def s2_weights(counts: NDArray[np.float64], parameters: Parameters) -> Potentials:
+def s2_weights(counts: NDArray[np.float64]) -> Potentials:
     """Convert counts of C1 spikes to weights in whole 0.1 mV, both (y, x, K, classes)."""
     norms = np.sqrt((counts**2).sum((0, 1, 2)))
-    scaled = parameters.s2_norm * counts / np.maximum(norms, 1)  # without a spike 0 remains 0
-    heard = np.where(scaled < parameters.s2_least, parameters.s2_silent, scaled)
+    scaled = NORM * counts / np.maximum(norms, 1)  # without a spike 0 remains 0
+    heard = np.where(scaled < LEAST, SILENT, scaled)
     return np.ascontiguousarray(np.rint(10 * heard), np.float32)
 
 
@@ -162,17 +151,17 @@ def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[
 
 
 @compiled
-def pooled(spikes: Rows, size: int, refractory: int, places: tuple[int, int]) -> Rows:
+def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Rows:
     """Pool spikes over size x size places (C1, C2); `places` are the rows and columns that result.
 
-    After a spike all neurons of the place rest for `refractory` ms.
+    After a spike all neurons of the place rest.
     """
     last = np.full(places, NEVER)
     passed = np.empty_like(spikes)
     found = 0
     for n in range(len(spikes)):
         x, y, t = spikes[n, 0] // size, spikes[n, 1] // size, spikes[n, 2]
-        if t - last[y, x] <= refractory:
+        if t - last[y, x] <= REFRACTORY:
             continue
         last[y, x] = t
         passed[found, 0], passed[found, 1] = x, y
@@ -224,30 +213,28 @@ class HFirst(Method[Recordings, int | None]):
     PACKAGES = ("numba",)
     SIZES = {"quick": 6000, "default": 20_000, "paper": None}  # events of a recording; None: all
 
-    parameters = PUBLISHED
-
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        one, self.sensor = self.parameters, train.sensor
-        c1, c2 = (f"{each}x{each}" for each in (one.c1_pool, one.c2_pool))
+        self.sensor = train.sensor
+        c1, c2 = (f"{each}x{each}" for each in (C1_POOL, C2_POOL))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
-        self.filters = s1_filters(one)
+        self.filters = s1_filters()
         counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
         for n in count_progress(train, tell, "C1 spikes of recording"):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
-        self.weights = s2_weights(counts.transpose(1, 2, 3, 0), one)
+        self.weights = s2_weights(counts.transpose(1, 2, 3, 0))
 
     def predict(self, test: Recordings) -> Answers:
         """Predict classes, and count the mean number of spikes of all layers."""
-        one, labels, spikes = self.parameters, np.zeros(len(test), np.int64), 0
+        labels, spikes = np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
-            of_s2 = s2(c1, self.weights, one.s2, peak)
-            c2 = pooled(of_s2, one.c2_pool, one.c2_refractory, (1, 1))
+            of_s2 = s2(c1, self.weights, S2, peak)
+            c2 = pooled(of_s2, C2_POOL, (1, 1))
             labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
@@ -255,12 +242,12 @@ class HFirst(Method[Recordings, int | None]):
     def _places(self) -> tuple[int, int]:
         """Return rows and columns of C1; the sensor's edge may cut the last ones."""
         height, width = self.sensor
-        return -(-height // self.parameters.c1_pool), -(-width // self.parameters.c1_pool)
+        return -(-height // C1_POOL), -(-width // C1_POOL)
 
     def c1(self, events: Events) -> tuple[Rows, int]:
         """Compute C1's spikes, and count those of S1."""
-        one, rows = self.parameters, rows_of(events, self.sensor)[: self.sizes]
-        rows = denoised(rows, one.noise_us, self.sensor)
+        rows = rows_of(events, self.sensor)[: self.sizes]
+        rows = denoised(rows, NOISE_US, self.sensor)
         rows[:, 2] = (rows[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
-        spikes = s1(rows, self.filters, one.s1, self.sensor)
-        return pooled(spikes, one.c1_pool, one.c1_refractory, self._places()), len(spikes)
+        spikes = s1(rows, self.filters, S1, self.sensor)
+        return pooled(spikes, C1_POOL, self._places()), len(spikes)
