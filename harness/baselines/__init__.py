@@ -14,7 +14,6 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.spec import Effort, UsageError, Window, paper
-from harness.system import installed
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.baselines.contract import Method
@@ -115,9 +114,3 @@ def load(name: str) -> SystemInfo:
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another
     return system
-
-
-def versions(system: SystemInfo) -> str | None:
-    """Return the versions of the system's packages, "numba 0.62"; None if it has none."""
-    found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
-    return ", ".join(found) or None

@@ -19,7 +19,7 @@ from harness.records import FittedRow, TestedRow
 from harness.records.identity import Software, training_key
 from harness.records.run import Failed, Installation, of_case, with_data
 from harness.spec import Access, ProgressCallback, Source, UsageError
-from harness.system import clock
+from harness.system import clock, installed
 from harness.training.epoch import held_out
 from harness.training.trial import Trial
 
@@ -82,9 +82,9 @@ def read(
 
 def software_of(system: SystemInfo) -> Software:
     """Return the versions that decide a system's results, for the key of its rows."""
-    return Software(
-        torch=TORCH, framework_version=baselines.versions(system), revision=system.revision
-    )
+    found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
+    version = ", ".join(found) or None  # "numba 0.62"
+    return Software(torch=TORCH, framework_version=version, revision=system.revision)
 
 
 def fit(trial: Trial[spec.System]) -> bool:
