@@ -119,7 +119,6 @@ DVS_CIFAR10 = DataSet(
     layout="CIFAR10DVS/<class>/*.aedat4",
     how_to_get="let tonic.datasets.CIFAR10DVS(root) fetch and unpack it (packages tonic and aedat)",
     download_mib=7900,
-    whole=WHOLE,
     classes=paper.CIFAR10_CLASSES,
     find=recordings,
     stand_in=simulated,

@@ -44,7 +44,6 @@ class DataSet(Generic[X]):
     layout: str  # of the files under the data root
     how_to_get: str
     download_mib: int  # size of the archives
-    whole: dict[Split, int]
     classes: tuple[str, ...]
     find: Callable[[Path, Split], Samples[X] | None]  # under the data root
     # what stands in if `find` returns None: made of other data under the root (None: of data that

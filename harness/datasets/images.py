@@ -189,7 +189,6 @@ CIFAR10 = DataSet(
     how_to_get="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html "
     "there, or let torchvision.datasets.CIFAR10(root, download=True) do it",
     download_mib=163,
-    whole=WHOLE,
     classes=paper.CIFAR10_CLASSES,
     find=_find,
     stand_in=lambda root, split, bins, samples: colour_digits(split, SIZE),

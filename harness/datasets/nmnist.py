@@ -160,7 +160,6 @@ NMNIST = DataSet(
     how_to_get="unpack Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist "
     "into NMNIST/, or let tonic.datasets.NMNIST(root) do it",
     download_mib=1150,
-    whole=WHOLE,
     classes=CLASSES,
     find=recordings,
     stand_in=lambda root, split, bins, samples: simulated(root, split, bins),
