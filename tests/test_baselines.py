@@ -304,7 +304,7 @@ EPOCHS = {"hm2-bp": 6, "stbp": 20, "panda": 2, "cao": 12, "rueckauer": 12, "seng
 EPOCHS |= {"lstm": 8, "phased-lstm": 9, "lee": 12, "soft-lif-ann": 5, "soft-lif": 5}
 # Numbers that the seed decides, other than the parameters of `network`.
 NUMBERS: dict[str, Callable[[Any], Any]] = {
-    "hm2-bp": lambda method: method.network.hidden.weights,
+    "hm2-bp": lambda method: method.hidden.weights,
     "random-forest": lambda method: [tree.random_state for tree in method.forest.estimators_],
     "hots": lambda method: method.prototypes[1],
     "panda": lambda method: method.read.weight.detach(),

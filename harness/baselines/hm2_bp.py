@@ -260,37 +260,6 @@ class Layer:
         adam_step(self.weights, found.e, push, shrink, self._moments, lr)
 
 
-class HM2BPNetwork:
-    """A hidden and an output layer, trained on one recording at a time."""
-
-    def __init__(self, sizes: tuple[int, int, int], seed: int) -> None:
-        inputs, hidden, classes = sizes
-        random = np.random.default_rng(seed)
-        self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
-        self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
-
-    def fired(self, spikes: SpikeTrain, steps: int) -> tuple[Raster, Raster]:
-        """Simulate both layers, and return their spikes."""
-        first = fired(self.hidden.weights, spikes, steps, HIDDEN)
-        return first, fired(self.output.weights, raster_to_spikes(first), steps, OUTPUT)
-
-    def learn(
-        self, spikes: SpikeTrain, label: int, steps: int, sizes: HM2BPSizes, lr: float
-    ) -> None:
-        hidden, output = self.hidden, self.output
-        first, last = self.fired(spikes, steps)
-        delta = count_errors(last.sum(0), label, sizes, steps) / OUTPUT.v_th
-        factor = inhibition_factor(last, label, OUTPUT)
-        seen = with_target_spikes(last, label, sizes.distance)
-        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
-        # before the output's weights are moved
-        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
-        output.move(found, delta * factor, sizes, lr)
-        hidden.move(
-            spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN), back, sizes, lr
-        )
-
-
 class HM2BP(Method[Recordings, HM2BPSizes]):
     """Backpropagation through spike-train level potentials (Jin et al. 2018)."""
 
@@ -323,25 +292,46 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
                 f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
                 f"an output is to have: use longer ones, of {least:g} ms at least"
             )
-        layers = self.layers(train, self.sizes.hidden)
+        inputs, hidden, classes = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
-        network = self.network = HM2BPNetwork(layers, seed)
+        random = np.random.default_rng(seed)
+        self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
+        self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
         for epoch in range(1, self.epochs + 1):
             lr = self.sizes.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
             order = np.random.default_rng((seed, epoch)).permutation(len(train))
             for n, chosen in enumerate(order):
                 spikes = events_to_spikes(train[int(chosen)], train.sensor, self.steps)
-                network.learn(spikes, int(train.labels[chosen]), self.steps, self.sizes, lr)
+                self._learn(spikes, int(train.labels[chosen]), lr)
                 done = (epoch - 1 + n / len(order)) / self.epochs
                 tell(done, f"epoch {epoch}/{self.epochs}")
-            if not np.isfinite(network.hidden.weights).all():
+            if not np.isfinite(self.hidden.weights).all():
                 raise UsageError(
                     f"weights are no numbers any more in epoch {epoch}: use fewer epochs"
                 )
 
     def predict(self, test: Recordings) -> Answers:
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
-        rasters = [self.network.fired(each, self.steps) for each in trains]
+        rasters = [self._fired(each) for each in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
         total = sum(int(first.sum() + last.sum()) for first, last in rasters)
         return Answers(labels, spikes=total / len(test))
+
+    def _fired(self, spikes: SpikeTrain) -> tuple[Raster, Raster]:
+        """Simulate both layers, and return their spikes."""
+        first = fired(self.hidden.weights, spikes, self.steps, HIDDEN)
+        return first, fired(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
+
+    def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
+        """Learn from one recording."""
+        hidden, output, sizes = self.hidden, self.output, self.sizes
+        first, last = self._fired(spikes)
+        delta = count_errors(last.sum(0), label, sizes, self.steps) / OUTPUT.v_th
+        factor = inhibition_factor(last, label, OUTPUT)
+        seen = with_target_spikes(last, label, sizes.distance)
+        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
+        # before the output's weights are moved
+        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
+        output.move(found, delta * factor, sizes, lr)
+        found = spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN)
+        hidden.move(found, back, sizes, lr)
