@@ -39,9 +39,8 @@ from harness.baselines import learn
 from harness.baselines.contract import Answers, Recordings, silent
 from harness.datasets.events import BIN_US
 
-LEAST_COUNT = (
-    0.25  # of the steps: counts are divided by no less, or one spike alone would be an answer
-)
+# Of the steps: counts are divided by no less, or one spike alone would be an answer.
+LEAST_COUNT = 0.25
 LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 

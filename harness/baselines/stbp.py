@@ -45,10 +45,8 @@ class STBPNetwork(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, T, 2, H, W) -> (T, B, N) of each layer
         spikes = [frames.flatten(2).transpose(0, 1)]
-        for synapse in self.synapses:
-            spikes.append(
-                learn.run_neurons(self.cell, synapse(spikes[-1]))
-            )  # no layer waits for another
+        for synapse in self.synapses:  # no layer waits for another
+            spikes.append(learn.run_neurons(self.cell, synapse(spikes[-1])))
         return spikes[1:]
 
 
