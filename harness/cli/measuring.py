@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames, grouped
-from harness.analysis.timings import STEADY, TimedLine, is_steady
+from harness.analysis.timings import TimedLine
 from harness.analysis.words import case_in_words, counted, data_name
 from harness.api import Work
 from harness.cli import endings
@@ -135,7 +135,6 @@ def measure(work: Work) -> list[Row]:
     # how a contender trains in bf16 is measured once for all cells
     lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingRow)]))
     out.print(summary(lines))
-    say_noise(lines)
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     left = [each for each in found.values() if each.left_seconds]
@@ -188,18 +187,6 @@ def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
     network, ratios = _over_the_floor(lines)
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
-
-
-def say_noise(lines: Sequence[TimedLine]) -> None:
-    """Report the networks without ranks, as the floor differs from itself."""
-    for first, *_ in grouped(timings.latest(lines), lambda each: each.cell).values():
-        if first.noise_high < inf and not is_steady(first):
-            say(
-                f"Nobody is ranked on {shown.data_title(first)} {first.scale}: its A/A, "
-                f"{first.noise_low:.2f} to {first.noise_high:.2f}, is not within "
-                f"{STEADY[0]} to {STEADY[1]}. Measure again (--fresh) on a quieter machine, or "
-                "with more rounds (--budget)."
-            )
 
 
 def trained(ended: Result) -> RenderableType:
