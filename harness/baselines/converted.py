@@ -325,8 +325,6 @@ class Cao(Conversion[CaoSizes]):
     ) -> SpikingNetwork:
         """Convert with the lowest of the thresholds that are best on held-out images."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
-        if not len(held_out):
-            raise UsageError("no held-out images to choose a threshold on: give more images")
         tried = self.sizes.thresholds
         correct: list[int] = []
         for n, threshold in enumerate(tried):

@@ -246,8 +246,7 @@ class LIFNeurons:
     """LIF neurons that start at rest; exact for currents that are constant in a step."""
 
     def __init__(self, neuron: SoftLIFNeuron) -> None:
-        assert neuron.tau_ref >= DT  # else one might fire twice in a step
-        self.neuron = neuron
+        self.neuron = neuron  # whose tau_ref is DT or more: else one might fire twice in a step
         self.v = torch.zeros(())  # takes the shape of the first currents
         self.wait = torch.zeros(())  # seconds that are left of the refractory time, below 0: none
 
