@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from harness.datasets.events import BIN_US
 from harness.datasets.images import cropped_and_flipped
 from harness.reference.neuron import LIFCell
 from harness.spec import ProgressCallback, UsageError
+from harness.training.epoch import seed_of
 
 MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
@@ -50,7 +50,7 @@ def train(
     """
     expected, value = torch.from_numpy(labels), torch.zeros(())
     for epoch in range(1, epochs + 1):
-        of_epoch = _seed(seed, epoch)
+        of_epoch = seed_of(f"baseline {seed}", epoch)
         torch.manual_seed(of_epoch)
         generator = torch.Generator().manual_seed(of_epoch)
         order = torch.randperm(len(labels), generator=generator)
@@ -68,14 +68,9 @@ def train(
             raise UsageError(f"the loss is no number any more in epoch {epoch}: use fewer epochs")
 
 
-def _seed(seed: int, epoch: int) -> int:
-    digest = hashlib.sha256(f"baseline {seed} {epoch}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def set_seed(seed: int) -> None:
     """Seed torch's generator, for initial weights and later draws."""
-    torch.manual_seed(_seed(seed, 0))
+    torch.manual_seed(seed_of(f"baseline {seed}", 0))
 
 
 @torch.inference_mode()

@@ -136,7 +136,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
     for group in learner.optimiser.param_groups:
         group["lr"] = rate * group.get("factor", 1)
     watch = clock.Stopwatch(torch.device(case.device))
-    seed = _seed(case.seed, number)
+    seed = seed_of(case.seed, number)
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
     chunks = torch.randperm(len(data.train), generator=generator).split(case.batch_size)
@@ -187,7 +187,8 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
     )
 
 
-def _seed(seed: int, number: int) -> int:
+def seed_of(seed: int | str, number: int) -> int:
+    """Return the seed of all draws of a run's epoch."""
     digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
