@@ -111,30 +111,25 @@ def load_or_train_source(
     train: Images, sizes: ConversionSizes, epochs: int, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
     """Return the network without spikes trained on these images, cached by all that decides it."""
+    files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
+    sources = b"".join(Path(file).read_bytes() for file in files)
+    parts = (
+        *(sha256(train.pixels, train.labels), train.augmented, structure(sizes.width)),
+        *(sizes.batch_size, epochs, seed, hashlib.sha256(sources).hexdigest()),
+        # what decides rounding
+        *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
+    )
 
     def weights() -> CachedArrays:
         trained = _train_source(train, sizes, epochs, seed, tell).parameters()
         arrays = tuple(each.detach().numpy() for each in trained)
         return CachedArrays(arrays, sha256(*arrays))
 
-    found = cached_arrays(_cache_key(train, sizes, epochs, seed), weights, tell)
+    found = cached_arrays(" ".join(map(str, parts)), weights, tell)
     network = build_source(sizes.width).eval().requires_grad_(False)
     for parameter, array in zip(network.parameters(), found.parts, strict=True):
         parameter.copy_(torch.from_numpy(array))
     return network
-
-
-def _cache_key(train: Images, sizes: ConversionSizes, epochs: int, seed: int) -> str:
-    """Name all that decides the weights, with the processor and threads that decide rounding."""
-    files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
-    sources = b"".join(Path(file).read_bytes() for file in files)
-    parts = (
-        *(sha256(train.pixels, train.labels), train.augmented, structure(sizes.width)),
-        *(sizes.batch_size, epochs, seed),
-        *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
-        hashlib.sha256(sources).hexdigest(),
-    )
-    return " ".join(map(str, parts))
 
 
 def _train_source(
