@@ -86,8 +86,7 @@ class Method(ABC, Generic[S, P]):
     def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
         """Learn from `train`; choose hyperparameters on `validation`. `tell` reports progress.
 
-        Raises:
-            UsageError: the system cannot learn from these samples; the message gives a remedy.
+        Raises UsageError if the system cannot learn from these samples; the message gives a remedy.
         """
 
     @abstractmethod

@@ -381,8 +381,7 @@ def balance_thresholds(
 ) -> tuple[float, ...]:
     """Find the threshold of each layer of units, for images x (B, C, H, W) in [0, 1].
 
-    Raises:
-        UsageError: a layer receives no input above 0.
+    Raises UsageError if a layer receives no input above 0.
     """
     layers = list(network)
     units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]

@@ -45,8 +45,7 @@ def train(
     `inputs` (N, ...) are passed to `loss` in batches. If `augmented`, they are images, uint8
     (N, C, H, W), and are cropped and flipped at random.
 
-    Raises:
-        UsageError: the loss is not finite.
+    Raises UsageError if the loss is not finite.
     """
     expected, value = torch.from_numpy(labels), torch.zeros(())
     for epoch in range(1, epochs + 1):

@@ -54,8 +54,7 @@ def converted_by_spikingjelly(
 
     `mode` is SpikingJelly's: "99.9%", "max".
 
-    Raises:
-        UsageError: a layer is silent on the images.
+    Raises UsageError if a layer is silent on the images.
     """
     recipe = _QuietRecipe(batches, mode=mode)
     try:

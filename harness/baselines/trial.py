@@ -43,8 +43,8 @@ def read(
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
-    Raises:
-        UsageError: they cannot be loaded, a class has no training sample, or a recording is empty.
+    Raises UsageError if they cannot be loaded, a class has no training sample, or a recording
+    is empty.
     """
     request = datasets.SplitRequest.of(case, access)
     samples: list[Samples]

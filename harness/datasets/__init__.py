@@ -196,9 +196,8 @@ def load_batch(
 
     `source` of the batch says which, and whether a download failed or a reader is missing.
 
-    Raises:
-        UsageError: the data set is unknown, the data root does not exist, there are fewer samples
-            than `batch_size`, or a file is damaged.
+    Raises UsageError if the data set is unknown, the data root does not exist, there are fewer
+    samples than `batch_size`, or a file is damaged.
     """
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
@@ -215,8 +214,8 @@ def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> La
 
     `source` names damaged samples, which are left out, a failed download and a missing reader.
 
-    Raises:
-        UsageError: the data set is unknown, the data root does not exist, or no sample is readable.
+    Raises UsageError if the data set is unknown, the data root does not exist, or no sample is
+    readable.
     """
     return _load_labelled(request, split, _list_frames(request, split), say)
 
@@ -226,9 +225,8 @@ def load_splits(
 ) -> tuple[LabelledSplit, LabelledSplit]:
     """Load the training split, and `test_samples` (None: all) of the test split.
 
-    Raises:
-        UsageError: as `load_split`, and if the splits do not fit: one is real and the other a
-            stand-in, one lacks a class, or they share samples.
+    Raises as `load_split`, and if the splits do not fit: one is real and the other a stand-in,
+    one lacks a class, or they share samples.
     """
     return _load_both(request, test_samples, _list_frames, _load_labelled, say)
 
@@ -238,8 +236,7 @@ def load_recordings(
 ) -> tuple[RecordedSplit, RecordedSplit]:
     """Load the recordings of both splits, uncut, of the samples that `load_splits` takes.
 
-    Raises:
-        UsageError: as `load_splits`, and for a data set of images.
+    Raises as `load_splits`, and for a data set of images.
     """
     _event_data_set(request.dataset)
     return _load_both(request, test_samples, partial(_list_samples, bins=None), _load_recorded, say)
@@ -250,8 +247,7 @@ def load_recorded(request: SplitRequest, say: ProgressCallback) -> LabelledSplit
 
     Returns None if there are none.
 
-    Raises:
-        UsageError: as `load_split`, and for a data set of images.
+    Raises as `load_split`, and for a data set of images.
     """
     dataset, root = _event_data_set(request.dataset), data_root(request.root)
     every, parts = replace(request, samples=None), list[LabelledSplit]()
@@ -410,8 +406,7 @@ class Availability:
 def find(dataset: str, root: Path | None = None) -> Availability:
     """Find which samples of a data set are under `root`, without reading them.
 
-    Raises:
-        UsageError: the data set is unknown, or the data root does not exist.
+    Raises UsageError if the data set is unknown, or the data root does not exist.
     """
     sought, root = _data_set(dataset), data_root(root)
     found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)

@@ -36,8 +36,7 @@ _LUMA = (0.299, 0.587, 0.114)
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
     """List the recordings of our split under `root`. Returns None if there are none.
 
-    Raises:
-        MissingReader: aedat is not installed.
+    Raises MissingReader if aedat is not installed.
     """
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)

@@ -91,8 +91,7 @@ def on_sensor(events: Events, size: tuple[int, int]) -> Events:
 def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Events:
     """Return the events of a file unchanged if a camera can have recorded them.
 
-    Raises:
-        UsageError: there are none, one lies outside the sensor (H, W), or time goes back.
+    Raises UsageError if there are none, one lies outside the sensor (H, W), or time goes back.
     """
     if not len(events):
         raise damaged(path, "it holds no events")

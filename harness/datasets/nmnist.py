@@ -42,8 +42,7 @@ def _files(root: Path, split: Split) -> Samples[Path]:
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
     """List the recordings under `root`. Returns None if the split has none.
 
-    Raises:
-        MissingReader: tonic is not installed.
+    Raises MissingReader if tonic is not installed.
     """
     files = _files(root, split)
     if not files.info.count:
@@ -71,8 +70,7 @@ def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
 
     Returns None unless the split's image and label files both exist.
 
-    Raises:
-        UsageError: a file is damaged.
+    Raises UsageError if a file is damaged.
     """
     folder = root / "MNIST" / "raw"
     pixels_file = folder / f"{_PREFIX[split]}-images-idx3-ubyte"
@@ -114,8 +112,7 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
 
     A recording's file name is its digit's place in MNIST, from 1.
 
-    Raises:
-        UsageError: MNIST is missing, or a recording is named by a digit with another label.
+    Raises UsageError if MNIST is missing, or a recording is named by a digit with another label.
     """
     images = mnist(root, split)
     if images is None:

@@ -109,8 +109,8 @@ def list_files(
 
     Hidden files are skipped: macOS makes one for each file.
 
-    Raises:
-        UsageError: a folder of such files is no class (they would be lost), or no file is usable.
+    Raises UsageError if a folder of such files is no class (they would be lost), or no file is
+    usable.
     """
     found: list[tuple[int, str, Path]] = []
     left_out: list[str] = []
@@ -164,8 +164,7 @@ def data_root(given: Path | str | None) -> Path:
 
     The cache folder need not exist, even if it is given: the result can be passed in again.
 
-    Raises:
-        UsageError: another folder is named that does not exist.
+    Raises UsageError if another folder is named that does not exist.
     """
     text = given or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():

@@ -11,8 +11,7 @@ from harness.spec import SUFFIX, NetworkFile, UsageError
 def read_networks(networks: Iterable[str] | None) -> tuple[NetworkFile, ...]:
     """Read those of the named networks that are files (*.nir).
 
-    Raises:
-        UsageError: a file is missing, damaged, or not of the paper's networks.
+    Raises UsageError if a file is missing, damaged, or not of the paper's networks.
     """
     names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
     missing = [name for name in names if not Path(name).is_file()]

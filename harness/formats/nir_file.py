@@ -85,8 +85,8 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     `tie` = "at" writes V_th itself. "above" writes the next float32 number below it, for importers
     whose neuron fires above its threshold and not at it.
 
-    Raises:
-        UsageError: the file exists or cannot be written, or the neuron does not leak (decay 1).
+    Raises UsageError if the file exists or cannot be written, or the neuron does not leak
+    (decay 1).
     """
     lif, norm = network.lif, network.neunorm
     described = NirMetadata(
@@ -120,8 +120,7 @@ def _nodes(
     Names sort in the order of the chain: importers read nodes by name, and nirtorch 2.6 fails if a
     subgraph comes before its input.
 
-    Raises:
-        UsageError: the neuron does not leak, or the weights have other shapes.
+    Raises UsageError if the neuron does not leak, or the weights have other shapes.
     """
     shapes = parameter_shapes(network)
     if len(parameters) != len(shapes):
@@ -210,9 +209,8 @@ def read(name: str) -> NetworkFile:
     A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th:
     it then fires at the same potentials.
 
-    Raises:
-        UsageError: the file is missing or damaged, or a node is not of the paper's networks: the
-            message names the node and the reason.
+    Raises UsageError if the file is missing or damaged, or a node is not of the paper's
+    networks: the message names the node and the reason.
     """
     shown = printable(name)
     if not Path(name).is_file():

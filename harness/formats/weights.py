@@ -43,8 +43,7 @@ def encode(network: Network, parameters: Iterable[Tensor]) -> bytes:
 
     Equal weights give equal bytes, whatever their device and memory format.
 
-    Raises:
-        ValueError: the parameters have other shapes than the network's.
+    Raises ValueError if the parameters have other shapes than the network's.
     """
     tensors = [each.detach().cpu().contiguous() for each in parameters]
     expected, shapes = parameter_shapes(network), [tuple(each.shape) for each in tensors]
@@ -62,8 +61,7 @@ def path_of(out: Path, sha256: str) -> Path:
 def keep(out: Path, content: bytes) -> str:
     """Write an encoded file of weights into the result folder `out` and return its SHA-256.
 
-    Raises:
-        UsageError: the file cannot be written.
+    Raises UsageError if the file cannot be written.
     """
     sha256 = hashlib.sha256(content).hexdigest()
     if not path_of(out, sha256).is_file():
@@ -74,8 +72,7 @@ def keep(out: Path, content: bytes) -> str:
 def load(path: Path, network: Network) -> list[Tensor]:
     """Read the parameters of `network` from a safetensors file, in layer order.
 
-    Raises:
-        UsageError: the file is damaged or of another network: the message names the parameter.
+    Raises UsageError if the file is damaged or of another network: the message names the parameter.
     """
     shown = printable(path)
     if not path.is_file():
@@ -101,8 +98,7 @@ def load(path: Path, network: Network) -> list[Tensor]:
 def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
     """Read the weights that the result folder `out` keeps under a hash, in layer order.
 
-    Raises:
-        UsageError: the file is missing, was changed, or is of another network.
+    Raises UsageError if the file is missing, was changed, or is of another network.
     """
     path = path_of(out, sha256)
     if not path.is_file():
@@ -118,8 +114,7 @@ def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork
     If the case has `weights_sha256`, they are read from the result folder `out`. Otherwise they are
     drawn from the case's seed and calibrated on the batch `x` (T, B, C, H, W).
 
-    Raises:
-        UsageError: `out` does not hold the named weights.
+    Raises UsageError if `out` does not hold the named weights.
     """
     if case.weights_sha256 is None:
         return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
