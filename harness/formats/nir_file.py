@@ -43,12 +43,13 @@ from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
 
 try:
-    import nir
+    import nir as package
 except ImportError as error:
     raise UsageError(
         f"NIR files need the package nir ({error}): pip install 'snn-harness[nir]'"
     ) from error
 
+nir: Any = package  # it takes arrays where its annotations say tuples
 DT = 1e-4  # seconds a step if the file has no dt: snnTorch and SpikingJelly assume the same
 DEFAULT_A = 1.0  # if the file has no surrogate
 TOLERANCE = 1e-6  # relative: constants are often stored in float32
