@@ -369,7 +369,7 @@ def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the other
         asked = question(network, precision, T=4, B=2, static=True)
         module = adapters.load("reference:compiled").build(network).to(asked.x.dtype)
         given = plain_pass(module, asked)
-        assert Audit(network, asked).replay(given, tapped_pass(module, asked)).passed
+        assert Audit(asked).replay(given, tapped_pass(module, asked)).passed
 
 
 @COMPILER_WARNS

@@ -163,7 +163,7 @@ class _Expected:
         evaluated = plain_pass(reference, replace(exact, mode="inference"))
         potentials = [torch.stack(each).cpu() for each in kept.values()]
         device, questions = next(reference.parameters()).device, Questions(first, asked)
-        audits = tuple(Audit(reference.network, each, device) for each in questions.counted)
+        audits = tuple(Audit(each, device) for each in questions.counted)
         return cls(questions, answer, potentials, evaluated, audits)
 
 
@@ -206,9 +206,9 @@ class Exam:
         try:
             sitting = take_exam(expected.questions)
             for audit, (_, untapped) in zip(audits[:2], sitting, strict=False):
-                check(untapped, self.network, audit.question)
+                check(untapped, audit.question)
             for audit, (tapped, _) in zip(audits[:2], sitting, strict=False):
-                check_tapped(tapped, self.network, audit.question)
+                check_tapped(tapped, audit.question)
         except Incomparable as reason:
             return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
         asked, evaluated, _ = sitting
@@ -282,8 +282,7 @@ class Exam:
         reference = exam_weights(self.network, x, seed, self.precision)
         asked = Question(
             tuple(each.detach().cpu() for each in reference.parameters()),
-            (x[:1] if static else x).cpu().contiguous(), len(x), static, self.precision,
-            self.network.classes, self.network.population,
+            (x[:1] if static else x).cpu().contiguous(), len(x), self.precision, self.network,
         )  # fmt: skip
         return _Expected.of(reference, asked)
 

@@ -231,10 +231,9 @@ def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
 
 def built_to_try(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
     """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
-    dtype = DTYPES[case.precision]
-    reference = ReferenceNetwork(case.network).to(dtype)
+    reference = ReferenceNetwork(case.network).to(DTYPES[case.precision])
     weights = tuple(each.detach() for each in reference.parameters())
-    return built(adapter, case, question(case, weights, x.to(dtype), labels))
+    return built(adapter, case, question(case, weights, x, labels))
 
 
 # A part of an iteration. Its time is scaled in proportion, and marked as scaled wherever it is

@@ -33,7 +33,7 @@ from harness.records.run import Failed, shortened, stamped
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import SGD, Adam, Network, Precision, Timed, paper
+from harness.spec import SGD, Adam, Network, Precision, Timed
 from harness.speed.contender import Host, WorkerProcess
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.speed.worker import Worker
@@ -176,11 +176,9 @@ class Judge:
     def question(self, case: Timed, *, late: bool = False) -> Question:
         """Return the question of a case, on the steps and samples that it runs."""
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
-        steps = 1 if paper.settings(case.dataset).static else case.T
-        # laid out as a contender is given them: else sums end in other bits, and spikes turn
-        inputs = batch.inputs[:steps, : case.batch_size].to(DTYPES[case.precision]).contiguous()
+        inputs, labels = batch.inputs[:, : case.batch_size], batch.labels[: case.batch_size]
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
-        return question(case, tuple(parameters), inputs, batch.labels[: case.batch_size])
+        return question(case, tuple(parameters), inputs, labels)
 
     def audit(self, call: Callable[..., Any], when: When, case: Timed, number: int = 0) -> Finding:
         """Compare the last iteration of a contender with the reference; `number`: of the round.
@@ -192,7 +190,7 @@ class Judge:
         if (audit := self._audits.get(key)) is None:
             asked = self.question(case, late=when == "late")
             asked = of_round(asked, number) if when == "round" else asked
-            audit = Audit(self.cell.network, asked, torch.device(self.cell.device))
+            audit = Audit(asked, torch.device(self.cell.device))
             self._audits[key] = audit
         asked, finding = audit.question, audit.direct(given)
         if finding is None:

@@ -22,7 +22,7 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
-from harness.proof.answer import Incomparable, plain_pass, question, tapped_pass
+from harness.proof.answer import question
 from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
@@ -55,7 +55,6 @@ from harness.spec import (
     Trained,
     UsageError,
     network_name,
-    paper,
     schedule,
 )
 from harness.system import memory
@@ -374,16 +373,9 @@ def _audited(learner: Learner) -> Finding:
     """
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
-    steps = 1 if paper.settings(case.dataset).static else case.T
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
-    x = learner.input(part.raw)[:steps].cpu()  # it is asked as a contender is, from this process
-    asked = question(case, parameters, x, part.labels.cpu())
-    audit = Audit(case.network, asked, torch.device(case.device))
-    try:
-        given = plain_pass(learner.module, asked)
-        return audit.direct(given) or audit.replay(given, tapped_pass(learner.module, asked))
-    except Incomparable as reason:
-        return Finding("direct", False, str(reason))
+    asked = question(case, parameters, learner.input(part.raw), part.labels)
+    return Audit(asked, torch.device(case.device)).judge(learner.module)
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
