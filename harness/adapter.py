@@ -123,10 +123,9 @@ class Variant:
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
     captured: bool = False  # its iteration is captured as one CUDA graph
-    # The module that the exam builds, where it is not the timed one: that before it is compiled,
-    # since each shape and each precision would be compiled separately. The audit proves the very
-    # object.
-    examined: Callable[[Network], nn.Module] | None = None
+    # Builds the exam's module, where it is not the timed one: that before it is compiled, since
+    # each shape and each precision would be compiled separately. The audit proves the very object.
+    build_uncompiled: Callable[[Network], nn.Module] | None = None
     trainer: MakeTrainer | None = None  # of a runtime without a torch module
 
 
@@ -135,11 +134,9 @@ def trainer_of(adapter: Adapter) -> MakeTrainer | None:
     return getattr(adapter, "trainer", None)
 
 
-def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
-    """Return the function that builds the exam's module: `build`, unless a variant has another."""
-    if isinstance(adapter, Variant) and adapter.examined is not None:
-        return adapter.examined
-    return adapter.build
+def exam_builder(adapter: Adapter) -> Callable[[Network], nn.Module]:
+    """Return the function that builds the exam's module: `build`, unless that compiles it."""
+    return getattr(adapter, "build_uncompiled", None) or adapter.build
 
 
 class SpikeTap(nn.Module):
@@ -219,4 +216,4 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
 
     compiles, captured = form == "compiled", form == "cuda-graph"
     before = laid_out if compiles else None
-    return Variant(adapter.DEVIATIONS, build, compiles, captured, examined=before)
+    return Variant(adapter.DEVIATIONS, build, compiles, captured, build_uncompiled=before)

@@ -18,32 +18,27 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cache, partial
-from itertools import product
 
 import torch
 from torch import Tensor
 
 import adapters
 from harness.adapter import Unsupported
+from harness.proof import check
 from harness.proof.answer import Question
 from harness.proof.audit import Audit
-from harness.proof.certificate import required
+from harness.proof.check import PRECISIONS, WIDTH
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
-from harness.spec import Network, Precision, Reading, contender, paper
+from harness.spec import Network, Options, Reading, contender, paper
 
-WIDTH = Fraction(1, 8)
-PRECISIONS = required("fp32")
 SIZES = ((1, 1, 0.0), (3, 2, 0.0), (7, 1, 0.0), (5, 2, 0.5))  # T, B and dropout
 # The event networks of Table 1 are the same three: the last data set covers its input's size.
-NETWORKS: tuple[tuple[str, str], ...] = (
-    *(("cifar10", scale) for scale in paper.SCALES),
-    *(("nmnist", scale) for scale in paper.SCALES),
-    ("dvs-cifar10", "Middle"),
+NETWORKS = (
+    Options(datasets=("cifar10", "nmnist")),
+    Options(datasets=("dvs-cifar10",), networks=("Middle",)),
 )
-READINGS: tuple[Reading | None, ...] = (None, "mean", "literal")
 WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
 
 
@@ -75,17 +70,16 @@ def checks(framework: str) -> list[Check]:
 
 
 def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    for (dataset, scale), reading, precision in product(NETWORKS, READINGS, PRECISIONS):
-        title = f"{dataset} {scale} {reading or 'without NeuNorm'} {precision}"
-        yield title, partial(_is_certified, framework, dataset, scale, reading, precision)
+    for title, exam in exams().items():
+        yield title, partial(_is_certified, framework, exam)
     for variant, deviations in adapters.variants_of(framework).items():
         name = contender(framework, variant)
         if deviations:
             yield f"{variant} is marked and differs", partial(_differs, name)
             continue
         for precision in PRECISIONS:
-            asked = "cifar10", "Small", "mean", precision
-            yield f"{variant} is equal in {precision}", partial(_is_certified, name, *asked)
+            exam = exams()[f"CIFAR-10 Small NeuNorm mean {precision}"]
+            yield f"{variant} is equal in {precision}", partial(_is_certified, name, exam)
     for T, B, dropout in SIZES:
         drops = f" dropout={dropout}" if dropout else ""
         yield f"T={T} B={B}{drops}", partial(_takes, framework, T, B, dropout)
@@ -108,23 +102,24 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
 
 
 @cache  # the reference's answers serve all adapters
-def exam(dataset: str, scale: str, neunorm: Reading | None, precision: Precision) -> Exam:
-    """Return the exam of a small network."""
-    network = small(dataset, scale, neunorm)
-    batch = random_batch(network, 4, 8, static=dataset == "cifar10")
-    return Exam(network, batch, precision)
+def exams() -> dict[str, Exam]:
+    """Return the exams of small networks by name and precision: "CIFAR-10 Small fp64"."""
+
+    def batch_of(dataset: str) -> Tensor:
+        return random_batch(small(dataset), 4, 8, static=paper.settings(dataset).static)
+
+    every = (exam for some in NETWORKS for exam in check.exams(some, batch_of))
+    return {f"{named} {exam.precision}": exam for _, named, exam in every}
 
 
-def _is_certified(
-    name: str, dataset: str, scale: str, neunorm: Reading | None, precision: Precision
-) -> None:
-    certificate = exam(dataset, scale, neunorm, precision).certify(name, adapters.load(name))
+def _is_certified(name: str, exam: Exam) -> None:
+    certificate = exam.certify(adapters.load(name))
     if not certificate.passed:
         raise Broken("; ".join(certificate.failures) or "it is marked as another function")
 
 
 def _differs(name: str) -> None:
-    certificate = exam("cifar10", "Small", None, "fp64").certify(name, adapters.load(name))
+    certificate = exams()["CIFAR-10 Small fp64"].certify(adapters.load(name))
     if certificate.passed or not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
     if not any("gradients differ by" in failure for failure in certificate.failures):

@@ -356,7 +356,7 @@ def _examined(
 ) -> tuple[list[str], Certificate]:
     asked: list[str] = []
     adapter = Variant((), lambda network: Examined(network, asked, cell))
-    return asked, Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
+    return asked, Exam(NETWORK, batch(static=static), precision).certify(adapter)
 
 
 def _asked(module: nn.Module, x: Tensor) -> str:

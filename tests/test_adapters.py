@@ -25,7 +25,7 @@ import adapters
 from adapters import facts
 from harness import conformance
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.conformance import NETWORKS, READINGS, Broken, Check, random_batch, small
+from harness.conformance import Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
@@ -281,14 +281,15 @@ def marked(name: str) -> Iterator[Any]:
     for number, check in enumerate(conformance.checks(name)):
         said = str(check)
         precision = ("fp64", "fp32")[number // 2 % 2]
-        within = " Middle " in said and " dvs-cifar10 " not in said
-        exam = number < len(NETWORKS) * len(READINGS) * 2
-        if exam and (within or not said.endswith(precision)):
+        within = " Middle " in said and " DVS-CIFAR10 " not in said
+        if number < len(conformance.exams()) and (within or not said.endswith(precision)):
             continue
-        large = " Middle " in said or (" Large " in said and " nmnist Large mean " not in said)
+        large = " Middle " in said or (
+            " Large " in said and " N-MNIST Large NeuNorm mean " not in said
+        )
         if large and name == "reference":
             continue
-        quick = not large if name in TORCH else " cifar10 Small mean " in said
+        quick = not large if name in TORCH else " CIFAR-10 Small NeuNorm mean " in said
         yield pytest.param(check, id=said, marks=() if quick else pytest.mark.slow)
 
 
@@ -357,7 +358,7 @@ def test_channels_last_is_certified() -> None:
     assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     batch = random_batch(network, 4, 2, static=True)
     for precision in required("fp32"):
-        assert Exam(network, batch, precision).certify("reference", adapter).passed
+        assert Exam(network, batch, precision).certify(adapter).passed
 
 
 @COMPILER_WARNS

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch_modules import TORCH, threads
 
 import adapters
-from harness.adapter import Variant, examined
+from harness.adapter import Variant, exam_builder
 from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Question, plain_pass, tapped_pass
@@ -53,7 +53,7 @@ def network(dataset: str = "cifar10", neunorm: NeuNorm | None = None, p: float =
 
 
 def certify(build: Build, precision: Precision = "fp64") -> Certificate:
-    return Exam(NETWORK, BATCH, precision).certify("planted", Variant((), build))
+    return Exam(NETWORK, BATCH, precision).certify(Variant((), build))
 
 
 def audited(module: nn.Module, asked: Question) -> Finding:
@@ -274,7 +274,7 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(exam, "exam_weights", drawn)
     network = small("cifar10")
     batch = random_batch(network, 4, 4, static=True)
-    certificate = Exam(network, batch, "fp64").certify("dead", Variant((), ReferenceNetwork))
+    certificate = Exam(network, batch, "fp64").certify(Variant((), ReferenceNetwork))
     assert certificate.mismatches == 0 and not certificate.passed
     assert any("the test is void: layer 4" in each for each in certificate.failures)
 
@@ -293,21 +293,21 @@ def test_where_no_gradient_reaches_a_layer_other_weights_are_drawn() -> None:
     assert first is not None and not first.any()
     right = Variant((), ReferenceNetwork)
     for precision in ALL:
-        certificate = Exam(of, batch, precision, seed).certify("right", right)
+        certificate = Exam(of, batch, precision, seed).certify(right)
         assert certificate.passed and certificate.attempts == 1, certificate.failures
 
 
 def test_a_test_is_void_where_no_weights_send_a_gradient() -> None:
     of = narrow(replace(LIF_, a=1e-9))
     exam = Exam(of, random_batch(of, 4, 4, static=True), "fp64")
-    certificate = exam.certify("right", Variant((), ReferenceNetwork))
+    certificate = exam.certify(Variant((), ReferenceNetwork))
     assert not certificate.passed
     assert certificate.failures[0] == "the test is void: no gradient reaches layer 1 4C3(Encoding)"
 
 
 def test_an_adapter_that_names_a_deviation_is_never_passed() -> None:
     modest = Variant(("it says so",), ReferenceNetwork)
-    certificate = Exam(NETWORK, BATCH, "fp64").certify("modest", modest)
+    certificate = Exam(NETWORK, BATCH, "fp64").certify(modest)
     assert not certificate.failures and not certificate.passed
 
 
@@ -409,9 +409,9 @@ def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(dtype: torch.dtype) 
 
 
 def test_what_compiles_is_examined_before_it_is_compiled() -> None:
-    assert examined(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
+    assert exam_builder(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
     plain = adapters.load("reference")
-    assert examined(plain) is plain.build
+    assert exam_builder(plain) is plain.build
 
 
 def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None:
@@ -494,7 +494,7 @@ def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | Non
     # those in runtimes of their own take minutes; the reference is what they are held against
     for adapter in adapters.available() if name == "Small" else TORCH:
         if adapter != "reference":
-            certificate = exam.certify(adapter, adapters.load(adapter))
+            certificate = exam.certify(adapters.load(adapter))
             assert certificate.passed, (adapter, certificate.failures)
 
 

@@ -122,7 +122,7 @@ class Proof:
 
     def _proof(self, framework: str, dataset: str, precision: Precision) -> Certificate:
         network = case(framework, dataset, "training").network
-        return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
+        return Exam(network, self.batch, precision).certify(adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
         """Return the number of proofs passed, of two: in float64 and in float32."""

@@ -120,7 +120,6 @@ class LayerProof:
 class Certificate:
     """The outcome for one adapter, network and precision."""
 
-    adapter: str
     precision: Precision
     deviations: tuple[str, ...]
     layers: tuple[LayerProof, ...]

@@ -26,7 +26,7 @@ from math import inf, isnan
 import torch
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, examined
+from harness.adapter import Adapter, exam_builder
 from harness.proof.answer import (
     Answer,
     Incomparable,
@@ -178,19 +178,19 @@ class Exam:
     steps: int = RULES.steps
     _expected: dict[int, _Expected] = field(default_factory=dict)
 
-    def certify(self, name: str, adapter: Adapter) -> Certificate:
+    def certify(self, adapter: Adapter) -> Certificate:
         """Compare the adapter with the reference. Raises what its `build` raises: Unsupported."""
-        module = examined(adapter)(self.network).to(self.batch.device)
-        return self.judge(name, adapter.DEVIATIONS, partial(take_exam, module))
+        module = exam_builder(adapter)(self.network).to(self.batch.device)
+        return self.judge(adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
-        self, name: str, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
+        self, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
     ) -> Certificate:
         """Compare a module that lives in another process with the reference.
 
         `take_exam` is called once an attempt; it raises Incomparable where the module does.
         """
-        found = Certificate(name, self.precision, deviations, (), None, (), 0)
+        found = Certificate(self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
             of_attempt = replace(found, attempts=attempt + 1)
             found, certain = self._attempted(of_attempt, take_exam, self.answers(attempt))

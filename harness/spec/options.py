@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.spec import paper
-from harness.spec.case import CUSTOM, Initialisation, Mode, Precision
+from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
 from harness.spec.network import MOST, Network, Reading, UsageError, fraction
 
 __all__ = [
     "SUFFIX",
     "Access",
     "Budget",
-    "NamedNetwork",
     "NetworkFile",
     "Options",
     "ProgressCallback",
@@ -44,16 +43,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
 Parser = Callable[[object], Any]
-
-
-@dataclass(frozen=True)
-class NamedNetwork:
-    """A network, and what its rows call it: fields of a case."""
-
-    scale: str  # the paper's name, or "custom"
-    network: Network
-    width: Fraction
-    weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
 
 
 @dataclass(frozen=True)

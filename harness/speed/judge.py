@@ -54,11 +54,9 @@ OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
 OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 
-def _examine_in_process(
-    process: WorkerProcess, network: Network, questions: Questions
-) -> ExamAnswers:
+def _examine_in_process(process: WorkerProcess, questions: Questions) -> ExamAnswers:
     try:
-        return process.call(Worker.take_exam, network, questions)
+        return process.call(Worker.take_exam, questions)
     except Failed as reason:
         raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
 
@@ -140,10 +138,10 @@ class Judge:
                     self._doing[process] = f"compiling {name}'s kernels"
                 self.parts[name] = process.call(Worker.part)
                 network = self.network_of(case)
-                take_exam = partial(_examine_in_process, process, network)
+                take_exam = partial(_examine_in_process, process)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
-                    self._proofs[name, precision] = exam.judge(name, deviations, take_exam)
+                    self._proofs[name, precision] = exam.judge(deviations, take_exam)
             finally:
                 process.end()
                 del self._doing[process]

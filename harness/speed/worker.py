@@ -14,10 +14,10 @@ from torch._dynamo.exc import TorchDynamoException
 
 from adapters import facts
 from adapters.facts import Facts
-from harness.adapter import Adapter, Unsupported, Variant, examined
+from harness.adapter import Adapter, Unsupported, Variant, exam_builder
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, Questions, take_exam
-from harness.spec import Network, Timed
+from harness.spec import Timed
 from harness.speed import floor, iteration
 from harness.speed.iteration import Meter, Part, Ready, Result, of_round
 from harness.system import clock, kept, machine, memory
@@ -63,7 +63,7 @@ class Worker:
     _asked: Question | None = None
     _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
     _frozen: bool = False
-    _examined: nn.Module | None = None
+    _exam_module: nn.Module | None = None
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
@@ -75,12 +75,12 @@ class Worker:
         compiles = getattr(self.find(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
-    def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
+    def take_exam(self, questions: Questions) -> ExamAnswers:
         """Return the network's answers in an exam; one module serves all exams."""
-        if self._examined is None:
-            module = examined(self.find(self.case.framework))(network)
-            self._examined = module.to(self.case.device)
-        answers = take_exam(self._examined, questions)
+        if self._exam_module is None:
+            build = exam_builder(self.find(self.case.framework))
+            self._exam_module = build(questions.asked.network).to(self.case.device)
+        answers = take_exam(self._exam_module, questions)
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:

@@ -293,7 +293,7 @@ def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
-        proof = exam.certify(case.framework, adapter)
+        proof = exam.certify(adapter)
         rows += certificate.rows_of(trial.row, proof)
         reasons += proof.failures
     trial.keep(*rows)
