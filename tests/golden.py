@@ -240,9 +240,9 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)  # dropout
         for _ in range(STEPS):
-            objective = step.Objective(setting.network.classes)
             of, labels = (module, optimise, setting.x), torch.arange(setting.x.shape[1])
-            outcome = step.iteration(*of, labels, objective=objective, precision="fp64")
+            classes = setting.network.classes
+            outcome = step.iteration(*of, labels, classes=classes, precision="fp64")
             losses.append(outcome.loss.item())
     return losses
 

@@ -77,8 +77,7 @@ class Sound:
         return x, labels
 
     def step(self, batch: tuple[Tensor, Tensor]) -> float:
-        named: Any = {"precision": self.settings.precision}
-        named["objective"] = step.Objective(self.network.classes)
+        named: Any = {"classes": self.network.classes, "precision": self.settings.precision}
         done = step.iteration(self.module, self.optimise, *batch, **named)
         self.last = done.spikes
         return done.loss.item()

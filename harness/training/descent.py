@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
 
@@ -134,17 +135,16 @@ class Bf16Trainee:
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
-            found.append(run().clone())  # a captured graph writes all of them to one place
+            found.append(run().loss.clone())  # a captured graph writes all of them to one place
         return torch.stack(found).double().tolist()
 
-    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
-        """Return one step on what x and labels hold then: its loss."""
+    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
+        """Return one step on what x and labels hold then."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        given, objective = (self.module, optimise, x, labels), step.Objective(case.network.classes)
-
-        def once() -> Tensor:
-            return step.iteration(*given, objective=objective, precision=case.precision).loss
-
+        once = partial(
+            step.iteration, self.module, optimise, x, labels,
+            classes=case.network.classes, precision=case.precision,
+        )  # fmt: skip
         if not self.captured:
             return once
         run = step.captured(once)

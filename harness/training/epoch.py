@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
 from harness.reference.neuron import surrogate
-from harness.reference.precision import DTYPES
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
@@ -91,14 +91,10 @@ class Learner:
     optimiser: torch.optim.Optimizer
     alive: Callable[[], object] = lambda: None  # called while it is tested, batch by batch
 
-    @property
-    def dtype(self) -> torch.dtype:  # of weights and inputs
-        return DTYPES[self.case.precision]
 
-    def input(self, raw: Tensor) -> Tensor:
-        """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
-        x = network_input(raw, self.case.T, self.data.train.info.normalisation)
-        return step.placed(x, self.dtype)
+def inputs(case: Trained, data: DataSplits, raw: Tensor) -> Tensor:
+    """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
+    return step.placed(network_input(raw, case.T, data.train.info.normalisation), case)
 
 
 def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
@@ -107,11 +103,7 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     Raises what its adapter raises, and UsageError where weights that it names are not there.
     """
     data = data.to(torch.device(case.device))
-    few = data.train.raw[:CALIBRATION_SAMPLES]
-    x = step.placed(
-        network_input(few, case.T, data.train.info.normalisation), DTYPES[case.precision]
-    )
-    module = built(case, x, out)
+    module = built(case, inputs(case, data, data.train.raw[:CALIBRATION_SAMPLES]), out)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
 
@@ -140,14 +132,16 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
     chunks = torch.randperm(len(data.train), generator=generator).split(case.batch_size)
-    objective = step.Objective(case.network.classes, case.training.loss)
+    iterate = partial(
+        step.iteration, module, learner.optimiser, classes=case.network.classes,
+        precision=case.precision, loss_function=case.training.loss,
+    )  # fmt: skip
     module.train()
     losses, norms, right = [], [], []
     for n, chosen in enumerate(chunks):
         part = data.train.part(chosen)
         raw = cropped_and_flipped(part.raw, generator) if part.info.augmented else part.raw
-        given = module, learner.optimiser, learner.input(raw), part.labels
-        outcome = step.iteration(*given, objective=objective, precision=case.precision)
+        outcome = iterate(inputs(case, data, raw), part.labels)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         losses.append(outcome.loss)
         norms.append(get_total_norm(gradients))
@@ -170,7 +164,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
             )
     validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
-    x = step.placed(x, learner.dtype)
+    x = step.placed(x, case)
     does = activity(module, x, case.precision)
     return Epoch(
         number=number,
@@ -196,10 +190,10 @@ def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
     """Yield the votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
-        x = step.placed(x, learner.dtype)
+        x = step.placed(x, learner.case)
         spikes = step.inference(learner.module, x, learner.case.precision)
         learner.alive()
-        yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
+        yield coding.vote(spikes.to(x.dtype), learner.case.network.classes)
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
@@ -217,10 +211,10 @@ def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
     return test.part(order[:count])
 
 
-def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
+def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
     """Return Fig. 6's matrix over that many random test samples, the same for every run.
 
-    How many they are, the mean votes, and the samples decided for each class. Rows are the labels.
+    The mean votes, and the samples decided for each class. Rows are the labels.
     """
     part, classes = drawn(learner.data.test, samples), learner.case.network.classes
     voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
@@ -229,7 +223,7 @@ def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
     mean.index_add_(0, labels, voted)
     counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
     mean /= counts.sum(1, keepdim=True).clamp(min=1)
-    return len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
+    return tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
 
 
 # rates of the layers, and warnings

@@ -45,7 +45,6 @@ from harness.records.identity import EXAM, timing_key, training_identity, traini
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.reference.precision import DTYPES
 from harness.spec import (
     ANN,
     Access,
@@ -322,9 +321,9 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         trial.keep(TestedRow(**vars(row), tested_T=T, test_accuracy=right))
     if case.framework != ANN:
         for samples in sorted({min(CONFUSION_SAMPLES, len(data.test)), len(data.test)}):
-            count, votes, counts = epoch.confusion(learner, samples)
+            votes, counts = epoch.confusion(learner, samples)
             more: dict[str, Any] = {"votes": votes, "confusion": counts}
-            trial.keep(ConfusionRow(**vars(row), confusion_samples=count, **more))
+            trial.keep(ConfusionRow(**vars(row), confusion_samples=samples, **more))
     if data.recorded is not None:
         source = data.recorded.source
         trial.keep(
@@ -374,7 +373,8 @@ def _audited(learner: Learner) -> Finding:
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
-    asked = question(case, parameters, learner.input(part.raw), part.labels)
+    x = epoch.inputs(case, learner.data, part.raw)
+    asked = question(case, parameters, x, part.labels)
     return Audit(asked, torch.device(case.device)).judge(learner.module)
 
 
@@ -405,7 +405,7 @@ def count(trial: Trial[Timed]) -> bool:
     if trial.served_by() is not None:
         return True
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
-    few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
+    few = step.placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
     layers = counted(case, module, trial.living(batch.inputs.split(COUNTED_TOGETHER, dim=1)))
     trial.keep(_operations(row, layers, len(batch.labels)))
@@ -421,7 +421,7 @@ def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
         U.append(next(parameters) if stage.neunorm_shape else None)
     parts = list[Layers]()
     for batch in batches:
-        x = _placed(batch, case)
+        x = step.placed(batch, case)
         with torch.inference_mode(), record_spikes(module) as taps:
             step.inference(module, x, case.precision)
             spikes = [tap.collected() for tap in taps]
@@ -430,10 +430,6 @@ def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
             else:
                 parts.append(spiking_operations(case.network, x, spikes, U))
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
-
-
-def _placed(x: Tensor, case: Case) -> Tensor:
-    return step.placed(x, DTYPES[case.precision], torch.device(case.device))
 
 
 def _operations(row: Record, layers: Layers, samples: int) -> OperationsRow:
