@@ -16,7 +16,7 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a f
 # for the training that bf16 must pass.
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
-APART = ("jax", "octave", "sinabs")
+OPT_IN = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 OF_TRAININGS = ("epochs", "samples", "neunorm_u", "dropout")
