@@ -66,9 +66,9 @@ def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
     All of Table 1 unless the options name some, in both readings and without; a network out of a
     file as it is there.
     """
-    own, width = {file.name: (None,) for file in options.files}, options.width or WIDTH
+    own = {file.name: (None,) for file in options.files}
     return [
-        (dataset, options.network(name, dataset, neunorm=reading, width=width))
+        (dataset, options.network(name, dataset, neunorm=reading, width=WIDTH))
         for dataset in options.datasets or paper.SETTINGS
         for name in options.networks or paper.SCALES
         for reading in own.get(name, READINGS)

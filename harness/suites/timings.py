@@ -68,7 +68,7 @@ def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
     for place in product(scales, datasets):
-        chosen = options.network(*place, neunorm=options.reading, width=options.width or width)
+        chosen = options.network(*place, neunorm=options.reading, width=width)
         for T, seed in product(options.steps or STEPS, options.seeds or SEEDS):
             yield chosen, (place[1], T, seed)
 

@@ -194,8 +194,7 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
     size, settings = size_of(options, spec.dataset), paper.settings(spec.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout
-    width = options.width or size.width
-    chosen = options.network(spec.network, spec.dataset, neunorm=spec.neunorm, width=width)
+    chosen = options.network(spec.network, spec.dataset, neunorm=spec.neunorm, width=size.width)
     network = replace(chosen.network, dropout=dropout)
     steps = (spec.T,) if spec.T else options.steps or (size.steps,)
     if network.neunorm and not chosen.weights_sha256:
