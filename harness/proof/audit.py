@@ -130,7 +130,7 @@ class Audit:
             check(given, self.question)
         except Incomparable as reason:
             return Finding("direct", False, str(reason))
-        if self.question.precision == "bf16" or not torch.equal(given.out, self._answer.out):
+        if self._bf16 or not torch.equal(given.out, self._answer.out):
             return None
         pairs = zip(given.gradients, self._answer.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
@@ -158,8 +158,7 @@ class Audit:
                 )
         except Incomparable as reason:
             return Finding("replay", False, str(reason))
-        bf16 = self.question.precision == "bf16"
-        layers = self._replayed(given, tapped, "computed")
+        layers, bf16 = self._replayed(given, tapped, "computed"), self._bf16
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
         gradients = [compared(each.to(own.device), own) for each, own in pairs]

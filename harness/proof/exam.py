@@ -44,7 +44,6 @@ from harness.proof.certificate import (
     Divergence,
     LayerProof,
     failures,
-    is_far,
     typical,
     void,
 )
@@ -149,18 +148,15 @@ class _Expected:
         first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
         # bf16 is compared with float32: its loss is what is reported
         exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
+        evaluated = plain_pass(reference, replace(exact, mode="inference"))
         kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
 
-        def keep(
-            cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]
-        ) -> None:
-            kept[cell].append(output[1][0].detach())
+        def keep(cell: nn.Module, given: object, out: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
+            kept[cell].append(out[1][0].detach())
 
-        handles = [cell.register_forward_hook(keep) for cell in kept]
+        for cell in kept:
+            cell.register_forward_hook(keep)
         answer = tapped_pass(reference, exact)
-        for handle in handles:
-            handle.remove()
-        evaluated = plain_pass(reference, replace(exact, mode="inference"))
         potentials = [torch.stack(each).cpu() for each in kept.values()]
         device, questions = next(reference.parameters()).device, Questions(first, asked)
         audits = tuple(Audit(each, device) for each in questions.counted)
@@ -193,7 +189,7 @@ class Exam:
         found = Certificate(self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
             of_attempt = replace(found, attempts=attempt + 1)
-            found, certain = self._attempted(of_attempt, take_exam, self.answers(attempt))
+            found, certain = self._attempted(of_attempt, take_exam, self.expected(attempt))
             if certain:
                 break
         return found
@@ -204,17 +200,16 @@ class Exam:
         """Return the outcome of an attempt, and whether it is certain; else another decides."""
         audits = expected.audits
         try:
-            sitting = take_exam(expected.questions)
-            for audit, (_, untapped) in zip(audits[:2], sitting, strict=False):
+            answers = take_exam(expected.questions)
+            for audit, (tapped, untapped) in zip(audits[:2], answers, strict=False):
                 check(untapped, audit.question)
-            for audit, (tapped, _) in zip(audits[:2], sitting, strict=False):
                 check_tapped(tapped, audit.question)
         except Incomparable as reason:
             return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
-        asked, evaluated, _ = sitting
+        asked, evaluated, _ = answers
 
         def refused(*which: int) -> list[str]:  # by replays
-            replays = (audits[n].replay(sitting[n][1], sitting[n][0]) for n in which)
+            replays = (audits[n].replay(answers[n][1], answers[n][0]) for n in which)
             return [each.reason for each in replays if each.reason is not None]
 
         layers = tuple(self._proofs(expected.answer, asked[0]))
@@ -223,23 +218,23 @@ class Exam:
         if self.precision == "bf16":
             found += refused(0, 1)
         else:
-            found += self._beside(*asked, evaluated[1], expected.evaluated)
+            found += self._other_passes(*asked, evaluated[1], expected.evaluated)
             far = refused(2)
             found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
             # refuses is a fault. Else another input decides, on which the free-running ones may
             # stay together.
-            if self.precision == "fp32" and found and not is_far(first):
+            if self.precision == "fp32" and found and not (first and first.is_far):
                 faults = far + refused(0, 1)
                 found, certain = found + faults, bool(faults)
             if found and certain and not blank.deviations:
-                found = self._diagnosed(found, sitting, expected)
+                found = self._diagnosed(found, answers, expected)
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
-    def _diagnosed(self, found: list[str], sitting: ExamAnswers, expected: _Expected) -> list[str]:
+    def _diagnosed(self, found: list[str], answers: ExamAnswers, expected: _Expected) -> list[str]:
         """Return the failures, or the first with the known deviation that explains them all."""
         names = computed_instead(
-            self.network, [each for pair in sitting for each in pair],
+            self.network, [each for pair in answers for each in pair],
             partial(_answers, questions=expected.questions),
             RULES.allowed(self.precision).gradient_error, self.batch.device,
         )  # fmt: skip
@@ -247,7 +242,7 @@ class Exam:
             return found
         return [f"{found[0]}: it is what the paper's network computes with {' or '.join(names)}"]
 
-    def _beside(
+    def _other_passes(
         self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
     ) -> Iterator[str]:
         """Yield faults of the untapped and the evaluated passes, in an exact precision."""
@@ -261,7 +256,7 @@ class Exam:
             if (error := compared(*pair).error) > bound:
                 yield f"the gradient of {name} differs by {error:.1e} of the largest entry {unseen}"
 
-    def answers(self, attempt: int = 0) -> _Expected:
+    def expected(self, attempt: int = 0) -> _Expected:
         """Return what an attempt asks, and the reference's answers: made once.
 
         Other weights are drawn where the first make the test void.

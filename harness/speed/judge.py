@@ -155,7 +155,7 @@ class Judge:
             if (exam := self._exams.get((network, precision))) is None:
                 batch = self.batch.inputs.to(self.cell.device)
                 exam = Exam(network, batch, precision, self.cell.seed)
-                exam.answers()  # once, however many are examined at once
+                exam.expected()  # once, however many are examined at once
                 self._exams[network, precision] = exam
             return exam
 
