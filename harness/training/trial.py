@@ -28,9 +28,9 @@ from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import (
-    AuditRow,
     CertificateRow,
     ConfusionRow,
+    EndedRow,
     EpochRow,
     OperationsRow,
     Record,
@@ -243,9 +243,8 @@ def _take_over(trial: Trial[Trained], suite: str) -> None:
     case = trial.case
     if suite == case.suite:
         return
-    kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
-    kinds |= ConfusionRow
-    rows = [row for row in trial.written if row.suite == suite and isinstance(row, kinds)]
+    own_alone = CertificateRow | EndedRow | WarningRow
+    rows = [r for r in trial.written if r.suite == suite and not isinstance(r, own_alone)]
     own = ("suite", "scale", "width", "tested_at")
     names = {name: getattr(case.fields, name) for name in own}
     asked = case.training.tested_at
