@@ -130,9 +130,9 @@ class Audit:
             check(given, self.question)
         except Incomparable as reason:
             return Finding("direct", False, str(reason))
-        if self._bf16 or not torch.equal(given.out, self._answer.out):
+        if self._bf16 or not torch.equal(given.out, self.answer.out):
             return None
-        pairs = zip(given.gradients, self._answer.gradients, strict=True)
+        pairs = zip(given.gradients, self.answer.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
         bounds = allowed(self.question.network.stages, self.question)
         if any(each > of for each, of in zip(errors, bounds, strict=False)):
@@ -220,7 +220,7 @@ class Audit:
         return module
 
     @cached_property
-    def _answer(self) -> Answer:
+    def answer(self) -> Answer:
         """What the reference answers itself, untapped; in bf16 nobody asks."""
         return plain_pass(self._reference, self.question)
 

@@ -92,63 +92,54 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Questions:
-    """The questions of one exam; the answer to the first does not count."""
+def counted(asked: Question) -> tuple[Question, Question, Question]:
+    """Return what an exam asks: also in eval mode, and with potentials far beyond V_th.
 
-    first: Question
-    asked: Question
-
-    @property
-    def counted(self) -> tuple[Question, Question, Question]:
-        """The question, the same in eval mode, and one with potentials far beyond V_th.
-
-        The last in float32 of the spikes alone: few neurons are inside the surrogate's window then,
-        and rounding decides several of them.
-        """
-        evaluated = replace(self.asked, mode="inference")
-        large = tuple(RULES.driven * each for each in self.asked.parameters)
-        driven = self.asked if self.asked.precision == "fp64" else evaluated
-        return self.asked, evaluated, replace(driven, parameters=large)
+    The last in float32 of the spikes alone: few neurons are inside the surrogate's window then, and
+    rounding decides several of them.
+    """
+    evaluated = replace(asked, mode="inference")
+    large = tuple(RULES.driven * each for each in asked.parameters)
+    driven = asked if asked.precision == "fp64" else evaluated
+    return asked, evaluated, replace(driven, parameters=large)
 
 
 # A module's answers in one exam, tapped and untapped, to each question that counts.
 ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
-def take_exam(module: nn.Module, questions: Questions) -> ExamAnswers:
+def take_exam(module: nn.Module, asked: Question) -> ExamAnswers:
     """Return the module's answers. Raises Incomparable where it breaks its contract."""
-    answers = _answers(module, questions)
+    answers = _answers(module, asked)
     return tuple(zip(answers, answers, strict=True))
 
 
-def _answers(module: nn.Module, questions: Questions) -> Iterator[Answer]:
-    """Yield the answers with taps recording and without, in turn."""
-    module.to(dtype=questions.asked.x.dtype)
-    plain_pass(module, replace(questions.first, mode="inference"))
-    plain_pass(module, questions.first)
-    for each in questions.counted:
+def _answers(module: nn.Module, asked: Question) -> Iterator[Answer]:
+    """Yield the answers with taps recording and without, in turn.
+
+    Other weights on another input come first, and do not count.
+    """
+    module.to(dtype=asked.x.dtype)
+    others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
+    first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
+    plain_pass(module, replace(first, mode="inference"))
+    plain_pass(module, first)
+    for each in counted(asked):
         yield tapped_pass(module, each)
         yield plain_pass(module, each)
 
 
 @dataclass(frozen=True)
 class _Expected:
-    """One exam's questions, and the reference's answers."""
+    """What one exam asks, and the reference's answers."""
 
-    questions: Questions
+    asked: Question
     answer: Answer
     potentials: list[Tensor]  # (T, B, ...) of each layer
-    evaluated: Answer
     audits: tuple[Audit, ...]  # of each question that counts
 
     @classmethod
     def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
-        others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
-        first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
-        # bf16 is compared with float32: its loss is what is reported
-        exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
-        evaluated = plain_pass(reference, replace(exact, mode="inference"))
         kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
 
         def keep(cell: nn.Module, given: object, out: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
@@ -156,11 +147,12 @@ class _Expected:
 
         for cell in kept:
             cell.register_forward_hook(keep)
+        # bf16 is compared with float32: its loss is what is reported
+        exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
         answer = tapped_pass(reference, exact)
         potentials = [torch.stack(each).cpu() for each in kept.values()]
-        device, questions = next(reference.parameters()).device, Questions(first, asked)
-        audits = tuple(Audit(each, device) for each in questions.counted)
-        return cls(questions, answer, potentials, evaluated, audits)
+        device = next(reference.parameters()).device
+        return cls(asked, answer, potentials, tuple(Audit(each, device) for each in counted(asked)))
 
 
 @dataclass(frozen=True)
@@ -180,7 +172,7 @@ class Exam:
         return self.judge(adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
-        self, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
+        self, deviations: tuple[str, ...], take_exam: Callable[[Question], ExamAnswers]
     ) -> Certificate:
         """Compare a module that lives in another process with the reference.
 
@@ -195,12 +187,12 @@ class Exam:
         return found
 
     def _attempted(
-        self, blank: Certificate, take_exam: Callable[[Questions], ExamAnswers], expected: _Expected
+        self, blank: Certificate, take_exam: Callable[[Question], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
         """Return the outcome of an attempt, and whether it is certain; else another decides."""
         audits = expected.audits
         try:
-            answers = take_exam(expected.questions)
+            answers = take_exam(expected.asked)
             for audit, (tapped, untapped) in zip(audits[:2], answers, strict=False):
                 check(untapped, audit.question)
                 check_tapped(tapped, audit.question)
@@ -218,7 +210,7 @@ class Exam:
         if self.precision == "bf16":
             found += refused(0, 1)
         else:
-            found += self._other_passes(*asked, evaluated[1], expected.evaluated)
+            found += self._other_passes(*asked, evaluated[1], audits[1].answer)
             far = refused(2)
             found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
@@ -235,7 +227,7 @@ class Exam:
         """Return the failures, or the first with the known deviation that explains them all."""
         names = computed_instead(
             self.network, [each for pair in answers for each in pair],
-            partial(_answers, questions=expected.questions),
+            partial(_answers, asked=expected.asked),
             RULES.allowed(self.precision).gradient_error, self.batch.device,
         )  # fmt: skip
         if not names:

@@ -26,7 +26,7 @@ from harness.formats.weights import initial_network
 from harness.proof.answer import Incomparable, Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam, ExamAnswers, Questions
+from harness.proof.exam import Exam, ExamAnswers
 from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
@@ -54,9 +54,9 @@ OF_CHANGE = {"fp64": 1e-9, "fp32": 1e-4}
 OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 
-def _examine_in_process(process: WorkerProcess, questions: Questions) -> ExamAnswers:
+def _examine_in_process(process: WorkerProcess, asked: Question) -> ExamAnswers:
     try:
-        return process.call(Worker.take_exam, questions)
+        return process.call(Worker.take_exam, asked)
     except Failed as reason:
         raise (Incomparable(str(reason)) if reason.status == "not comparable" else reason) from None
 

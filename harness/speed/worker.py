@@ -16,7 +16,7 @@ from adapters import facts
 from adapters.facts import Facts
 from harness.adapter import Adapter, Unsupported, Variant, exam_builder
 from harness.proof.answer import Answer, Question
-from harness.proof.exam import ExamAnswers, Questions, take_exam
+from harness.proof.exam import ExamAnswers, take_exam
 from harness.spec import Timed
 from harness.speed import floor, iteration
 from harness.speed.iteration import Meter, Part, Ready, Result, of_round
@@ -75,12 +75,12 @@ class Worker:
         compiles = getattr(self.find(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
-    def take_exam(self, questions: Questions) -> ExamAnswers:
+    def take_exam(self, asked: Question) -> ExamAnswers:
         """Return the network's answers in an exam; one module serves all exams."""
         if self._exam_module is None:
             build = exam_builder(self.find(self.case.framework))
-            self._exam_module = build(questions.asked.network).to(self.case.device)
-        answers = take_exam(self._exam_module, questions)
+            self._exam_module = build(asked.network).to(self.case.device)
+        answers = take_exam(self._exam_module, asked)
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:

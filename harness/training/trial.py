@@ -87,7 +87,7 @@ class Trial(Generic[C]):
     run: Run
     row: Record
     written: list[Row] = field(default_factory=list)  # of its key, before it began
-    last: tuple[float, str] | None = None  # the last report
+    last: tuple[float, str] = (0.0, "tests")  # the last report
 
     @property
     def out(self) -> Path:  # the folder of its results
@@ -100,9 +100,7 @@ class Trial(Generic[C]):
 
     def alive(self) -> None:
         """Repeat the last report: a process that is silent for too long is ended as hung."""
-        self.ledger.say(
-            *(self.last or (0.0, f"{self.case.dataset} {network_name(self.case)}: tests"))
-        )
+        self.ledger.say(*self.last)
 
     def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the batches, each after a sign of life."""
