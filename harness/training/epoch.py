@@ -39,7 +39,6 @@ VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for ever
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 
-UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 
 
@@ -147,36 +146,32 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
         norms.append(get_total_norm(gradients))
         right.append((outcome.votes.argmax(1) == part.labels).sum())
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
-    each = torch.stack(losses).double().cpu()
-    sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
-    loss = float((each * sizes).sum() / sizes.sum())
+    loss, gradient_norm = (torch.stack(each).double().cpu() for each in (losses, norms))
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    steepness = torch.stack(norms).double().cpu()
-    gradient_norm = float(steepness.mean())
     seconds = watch.seconds
     # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
-    figures = {"the loss": (each, loss), "the gradient's norm": (steepness, gradient_norm)}
-    for what, (values, figure) in figures.items():
+    for what, values in (("the loss", loss), ("the gradient's norm", gradient_norm)):
         if not bool(values.isfinite().all()):
             raise Failed(
-                f"{what} became {figure} in epoch {number}: use fewer steps, a smaller network "
-                "or --init calibrated"
+                f"{what} became {float(values.mean())} in epoch {number}: use fewer steps, a "
+                "smaller network or --init calibrated"
             )
+    sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
     validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
     x = step.placed(x, case)
     does = activity(module, x, case.precision)
     return Epoch(
         number=number,
-        loss=loss,
+        loss=float((loss * sizes).sum() / sizes.sum()),
         train_accuracy=train_accuracy,
         validation_accuracy=validation,
         test_accuracy=test,
         rates=tuple(rate for rate, _ in does),
-        gradient_norm=gradient_norm,
+        gradient_norm=float(gradient_norm.mean()),
         learning_rate=rate,
         seconds=seconds,
-        warnings=tuple(warnings_of(case, number, does, each.tolist())),
+        warnings=tuple(warnings_of(case, number, does)),
         inside=() if case.framework == ANN else inside_window(case.network, module, x),
     )
 
@@ -264,13 +259,10 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     return tuple(float(torch.stack(each).mean()) for each in found)
 
 
-def warnings_of(
-    case: Trained, number: int, layers: Sequence[tuple[float, bool]], losses: Sequence[float]
-) -> Iterator[str]:
-    """Yield the warnings of a network after an epoch whose iterations had these losses."""
-    remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
-    dead = hardly_firing(case.network, [rate for rate, _ in layers])
-    if dead:
+def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]) -> Iterator[str]:
+    """Yield the warnings of a network whose layers were so active after an epoch."""
+    if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
+        remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.network.stages, layers, strict=True)
     blind = [stage.name for stage, (rate, same) in pairs if same and rate >= DEAD_RATE]
@@ -279,7 +271,3 @@ def warnings_of(
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
-    tenth = max(1, len(losses) // 10)
-    first, last = sum(losses[:tenth]), sum(losses[-tenth:])
-    if number == 1 and abs(last - first) < UNMOVED * abs(first):
-        yield f"the loss has not moved in the first epoch (mean {first / tenth:.4f}): {remedy}"
