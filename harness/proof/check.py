@@ -121,10 +121,7 @@ def prove_adapters(
 def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterProof:
     """Return the certificates of an adapter, in a child process."""
     facts.remember(known)
-    try:
-        adapter = adapters.load(name)
-    except adapters.Missing as reason:
-        return AdapterProof(name, (), (), str(reason))
+    adapter = adapters.load(name)
     root, proofs = datasets.data_root(options.data_root), list[OnNetwork]()
     count = len(networks(options)) * len(PRECISIONS)
 
