@@ -49,7 +49,7 @@ from harness.records.run import shortened
 from harness.reference import dropout, synapses
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Conv, Stage
+from harness.spec import Stage
 
 
 @dataclass(frozen=True)
@@ -319,10 +319,7 @@ class Audit:
         stage = self.question.network.stages[n]
         pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
         of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        known = Given(
-            given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1]
-        )
+        known = Given(given[0], given[1], of_weight, of_bias, inputs)
         return settle(trace, found, known, self.question.network.lif, near_tie)
 
     @torch.no_grad()

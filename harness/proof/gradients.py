@@ -139,18 +139,13 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Given:
-    """A contender's gradients of a layer.
-
-    With how far from them the replayed ones may be, and what the layer's neurons read.
-    """
+    """A contender's gradients of a layer, how far off they may be, and what its neurons read."""
 
     weight: Tensor
     bias: Tensor
     allowed_weight: float
     allowed_bias: float
-    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
-    kernel: int  # 0: a product
-    width: int  # of its maps
+    inputs: Tensor  # (T or 1, B, C, H, W); (T or 1, B, ...) of a product
 
 
 @dataclass(frozen=True)
@@ -302,14 +297,14 @@ class _Map:
 
     def _read(self, neurons: Tensor) -> Tensor:
         """Return the inputs of each neuron: (T or 1, neurons, E)."""
-        pixels, kernel, inputs = self.trace.u.shape[2], self.given.kernel, self.given.inputs
-        sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
-        if kernel == 0:
+        pixels, inputs = self.trace.u.shape[2], self.given.inputs
+        sample, pixel = neurons // pixels, neurons % pixels
+        if self.given.weight.dim() == 2:  # a product
             return inputs[:, sample].flatten(2)
+        (height, width), kernel = inputs.shape[3:], self.given.weight.shape[-1]
         reach = torch.arange(kernel, device=neurons.device) - kernel // 2
         rows = (pixel // width)[:, None, None] + reach[:, None]
         columns = (pixel % width)[:, None, None] + reach
-        height, width = inputs.shape[3:]
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
