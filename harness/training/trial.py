@@ -412,10 +412,8 @@ def count(trial: Trial[Timed]) -> bool:
 def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
     """Sum the operations of each layer over batches x (T, B, C, H, W), at least one."""
     module.eval()
-    parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
-    for stage in case.network.stages if case.framework != ANN else ():
-        _weight, _bias = next(parameters), next(parameters)  # they come in layer order
-        U.append(next(parameters) if stage.neunorm_shape else None)
+    named = dict(zip(weights.parameter_shapes(case.network), module.parameters(), strict=True))
+    U = [named.get(f"{n}.U") for n, _ in enumerate(case.network.stages, 1)]  # behind each layer
     parts = list[Layers]()
     for batch in batches:
         x = step.placed(batch, case)
