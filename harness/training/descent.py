@@ -186,8 +186,8 @@ def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
     float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
     """
-    for name, courses in (("float32", fp32), ("bf16", bf16)):
-        for seed, each in enumerate(courses):
+    for name, trainings in (("float32", fp32), ("bf16", bf16)):
+        for seed, each in enumerate(trainings):
             if not isfinite(each.last):
                 return f"a loss in {name} is no number (seed {seed})"
     if not bf16 or len(fp32) < 2:
