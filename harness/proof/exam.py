@@ -48,7 +48,7 @@ from harness.proof.certificate import (
     void,
 )
 from harness.proof.diagnosis import computed_instead
-from harness.proof.gradients import compared
+from harness.proof.gradients import compared, keep_potentials
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -140,17 +140,11 @@ class _Expected:
 
     @classmethod
     def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
-        kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
-
-        def keep(cell: nn.Module, given: object, out: tuple[Tensor, tuple[Tensor, Tensor]]) -> None:
-            kept[cell].append(out[1][0].detach())
-
-        for cell in kept:
-            cell.register_forward_hook(keep)
+        kept = keep_potentials(reference)
         # bf16 is compared with float32: its loss is what is reported
         exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
         answer = tapped_pass(reference, exact)
-        potentials = [torch.stack(each).cpu() for each in kept.values()]
+        potentials = [torch.stack(each).cpu() for each in kept]
         device = next(reference.parameters()).device
         return cls(asked, answer, potentials, tuple(Audit(each, device) for each in counted(asked)))
 

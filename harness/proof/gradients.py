@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from harness.reference.network import StepNetwork
 from harness.reference.neuron import potential, spike_gradient
 from harness.spec import LIF
 
@@ -88,6 +89,16 @@ def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
     for t in range(1, len(u)):
         u[t] = potential(u[t - 1], o[t - 1], current[t], k_tau)
     return u
+
+
+def keep_potentials(module: StepNetwork) -> list[list[Tensor]]:
+    """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...)."""
+    kept: list[list[Tensor]] = [[] for _ in module.layers]
+    for layer, own in zip(module.layers, kept, strict=True):
+        layer.cell.register_forward_hook(
+            lambda cell, given, out, own=own: own.append(out[1][0].detach())
+        )
+    return kept
 
 
 def within(u: Tensor, lif: LIF) -> Tensor:

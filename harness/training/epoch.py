@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +23,12 @@ from harness.datasets import LabelledSplit, network_input
 from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import initial_network
+from harness.proof.gradients import keep_potentials, within
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
-from harness.reference.neuron import surrogate
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
@@ -247,16 +246,9 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     with torch.random.fork_rng(devices=[]):
         reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()
     copy_parameters(module, reference)
-    found: list[list[Tensor]] = [[] for _ in reference.layers]
-    for layer, own in zip(reference.layers, found, strict=True):
-
-        def look(cell: nn.Module, given: Any, out: Any, own: list[Tensor] = own) -> None:
-            u = out[1][0]
-            own.append((surrogate(u - network.lif.v_th, network.lif.a) > 0).double().mean())
-
-        layer.cell.register_forward_hook(look)
+    kept = keep_potentials(reference)
     reference(x)
-    return tuple(float(torch.stack(each).mean()) for each in found)
+    return tuple(float(within(torch.stack(u), network.lif).double().mean()) for u in kept)
 
 
 def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]) -> Iterator[str]:

@@ -363,10 +363,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
 
 
 def _audited(learner: Learner) -> Finding:
-    """Audit the trained network with its last weights.
-
-    Potentials and rates are others than at the first weights, which are proved before.
-    """
+    """Audit the network with its last weights: potentials and rates are not the first weights'."""
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
