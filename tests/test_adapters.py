@@ -273,20 +273,17 @@ def test_sinabs_imports_no_samna() -> None:
 
 
 def marked(name: str) -> Iterator[Any]:
-    """A framework's checks; of the exams Small and Large with each reading, and Middle (layers that
-    Large has too) on DVS-CIFAR10 alone, in one precision of the two by turns. Slow: those of larger
-    networks, but for one of Large; and most of one in a runtime of its own, which takes seconds to
-    start. The reference is no news to itself.
+    """A framework's checks; of the exams Small and Large, whose layers Middle has too, with each
+    reading, in one precision of the two by turns. Slow: those of Large, but for one; and most of
+    one in a runtime of its own, which takes seconds to start. The reference is no news to itself.
     """
     for number, check in enumerate(conformance.checks(name)):
         said = str(check)
         precision = ("fp64", "fp32")[number // 2 % 2]
-        within = " Middle " in said and " DVS-CIFAR10 " not in said
-        if number < len(conformance.exams()) and (within or not said.endswith(precision)):
+        exam = number < len(conformance.exams())
+        if " Middle " in said or (exam and not said.endswith(precision)):
             continue
-        large = " Middle " in said or (
-            " Large " in said and " N-MNIST Large NeuNorm mean " not in said
-        )
+        large = " Large " in said and " N-MNIST Large NeuNorm mean " not in said
         if large and name == "reference":
             continue
         quick = not large if name in TORCH else " CIFAR-10 Small NeuNorm mean " in said
