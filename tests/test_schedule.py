@@ -267,14 +267,14 @@ def test_an_exam_without_memory_costs_its_own_row(
 ) -> None:
     judged = Exam.judge
 
-    def full(exam: Exam, name: str, *given: Any) -> Certificate:
-        if name == "norse":
+    def full(exam: Exam, deviations: tuple[str, ...], *given: Any) -> Certificate:
+        if deviations:
             raise MemoryError("no room")
-        return judged(exam, name, *given)
+        return judged(exam, deviations, *given)
 
     monkeypatch.setattr(Exam, "judge", full)
-    rows = measure(tmp_path, "norse", "reference")
-    assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [("norse", "no room")]
+    rows = measure(tmp_path, "planted:marked", "reference")
+    assert [(row.variant, row.reason) for row in of(rows, EndedRow)] == [("marked", "no room")]
     assert of(rows, TimedRow, framework="reference")
 
 

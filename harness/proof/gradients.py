@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf, nan, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,9 +96,11 @@ def keep_potentials(module: StepNetwork) -> list[list[Tensor]]:
     """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...)."""
     kept: list[list[Tensor]] = [[] for _ in module.layers]
     for layer, own in zip(module.layers, kept, strict=True):
-        layer.cell.register_forward_hook(
-            lambda cell, given, out, own=own: own.append(out[1][0].detach())
-        )
+
+        def keep(cell: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
+            own.append(out[1][0].detach())
+
+        layer.cell.register_forward_hook(keep)
     return kept
 
 
