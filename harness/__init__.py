@@ -10,16 +10,15 @@ This is also the notebook's door (docs/notebook.md): `harness.run`, `harness.res
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from harness.spec import Options, UsageError
 from harness.system.installed import VERSION as __version__
 
 if TYPE_CHECKING:
     from harness.api import CasesFailed, report, results, run
     from harness.reports.stored import Results
-    from harness.spec import Options, UsageError
 
 _ROOMS = dict.fromkeys(("CasesFailed", "report", "results", "run"), "api")
 _ROOMS |= {"Results": "reports.stored"}
-_ROOMS |= {"Options": "spec", "UsageError": "spec"}
 __all__ = ["CasesFailed", "Options", "Results", "UsageError", "__version__"]
 __all__ += ["report", "results", "run"]
 

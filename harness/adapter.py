@@ -22,11 +22,12 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may say four things more. `REVISION: int`, 0 where there is none, is raised by hand
+    A module may say five things more. `REVISION: int`, 0 where there is none, is raised by hand
     when what the adapter computes changes, or how fast it does: rows of an older revision are not
     taken for this one's. No check sees a change of speed alone.
     `computed(module) -> str` describes how the layers of its last call were computed, where it
-    chooses by its input; each row of a timing keeps it.
+    chooses by its input; each row of a timing keeps it. `compiles(device) -> bool`: whether kernels
+    are still to be compiled there, which takes long and is shown.
     `PACKAGES: tuple[str, ...]` names packages that compute for it, besides the framework's own:
     a result depends on their versions too. `implementation(device) -> str`: which of several
     kernels runs there; then only those of `PACKAGES` that it names count on that device.
@@ -122,10 +123,9 @@ class Variant:
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
     captured: bool = False  # its iteration is captured as one CUDA graph
-    # The module that the exam builds, where it is not the timed one: that before it is compiled,
-    # since each shape and each precision would be compiled separately. The audit proves the very
-    # object.
-    examined: Callable[[Network], nn.Module] | None = None
+    # Builds the exam's module, where it is not the timed one: that before it is compiled, since
+    # each shape and each precision would be compiled separately. The audit proves the very object.
+    build_uncompiled: Callable[[Network], nn.Module] | None = None
     trainer: MakeTrainer | None = None  # of a runtime without a torch module
 
 
@@ -134,11 +134,9 @@ def trainer_of(adapter: Adapter) -> MakeTrainer | None:
     return getattr(adapter, "trainer", None)
 
 
-def examined(adapter: Adapter) -> Callable[[Network], nn.Module]:
-    """Return the function that builds the exam's module: `build`, unless a variant has another."""
-    if isinstance(adapter, Variant) and adapter.examined is not None:
-        return adapter.examined
-    return adapter.build
+def exam_builder(adapter: Adapter) -> Callable[[Network], nn.Module]:
+    """Return the function that builds the exam's module: `build`, unless that compiles it."""
+    return getattr(adapter, "build_uncompiled", None) or adapter.build
 
 
 class SpikeTap(nn.Module):
@@ -218,4 +216,4 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
 
     compiles, captured = form == "compiled", form == "cuda-graph"
     before = laid_out if compiles else None
-    return Variant(adapter.DEVIATIONS, build, compiles, captured, examined=before)
+    return Variant(adapter.DEVIATIONS, build, compiles, captured, build_uncompiled=before)

@@ -62,11 +62,14 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def suited(found: tuple[Case, ...], suite: Suite, *, named: bool = False) -> tuple[Case, ...]:
-    """Return the cases that suit this machine, or all if a precision was named (`Work.suited`)."""
+def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Case, ...]:
+    """Return the cases that suit this machine.
+
+    Where no precision is named, without timings in bf16 if there are no instructions for it.
+    """
     from harness.system import machine
 
-    return found if suite.trains or named else machine.suited(found)
+    return found if suite.trains or options.precision else machine.suited(found)
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,8 @@ class Work:
 
     @property
     def suited(self) -> tuple[Case, ...]:
-        """The cases that suit this machine.
-
-        Where no precision is named, without timings in bf16 if there are no instructions for it.
-        """
-        return suited(self.cases, self.suite, named=self.options.precision is not None)
+        """The cases that suit this machine."""
+        return suited(self.cases, self.suite, self.options)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
         """Run the cases and yield results; a timed cell is yielded again as it gets more rounds."""
@@ -187,11 +187,9 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     rows: dict[Case, tuple[Row, ...]] = {}
     with _in_python():
         asked = Options.of(suite=suite, **options)
-        values = {each.name: getattr(asked, each.name) for each in GIVEN}
-        options_given = [
-            f"{k}={value!s}" for k, value in values.items() if value != getattr(Options, k)
-        ]
-        work = Work.of(asked, ("harness", "run", *options_given))
+        values = ((each, getattr(asked, each.name)) for each in GIVEN)
+        given = [f"{each.name}={value}" for each, value in values if value != each.default]
+        work = Work.of(asked, ("harness", "run", *given))
         if not quiet and (compiled := _compiled(work.suited)):
             names = ", ".join(compiled)
             print(f"{names}: compiled at first use, which may take minutes", flush=True)

@@ -18,32 +18,22 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cache, partial
-from itertools import product
 
 import torch
 from torch import Tensor
 
 import adapters
 from harness.adapter import Unsupported
-from harness.proof.answer import Incomparable, Question, plain_pass, tapped_pass
+from harness.proof import check
+from harness.proof.answer import Question
 from harness.proof.audit import Audit
-from harness.proof.certificate import required
+from harness.proof.check import PRECISIONS, WIDTH
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
-from harness.spec import Network, Precision, Reading, contender, paper
+from harness.spec import Network, Options, Reading, contender, paper
 
-WIDTH = Fraction(1, 8)
-PRECISIONS = required("fp32")
 SIZES = ((1, 1, 0.0), (3, 2, 0.0), (7, 1, 0.0), (5, 2, 0.5))  # T, B and dropout
-# The event networks of Table 1 are the same three: the last data set covers its input's size.
-NETWORKS: tuple[tuple[str, str], ...] = (
-    *(("cifar10", scale) for scale in paper.SCALES),
-    *(("nmnist", scale) for scale in paper.SCALES),
-    ("dvs-cifar10", "Middle"),
-)
-READINGS: tuple[Reading | None, ...] = (None, "mean", "literal")
 WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
 
 
@@ -75,17 +65,16 @@ def checks(framework: str) -> list[Check]:
 
 
 def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    for (dataset, scale), reading, precision in product(NETWORKS, READINGS, PRECISIONS):
-        title = f"{dataset} {scale} {reading or 'without NeuNorm'} {precision}"
-        yield title, partial(_is_certified, framework, dataset, scale, reading, precision)
+    for title, exam in exams().items():
+        yield title, partial(_is_certified, framework, exam)
     for variant, deviations in adapters.variants_of(framework).items():
         name = contender(framework, variant)
         if deviations:
             yield f"{variant} is marked and differs", partial(_differs, name)
             continue
         for precision in PRECISIONS:
-            asked = "cifar10", "Small", "mean", precision
-            yield f"{variant} is equal in {precision}", partial(_is_certified, name, *asked)
+            exam = exams()[f"CIFAR-10 Small NeuNorm mean {precision}"]
+            yield f"{variant} is equal in {precision}", partial(_is_certified, name, exam)
     for T, B, dropout in SIZES:
         drops = f" dropout={dropout}" if dropout else ""
         yield f"T={T} B={B}{drops}", partial(_takes, framework, T, B, dropout)
@@ -108,23 +97,24 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
 
 
 @cache  # the reference's answers serve all adapters
-def exam(dataset: str, scale: str, neunorm: Reading | None, precision: Precision) -> Exam:
-    """Return the exam of a small network."""
-    network = small(dataset, scale, neunorm)
-    batch = random_batch(network, 4, 8, static=dataset == "cifar10")
-    return Exam(network, batch, precision)
+def exams() -> dict[str, Exam]:
+    """Return those of `harness check` on random batches, by name: "CIFAR-10 Small fp64"."""
+
+    def batch_of(dataset: str) -> Tensor:
+        return random_batch(small(dataset), 4, 8, static=paper.settings(dataset).static)
+
+    every = check.exams(Options(), batch_of)
+    return {f"{named} {exam.precision}": exam for _, named, exam in every}
 
 
-def _is_certified(
-    name: str, dataset: str, scale: str, neunorm: Reading | None, precision: Precision
-) -> None:
-    certificate = exam(dataset, scale, neunorm, precision).certify(name, adapters.load(name))
+def _is_certified(name: str, exam: Exam) -> None:
+    certificate = exam.certify(adapters.load(name))
     if not certificate.passed:
         raise Broken("; ".join(certificate.failures) or "it is marked as another function")
 
 
 def _differs(name: str) -> None:
-    certificate = exam("cifar10", "Small", None, "fp64").certify(name, adapters.load(name))
+    certificate = exams()["CIFAR-10 Small fp64"].certify(adapters.load(name))
     if certificate.passed or not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
     if not any("gradients differ by" in failure for failure in certificate.failures):
@@ -136,19 +126,14 @@ def _takes(name: str, T: int, B: int, dropout: float) -> None:
     network = replace(small("nmnist", "Small", "mean"), dropout=dropout)
     x = random_batch(network, T, B, static=False).double()
     weights = tuple(each.detach() for each in initialised(network, x, seed=0).parameters())
-    asked = Question(weights, x, T, False, "fp64", network.classes, network.population)
-    audit = Audit(network, asked)
     try:
         module = adapters.load(name).build(network).double()
-        module(random_batch(network, 5, 3, static=False).double())
-        given = plain_pass(module, asked)
-        found = audit.direct(given) or audit.replay(given, tapped_pass(module, asked))
     except Unsupported:
         if not dropout:  # which no runtime of its own has
             raise
         return
-    except Incomparable as reason:
-        raise Broken(str(reason)) from None
+    module(random_batch(network, 5, 3, static=False).double())
+    found = Audit(Question(weights, x, T, "fp64", network)).judge(module)
     if not found.passed:
         raise Broken(f"after a batch of another size: {found.reason}")
 

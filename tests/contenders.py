@@ -46,8 +46,8 @@ def question(
     reference = initialised(of, x.expand(T, *x.shape[1:]), seed=seed)
     weights(reference)
     return Question(
-        tuple(each.detach().clone() for each in reference.parameters()), x, T, static, precision,
-        of.classes, of.population, labels=torch.arange(B) % of.classes, mode=mode,
+        tuple(each.detach().clone() for each in reference.parameters()), x, T, precision, of,
+        labels=torch.arange(B) % of.classes, mode=mode,
     )  # fmt: skip
 
 

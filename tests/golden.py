@@ -240,9 +240,9 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)  # dropout
         for _ in range(STEPS):
-            objective = step.Objective(setting.network.classes)
             of, labels = (module, optimise, setting.x), torch.arange(setting.x.shape[1])
-            outcome = step.iteration(*of, labels, objective=objective, precision="fp64")
+            classes = setting.network.classes
+            outcome = step.iteration(*of, labels, classes=classes, precision="fp64")
             losses.append(outcome.loss.item())
     return losses
 
@@ -356,7 +356,7 @@ def _examined(
 ) -> tuple[list[str], Certificate]:
     asked: list[str] = []
     adapter = Variant((), lambda network: Examined(network, asked, cell))
-    return asked, Exam(NETWORK, batch(static=static), precision).certify("examined", adapter)
+    return asked, Exam(NETWORK, batch(static=static), precision).certify(adapter)
 
 
 def _asked(module: nn.Module, x: Tensor) -> str:

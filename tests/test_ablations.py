@@ -83,7 +83,7 @@ def test_a_change_trains_other_weights_under_a_key_of_its_own(
     name: str, field: str, value: object, times: float, tmp_path: Path
 ) -> None:
     given = case(suite="ablations")
-    (made,) = (each.change(given) for each in ABLATIONS if each.name == name)
+    made = ABLATIONS[name](given)
     run((given, made), tmp_path)
     one, two = rows_of(tmp_path, TrainedRow)
     assert one.key != two.key and Case.of(two) == made
@@ -109,14 +109,10 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
     for seed in range(seeds):
         for change, accuracy in changes.items():
             rows = training(seed, (accuracy + 0.01 * seed,) * 2, suite="ablations")
-            made = next(each for each in ABLATIONS if each.name == change).change
-            of = made(Trained.of(rows[0])).fields
+            of = ABLATIONS[change](Trained.of(rows[0])).fields
             key = f"{change} {seed}"
             found += [replace(row, **{**vars(of), "key": key}) for row in rows]
     return changed(found, EpochRow, lambda row: {"rates": (dead, 0.2)})
-
-
-NAMES = [each.name for each in ABLATIONS]
 
 
 def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> None:
@@ -133,8 +129,8 @@ def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> N
 
 
 def test_every_change_has_a_line_of_its_own_in_the_table() -> None:
-    same = {"float32", *(name for name in NAMES if name.startswith("Adam"))}  # as it is
-    changes = dict.fromkeys((name for name in NAMES if name not in same), 0.5)
+    same = {"float32", *(name for name in ABLATIONS if name.startswith("Adam"))}  # as it is
+    changes = dict.fromkeys((name for name in ABLATIONS if name not in same), 0.5)
     found = ablated(frames(rows_with(changes, seeds=1)))
     assert [each.change for each in found] == list(changes)
     assert not any(any(each.gains) for each in found)  # to the same training, as accurate

@@ -25,7 +25,7 @@ import adapters
 from adapters import facts
 from harness import conformance
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.conformance import NETWORKS, READINGS, Broken, Check, random_batch, small
+from harness.conformance import Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
@@ -273,22 +273,20 @@ def test_sinabs_imports_no_samna() -> None:
 
 
 def marked(name: str) -> Iterator[Any]:
-    """A framework's checks; of the exams Small and Large with each reading, and Middle (layers that
-    Large has too) on DVS-CIFAR10 alone, in one precision of the two by turns. Slow: those of larger
-    networks, but for one of Large; and most of one in a runtime of its own, which takes seconds to
-    start. The reference is no news to itself.
+    """A framework's checks; of the exams Small and Large, whose layers Middle has too, with each
+    reading, in one precision of the two by turns. Slow: those of Large, but for one; and most of
+    one in a runtime of its own, which takes seconds to start. The reference is no news to itself.
     """
     for number, check in enumerate(conformance.checks(name)):
         said = str(check)
         precision = ("fp64", "fp32")[number // 2 % 2]
-        within = " Middle " in said and " dvs-cifar10 " not in said
-        exam = number < len(NETWORKS) * len(READINGS) * 2
-        if exam and (within or not said.endswith(precision)):
+        exam = number < len(conformance.exams())
+        if " Middle " in said or (exam and not said.endswith(precision)):
             continue
-        large = " Middle " in said or (" Large " in said and " nmnist Large mean " not in said)
+        large = " Large " in said and " N-MNIST Large NeuNorm mean " not in said
         if large and name == "reference":
             continue
-        quick = not large if name in TORCH else " cifar10 Small mean " in said
+        quick = not large if name in TORCH else " CIFAR-10 Small NeuNorm mean " in said
         yield pytest.param(check, id=said, marks=() if quick else pytest.mark.slow)
 
 
@@ -357,7 +355,7 @@ def test_channels_last_is_certified() -> None:
     assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     batch = random_batch(network, 4, 2, static=True)
     for precision in required("fp32"):
-        assert Exam(network, batch, precision).certify("reference", adapter).passed
+        assert Exam(network, batch, precision).certify(adapter).passed
 
 
 @COMPILER_WARNS
@@ -369,7 +367,7 @@ def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the other
         asked = question(network, precision, T=4, B=2, static=True)
         module = adapters.load("reference:compiled").build(network).to(asked.x.dtype)
         given = plain_pass(module, asked)
-        assert Audit(network, asked).replay(given, tapped_pass(module, asked)).passed
+        assert Audit(asked).replay(given, tapped_pass(module, asked)).passed
 
 
 @COMPILER_WARNS

@@ -107,7 +107,7 @@ def nothing_is_measured(
         ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),
         ("cli.measuring.training_seconds", 60.0),
-        ("proof.check.examined", ()),
+        ("proof.check.prove_adapters", ()),
         ("jobs.verify.verify", [check]),
     ):
         monkeypatch.setattr(f"harness.{name}", lambda *given, value=value, **named: value)
@@ -172,7 +172,7 @@ def test_the_guides_example_passes_its_exam(
     batch = random_batch(network, 4, 4, static=True)
     adapter = adapters.load("example")
     assert adapters.missing("example") is None
-    certificate = Exam(network, batch, precision).certify("example", adapter)
+    certificate = Exam(network, batch, precision).certify(adapter)
     assert adapter.DEVIATIONS == certificate.failures == () and certificate.passed
 
 

@@ -29,7 +29,14 @@ import adapters
 from adapters import facts, foreign
 from adapters.facts import Missing
 from harness import records
-from harness.adapter import TrainerSettings, Unsupported, examined, record_spikes, trainer_of, tuned
+from harness.adapter import (
+    TrainerSettings,
+    Unsupported,
+    exam_builder,
+    record_spikes,
+    trainer_of,
+    tuned,
+)
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.conformance import random_batch, small
@@ -70,8 +77,7 @@ class Sound:
         return x, labels
 
     def step(self, batch: tuple[Tensor, Tensor]) -> float:
-        named: Any = {"precision": self.settings.precision}
-        named["objective"] = step.Objective(self.network.classes)
+        named: Any = {"classes": self.network.classes, "precision": self.settings.precision}
         done = step.iteration(self.module, self.optimise, *batch, **named)
         self.last = done.spikes
         return done.loss.item()
@@ -184,7 +190,7 @@ def test_a_trainer_is_examined_as_a_module() -> None:  # sound ones are proved a
     network = small("nmnist", "Middle", "mean")
     batch = random_batch(network, 4, 8, static=False)
     for precision in required("fp32"):
-        refused = Exam(network, batch, precision).certify("planted", adapter(ForgetsTime))
+        refused = Exam(network, batch, precision).certify(adapter(ForgetsTime))
         assert not refused.passed and "gradients differ" in refused.failures[0]
 
 
@@ -228,7 +234,7 @@ def test_a_trainer_refuses_unsupported_forms_and_ends_with_its_module() -> None:
     with pytest.raises(Unsupported, match="no dropout"):
         adapter(Sound).build(replace(TINY, dropout=0.5))
     with pytest.raises(Unsupported, match="a form of torch modules"):
-        examined(tuned(adapter(Sound), "compiled"))(TINY)  # nor is it examined
+        exam_builder(tuned(adapter(Sound), "compiled"))(TINY)  # nor is it examined
     module = adapter(Sound).build(TINY)
     x = random_batch(TINY, 2, 2, static=True)
     with (

@@ -252,8 +252,10 @@ def test_each_specialisation_of_a_kernel_has_its_own_cache_folder(
         return kernel
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert fused_adapter.compiles("cpu")
     for zero in (np.float32(0), np.float64(0)):
         form(zero)()
+        assert not fused_adapter.compiles("cpu")
     folders = [path.parent for path in tmp_path.rglob("*.nbc")]
     assert len(folders) == len({*folders}) == 2
 

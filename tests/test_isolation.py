@@ -13,7 +13,7 @@ from trainings import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
-from harness.proof.check import Examined
+from harness.proof.check import AdapterProof
 from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
 from harness.spec import Access, Case, Options
 
@@ -112,9 +112,9 @@ def test_global_settings_of_one_framework_leave_the_next_ones_weights(
     assert [[r.loss for r in each.rows if isinstance(r, EpochRow)] for each in again] == first
 
 
-def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
+def proved(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, AdapterProof]:
     only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    found = check.examined(names, only, quiet, silence)
+    found = check.prove_adapters(names, only, quiet, silence)
     return {each.name: each for each in found}
 
 
@@ -129,7 +129,7 @@ def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_
         "evil:Late": "ended with exit code 3",
     }
     others = {"absent": "its process ended with exit code 3", "evil:marked": "", "reference": ""}
-    found = examined(tmp_path, *why, *others)
+    found = proved(tmp_path, *why, *others)
     assert list(found) == [*why, *others]
     for name, words in (why | others).items():
         assert words in found[name].reason
@@ -155,7 +155,7 @@ def test_a_contender_that_ends_its_process_costs_its_own_training(
 
 def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
-    (found,) = examined(tmp_path, "evil:hangs", silence=15.0).values()
+    (found,) = proved(tmp_path, "evil:hangs", silence=15.0).values()
     assert found.failed and "was ended as hung" in found.reason
 
 

@@ -272,7 +272,7 @@ def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
 def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
     selection = file_of(small("cifar10", neunorm="literal"))
     scope = replace(selection, data_root=tmp_path)
-    (found,) = check.examined(("reference",), scope, lambda *_: None)
+    (found,) = check.prove_adapters(("reference",), scope, lambda *_: None)
     assert [each.named for each in found.proofs] == [
         f"CIFAR-10 {small('cifar10')} NeuNorm literal"
     ] * 2

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch_modules import TORCH, threads
 
 import adapters
-from harness.adapter import Variant, examined
+from harness.adapter import Variant, exam_builder
 from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
-from harness.proof.answer import Incomparable, Question, plain_pass, tapped_pass
+from harness.proof.answer import Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding, allowed
 from harness.proof.certificate import RULES, Certificate, beyond
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
@@ -53,22 +53,16 @@ def network(dataset: str = "cifar10", neunorm: NeuNorm | None = None, p: float =
 
 
 def certify(build: Build, precision: Precision = "fp64") -> Certificate:
-    return Exam(NETWORK, BATCH, precision).certify("planted", Variant((), build))
+    return Exam(NETWORK, BATCH, precision).certify(Variant((), build))
 
 
-def audited(module: nn.Module, of: Network, asked: Question, *, replays: bool = False) -> Finding:
-    """As a judge does it: the untapped pass, and a tapped one where that does not settle it."""
+def audited(module: nn.Module, asked: Question) -> Finding:
+    return Audit(asked).judge(module.to(dtype=asked.x.dtype))
+
+
+def replayed(module: nn.Module, asked: Question) -> Finding:
     module.to(dtype=asked.x.dtype)
-    audit = Audit(of, asked)
-    try:
-        given = plain_pass(module, asked)
-        found = None if replays else audit.direct(given)
-        return found or audit.replay(given, tapped_pass(module, asked))
-    except Incomparable as reason:
-        return Finding("direct", False, str(reason))
-
-
-replayed = partial(audited, replays=True)
+    return Audit(asked).replay(plain_pass(module, asked), tapped_pass(module, asked))
 
 
 # Right contenders pass.
@@ -98,7 +92,7 @@ def test_every_adapter_passes_directly_and_by_replay(name: str, precision: Preci
     for of, static, mode in NETWORKS if name in TORCH else NETWORKS[2:4]:
         asked = question(of, precision, static=static, mode=mode)
         module = adapters.load(name).build(of)
-        found, again = audited(module, of, asked), replayed(module, of, asked)
+        found, again = audited(module, asked), replayed(module, asked)
         assert found.passed and again.passed, (str(of), found, again)
         assert found.way == ("replay" if precision == "bf16" else "direct")
         assert precision == "bf16" or again.mismatches == 0
@@ -126,7 +120,7 @@ def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(dataset:
     near_ties = edges = 0
     for seed in range(10):
         asked = question(of, seed=seed, static=dataset == "cifar10", weights=crowded)
-        found = replayed(contenders.Rounding(of), of, asked)
+        found = replayed(contenders.Rounding(of), asked)
         assert found.passed, (seed, found)
         near_ties, edges = near_ties + found.near_ties, edges + found.edges
     assert near_ties > 0 and edges > 0
@@ -134,7 +128,7 @@ def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(dataset:
 
 def test_another_arithmetic_in_float64_differs_by_its_rounding_alone() -> None:
     of = network(neunorm=NeuNorm())
-    found = replayed(contenders.Rounding(of), of, question(of, "fp64"))
+    found = replayed(contenders.Rounding(of), question(of, "fp64"))
     assert found.passed and found.mismatches == 0
     assert found.gradient_error is not None and 0 < found.gradient_error < 1e-12
 
@@ -160,7 +154,7 @@ def test_a_sum_that_does_not_round_what_neunorm_sends_passes_in_bf16(
 ) -> None:
     of = network(dataset, NeuNorm(u=u))
     asked = question(of, "bf16", B=20, seed=seed, static=dataset == "cifar10")
-    found = replayed(contenders.wide_inputs(of), of, asked)
+    found = replayed(contenders.wide_inputs(of), asked)
     assert found.passed and found.near_ties > 0, found
 
 
@@ -253,8 +247,8 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
         if way == "kept":
             plain_pass(module.to(DTYPES[precision]), question(of, precision, seed=1))
         elif way != "audit":
-            assert audited(module, of, question(of, precision)).passed
-        found = audited(module, of, question(
+            assert audited(module, question(of, precision)).passed
+        found = audited(module, question(
             of, precision, seed=int(way == "again"),
             mode="inference" if way == "inference" else "training",
         ))  # fmt: skip
@@ -265,7 +259,7 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
 def test_what_is_garbage_under_autocast_alone_passes_in_float32() -> None:
     of = network()
     assert certify(contenders.GarbageUnderAutocast, "fp32").passed
-    assert audited(contenders.GarbageUnderAutocast(of), of, question(of)).passed
+    assert audited(contenders.GarbageUnderAutocast(of), question(of)).passed
 
 
 def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
@@ -280,7 +274,7 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(exam, "exam_weights", drawn)
     network = small("cifar10")
     batch = random_batch(network, 4, 4, static=True)
-    certificate = Exam(network, batch, "fp64").certify("dead", Variant((), ReferenceNetwork))
+    certificate = Exam(network, batch, "fp64").certify(Variant((), ReferenceNetwork))
     assert certificate.mismatches == 0 and not certificate.passed
     assert any("the test is void: layer 4" in each for each in certificate.failures)
 
@@ -299,21 +293,21 @@ def test_where_no_gradient_reaches_a_layer_other_weights_are_drawn() -> None:
     assert first is not None and not first.any()
     right = Variant((), ReferenceNetwork)
     for precision in ALL:
-        certificate = Exam(of, batch, precision, seed).certify("right", right)
+        certificate = Exam(of, batch, precision, seed).certify(right)
         assert certificate.passed and certificate.attempts == 1, certificate.failures
 
 
 def test_a_test_is_void_where_no_weights_send_a_gradient() -> None:
     of = narrow(replace(LIF_, a=1e-9))
     exam = Exam(of, random_batch(of, 4, 4, static=True), "fp64")
-    certificate = exam.certify("right", Variant((), ReferenceNetwork))
+    certificate = exam.certify(Variant((), ReferenceNetwork))
     assert not certificate.passed
     assert certificate.failures[0] == "the test is void: no gradient reaches layer 1 4C3(Encoding)"
 
 
 def test_an_adapter_that_names_a_deviation_is_never_passed() -> None:
     modest = Variant(("it says so",), ReferenceNetwork)
-    certificate = Exam(NETWORK, BATCH, "fp64").certify("modest", modest)
+    certificate = Exam(NETWORK, BATCH, "fp64").certify(modest)
     assert not certificate.failures and not certificate.passed
 
 
@@ -338,12 +332,12 @@ class TurnsOne(contenders.CountingCell):
 def test_a_spike_may_be_turned_by_rounding_but_not_all_and_no_fault_hides_behind_it() -> None:
     of = network()
     asked = question(of, weights=lambda reference: plant(reference, edge=True))
-    found = audited(stepped(TurnsOne)(of), of, asked)
+    found = audited(stepped(TurnsOne)(of), asked)
     assert found.passed and found.way == "replay" and found.near_ties == found.mismatches == 1
-    found = audited(stepped(partial(TurnsOne, decay=0.5))(of), of, asked)
+    found = audited(stepped(partial(TurnsOne, decay=0.5))(of), asked)
     assert not found.passed and found.near_ties == 1
     assert "spikes of layer" in str(found.reason) and "first at step 5" in str(found.reason)
-    found = audited(stepped(contenders.FiresAbove)(of), of, asked)
+    found = audited(stepped(contenders.FiresAbove)(of), asked)
     assert not found.passed and "are turned near the threshold" in str(found.reason)
 
 
@@ -358,10 +352,10 @@ def test_half_a_per_cent_of_one_map_cannot_hide_among_the_edges(kind: str, layer
 
     of = network()
     asked = question(of, weights=crowded)
-    assert replayed(contenders.Rounding(of), of, asked).passed
+    assert replayed(contenders.Rounding(of), asked).passed
     module = contenders.Rounding(of)
     getattr(module.layers[layer].synapse, kind).register_hook(tilted)
-    found = replayed(module, of, asked)
+    found = replayed(module, asked)
     what = "the weights" if kind == "weight" else "the bias"
     assert not found.passed and f"the gradient of {what} of layer {layer + 1}" in str(found.reason)
 
@@ -370,7 +364,7 @@ def test_an_answer_from_elsewhere_is_checked_and_not_believed() -> None:
     of = network()
     asked = question(of)
     module = ReferenceNetwork(of)
-    audit = Audit(of, asked)
+    audit = Audit(asked)
     given, tapped = plain_pass(module, asked), tapped_pass(module, asked)
     for wrong, words in (
         (replace(given, out=given.out[:4]), "the output is (4, 6, 20), expected a tensor of (10"),
@@ -415,9 +409,9 @@ def test_a_neuron_lies_exactly_at_the_edge_of_the_surrogate(dtype: torch.dtype) 
 
 
 def test_what_compiles_is_examined_before_it_is_compiled() -> None:
-    assert examined(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
+    assert exam_builder(adapters.load("reference:compiled"))(NETWORK)._compiled_call_impl is None
     plain = adapters.load("reference")
-    assert examined(plain) is plain.build
+    assert exam_builder(plain) is plain.build
 
 
 def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None:
@@ -455,21 +449,20 @@ def test_a_replayed_weight_gradient_is_nearer_than_what_is_allowed(kind: str) ->
     assert off < RULES.fp32.gradient_error / 5
 
 
-def of_a_default_run(precision: Precision) -> Question:
+def of_a_default_run(of: Network, precision: Precision) -> Question:
     """As a default run asks it: ten steps of 20 samples."""
-    x = torch.zeros(10, 20, 2, 34, 34)
-    return Question((), x, 10, static=False, precision=precision, classes=10, population=10)
+    return Question((), torch.zeros(10, 20, *of.input_shape), 10, precision, of)
 
 
 def test_a_gradient_may_be_off_by_what_one_float32_sum_of_its_products_is() -> None:
     _, network = paper.network("Middle", "nmnist")
-    bounds = allowed(network.stages, of_a_default_run("fp32"))
+    bounds = allowed(network.stages, of_a_default_run(network, "fp32"))
     weights, biases = bounds[::2], bounds[1::2]
     places = [34**2, 34**2, 17**2, 1, 1]  # of each layer's neurons in one image and map
     of_sums = [2**-24 * (200 * each) ** 0.5 for each in places]
     assert list(weights) == pytest.approx([max(1e-5, each) for each in of_sums])
     assert set(biases) == {RULES.bias_fp32}
-    assert set(allowed(network.stages, of_a_default_run("fp64"))) == {RULES.replayed_fp64}
+    assert set(allowed(network.stages, of_a_default_run(network, "fp64"))) == {RULES.replayed_fp64}
 
     products = np.random.default_rng(0).standard_normal((200 * 34**2, 16)).astype(np.float32)
     in_a_row = np.add.accumulate(products, axis=0, dtype=np.float32)[-1]
@@ -501,7 +494,7 @@ def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | Non
     # those in runtimes of their own take minutes; the reference is what they are held against
     for adapter in adapters.available() if name == "Small" else TORCH:
         if adapter != "reference":
-            certificate = exam.certify(adapter, adapters.load(adapter))
+            certificate = exam.certify(adapters.load(adapter))
             assert certificate.passed, (adapter, certificate.failures)
 
 

@@ -83,7 +83,19 @@ def _wrong(network: Network) -> nn.Module:
     return ReferenceNetwork(replace(network, lif=replace(network.lif, k_tau=0.5)))
 
 
+class Compiles:
+    """The reference, whose kernels are still to be compiled, as it says."""
+
+    DEVIATIONS = ()
+    build = ReferenceNetwork
+
+    @staticmethod
+    def compiles(device: str) -> bool:
+        return device == "cpu"
+
+
 PLANTED: dict[str, Adapter] = {
+    "compiles": Compiles(),
     "unsupported": Variant((), _unsupported),
     "wrong": Variant((), _wrong),
     "marked": Variant(("another decay",), _wrong),
@@ -252,14 +264,14 @@ def test_an_exam_without_memory_costs_its_own_row(
 ) -> None:
     judged = Exam.judge
 
-    def full(exam: Exam, name: str, *given: Any) -> Certificate:
-        if name == "norse":
+    def full(exam: Exam, deviations: tuple[str, ...], *given: Any) -> Certificate:
+        if deviations:
             raise MemoryError("no room")
-        return judged(exam, name, *given)
+        return judged(exam, deviations, *given)
 
     monkeypatch.setattr(Exam, "judge", full)
-    rows = measure(tmp_path, "norse", "reference")
-    assert [(row.framework, row.reason) for row in of(rows, EndedRow)] == [("norse", "no room")]
+    rows = measure(tmp_path, "planted:marked", "reference")
+    assert [(row.variant, row.reason) for row in of(rows, EndedRow)] == [("marked", "no room")]
     assert of(rows, TimedRow, framework="reference")
 
 
@@ -468,14 +480,17 @@ def test_what_is_said_of_a_run_begins_near_zero_and_is_whole_only_when_it_has_en
     assert max(fraction for fraction, _ in told) < 1
 
 
-def test_during_exams_it_is_said_who_is_examined(
+def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "LOOK_SECONDS", 0.01)
     told: list[str] = []
-    run(tmp_path, case("reference"), say=lambda _, doing: told.append(doing.partition(": ")[2]))
-    exams = [each for each in dict.fromkeys(told) if "exam" in each]
+    cases = case("reference"), case("planted:compiles")
+    run(tmp_path, *cases, say=lambda _, doing: told.append(doing.partition(": ")[2]))
+    exams = [each for each in dict.fromkeys(told) if "exam" in each or "compiling" in each]
+    # one is examined at a time here, in that order
     assert exams[:2] == ["exams", "exam of reference"]
+    assert exams[-1] == "compiling planted:compiles's kernels"
 
 
 @pytest.mark.parametrize(

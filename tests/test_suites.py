@@ -101,7 +101,7 @@ def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
 
 def test_ablations_differ_in_one_thing_each() -> None:
     first, *others = cases("ablations", seeds=(0,), long=True)
-    rates_of_adam = [each for each in ABLATIONS if each.name.startswith("Adam")]
+    rates_of_adam = [name for name in ABLATIONS if name.startswith("Adam")]
     assert first.precision == "bf16"
     assert len(others) == len(ABLATIONS) - 2 - len(rates_of_adam)
     old = vars(first.fields).items()

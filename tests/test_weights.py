@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from safetensors.torch import load_file, save
 from test_learning import case, data, rows_of
 from torch import Tensor
 
-from harness.conformance import NETWORKS, small
+from harness.conformance import small
 from harness.datasets import load_batch
 from harness.formats import weights
 from harness.jobs import verify
 from harness.jobs.local import Local
 from harness.records import EndedRow, Store, TrainedRow
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError
+from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError, paper
 from harness.speed.judge import Judge
 from harness.training import epoch
 
@@ -39,7 +40,7 @@ def run(given: Case, out: Path, *, keep: bool = True) -> None:
 
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
-@pytest.mark.parametrize(("dataset", "scale"), NETWORKS)
+@pytest.mark.parametrize(("dataset", "scale"), product(paper.SETTINGS, paper.SCALES))
 def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
     dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path
 ) -> None:

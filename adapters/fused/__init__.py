@@ -8,7 +8,8 @@ from adapters.fused.network import FusedNetwork, computed, kernels_for
 from harness.adapter import Variant
 
 __all__ = [
-    "DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "computed", "implementation",
+    "DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "compiles", "computed",
+    "implementation",
 ]  # fmt: skip
 
 DEVIATIONS: tuple[str, ...] = ()
@@ -28,3 +29,12 @@ build = FusedNetwork
 def implementation(device: str) -> str:
     """Return what runs on a device: numba's kernels, Triton's, or plain torch without either."""
     return kernels_for(device).NAME
+
+
+def compiles(device: str) -> bool:
+    """Return whether numba's kernels run on a device and are still to be compiled."""
+    if not implementation(device).startswith("numba"):
+        return False
+    from adapters.fused import compiled  # needs numba
+
+    return compiled.nothing_is_kept()

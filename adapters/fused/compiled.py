@@ -88,6 +88,13 @@ def _form_sha256(function: Callable[..., Any]) -> str:
     return hashlib.sha256(pickle.dumps(made_for)).hexdigest()[:8]
 
 
+def nothing_is_kept() -> bool:
+    """Return whether numba's folder, as far as it is known, has no kernel of these sources yet."""
+    config: Any = numba.config  # type: ignore[attr-defined]
+    with kept_in(sources_sha256()):
+        return bool(config.CACHE_DIR) and not any(Path(config.CACHE_DIR).rglob("*.nbc"))
+
+
 def fields(names: tuple[str, ...]) -> np.dtype:
     """Return the type of a kernel's argument: a record of 64-bit numbers of these names.
 

@@ -475,8 +475,8 @@ def _unchanged(case: Trained) -> Trained:
 def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:
     """Return trainings by the change that makes them of `base`, itself first."""
     made: dict[Trained, str] = {}
-    for each in ABLATIONS:
-        made.setdefault(each.change(base), each.name)
+    for name, change in ABLATIONS.items():
+        made.setdefault(change(base), name)
     return {case: name for case, name in made.items() if case in among}
 
 

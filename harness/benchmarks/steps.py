@@ -21,7 +21,7 @@ from harness.proof import certificate
 from harness.proof.answer import question
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Mode, Options, Precision, Timed, paper
+from harness.spec import Mode, Options, Precision, Timed
 from harness.speed import floor, iteration
 from harness.suites import timings
 from harness.system import clock, memory
@@ -66,8 +66,6 @@ class Steps:
         memory.keep()
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
-        if paper.settings(dataset).static:
-            x = x[:1]
         # calibrated, as the suite's: layers that are silent would take `fused` no time
         drawn = initial_network(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
@@ -122,7 +120,7 @@ class Proof:
 
     def _proof(self, framework: str, dataset: str, precision: Precision) -> Certificate:
         network = case(framework, dataset, "training").network
-        return Exam(network, self.batch, precision).certify(framework, adapters.load(framework))
+        return Exam(network, self.batch, precision).certify(adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
         """Return the number of proofs passed, of two: in float64 and in float32."""

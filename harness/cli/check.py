@@ -16,7 +16,7 @@ from harness.spec import Options
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
-    from harness.proof.check import Examined
+    from harness.proof.check import AdapterProof
 
 _Adapters = typer.Argument(metavar="ADAPTER", help="Default: all, with variants.")
 
@@ -37,14 +37,14 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
     asked, failed = replace(options, files=read), False
     with progress() as say:
-        for result in proving.examined(named, asked, say):
-            out.print(examined(result))
+        for result in proving.prove_adapters(named, asked, say):
+            out.print(certificate_tables(result))
             failed |= result.failed
     if failed:
         raise typer.Exit(1)
 
 
-def examined(result: Examined) -> RenderableType:
+def certificate_tables(result: AdapterProof) -> RenderableType:
     """Return an adapter's certificates, layer by layer, and the outcome.
 
     A layer's line holds the worst over the certificates of the same network, with and without
@@ -80,7 +80,7 @@ def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
         yield line
 
 
-def outcome(result: Examined) -> Text:
+def outcome(result: AdapterProof) -> Text:
     """Return in words whether an adapter is equal, with the first failures if it is not."""
     passed = sum(proof.certificate.passed for proof in result.proofs)
     count = f"{passed} of {len(result.proofs)} certificates passed"

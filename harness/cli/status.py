@@ -38,7 +38,7 @@ def status(**given: Any) -> None:
         for_no_cpu = options.paper and of.trains and device == "cpu"
         if not for_no_cpu and (of.long or not options.long):
             found = api.cases(replace(options, suite=name, device=device), of)
-            cases += api.suited(found, of)
+            cases += api.suited(found, of, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
     out.print(standings(standing.standings(cases, records, key_now(device), options.spending)))

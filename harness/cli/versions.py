@@ -39,7 +39,7 @@ def versions(
     passed: list[str] = []
     for release in facts.releases(framework)[:number]:
         name = f"{framework}@{release}"
-        (result,) = proving.examined((name,), options, lambda *_: None)
+        (result,) = proving.prove_adapters((name,), options, lambda *_: None)
         reason = shortened(result.reason.removeprefix(f"{name} "))
         say(f"{name}: {reason or outcome(result).plain.strip()}")
         passed += [name] if result.proofs and not result.failed else []

@@ -33,12 +33,10 @@ class Question:
     """A pass to be computed: the weights, the input, and what the gradients are of."""
 
     parameters: tuple[Tensor, ...]  # in layer order
-    x: Tensor  # (T, B, C, H, W), or (1, B, C, H, W) where it is `static`
+    x: Tensor  # (T, B, C, H, W), or (1, B, C, H, W) of an image, expanded where it is used
     steps: int
-    static: bool  # one image, expanded over the steps where it is used
     precision: Precision
-    classes: int
-    population: int  # voting neurons per class
+    network: Network
     seed: int = 0  # of torch's generator before the pass, which draws dropout's masks
     labels: Tensor | None = None  # (B,), of the iteration's loss; None: a random weighting of out
     mode: Mode = "training"
@@ -46,7 +44,7 @@ class Question:
     @property
     def out_shape(self) -> tuple[int, int, int]:
         """Shape of the voting layer's spikes, (T, B, N)."""
-        return self.steps, self.x.shape[1], self.classes * self.population
+        return self.steps, self.x.shape[1], self.network.classes * self.network.population
 
     def load(self, module: nn.Module) -> None:
         """Set the module's weights. Raises ValueError where its parameters have other shapes."""
@@ -58,14 +56,12 @@ def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor)
 
     x is (T, B, C, H, W); of a static image the first step is asked.
     """
-    static = paper.settings(case.dataset).static
+    steps, samples = 1 if paper.settings(case.dataset).static else case.T, case.batch_size
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
-    inputs = x[: 1 if static else case.T, : case.batch_size].to(DTYPES[case.precision]).contiguous()
-    return Question(
-        weights, inputs, case.T, static, case.precision,
-        case.network.classes, case.network.population, case.seed, labels[: case.batch_size],
-        case.mode if isinstance(case, Timed) else "training",
-    )  # fmt: skip
+    inputs = x[:steps, :samples].to("cpu", DTYPES[case.precision]).contiguous()
+    mode = case.mode if isinstance(case, Timed) else "training"
+    labels = labels[:samples].cpu()
+    return Question(weights, inputs, case.T, case.precision, case.network, case.seed, labels, mode)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
         generator = torch.Generator().manual_seed(0)
         weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
         return (out * weights.to(out)).sum()
-    votes = coding.vote(out, question.classes)
+    votes = coding.vote(out, question.network.classes)
     return coding.loss(votes, question.labels.to(out.device))
 
 
@@ -123,7 +119,7 @@ def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
     except ValueError as error:
         raise Incomparable(str(error)) from error
     given = question.x.to(parameters[0].device, copy=True)
-    x = given.expand(question.steps, *given.shape[1:]) if question.static else given
+    x = given.expand(question.steps, *given.shape[1:])
     training, gradients = module.training, [each.grad for each in parameters]
     for each in parameters:
         each.grad = None
@@ -179,7 +175,7 @@ def _collected(tap: SpikeTap, n: int) -> Tensor:
     return as_spikes(tap.collected(), f"the spikes of layer {n}").cpu()
 
 
-def check(answer: Answer, network: Network, question: Question) -> None:
+def check(answer: Answer, question: Question) -> None:
     """Raise Incomparable, with a sentence, where there is nothing that could be compared."""
     _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
@@ -187,21 +183,21 @@ def check(answer: Answer, network: Network, question: Question) -> None:
     found = [tuple(each.shape) for each in answer.gradients]
     if found != (shapes if question.mode == "training" else []):
         raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
-    for name, given in zip(parameters_of(network), answer.gradients, strict=False):
+    for name, given in zip(parameters_of(question.network), answer.gradients, strict=False):
         wrong, of = int((~torch.isfinite(given)).sum()), f"the gradient of {name}"
         if wrong:
             raise Incomparable(f"{wrong:,} of {given.numel():,} entries of {of} are not finite")
 
 
-def check_tapped(answer: Answer, network: Network, question: Question) -> None:
+def check_tapped(answer: Answer, question: Question) -> None:
     """Check an answer with every layer's spikes; the last layer's are its output."""
-    check(answer, network, question)
-    steps, batch = question.out_shape[:2]
-    expected = [(steps, batch, *stage.output_shape) for stage in network.stages]
+    check(answer, question)
+    (steps, batch, _), stages = question.out_shape, question.network.stages
+    expected = [(steps, batch, *stage.output_shape) for stage in stages]
     found = [tuple(each.shape) for each in answer.spikes]
     if found != expected:
         raise Incomparable(f"spikes of shapes {found}, expected one tap a layer: {expected}")
-    for stage, each in zip(network.stages, answer.spikes, strict=True):
+    for stage, each in zip(stages, answer.spikes, strict=True):
         as_spikes(each, f"the spikes of layer {stage.name}")
     differ = int((answer.out.bool() != answer.spikes[-1].bool()).sum())
     if differ:

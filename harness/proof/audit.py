@@ -14,7 +14,7 @@ from math import isfinite, isnan, sqrt
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.proof.answer import (
@@ -26,6 +26,7 @@ from harness.proof.answer import (
     objective,
     parameters_of,
     plain_pass,
+    tapped_pass,
 )
 from harness.proof.certificate import RULES, beyond, typical
 from harness.proof.gradients import (
@@ -48,7 +49,7 @@ from harness.records.run import shortened
 from harness.reference import dropout, synapses
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Conv, Network, Stage
+from harness.spec import Stage
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,16 @@ class Audit:
     the replayed potentials.
     """
 
-    network: Network
     question: Question
     device: torch.device = torch.device("cpu")
+
+    def judge(self, module: nn.Module) -> Finding:
+        """Judge a module of this process: by a pass without taps, where needed by one with them."""
+        try:
+            given = plain_pass(module, self.question)
+            return self.direct(given) or self.replay(given, tapped_pass(module, self.question))
+        except Incomparable as reason:
+            return Finding("direct", False, str(reason))
 
     def direct(self, given: Answer) -> Finding | None:
         """Judge an answer without taps against the reference's own.
@@ -119,14 +127,14 @@ class Audit:
         Returns None where they differ, so that a replay must decide, and in bf16.
         """
         try:
-            check(given, self.network, self.question)
+            check(given, self.question)
         except Incomparable as reason:
             return Finding("direct", False, str(reason))
-        if self.question.precision == "bf16" or not torch.equal(given.out, self._answer.out):
+        if self._bf16 or not torch.equal(given.out, self.answer.out):
             return None
-        pairs = zip(given.gradients, self._answer.gradients, strict=True)
+        pairs = zip(given.gradients, self.answer.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
-        bounds = allowed(self.network.stages, self.question)
+        bounds = allowed(self.question.network.stages, self.question)
         if any(each > of for each, of in zip(errors, bounds, strict=False)):
             return None
         least = 0.0 if self.question.mode == "training" else None
@@ -140,8 +148,8 @@ class Audit:
         differ, a spike is wrong or a gradient is beyond its bound.
         """
         try:
-            check(given, self.network, self.question)
-            check_tapped(tapped, self.network, self.question)
+            check(given, self.question)
+            check_tapped(tapped, self.question)
             differ = int((given.out != tapped.out).sum())
             if differ:
                 raise Incomparable(
@@ -150,16 +158,15 @@ class Audit:
                 )
         except Incomparable as reason:
             return Finding("replay", False, str(reason))
-        bf16 = self.question.precision == "bf16"
-        layers = self._replayed(given, tapped, "computed")
+        layers, bf16 = self._replayed(given, tapped, "computed"), self._bf16
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
         gradients = [compared(each.to(own.device), own) for each, own in pairs]
-        bounds = allowed(self.network.stages, self.question)
+        bounds = allowed(self.question.network.stages, self.question)
         if bf16:
             bounds = self._explained(gradients, mine, given, tapped)
         # of the last parameter first, as gradients go: a fault is felt in all below
-        named = list(zip(parameters_of(self.network), bounds, gradients, strict=False))
+        named = list(zip(parameters_of(self.question.network), bounds, gradients, strict=False))
         reasons = [
             *_wrong_spikes(layers, RULES.bf16_turned if bf16 else RULES.turned),
             *filter(None, (_off(*each, bf16=bf16) for each in reversed(named))),
@@ -203,7 +210,7 @@ class Audit:
     def _reference(self) -> ReferenceNetwork:
         """With the question's weights, in bf16 as rounded as synapses have them."""
         with torch.random.fork_rng(devices=[]):
-            module = ReferenceNetwork(self.network)
+            module = ReferenceNetwork(self.question.network)
         module.to(self.device, DTYPES[self.question.precision])
         self.question.load(module)
         if self._bf16:
@@ -213,7 +220,7 @@ class Audit:
         return module
 
     @cached_property
-    def _answer(self) -> Answer:
+    def answer(self) -> Answer:
         """What the reference answers itself, untapped; in bf16 nobody asks."""
         return plain_pass(self._reference, self.question)
 
@@ -230,7 +237,7 @@ class Audit:
             torch.manual_seed(self.question.seed)
             whole = self._x.expand(self.question.steps, *self._x.shape[1:])
             training = self.question.mode == "training"
-            return dropout.stage_keys(self.network, whole, training=training)
+            return dropout.stage_keys(self.question.network, whole, training=training)
 
     # The replay.
 
@@ -262,7 +269,7 @@ class Audit:
         Given are its own gradients, if they settle anything, and those of the layer above.
         `fired`: all layers' spikes (T, B, ...).
         """
-        lif, source, inputs = self.network.lif, None, self._x
+        lif, source, inputs = self.question.network.lif, None, self._x
         with torch.set_grad_enabled(sent is not None):
             if n > 0:
                 source = fired[n - 1].bool().to(self.device, self._x.dtype)
@@ -281,7 +288,7 @@ class Audit:
         else:
             exact = self.question.precision == "fp64"
             ties = typical(u, lif.v_th) * (RULES.replayed_fp64 if exact else RULES.near_tie)
-        layer = _fired(self.network.stages[n].name, spikes, u, lif.v_th, ties)
+        layer = _fired(self.question.network.stages[n].name, spikes, u, lif.v_th, ties)
         if sent is None:
             return layer, None
         back, of_U = sent
@@ -309,14 +316,11 @@ class Audit:
         near_tie: float,
     ) -> Gradients:  # fmt: skip
         """Return the layer's gradients, with the side of near-edge neurons as it was decided."""
-        stage = self.network.stages[n]
+        stage = self.question.network.stages[n]
         pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
         of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-        kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        known = Given(
-            given[0], given[1], of_weight, of_bias, inputs, kernel, stage.output_shape[-1]
-        )
-        return settle(trace, found, known, self.network.lif, near_tie)
+        known = Given(given[0], given[1], of_weight, of_bias, inputs)
+        return settle(trace, found, known, self.question.network.lif, near_tie)
 
     @torch.no_grad()
     def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
@@ -337,7 +341,7 @@ class Audit:
             weight = self._reference.layers[n].synapse.weight.abs()
             lost = functional.conv2d(taken, weight, padding=weight.shape[-1] // 2)
             rounded = rounded + lost.unflatten(0, source.shape[:2])
-        return potentials(rounded, o, self.network.lif.k_tau)
+        return potentials(rounded, o, self.question.network.lif.k_tau)
 
 
 def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:

@@ -103,6 +103,11 @@ class Divergence:
     distance: float  # abs(u - V_th) of the reference there
     typical: float  # its layer's potential
 
+    @property
+    def is_far(self) -> bool:
+        """Whether it is too far from V_th to be rounding's."""
+        return not self.distance < RULES.near_tie * self.typical
+
 
 @dataclass(frozen=True)
 class LayerProof:
@@ -120,7 +125,6 @@ class LayerProof:
 class Certificate:
     """The outcome for one adapter, network and precision."""
 
-    adapter: str
     precision: Precision
     deviations: tuple[str, ...]
     layers: tuple[LayerProof, ...]
@@ -180,7 +184,7 @@ def failures(
         return failures
     spikes, flips = sum(p.spikes for p in proofs), sum(p.mismatches for p in proofs)
     allowed = RULES.allowed(precision)
-    if first is not None and (is_far(first) or flips > allowed.flips * spikes):
+    if first is not None and (first.is_far or flips > allowed.flips * spikes):
         failures.append(
             f"{flips:,} of {spikes:,} spikes differ, first at step {first.step + 1} in layer "
             f"{first.layer}, abs(u - V_th) = {first.distance:.1e}"
@@ -191,11 +195,6 @@ def failures(
         by = beyond(worst.gradient_error, allowed.gradient_error)
         failures.append(f"in layer {worst.layer} gradients differ by {by}")
     return failures
-
-
-def is_far(first: Divergence | None) -> bool:
-    """Return whether the first spike that differs is too far from V_th to be rounding's."""
-    return first is not None and not first.distance < RULES.near_tie * first.typical
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
 from typing import get_args
 
 from torch import Tensor
@@ -17,7 +16,16 @@ from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.spec import CUSTOM, Options, ProgressCallback, Reading, UsageError, contender, paper
+from harness.spec import (
+    NamedNetwork,
+    Options,
+    ProgressCallback,
+    Reading,
+    UsageError,
+    contender,
+    network_name,
+    paper,
+)
 from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS = required("fp32")
@@ -36,14 +44,14 @@ class OnNetwork:
 
 
 @dataclass(frozen=True)
-class Examined:
+class AdapterProof:
     """One adapter's certificates."""
 
     name: str
     deviations: tuple[str, ...]
     proofs: tuple[OnNetwork, ...]
     reason: str = ""  # why there are none: not installed, unsupported, or what it died of
-    broke: bool = False  # it raised, died or hung where it was examined
+    broke: bool = False  # it raised, died or hung in an exam
 
     @property
     def failed(self) -> bool:
@@ -52,20 +60,36 @@ class Examined:
         return wrong and not self.deviations
 
 
-def networks(options: Options) -> list[tuple[str, str, Reading | None]]:
-    """Return data sets, names of networks and readings of NeuNorm.
+def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
+    """Return data sets and networks. Raises UsageError for unknown ones.
 
     All of Table 1 unless the options name some, in both readings and without; a network out of a
     file as it is there.
     """
     own = {file.name: (None,) for file in options.files}
-    named = product(options.datasets or paper.SETTINGS, options.networks or paper.SCALES)
-    return [(*each, reading) for each in named for reading in own.get(each[1], READINGS)]
+    return [
+        (dataset, options.network(name, dataset, neunorm=reading, width=WIDTH))
+        for dataset in options.datasets or paper.SETTINGS
+        for name in options.networks or paper.SCALES
+        for reading in own.get(name, READINGS)
+    ]
 
 
-def examined(
+def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple[str, str, Exam]]:
+    """Yield the exams of `networks`, each with its network's name without NeuNorm and in full."""
+    batches: dict[str, Tensor] = {}
+    for dataset, of in networks(options):
+        if dataset not in batches:
+            batches[dataset] = batch_of(dataset)
+        title, neunorm = f"{paper.settings(dataset).title} {network_name(of)}", of.network.neunorm
+        named = f"{title} NeuNorm {neunorm.reading}" if neunorm else title
+        for precision in PRECISIONS:
+            yield title, named, Exam(of.network, batches[dataset], precision)
+
+
+def prove_adapters(
     names: tuple[str, ...], options: Options, say: ProgressCallback, silence: float = SILENCE
-) -> Iterator[Examined]:
+) -> Iterator[AdapterProof]:
     """Yield the certificates of each adapter, made in a child of its own.
 
     Without names: of each framework and its variants, faithful ones first. Raises UsageError for
@@ -73,8 +97,7 @@ def examined(
     """
     for name in names:
         adapters.check_name(name)
-    for dataset, network, reading in networks(options):
-        options.network(network, dataset, neunorm=reading, width=options.width or WIDTH)
+    networks(options)
     here = [] if names else adapters.available()
     variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
     absent = [] if names else [name for name in adapters.names() if name not in here]
@@ -82,49 +105,35 @@ def examined(
         framework, _, variant = name.partition(":")
         known = facts.of(framework)
         if known.missing:
-            yield Examined(name, (), (), known.missing)
+            yield AdapterProof(name, (), (), known.missing)
             continue
         try:
             with Child(short_spin=True) as child:
-                yield child.call(certify, name, options, known, silence=silence, hear=say)
+                yield child.call(prove_adapter, name, options, known, silence=silence, hear=say)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
             deviations = known.deviations_of(variant)
             reason = str(error) if isinstance(error, Died) else described(error)
-            yield Examined(name, deviations, (), reason, broke=True)
+            yield AdapterProof(name, deviations, (), reason, broke=True)
 
 
-def certify(name: str, options: Options, known: facts.Facts) -> Examined:
-    """Examine one adapter, in a child process. Raises UsageError for an unknown network."""
+def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterProof:
+    """Return the certificates of an adapter, in a child process."""
     facts.remember(known)
-    try:
-        adapter = adapters.load(name)
-    except adapters.Missing as reason:
-        return Examined(name, (), (), str(reason))
-    proofs, count = [], len(networks(options)) * len(PRECISIONS)
-    for n, (title, named, exam) in enumerate(_exams(options)):
+    adapter = adapters.load(name)
+    root, proofs = datasets.data_root(options.data_root), list[OnNetwork]()
+    count = len(networks(options)) * len(PRECISIONS)
+
+    def batch_of(dataset: str) -> Tensor:
+        return datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
+
+    for n, (title, named, exam) in enumerate(exams(options, batch_of)):
         tell(n / count, title)
         try:
-            proofs.append(OnNetwork(title, named, exam.certify(name, adapter)))
+            proofs.append(OnNetwork(title, named, exam.certify(adapter)))
         except Unsupported as reason:
-            return Examined(name, (), (), str(reason))
+            return AdapterProof(name, (), (), str(reason))
         except UsageError as error:  # the adapter's own: it ends nothing but itself
-            return Examined(name, adapter.DEVIATIONS, (), described(error), broke=True)
-    return Examined(name, adapter.DEVIATIONS, tuple(proofs))
-
-
-def _exams(options: Options) -> Iterator[tuple[str, str, Exam]]:
-    root = datasets.data_root(options.data_root)
-    width = options.width or WIDTH
-    batches: dict[str, Tensor] = {}
-    for dataset, name, reading in networks(options):
-        if dataset not in batches:
-            batches[dataset] = datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
-        found = options.network(name, dataset, neunorm=reading, width=width)
-        has = found.network.neunorm
-        shown = str(found.network) if found.scale == CUSTOM else found.scale
-        title = f"{paper.settings(dataset).title} {shown}"
-        for precision in PRECISIONS:
-            named = f"{title} NeuNorm {has.reading}" if has else title
-            yield title, named, Exam(found.network, batches[dataset], precision)
+            return AdapterProof(name, adapter.DEVIATIONS, (), described(error), broke=True)
+    return AdapterProof(name, adapter.DEVIATIONS, tuple(proofs))

@@ -26,7 +26,7 @@ from math import inf, isnan
 import torch
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, examined
+from harness.adapter import Adapter, exam_builder
 from harness.proof.answer import (
     Answer,
     Incomparable,
@@ -44,12 +44,11 @@ from harness.proof.certificate import (
     Divergence,
     LayerProof,
     failures,
-    is_far,
     typical,
     void,
 )
 from harness.proof.diagnosis import computed_instead
-from harness.proof.gradients import compared
+from harness.proof.gradients import compared, keep_potentials
 from harness.reference import synapses
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
@@ -93,78 +92,61 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Questions:
-    """The questions of one exam; the answer to the first does not count."""
+def counted(asked: Question) -> tuple[Question, Question, Question]:
+    """Return what an exam asks: also in eval mode, and with potentials far beyond V_th.
 
-    first: Question
-    asked: Question
-
-    @property
-    def counted(self) -> tuple[Question, Question, Question]:
-        """The question, the same in eval mode, and one with potentials far beyond V_th.
-
-        The last in float32 of the spikes alone: few neurons are inside the surrogate's window then,
-        and rounding decides several of them.
-        """
-        evaluated = replace(self.asked, mode="inference")
-        large = tuple(RULES.driven * each for each in self.asked.parameters)
-        driven = self.asked if self.asked.precision == "fp64" else evaluated
-        return self.asked, evaluated, replace(driven, parameters=large)
+    The last in float32 of the spikes alone: few neurons are inside the surrogate's window then, and
+    rounding decides several of them.
+    """
+    evaluated = replace(asked, mode="inference")
+    large = tuple(RULES.driven * each for each in asked.parameters)
+    driven = asked if asked.precision == "fp64" else evaluated
+    return asked, evaluated, replace(driven, parameters=large)
 
 
 # A module's answers in one exam, tapped and untapped, to each question that counts.
 ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
-def take_exam(module: nn.Module, questions: Questions) -> ExamAnswers:
+def take_exam(module: nn.Module, asked: Question) -> ExamAnswers:
     """Return the module's answers. Raises Incomparable where it breaks its contract."""
-    answers = _answers(module, questions)
+    answers = _answers(module, asked)
     return tuple(zip(answers, answers, strict=True))
 
 
-def _answers(module: nn.Module, questions: Questions) -> Iterator[Answer]:
-    """Yield the answers with taps recording and without, in turn."""
-    module.to(dtype=questions.asked.x.dtype)
-    plain_pass(module, replace(questions.first, mode="inference"))
-    plain_pass(module, questions.first)
-    for each in questions.counted:
+def _answers(module: nn.Module, asked: Question) -> Iterator[Answer]:
+    """Yield the answers with taps recording and without, in turn.
+
+    Other weights on another input come first, and do not count.
+    """
+    module.to(dtype=asked.x.dtype)
+    others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
+    first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
+    plain_pass(module, replace(first, mode="inference"))
+    plain_pass(module, first)
+    for each in counted(asked):
         yield tapped_pass(module, each)
         yield plain_pass(module, each)
 
 
 @dataclass(frozen=True)
 class _Expected:
-    """One exam's questions, and the reference's answers."""
+    """What one exam asks, and the reference's answers."""
 
-    questions: Questions
+    asked: Question
     answer: Answer
     potentials: list[Tensor]  # (T, B, ...) of each layer
-    evaluated: Answer
     audits: tuple[Audit, ...]  # of each question that counts
 
     @classmethod
     def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
-        others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
-        first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
+        kept = keep_potentials(reference)
         # bf16 is compared with float32: its loss is what is reported
         exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
-        kept: dict[nn.Module, list[Tensor]] = {layer.cell: [] for layer in reference.layers}
-
-        def keep(
-            cell: nn.Module, inputs: object, output: tuple[Tensor, tuple[Tensor, Tensor]]
-        ) -> None:
-            kept[cell].append(output[1][0].detach())
-
-        handles = [cell.register_forward_hook(keep) for cell in kept]
         answer = tapped_pass(reference, exact)
-        for handle in handles:
-            handle.remove()
-        evaluated = plain_pass(reference, replace(exact, mode="inference"))
-        potentials = [torch.stack(each).cpu() for each in kept.values()]
-        device, questions = next(reference.parameters()).device, Questions(first, asked)
-        audits = tuple(Audit(reference.network, each, device) for each in questions.counted)
-        return cls(questions, answer, potentials, evaluated, audits)
+        potentials = [torch.stack(each).cpu() for each in kept]
+        device = next(reference.parameters()).device
+        return cls(asked, answer, potentials, tuple(Audit(each, device) for each in counted(asked)))
 
 
 @dataclass(frozen=True)
@@ -178,43 +160,42 @@ class Exam:
     steps: int = RULES.steps
     _expected: dict[int, _Expected] = field(default_factory=dict)
 
-    def certify(self, name: str, adapter: Adapter) -> Certificate:
+    def certify(self, adapter: Adapter) -> Certificate:
         """Compare the adapter with the reference. Raises what its `build` raises: Unsupported."""
-        module = examined(adapter)(self.network).to(self.batch.device)
-        return self.judge(name, adapter.DEVIATIONS, partial(take_exam, module))
+        module = exam_builder(adapter)(self.network).to(self.batch.device)
+        return self.judge(adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
-        self, name: str, deviations: tuple[str, ...], take_exam: Callable[[Questions], ExamAnswers]
+        self, deviations: tuple[str, ...], take_exam: Callable[[Question], ExamAnswers]
     ) -> Certificate:
         """Compare a module that lives in another process with the reference.
 
         `take_exam` is called once an attempt; it raises Incomparable where the module does.
         """
-        found = Certificate(name, self.precision, deviations, (), None, (), 0)
+        found = Certificate(self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
             of_attempt = replace(found, attempts=attempt + 1)
-            found, certain = self._attempted(of_attempt, take_exam, self.answers(attempt))
+            found, certain = self._attempted(of_attempt, take_exam, self.expected(attempt))
             if certain:
                 break
         return found
 
     def _attempted(
-        self, blank: Certificate, take_exam: Callable[[Questions], ExamAnswers], expected: _Expected
+        self, blank: Certificate, take_exam: Callable[[Question], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
         """Return the outcome of an attempt, and whether it is certain; else another decides."""
         audits = expected.audits
         try:
-            sitting = take_exam(expected.questions)
-            for audit, (_, untapped) in zip(audits[:2], sitting, strict=False):
-                check(untapped, self.network, audit.question)
-            for audit, (tapped, _) in zip(audits[:2], sitting, strict=False):
-                check_tapped(tapped, self.network, audit.question)
+            answers = take_exam(expected.asked)
+            for audit, (tapped, untapped) in zip(audits[:2], answers, strict=False):
+                check(untapped, audit.question)
+                check_tapped(tapped, audit.question)
         except Incomparable as reason:
             return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
-        asked, evaluated, _ = sitting
+        asked, evaluated, _ = answers
 
         def refused(*which: int) -> list[str]:  # by replays
-            replays = (audits[n].replay(sitting[n][1], sitting[n][0]) for n in which)
+            replays = (audits[n].replay(answers[n][1], answers[n][0]) for n in which)
             return [each.reason for each in replays if each.reason is not None]
 
         layers = tuple(self._proofs(expected.answer, asked[0]))
@@ -223,31 +204,31 @@ class Exam:
         if self.precision == "bf16":
             found += refused(0, 1)
         else:
-            found += self._beside(*asked, evaluated[1], expected.evaluated)
+            found += self._other_passes(*asked, evaluated[1], audits[1].answer)
             far = refused(2)
             found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
             # refuses is a fault. Else another input decides, on which the free-running ones may
             # stay together.
-            if self.precision == "fp32" and found and not is_far(first):
+            if self.precision == "fp32" and found and not (first and first.is_far):
                 faults = far + refused(0, 1)
                 found, certain = found + faults, bool(faults)
             if found and certain and not blank.deviations:
-                found = self._diagnosed(found, sitting, expected)
+                found = self._diagnosed(found, answers, expected)
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
-    def _diagnosed(self, found: list[str], sitting: ExamAnswers, expected: _Expected) -> list[str]:
+    def _diagnosed(self, found: list[str], answers: ExamAnswers, expected: _Expected) -> list[str]:
         """Return the failures, or the first with the known deviation that explains them all."""
         names = computed_instead(
-            self.network, [each for pair in sitting for each in pair],
-            partial(_answers, questions=expected.questions),
+            self.network, [each for pair in answers for each in pair],
+            partial(_answers, asked=expected.asked),
             RULES.allowed(self.precision).gradient_error, self.batch.device,
         )  # fmt: skip
         if not names:
             return found
         return [f"{found[0]}: it is what the paper's network computes with {' or '.join(names)}"]
 
-    def _beside(
+    def _other_passes(
         self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
     ) -> Iterator[str]:
         """Yield faults of the untapped and the evaluated passes, in an exact precision."""
@@ -261,7 +242,7 @@ class Exam:
             if (error := compared(*pair).error) > bound:
                 yield f"the gradient of {name} differs by {error:.1e} of the largest entry {unseen}"
 
-    def answers(self, attempt: int = 0) -> _Expected:
+    def expected(self, attempt: int = 0) -> _Expected:
         """Return what an attempt asks, and the reference's answers: made once.
 
         Other weights are drawn where the first make the test void.
@@ -282,8 +263,7 @@ class Exam:
         reference = exam_weights(self.network, x, seed, self.precision)
         asked = Question(
             tuple(each.detach().cpu() for each in reference.parameters()),
-            (x[:1] if static else x).cpu().contiguous(), len(x), static, self.precision,
-            self.network.classes, self.network.population,
+            (x[:1] if static else x).cpu().contiguous(), len(x), self.precision, self.network,
         )  # fmt: skip
         return _Expected.of(reference, asked)
 

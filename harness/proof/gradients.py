@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf, nan, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from harness.reference.network import StepNetwork
 from harness.reference.neuron import potential, spike_gradient
 from harness.spec import LIF
 
@@ -90,6 +92,18 @@ def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
     return u
 
 
+def keep_potentials(module: StepNetwork) -> list[list[Tensor]]:
+    """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...)."""
+    kept: list[list[Tensor]] = [[] for _ in module.layers]
+    for layer, own in zip(module.layers, kept, strict=True):
+
+        def keep(cell: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
+            own.append(out[1][0].detach())
+
+        layer.cell.register_forward_hook(keep)
+    return kept
+
+
 def within(u: Tensor, lif: LIF) -> Tensor:
     """Return where the surrogate passes a gradient, eq. (14)."""
     return (u - lif.v_th).abs() < lif.a / 2
@@ -139,18 +153,13 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Given:
-    """A contender's gradients of a layer.
-
-    With how far from them the replayed ones may be, and what the layer's neurons read.
-    """
+    """A contender's gradients of a layer, how far off they may be, and what its neurons read."""
 
     weight: Tensor
     bias: Tensor
     allowed_weight: float
     allowed_bias: float
-    inputs: Tensor  # (T or 1, B, C, H, W), or (T or 1, B, F) of a product
-    kernel: int  # 0: a product
-    width: int  # of its maps
+    inputs: Tensor  # (T or 1, B, C, H, W); (T or 1, B, ...) of a product
 
 
 @dataclass(frozen=True)
@@ -302,14 +311,14 @@ class _Map:
 
     def _read(self, neurons: Tensor) -> Tensor:
         """Return the inputs of each neuron: (T or 1, neurons, E)."""
-        pixels, kernel, inputs = self.trace.u.shape[2], self.given.kernel, self.given.inputs
-        sample, pixel, width = neurons // pixels, neurons % pixels, self.given.width
-        if kernel == 0:
+        pixels, inputs = self.trace.u.shape[2], self.given.inputs
+        sample, pixel = neurons // pixels, neurons % pixels
+        if self.given.weight.dim() == 2:  # a product
             return inputs[:, sample].flatten(2)
+        (height, width), kernel = inputs.shape[3:], self.given.weight.shape[-1]
         reach = torch.arange(kernel, device=neurons.device) - kernel // 2
         rows = (pixel // width)[:, None, None] + reach[:, None]
         columns = (pixel % width)[:, None, None] + reach
-        height, width = inputs.shape[3:]
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)

@@ -93,6 +93,16 @@ _IN_ROWS = {name: name for name in Training.__dataclass_fields__} | {
 _UNUSUAL = ("bin_us", "simulated", "loss", "stages", "least_epochs")
 
 
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A network, and what its rows call it: fields of a case."""
+
+    scale: str  # the paper's name, or "custom"
+    network: Network
+    width: Fraction
+    weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseFields:
     """A case as rows write it: flat, one field for each thing that can differ."""
@@ -263,7 +273,7 @@ def contender(framework: str, variant: str | None) -> str:
     return f"{framework}:{variant}" if variant else framework
 
 
-def network_name(of: Case | CaseFields) -> str:
+def network_name(of: Case | CaseFields | NamedNetwork) -> str:
     """Return the network of a case or a row as it is shown: the paper's name, or its notation."""
     return str(of.network) if of.scale == CUSTOM else of.scale
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.spec import paper
-from harness.spec.case import CUSTOM, Initialisation, Mode, Precision
+from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
 from harness.spec.network import MOST, Network, Reading, UsageError, fraction
 
 __all__ = [
     "SUFFIX",
     "Access",
     "Budget",
-    "NamedNetwork",
     "NetworkFile",
     "Options",
     "ProgressCallback",
@@ -44,16 +43,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
 Parser = Callable[[object], Any]
-
-
-@dataclass(frozen=True)
-class NamedNetwork:
-    """A network, and what its rows call it: fields of a case."""
-
-    scale: str  # the paper's name, or "custom"
-    network: Network
-    width: Fraction
-    weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
 
 
 @dataclass(frozen=True)
@@ -231,12 +220,16 @@ def _given(
     return field(default=default, metadata=about)
 
 
+def _choice(of: object, panel: str, help_: str, default: object = None) -> Any:
+    return _given(one_of(of), panel, help_, "|".join(get_args(of)), default)
+
+
 def _switch(panel: str, help_: str) -> Any:
     return _given(parse_switch, panel, help_, default=False)
 
 
 _RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
-_INITS = one_of(Literal["calibrated", "torch"])
+_INITS = Literal["calibrated", "torch"]
 Names = tuple[str, ...]
 Numbers = tuple[int, ...]
 
@@ -262,10 +255,8 @@ class Options:
     datasets: Names | None = _given(parse_names, _CASES, "Only these.", "NAME,...")
     steps: Numbers | None = _given(numbers_from(1), _CASES, "Time steps, T.", "N,...")
     batch_size: int | None = _given(parse_count, _CASES, "Samples of a batch.", "N")
-    precision: Precision | None = _given(
-        one_of(Precision), _CASES, "Default: fp32, fused bf16 too.", "fp32|bf16|fp64"
-    )
-    device: Device = _given(one_of(Device), _CASES, "Default: auto.", "auto|cpu|cuda", "auto")
+    precision: Precision | None = _choice(Precision, _CASES, "Default: fp32, fused bf16 too.")
+    device: Device = _choice(Device, _CASES, "Default: auto.", "auto")
     seeds: Numbers | None = _given(numbers_from(0), _CASES, "Each is a training.", "N,...")
     epochs: Numbers | None = _given(
         parse_stages, _CASES, "Of a training, at each rate.", "N|N+N+..."
@@ -273,25 +264,20 @@ class Options:
     samples: int | None = _given(parse_count, _CASES, "Training samples, drawn once.", "N")
     width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
     dropout: float | None = _given(parse_share, _CASES, "Of trainings. Default: 0.", "0.5")
-    neunorm: Reading | Literal["off"] | None = _given(
-        one_of(Literal["off", "mean", "literal"]),
-        _CASES,
-        "Off, or a reading of eq. (9).",
-        "off|mean|literal",
+    neunorm: Reading | Literal["off"] | None = _choice(
+        Literal["off", "mean", "literal"], _CASES, "Off, or a reading of eq. (9)."
     )
     neunorm_u: float | Literal["uniform"] | None = _given(
         parse_first_value, _CASES, "U's first value.", "X|uniform"
     )
-    init: Initialisation = _given(
-        _INITS, _CASES, "Initial weights.", "calibrated|torch", "calibrated"
-    )
+    init: Initialisation = _choice(_INITS, _CASES, "Initial weights.", "calibrated")
     inference: bool = _switch(_CASES, "Time forward passes, not steps.")
     tuned: bool = _switch(_CASES, "Channels-last and compiled too.")
     data_root: Path | None = _given(parse_folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
     download: bool | None = _given(parse_switch, _WHERE, "Fetch missing data.")
     fresh: bool = _switch(_WHERE, "Measure again; old rows stay.")
     keep_weights: bool = _switch(_WHERE, "Keep trained weights.")
-    executor: Runs = _given(one_of(Runs), _WHERE, "Where cases run.", "local|ray", "local")
+    executor: Runs = _choice(Runs, _WHERE, "Where cases run.", "local")
     out: Path = _given(parse_path, _WHERE, "Default: results/local.", "DIR", RESULTS)
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
@@ -345,7 +331,8 @@ class Options:
     ) -> NamedNetwork:
         """Return a network by the paper's name, by its notation, or from a file.
 
-        A file has its own NeuNorm and width.
+        `width` is the paper's networks' where the options name none: a notation runs as written,
+        and a file has its own width and NeuNorm.
         Raises UsageError for what there is not, NotationError for a wrong notation.
         """
         for file in self.files:
@@ -355,8 +342,7 @@ class Options:
                         raise UsageError(f"{name} has its own: leave {_flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
-        if scale == CUSTOM and self.width is None:  # a notation runs as written
-            width = Fraction(1)
+        width = self.width or (Fraction(1) if scale == CUSTOM else width)
         return NamedNetwork(scale, found.scaled(width), width)
 
 

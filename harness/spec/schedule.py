@@ -39,14 +39,10 @@ def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
         return None
     if not stages:
         return table_7(case.optimiser, done + 1)
-    if done >= HOPELESS_EPOCHS and is_hopeless(trained, case.network.classes):
+    hopeless = max(trained[:HOPELESS_EPOCHS], default=0.0) < LEARNT / case.network.classes
+    if done >= HOPELESS_EPOCHS and hopeless:
         return None
     return case.optimiser.lr * FACTOR ** bisect_right([*accumulate(stages)], done)
-
-
-def is_hopeless(trained: Sequence[float], classes: int) -> bool:
-    """Return whether a network learnt nothing in its first epochs, by its training accuracies."""
-    return max(trained[:HOPELESS_EPOCHS]) < LEARNT / classes
 
 
 def decides(case: Trained) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +63,13 @@ class OfModule:
         module, labels = self.subject, self._labels
         x = self._held.expand(case.T, *asked.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
-        named: Any = {
-            "objective": step.Objective(case.network.classes),
-            "precision": case.precision,
-        }
+        train_once = partial(
+            step.iteration, module, optimise, x, labels,
+            classes=case.network.classes, precision=case.precision,
+        )  # fmt: skip
 
         def train() -> Output:
-            made = step.iteration(module, optimise, x, labels, **named)
+            made = train_once()
             return made.spikes, made.loss
 
         def infer() -> Output:

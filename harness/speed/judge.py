@@ -24,7 +24,7 @@ from harness.formats.weights import initial_network
 from harness.proof.answer import Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam, ExamAnswers, Questions
+from harness.proof.exam import Exam, ExamAnswers
 from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
@@ -124,15 +124,17 @@ class Judge:
             contender.start(alone=alone)
             self._doing[contender] = f"exam of {name}"
             try:
+                if contender.call(Worker.compiles):
+                    self._doing[contender] = f"compiling {name}'s kernels"
                 self.parts[name] = contender.call(Worker.part)
                 network = self.network_of(contender.case)
 
-                def take_exam(questions: Questions) -> ExamAnswers:
-                    return contender.call(Worker.take_exam, network, questions)
+                def take_exam(asked: Question) -> ExamAnswers:
+                    return contender.call(Worker.take_exam, asked)
 
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
-                    self._proofs[name, precision] = exam.judge(name, deviations, take_exam)
+                    self._proofs[name, precision] = exam.judge(deviations, take_exam)
             finally:
                 contender.end()
                 del self._doing[contender]
@@ -146,7 +148,7 @@ class Judge:
             if (exam := self._exams.get((network, precision))) is None:
                 batch = self.batch.inputs.to(self.cell.device)
                 exam = Exam(network, batch, precision, self.cell.seed)
-                exam.answers()  # once, however many are examined at once
+                exam.expected()  # once, however many are examined at once
                 self._exams[network, precision] = exam
             return exam
 
@@ -178,7 +180,7 @@ class Judge:
         if (audit := self._audits.get((case, when, number))) is None:
             asked = self.question(case, late=when == "late")
             asked = asked if number is None else of_round(asked, number)
-            audit = Audit(self.cell.network, asked, torch.device(self.cell.device))
+            audit = Audit(asked, torch.device(self.cell.device))
             self._audits[case, when, number] = audit
         asked, finding = audit.question, audit.direct(given)
         if finding is None:

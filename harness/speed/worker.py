@@ -17,10 +17,10 @@ from torch._dynamo.exc import TorchDynamoException
 import adapters
 from adapters import facts
 from adapters.facts import Facts
-from harness.adapter import Unsupported, Variant, examined
+from harness.adapter import Unsupported, Variant, exam_builder
 from harness.proof.answer import Answer, Question
-from harness.proof.exam import ExamAnswers, Questions, take_exam
-from harness.spec import Network, Timed
+from harness.proof.exam import ExamAnswers, take_exam
+from harness.spec import Timed
 from harness.speed import floor, iteration
 from harness.speed.iteration import Meter, Part, Ready, Result, of_round
 from harness.system import clock, kept, machine, memory
@@ -64,19 +64,24 @@ class Worker:
     _asked: Question | None = None
     _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
     _frozen: bool = False
-    _examined: nn.Module | None = None
+    _exam_module: nn.Module | None = None
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
         """Return the part to run of an iteration that is too long as a whole; None: all of it."""
         return iteration.part_of(adapters.load(self.case.framework), self.case)
 
-    def take_exam(self, network: Network, questions: Questions) -> ExamAnswers:
+    def compiles(self) -> bool:
+        """Return whether kernels are still to be compiled, where the adapter can tell."""
+        compiles = getattr(adapters.load(self.case.framework), "compiles", None)
+        return compiles is not None and bool(compiles(self.case.device))
+
+    def take_exam(self, asked: Question) -> ExamAnswers:
         """Return the network's answers in an exam; one module serves all exams."""
-        if self._examined is None:
-            module = examined(adapters.load(self.case.framework))(network)
-            self._examined = module.to(self.case.device)
-        answers = take_exam(self._examined, questions)
+        if self._exam_module is None:
+            build = exam_builder(adapters.load(self.case.framework))
+            self._exam_module = build(asked.network).to(self.case.device)
+        answers = take_exam(self._exam_module, asked)
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:

@@ -22,7 +22,7 @@ class Suite:
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(timings.acceleration, opt_in=timings.APART),
+    "acceleration": Suite(timings.acceleration, opt_in=timings.OPT_IN),
     **{
         cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
         for cases in trainings.SUITES

@@ -16,7 +16,7 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a f
 # for the training that bf16 must pass.
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
-APART = ("jax", "octave", "sinabs")
+OPT_IN = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 OF_TRAININGS = ("epochs", "samples", "neunorm_u", "dropout")
@@ -68,7 +68,7 @@ def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
     for place in product(scales, datasets):
-        chosen = options.network(*place, neunorm=options.reading, width=options.width or width)
+        chosen = options.network(*place, neunorm=options.reading, width=width)
         for T, seed in product(options.steps or STEPS, options.seeds or SEEDS):
             yield chosen, (place[1], T, seed)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from harness.spec import (
     ANN,
@@ -14,7 +14,6 @@ from harness.spec import (
     SGD,
     Adam,
     Loss,
-    Network,
     Options,
     Precision,
     Reading,
@@ -32,7 +31,7 @@ STEPS = (1, 2, 4, 8)  # Fig. 5's
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
 # NeuNorm's U at first, of all our trainings: the best of four by held-out accuracy, on images and
 # on events (docs/findings.md). None would be uniform within 1 / sqrt(H W).
-U: float | None = 1.0
+U = 1.0
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
 # Adam's rate is not printed. At 1e-3 one of three seeds of N-MNIST's Large learns nothing.
 OPTIMISERS: Mapping[str, SGD | Adam] = {"nmnist": Adam(3e-4)}
@@ -137,19 +136,21 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     readings: list[Reading | None] = [None]
     if options.neunorm != "off":
         readings.append(options.reading or "mean")
-    wishes = [TrainingSpec(*place, neunorm=reading) for place in places for reading in readings]
-    wishes += [TrainingSpec(*place, framework=ANN) for place in images]
+    specs = [TrainingSpec(*place, neunorm=reading) for place in places for reading in readings]
+    specs += [TrainingSpec(*place, framework=ANN) for place in images]
     if options.long:
-        wishes += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
-    return _cases(options, (w for w in wishes if named is None or w.network.lower() in named))
+        specs += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
+    return _cases(
+        options, (each for each in specs if named is None or each.network.lower() in named)
+    )
 
 
 def ablations(options: Options) -> tuple[Trained, ...]:
     """Train with one choice of ours or of frameworks changed at a time: what each costs."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
-    wishes = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))
-    changed = (each.change(case) for case in _cases(options, wishes) for each in ABLATIONS)
+    specs = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))
+    changed = (change(case) for case in _cases(options, specs) for change in ABLATIONS.values())
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
 
@@ -159,14 +160,14 @@ SUITES = (timesteps, scale, neunorm, accuracy, ablations)
 def _one_network(options: Options) -> list[tuple[str, str]]:
     """Return data sets and the networks named, else CIFARNet and its like for events."""
     return [
-        place
+        (dataset, network)
         for dataset in options.datasets or ("cifar10",)
-        for place in product((dataset,), options.networks or (USUAL.get(dataset, ""),))
+        for network in options.networks or (USUAL.get(dataset, ""),)
     ]
 
 
-def _cases(options: Options, wishes: Iterable[TrainingSpec]) -> tuple[Trained, ...]:
-    """Return the cases of a suite that trains, all wishes of one seed before the next seed.
+def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Trained, ...]:
+    """Return the cases of a suite that trains, all trainings of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
     paper's size on a CPU.
@@ -179,8 +180,8 @@ def _cases(options: Options, wishes: Iterable[TrainingSpec]) -> tuple[Trained, .
         )
     for name in options.datasets or ():
         paper.settings(name)
-    wishes = [w for w in wishes if options.datasets is None or w.dataset in options.datasets]
-    found = [case for wish in wishes for case in _of_wish(options, wish)]
+    specs = [s for s in specs if options.datasets is None or s.dataset in options.datasets]
+    found = [case for spec in specs for case in _of_spec(options, spec)]
     if not found:
         asked = ", ".join((*(options.networks or ()), *(options.datasets or ())))
         raise UsageError(
@@ -189,30 +190,32 @@ def _cases(options: Options, wishes: Iterable[TrainingSpec]) -> tuple[Trained, .
     return tuple(sorted(found, key=lambda case: case.seed))
 
 
-def _of_wish(options: Options, wish: TrainingSpec) -> Iterator[Trained]:
-    size, settings = size_of(options, wish.dataset), paper.settings(wish.dataset)
+def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
+    size, settings = size_of(options, spec.dataset), paper.settings(spec.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout
-    width = options.width or size.width
-    chosen = options.network(wish.network, wish.dataset, neunorm=wish.neunorm, width=width)
-    chosen = replace(chosen, network=replace(chosen.network, dropout=dropout))
-    steps = (wish.T,) if wish.T else options.steps or (size.steps,)
-    if chosen.network.neunorm and not chosen.weights_sha256:
-        chosen = replace(chosen, network=_with_u(chosen.network, options.neunorm_u))
+    chosen = options.network(spec.network, spec.dataset, neunorm=spec.neunorm, width=size.width)
+    network = replace(chosen.network, dropout=dropout)
+    steps = (spec.T,) if spec.T else options.steps or (size.steps,)
+    if network.neunorm and not chosen.weights_sha256:
+        u = U if options.neunorm_u is None else options.neunorm_u
+        neunorm = replace(network.neunorm, u=None if u == "uniform" else u)
+        network = replace(network, neunorm=neunorm)
     given = options.epochs or ()
-    stages = given or schedule.STAGES[wish.dataset] if size.staged or len(given) > 1 else ()
+    stages = given or schedule.STAGES[spec.dataset] if size.staged or len(given) > 1 else ()
     epochs = sum(stages or given) or size.epochs or settings.epochs
     training = Training(
         epochs, options.samples or size.samples, size.test_samples, size.embedded,
-        wish.tested_at, wish.bin_us, size.simulated, stages=stages,
+        spec.tested_at, spec.bin_us, size.simulated, stages=stages,
     )  # fmt: skip
-    frameworks = (wish.framework,) if wish.framework else options.frameworks or ()
+    frameworks = (spec.framework,) if spec.framework else options.frameworks or ()
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
         yield Trained(
-            **vars(chosen), suite=options.suite, dataset=wish.dataset, framework=framework, T=T,
+            **vars(replace(chosen, network=network)),
+            suite=options.suite, dataset=spec.dataset, framework=framework, T=T,
             batch_size=options.batch_size or size.batch_size,
             precision=options.precision or size.precision, device=options.device, seed=seed,
-            optimiser=optimiser(wish.dataset), initialisation=options.init, training=training,
+            optimiser=optimiser(spec.dataset), initialisation=options.init, training=training,
         )  # fmt: skip
 
 
@@ -221,25 +224,13 @@ def optimiser(dataset: str) -> SGD | Adam:
     return OPTIMISERS.get(dataset, paper.settings(dataset).optimiser)
 
 
-def _with_u(network: Network, u: float | Literal["uniform"] | None) -> Network:
-    """Return the network whose U begins with that value; None: as in all our trainings."""
-    assert network.neunorm is not None
-    first = None if u == "uniform" else U if u is None else u
-    return replace(network, neunorm=replace(network.neunorm, u=first))
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """One change of a training."""
-
-    name: str  # in words
-    change: Callable[[Trained], Trained]
+Change = Callable[[Trained], Trained]
 
 
 def _change(
     *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
     fc_factor: float | None = None, **others: Any,
-) -> Callable[[Trained], Trained]:  # fmt: skip
+) -> Change:  # fmt: skip
     """Return a change: so many times the surrogate's width, the threshold and SGD's rate.
 
     Adam divides each gradient by its size, and keeps its rate. `others` are fields of a case.
@@ -274,7 +265,7 @@ def _with_steps_as_long(case: Trained) -> Trained:
     return _change(loss="cross-entropy", rate=shorter)(case)
 
 
-def _adam(lr: float) -> Callable[[Trained], Trained]:
+def _adam(lr: float) -> Change:
     """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
 
     def change(case: Trained) -> Trained:
@@ -288,27 +279,27 @@ def _adam(lr: float) -> Callable[[Trained], Trained]:
 
 VOTES: Loss = "cross-entropy of votes"
 AS_IT_IS = "as the others are trained"
-ABLATIONS = (
-    Ablation(AS_IT_IS, _change()),
-    Ablation("float32", _change(precision="fp32")),
-    Ablation("bf16", _change(precision="bf16")),
-    Ablation("surrogate half as wide", _change(a=0.5)),
-    Ablation("surrogate twice as wide", _change(a=2.0)),
-    Ablation("threshold halved", _change(v_th=0.5)),
-    Ablation("threshold doubled", _change(v_th=2.0)),
+ABLATIONS: Mapping[str, Change] = {  # by what is changed, in words
+    AS_IT_IS: _change(),
+    "float32": _change(precision="fp32"),
+    "bf16": _change(precision="bf16"),
+    "surrogate half as wide": _change(a=0.5),
+    "surrogate twice as wide": _change(a=2.0),
+    "threshold halved": _change(v_th=0.5),
+    "threshold doubled": _change(v_th=2.0),
     # calibrated weights are halved with the threshold: here it is halved alone
-    Ablation("threshold halved, the usual weights", _change(v_th=0.5, initialisation="twice-v_th")),
-    Ablation("PyTorch's initial weights", _change(initialisation="torch")),
-    Ablation("no gradient through the reset", _detached),
-    Ablation("cross-entropy of the spikes", _change(loss="cross-entropy")),
-    Ablation("cross-entropy of the spikes, steps as long", _with_steps_as_long),
-    Ablation("cross-entropy of the votes", _change(loss=VOTES)),
+    "threshold halved, the usual weights": _change(v_th=0.5, initialisation="twice-v_th"),
+    "PyTorch's initial weights": _change(initialisation="torch"),
+    "no gradient through the reset": _detached,
+    "cross-entropy of the spikes": _change(loss="cross-entropy"),
+    "cross-entropy of the spikes, steps as long": _with_steps_as_long,
+    "cross-entropy of the votes": _change(loss=VOTES),
     # rates that are searched for it
-    Ablation("cross-entropy of the spikes, rate / 10", _change(loss="cross-entropy", rate=0.1)),
-    Ablation("cross-entropy of the spikes, rate / 50", _change(loss="cross-entropy", rate=0.02)),
-    Ablation("cross-entropy of the votes, rate / 4", _change(loss=VOTES, rate=0.25)),
-    Ablation("cross-entropy of the votes, rate / 16", _change(loss=VOTES, rate=0.0625)),
+    "cross-entropy of the spikes, rate / 10": _change(loss="cross-entropy", rate=0.1),
+    "cross-entropy of the spikes, rate / 50": _change(loss="cross-entropy", rate=0.02),
+    "cross-entropy of the votes, rate / 4": _change(loss=VOTES, rate=0.25),
+    "cross-entropy of the votes, rate / 16": _change(loss=VOTES, rate=0.0625),
     # as in the authors' public code for CIFAR-10; the paper does not mention it
-    Ablation("fully connected layers at a tenth of the rate", _change(fc_factor=0.1)),
-    *(Ablation(f"Adam at {lr:g}", _adam(lr)) for lr in (1e-3, 3e-4, 1e-4)),
-)
+    "fully connected layers at a tenth of the rate": _change(fc_factor=0.1),
+    **{f"Adam at {lr:g}": _adam(lr) for lr in (1e-3, 3e-4, 1e-4)},
+}

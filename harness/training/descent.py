@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
 
@@ -134,17 +135,16 @@ class Bf16Trainee:
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
-            found.append(run().clone())  # a captured graph writes all of them to one place
+            found.append(run().loss.clone())  # a captured graph writes all of them to one place
         return torch.stack(found).double().tolist()
 
-    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], Tensor]:
-        """Return one step on what x and labels hold then: its loss."""
+    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
+        """Return one step on what x and labels hold then."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        given, objective = (self.module, optimise, x, labels), step.Objective(case.network.classes)
-
-        def once() -> Tensor:
-            return step.iteration(*given, objective=objective, precision=case.precision).loss
-
+        once = partial(
+            step.iteration, self.module, optimise, x, labels,
+            classes=case.network.classes, precision=case.precision,
+        )  # fmt: skip
         if not self.captured:
             return once
         run = step.captured(once)
@@ -186,8 +186,8 @@ def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
     float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
     """
-    for name, courses in (("float32", fp32), ("bf16", bf16)):
-        for seed, each in enumerate(courses):
+    for name, trainings in (("float32", fp32), ("bf16", bf16)):
+        for seed, each in enumerate(trainings):
             if not isfinite(each.last):
                 return f"a loss in {name} is no number (seed {seed})"
     if not bf16 or len(fp32) < 2:

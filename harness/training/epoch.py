@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,12 @@ from harness.datasets import LabelledSplit, network_input
 from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import initial_network
+from harness.proof.gradients import keep_potentials, within
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
-from harness.reference.neuron import surrogate
-from harness.reference.precision import DTYPES
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
@@ -39,7 +38,6 @@ VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for ever
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 
-UNMOVED = 0.01  # relative change of the loss over the first epoch below which it has not moved
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 
 
@@ -91,14 +89,10 @@ class Learner:
     optimiser: torch.optim.Optimizer
     alive: Callable[[], object] = lambda: None  # called while it is tested, batch by batch
 
-    @property
-    def dtype(self) -> torch.dtype:  # of weights and inputs
-        return DTYPES[self.case.precision]
 
-    def input(self, raw: Tensor) -> Tensor:
-        """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
-        x = network_input(raw, self.case.T, self.data.train.info.normalisation)
-        return step.placed(x, self.dtype)
+def inputs(case: Trained, data: DataSplits, raw: Tensor) -> Tensor:
+    """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
+    return step.placed(network_input(raw, case.T, data.train.info.normalisation), case)
 
 
 def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
@@ -107,11 +101,7 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     Raises what its adapter raises, and UsageError where weights that it names are not there.
     """
     data = data.to(torch.device(case.device))
-    few = data.train.raw[:CALIBRATION_SAMPLES]
-    x = step.placed(
-        network_input(few, case.T, data.train.info.normalisation), DTYPES[case.precision]
-    )
-    module = built(case, x, out)
+    module = built(case, inputs(case, data, data.train.raw[:CALIBRATION_SAMPLES]), out)
     return Learner(case, data, module, step.optimiser(module.parameters(), case.optimiser))
 
 
@@ -140,49 +130,47 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
     chunks = torch.randperm(len(data.train), generator=generator).split(case.batch_size)
-    objective = step.Objective(case.network.classes, case.training.loss)
+    iterate = partial(
+        step.iteration, module, learner.optimiser, classes=case.network.classes,
+        precision=case.precision, loss_function=case.training.loss,
+    )  # fmt: skip
     module.train()
     losses, norms, right = [], [], []
     for n, chosen in enumerate(chunks):
         part = data.train.part(chosen)
         raw = cropped_and_flipped(part.raw, generator) if part.info.augmented else part.raw
-        given = module, learner.optimiser, learner.input(raw), part.labels
-        outcome = step.iteration(*given, objective=objective, precision=case.precision)
+        outcome = iterate(inputs(case, data, raw), part.labels)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         losses.append(outcome.loss)
         norms.append(get_total_norm(gradients))
         right.append((outcome.votes.argmax(1) == part.labels).sum())
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
-    each = torch.stack(losses).double().cpu()
-    sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
-    loss = float((each * sizes).sum() / sizes.sum())
+    loss, gradient_norm = (torch.stack(each).double().cpu() for each in (losses, norms))
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    steepness = torch.stack(norms).double().cpu()
-    gradient_norm = float(steepness.mean())
     seconds = watch.seconds
     # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
-    figures = {"the loss": (each, loss), "the gradient's norm": (steepness, gradient_norm)}
-    for what, (values, figure) in figures.items():
+    for what, values in (("the loss", loss), ("the gradient's norm", gradient_norm)):
         if not bool(values.isfinite().all()):
             raise Failed(
-                f"{what} became {figure} in epoch {number}: use fewer steps, a smaller network "
-                "or --init calibrated"
+                f"{what} became {float(values.mean())} in epoch {number}: use fewer steps, a "
+                "smaller network or --init calibrated"
             )
+    sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
     validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
     x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
-    x = step.placed(x, learner.dtype)
+    x = step.placed(x, case)
     does = activity(module, x, case.precision)
     return Epoch(
         number=number,
-        loss=loss,
+        loss=float((loss * sizes).sum() / sizes.sum()),
         train_accuracy=train_accuracy,
         validation_accuracy=validation,
         test_accuracy=test,
         rates=tuple(rate for rate, _ in does),
-        gradient_norm=gradient_norm,
+        gradient_norm=float(gradient_norm.mean()),
         learning_rate=rate,
         seconds=seconds,
-        warnings=tuple(warnings_of(case, number, does, each.tolist())),
+        warnings=tuple(warnings_of(case, number, does)),
         inside=() if case.framework == ANN else inside_window(case.network, module, x),
     )
 
@@ -197,10 +185,10 @@ def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
     """Yield the votes (B, classes) of each batch of `part` over T steps, in order."""
     learner.module.eval()
     for x, _ in part.batches(T, EVALUATION_BATCH):
-        x = step.placed(x, learner.dtype)
+        x = step.placed(x, learner.case)
         spikes = step.inference(learner.module, x, learner.case.precision)
         learner.alive()
-        yield coding.vote(spikes.to(learner.dtype), learner.case.network.classes)
+        yield coding.vote(spikes.to(x.dtype), learner.case.network.classes)
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
@@ -218,10 +206,10 @@ def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
     return test.part(order[:count])
 
 
-def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
+def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
     """Return Fig. 6's matrix over that many random test samples, the same for every run.
 
-    How many they are, the mean votes, and the samples decided for each class. Rows are the labels.
+    The mean votes, and the samples decided for each class. Rows are the labels.
     """
     part, classes = drawn(learner.data.test, samples), learner.case.network.classes
     voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
@@ -230,7 +218,7 @@ def confusion(learner: Learner, samples: int) -> tuple[int, Table, Table]:
     mean.index_add_(0, labels, voted)
     counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
     mean /= counts.sum(1, keepdim=True).clamp(min=1)
-    return len(part), tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
+    return tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
 
 
 # rates of the layers, and warnings
@@ -259,25 +247,15 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     with torch.random.fork_rng(devices=[]):
         reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()
     copy_parameters(module, reference)
-    found: list[list[Tensor]] = [[] for _ in reference.layers]
-    for layer, own in zip(reference.layers, found, strict=True):
-
-        def look(cell: nn.Module, given: Any, out: Any, own: list[Tensor] = own) -> None:
-            u = out[1][0]
-            own.append((surrogate(u - network.lif.v_th, network.lif.a) > 0).double().mean())
-
-        layer.cell.register_forward_hook(look)
+    kept = keep_potentials(reference)
     reference(x)
-    return tuple(float(torch.stack(each).mean()) for each in found)
+    return tuple(float(within(torch.stack(u), network.lif).double().mean()) for u in kept)
 
 
-def warnings_of(
-    case: Trained, number: int, layers: Sequence[tuple[float, bool]], losses: Sequence[float]
-) -> Iterator[str]:
-    """Yield the warnings of a network after an epoch whose iterations had these losses."""
-    remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
-    dead = hardly_firing(case.network, [rate for rate, _ in layers])
-    if dead:
+def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]) -> Iterator[str]:
+    """Yield the warnings of a network whose layers were so active after an epoch."""
+    if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
+        remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.network.stages, layers, strict=True)
     blind = [stage.name for stage, (rate, same) in pairs if same and rate >= DEAD_RATE]
@@ -286,7 +264,3 @@ def warnings_of(
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
-    tenth = max(1, len(losses) // 10)
-    first, last = sum(losses[:tenth]), sum(losses[-tenth:])
-    if number == 1 and abs(last - first) < UNMOVED * abs(first):
-        yield f"the loss has not moved in the first epoch (mean {first / tenth:.4f}): {remedy}"

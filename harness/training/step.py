@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.reference import coding
-from harness.reference.precision import autocast
+from harness.reference.precision import DTYPES, autocast
 from harness.reference.synapses import is_static
-from harness.spec import Loss, Precision
+from harness.spec import LOSS, Case, Loss, Precision
 from harness.spec.paper import SGD, Adam
 
 R = TypeVar("R")
@@ -41,17 +41,10 @@ def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any
     return groups
 
 
-def placed(x: Tensor, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """Return inputs x (T, B, C, H, W) of a type, on a device; a static image stays expanded."""
+def placed(x: Tensor, case: Case) -> Tensor:
+    """Return inputs x (T, B, C, H, W) as a case has them; a static image stays expanded."""
     moment = x[:1] if is_static(x) else x
-    return moment.to(device=device, dtype=dtype).expand(x.shape)
-
-
-class Objective(NamedTuple):
-    """What a network is trained for."""
-
-    classes: int
-    loss: Loss = "mse"
+    return moment.to(case.device, DTYPES[case.precision]).expand(x.shape)
 
 
 class Outcome(NamedTuple):
@@ -68,8 +61,9 @@ def iteration(
     x: Tensor,
     labels: Tensor,
     *,
-    objective: Objective,
+    classes: int,
     precision: Precision,
+    loss_function: Loss = LOSS,
 ) -> Outcome:
     """Run one iteration on batch x (T, B, C, H, W): zero_grad, forward, loss, backward, step.
 
@@ -79,12 +73,12 @@ def iteration(
     with autocast(precision, x.device):
         spikes = module(x)
     fired = spikes.to(x.dtype)
-    votes = coding.vote(fired, objective.classes)
-    match objective.loss:
+    votes = coding.vote(fired, classes)
+    match loss_function:
         case "mse":
             loss = coding.loss(votes, labels)
         case "cross-entropy":
-            loss = coding.cross_entropy(fired, labels, objective.classes)
+            loss = coding.cross_entropy(fired, labels, classes)
         case "cross-entropy of votes":
             loss = functional.cross_entropy(votes, labels)
     loss.backward()

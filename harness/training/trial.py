@@ -22,15 +22,15 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
-from harness.proof.answer import Incomparable, plain_pass, question, tapped_pass
+from harness.proof.answer import question
 from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import (
-    AuditRow,
     CertificateRow,
     ConfusionRow,
+    EndedRow,
     EpochRow,
     OperationsRow,
     Record,
@@ -45,7 +45,6 @@ from harness.records.identity import EXAM, timing_key, training_identity, traini
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.reference.precision import DTYPES
 from harness.spec import (
     ANN,
     Access,
@@ -88,7 +87,7 @@ class Trial(Generic[C]):
     run: Run
     row: Record
     written: list[Row] = field(default_factory=list)  # of its key, before it began
-    last: tuple[float, str] | None = None  # the last report
+    last: tuple[float, str] = (0.0, "tests")  # the last report
 
     @property
     def out(self) -> Path:  # the folder of its results
@@ -101,9 +100,7 @@ class Trial(Generic[C]):
 
     def alive(self) -> None:
         """Repeat the last report: a process that is silent for too long is ended as hung."""
-        self.ledger.say(
-            *(self.last or (0.0, f"{self.case.dataset} {network_name(self.case)}: tests"))
-        )
+        self.ledger.say(*self.last)
 
     def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the batches, each after a sign of life."""
@@ -244,9 +241,8 @@ def _take_over(trial: Trial[Trained], suite: str) -> None:
     case = trial.case
     if suite == case.suite:
         return
-    kinds = EpochRow | AuditRow | TransferRow | OperationsRow | TrainedRow | TestedRow
-    kinds |= ConfusionRow
-    rows = [row for row in trial.written if row.suite == suite and isinstance(row, kinds)]
+    own_alone = CertificateRow | EndedRow | WarningRow
+    rows = [r for r in trial.written if r.suite == suite and not isinstance(r, own_alone)]
     own = ("suite", "scale", "width", "tested_at")
     names = {name: getattr(case.fields, name) for name in own}
     asked = case.training.tested_at
@@ -293,7 +289,7 @@ def _certify(trial: Trial[Trained], data: DataSplits) -> str:
     reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
-        proof = exam.certify(case.framework, adapter)
+        proof = exam.certify(adapter)
         rows += certificate.rows_of(trial.row, proof)
         reasons += proof.failures
     trial.keep(*rows)
@@ -322,9 +318,9 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         trial.keep(TestedRow(**vars(row), tested_T=T, test_accuracy=right))
     if case.framework != ANN:
         for samples in sorted({min(CONFUSION_SAMPLES, len(data.test)), len(data.test)}):
-            count, votes, counts = epoch.confusion(learner, samples)
+            votes, counts = epoch.confusion(learner, samples)
             more: dict[str, Any] = {"votes": votes, "confusion": counts}
-            trial.keep(ConfusionRow(**vars(row), confusion_samples=count, **more))
+            trial.keep(ConfusionRow(**vars(row), confusion_samples=samples, **more))
     if data.recorded is not None:
         source = data.recorded.source
         trial.keep(
@@ -367,21 +363,13 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
 
 
 def _audited(learner: Learner) -> Finding:
-    """Audit the trained network with its last weights.
-
-    Potentials and rates are others than at the first weights, which are proved before.
-    """
+    """Audit the network with its last weights: potentials and rates are not the first weights'."""
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.batch_size, len(held))))
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
-    x = learner.input(part.raw).cpu()  # it is asked as a contender is, from this process
-    asked = question(case, parameters, x, part.labels.cpu())
-    audit = Audit(case.network, asked, torch.device(case.device))
-    try:
-        given = plain_pass(learner.module, asked)
-        return audit.direct(given) or audit.replay(given, tapped_pass(learner.module, asked))
-    except Incomparable as reason:
-        return Finding("direct", False, str(reason))
+    x = epoch.inputs(case, learner.data, part.raw)
+    asked = question(case, parameters, x, part.labels)
+    return Audit(asked, torch.device(case.device)).judge(learner.module)
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
@@ -411,7 +399,7 @@ def count(trial: Trial[Timed]) -> bool:
     if trial.served_by() is not None:
         return True
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
-    few = _placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
+    few = step.placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
     layers = counted(case, module, trial.living(batch.inputs.split(COUNTED_TOGETHER, dim=1)))
     trial.keep(_operations(row, layers, len(batch.labels)))
@@ -421,13 +409,11 @@ def count(trial: Trial[Timed]) -> bool:
 def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
     """Sum the operations of each layer over batches x (T, B, C, H, W), at least one."""
     module.eval()
-    parameters, U = iter(module.parameters()), list[Tensor | None]()  # NeuNorm's, behind each layer
-    for stage in case.network.stages if case.framework != ANN else ():
-        _weight, _bias = next(parameters), next(parameters)  # they come in layer order
-        U.append(next(parameters) if stage.neunorm_shape else None)
+    named = dict(zip(weights.parameter_shapes(case.network), module.parameters(), strict=True))
+    U = [named.get(f"{n}.U") for n, _ in enumerate(case.network.stages, 1)]  # behind each layer
     parts = list[Layers]()
     for batch in batches:
-        x = _placed(batch, case)
+        x = step.placed(batch, case)
         with torch.inference_mode(), record_spikes(module) as taps:
             step.inference(module, x, case.precision)
             spikes = [tap.collected() for tap in taps]
@@ -436,10 +422,6 @@ def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
             else:
                 parts.append(spiking_operations(case.network, x, spikes, U))
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
-
-
-def _placed(x: Tensor, case: Case) -> Tensor:
-    return step.placed(x, DTYPES[case.precision], torch.device(case.device))
 
 
 def _operations(row: Record, layers: Layers, samples: int) -> OperationsRow:
