@@ -354,6 +354,10 @@ def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     exams = first - 2 * schedule.EXAM_SECONDS
     made.correct(cases, 3 * exams, 5)  # without its exams it took three times as long
     assert made.seconds(cases) == pytest.approx(3 * exams + 2 * schedule.EXAM_SECONDS)
+    mixed = *cases, case("reference", precision="bf16")
+    without = Plan(5, {"reference"}).seconds(mixed)
+    assert Plan(5).seconds(mixed) == without + schedule.TRAINING_IN_BF16_SECONDS
+    assert Plan(4).seconds(mixed) == Plan(4, {"reference"}).seconds(mixed)  # it does not train
     made, compiled = Plan(5), (case("norse:compiled"), case("octave"))
     first = made.seconds(compiled)
     made.correct(compiled, first - 2 * schedule.EXAM_SECONDS, 5)

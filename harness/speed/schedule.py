@@ -8,7 +8,7 @@ half-way all of a cell's are started anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from math import ceil
@@ -17,6 +17,7 @@ import torch
 
 from adapters import facts
 from harness.records import Bf16TrainingRow, TimedRow
+from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
@@ -59,7 +60,8 @@ class Schedule:
         self.waiting = [Cell(*each, run, ledger, access, budget) for each in waiting]
         self.budget, self.watch = budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
-        self.plan = Plan(budget.rounds)
+        known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
+        self.plan = Plan(budget.rounds, (row.contender for row in known))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def results(self) -> Iterator[Result]:
@@ -154,6 +156,7 @@ class Schedule:
                 self.bf16_trainings += check_bf16_training(
                     row, self.bf16_trainings, cell.ledger, say, self._has_time
                 )
+                self.plan.trained.add(row.contender)
 
     def _has_time(self) -> bool:
         return self.watch.seconds < self.budget.seconds
@@ -253,14 +256,18 @@ def training_seconds(cases: tuple[Case, ...]) -> float:
 class Plan:
     """Estimates of how long cells take, corrected by the cells measured so far."""
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, rounds: int, trained: Iterable[str] = ()) -> None:
         self.rounds = rounds
+        self.trained = set(trained)  # the contenders that have trained in bf16
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Estimate the seconds of a cell: equality exams, rounds and compiling."""
+        """Estimate the seconds of a cell: equality exams, rounds, compiling, training in bf16."""
         timed = self._corrected * self._model(group, self.rounds)
-        return EXAM_SECONDS * len(group) + timed + self._without_floor(group)
+        mixed = {case.framework for case in group if case.precision == "bf16"}
+        trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
+        untimed = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
+        return untimed + timed + self._without_floor(group)
 
     def _without_floor(self, group: Group) -> float:
         """Return what no floor tells: of compilers, and of runtimes of their own."""
