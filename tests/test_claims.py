@@ -237,16 +237,13 @@ def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     assert one("fig4", along(RISING, *(0.21,) * EPOCHS, seed=2)).ours == one("fig4", RISING).ours
 
 
-@ANY("noise", [0.001, 0.02, 0.2])
 @ANY("parts", [1, 3, 12])
-def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(
-    noise: float, parts: int
-) -> None:
+def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) -> None:
     """However many parts are tested at once: one of them falls at most as often as the level."""
     drawn, draws = random.Random(0), 600
 
-    def falls() -> bool:
-        values = (tuple(drawn.gauss(STEP, noise) for _ in range(4)) for _ in range(parts))
+    def falls() -> bool:  # how large the noise is cancels out
+        values = (tuple(drawn.gauss(STEP, 0.02) for _ in range(4)) for _ in range(parts))
         return bool(claims.excluded([effect(of, 0.0, STEP) for of in values]))
 
     assert sum(falls() for _ in range(draws)) <= 1.5 * AGAINST * draws
@@ -343,9 +340,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
 
 
 @ANY("seeds", [3, 6])
-def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(
-    seeds: int,
-) -> None:
+def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) -> None:
     drawn, draws = random.Random(0), 1000
 
     def saved(pace: float = 1.0) -> Mean:
