@@ -18,7 +18,7 @@ from tonic.functional import denoise_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, Recordings, silent
-from harness.baselines.events import NEVER, Rows, rows_of
+from harness.baselines.events import Rows, rows_of
 from harness.baselines.hats import Parameters
 from harness.baselines.hots import (
     SurfaceSettings,
@@ -67,39 +67,30 @@ def test_an_example_is_the_first_surface_not_skipped(start: int, seen: tuple[int
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
-def densely(events: Rows, reach: SurfaceSettings, prototypes: hots.Values) -> Rows:
-    """A layer once more: whole surfaces of all events that came before, without a memory."""
-    radius, (height, width) = reach.radius, reach.sensor
-    shape = height + 2 * radius, width + 2 * radius, len(prototypes) // (2 * radius + 1) ** 2
-    found = []
-    for n, (x, y, t, _) in enumerate(events.tolist()):
-        newest = np.full(shape, -np.inf)
-        for ex, ey, et, ep in events[: n + 1].tolist():
-            newest[ey + radius, ex + radius, ep] = et
-        around = newest[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
-        seen = np.exp((around - t) / reach.tau).ravel()
-        seen[seen < exp(-5)] = 0
-        if n % reach.every == 0 and seen.sum() > 2 * radius:
-            cosines = seen @ prototypes / np.linalg.norm(prototypes, axis=0)
-            found.append((x, y, t, int(cosines.argmax())))
-    return rows(*found)
+def test_an_event_is_forgotten_after_five_tau() -> None:
+    before = (1, 2, 0, 0), (3, 2, 1, 0), (2, 1, 41, 0), (2, 3, 51, 0)  # 51, 50, 10 and 0 us old
+    dense, expected = np.zeros(9), np.zeros(9)
+    assert first_surface(rows(*before, (2, 2, 51, 0)), NEAR, 4, dense)
+    expected[[1, 4, 5, 7]] = exp(-1), 1, exp(-5), 1
+    assert dense == pytest.approx(expected / np.linalg.norm(expected))
 
 
-def anywhere(count: int, size: tuple[int, int], latest: int, polarities: int) -> Rows:
-    """Events at random; many at one time."""
-    rng = np.random.default_rng(0)
-    x, y = (rng.integers(0, each, count) for each in size[::-1])
-    times = np.sort(rng.integers(0, latest, count))
-    return np.stack([x, y, times, rng.integers(0, polarities, count)], 1)
-
-
-@pytest.mark.parametrize("every", [1, 3])
-def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
-    events, reach = anywhere(200, (6, 7), 5000, 3), SurfaceSettings((6, 7), 2, 300.0, every)
-    prototypes = np.random.default_rng(1).random((75, 5))
-    expected = densely(events, reach, prototypes)
-    assert 20 < len(expected) < 200 / every and len(set(expected[:, 3].tolist())) > 2
-    assert relabel_events(events, reach, prototypes).tolist() == expected.tolist()
+def test_an_event_is_named_by_the_nearest_prototype_and_a_lonely_one_is_dropped() -> None:
+    events = rows(
+        (1, 1, 0, 0),  # alone
+        (2, 1, 0, 0),  # with one other
+        (1, 2, 2, 0),  # with two, all OFF
+        (2, 2, 2, 1),  # ON among these three
+        (3, 2, 20, 1),  # with faint ones
+        (3, 3, 20, 1),  # with the last and a faint one, all ON
+        (2, 3, 20, 1),
+    )
+    prototypes = np.zeros((9, 2, 2))
+    prototypes[:, 0, 0] = prototypes[:, 1, 1] = 1  # of OFF, of ON
+    for every in (1, 3):  # all are remembered
+        found = relabel_events(events, NEAR._replace(every=every), prototypes.reshape(18, 2))
+        named = {n: k for n, k in {2: 0, 3: 0, 5: 1, 6: 1}.items() if n % every == 0}
+        assert found.tolist() == [[*events[n, :3], k] for n, k in named.items()]
 
 
 def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
@@ -159,30 +150,26 @@ def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
 # S1
 
 
-def by_neuron(events: Rows, filters: hfirst.Potentials, size: tuple[int, int]) -> Rows:
-    """S1 once more: one neuron's place after another, each over all events."""
-    threshold, decay, refractory = PUBLISHED.s1
-    reach = len(filters) // 2
-    found = []
-    for p, y, x in np.ndindex(2, *size):
-        v, before, fired = np.zeros(filters.shape[2]), 0, NEVER
-        for n, (ex, ey, t, ep) in enumerate(events.tolist()):
-            far = max(abs(ex - x), abs(ey - y)) > reach
-            if ep != p or far or t - fired <= refractory:
-                continue
-            v = np.sign(v) * np.maximum(np.abs(v) - decay * (t - before), 0)
-            v, before = v + filters[ey - y + reach, ex - x + reach], t
-            if v.max() > threshold:
-                found.append((n, y, x, t, int((v > threshold).argmax())))
-                v, fired = np.zeros_like(v), t
-    return rows(*((x, y, t, k) for _, y, x, t, k in sorted(found)))
-
-
-def test_s1_is_what_its_neurons_are_one_by_one() -> None:
-    events, filters = anywhere(600, (8, 8), 12, 2), hfirst.s1_filters(PUBLISHED)
-    expected = by_neuron(events, filters, (8, 8))
-    assert len(expected) > 20
-    assert hfirst.s1(events, filters, PUBLISHED.s1, (8, 8)).tolist() == expected.tolist()
+def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_fires() -> None:
+    filters = np.zeros((3, 3, 2), np.float32)
+    filters[1, 1] = 80, 10  # at the neuron's own place
+    filters[1, 2] = 0, 160  # to the right of it
+    filters[0, 1] = -60, 0  # above it
+    events = rows(
+        (3, 2, 0, 1),  # 160 at 2, 2, and 80 at 3, 2
+        (3, 2, 1, 1),  # 2, 2 rests; 80 - 25 + 80
+        (3, 2, 1, 0),  # of the other polarity
+        (3, 2, 2, 1),  # 135 - 25 + 80
+        (3, 2, 6, 1),  # 2, 2 has rested, 3, 2 has not
+        (3, 2, 8, 1),
+        (3, 1, 30, 1),  # 3, 2 has forgotten: -60; 2, 1 fires
+        *((3, 2, t, 1) for t in (31, 32, 33)),  # -60 + 25 + 80, 45 - 25 + 80, 100 - 25 + 80
+    )
+    spikes = [(2, 2, 0, 1), (2, 2, 1, 1), (3, 2, 2, 0), (2, 2, 6, 1)]
+    spikes += [(2, 1, 30, 1), (2, 2, 31, 1), (3, 2, 33, 0)]
+    assert hfirst.s1(events, filters, PUBLISHED.s1, (4, 6)).tolist() == rows(*spikes).tolist()
+    both = np.full((1, 1, 2), 151, np.float32)
+    assert hfirst.s1(events[:1], both, PUBLISHED.s1, (4, 6)).tolist() == [[3, 2, 0, 0]]
 
 
 # C1, S2, C2
