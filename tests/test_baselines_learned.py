@@ -295,30 +295,6 @@ def inverse(c: float, size: int) -> Tensor:
     return torch.linalg.inv(torch.eye(size, dtype=torch.float64) * (1 + c) - c)
 
 
-@pytest.mark.parametrize("silent_too", [False, True])
-def test_gradients_are_autograds_on_the_transfer_function(silent_too: bool) -> None:
-    circuit = replace(CIRCUIT, decay=0.9, kappa=-0.1, silent=silent_too)
-    frames = (draw(12, 3, 5) > 0.4).double()
-    x, w = lee.trace(frames, circuit.decay).requires_grad_(), draw(4, 5, seed=1).requires_grad_()
-    v_th = double(0.5, 1.0, 2.0, 1e6).requires_grad_()
-    a, spikes = lee.TraceLayer.apply(x, frames, w, v_th, circuit)
-    fired = spikes.sum(0) > 0
-    assert not spikes.requires_grad and fired[:, :3].all() and not fired[:, 3].any()
-    upstream = draw(*a.shape, seed=3)
-    found = torch.autograd.grad(a, (x, w, v_th), upstream)
-    error, c = upstream * (fired | silent_too), circuit.sigma * circuit.kappa
-    frozen = c * others(a.detach())
-    s = v_th.detach() * (a.detach() - frozen)  # which leaves no potential
-    twins = (
-        (x @ w.detach().T / v_th.detach()) @ inverse(c, 4).T,
-        x.detach() @ w.T / v_th.detach() + frozen,
-        s / v_th + frozen,
-    )
-    for ours, twin, leaf in zip(found, twins, (x, w, v_th), strict=True):
-        (expected,) = torch.autograd.grad(twin, leaf, error)
-        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
-
-
 def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     spikes, v_th = torch.zeros(3, 2, 4), torch.full((4,), 0.5)
     spikes[1, 0, 2] = 1  # in the first sample one of four, in the second none
@@ -334,21 +310,30 @@ def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     torch.manual_seed(0)
     parameters, labels = replace(SMALL, hidden=6, alpha=2.0), torch.tensor([0, 1, 2, 0, 1])
     network = lee.LeeNetwork((8, 6, 3), parameters).double()
+    (w, w2), (v_th, v_th2) = network.weights, network.thresholds
+    v_th.data[0] = 1e6  # a hidden neuron that is silent passes no error
     frames = (draw(5, 9, 2, 2, 2) > 0.3).double()
     a, (first, last) = network(frames)
+    assert not first.requires_grad and not last.requires_grad
     lee.error(a, last, labels).backward()
     counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
+    assert (counts == 0).any()  # an output that is silent does
     error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
-    (w, w2), (v_th, v_th2) = network.weights, network.thresholds
     error = error * lee.error_scale(last, v_th2, network.layer_constants[1])
-    decay = exp(-5 / 200)
-    expected = (error / v_th2).T @ lee.trace(first, decay)
-    assert w2.grad is not None and w.grad is not None
-    torch.testing.assert_close(w2.grad, expected)
-    back = error @ inverse(-0.5 * parameters.inhibition / 3, 3).T / v_th2 @ w2
+    c, c2 = (-parameters.sigma * parameters.inhibition / each for each in (6, 3))
+    back = error @ inverse(c2, 3).T / v_th2 @ w2
     back = back * lee.error_scale(first, v_th, network.layer_constants[0]) * (first.sum(0) > 0)
+    decay = exp(-5 / 200)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
-    torch.testing.assert_close(w.grad, (back / v_th).T @ x)
+    a, a2 = lee.trace(first, decay), lee.trace(last, decay)
+    for leaf, expected in (
+        (w2, (error / v_th2).T @ a),  # da/dw = x / V_th
+        (w, (back / v_th).T @ x),
+        (v_th2, (error * (c2 * others(a2) - a2)).sum(0) / v_th2),
+        (v_th, (back * (c * others(a) - a)).sum(0) / v_th),
+    ):
+        assert leaf.grad is not None
+        torch.testing.assert_close(leaf.grad, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
