@@ -223,16 +223,12 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_linux
-def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
-    tmp_path: Path,
+@pytest.mark.parametrize(("trains", "count"), [(False, None), (True, "30000")])
+def test_timed_threads_wait_as_they_come_and_those_of_a_training_sleep_sooner(
+    trains: bool, count: str | None
 ) -> None:
-    def spin_count(process: WorkerProcess) -> str | None:
-        try:
-            return psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT")
-        finally:
-            process.end()
-
-    floor, one = case(FLOOR), case("reference")
-    for timed in (WorkerProcess(floor, HOST, tmp_path), WorkerProcess(one, HOST, tmp_path)):
-        assert spin_count(timed) is None
-    assert spin_count(WorkerProcess(one, HOST, trains=True)) == "30000"
+    process = WorkerProcess(case("reference"), HOST, trains=trains)
+    try:
+        assert psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT") == count
+    finally:
+        process.end()
