@@ -685,14 +685,8 @@ def read_mnist(path: Path) -> object:
 
 
 READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
-    "recording": (
-        lambda folder: write_bin(folder / "1.bin", ROW, (4, 4, 9000, True)),
-        nmnist.read_recording,
-    ),
-    "aedat4": (
-        lambda folder: write_aedat4(folder / "1.aedat4", ROW, (126, 5, 9000, False)),
-        dvs_cifar10.read_recording,
-    ),
+    "recording": (lambda folder: write_bin(folder / "1.bin", ROW, ROW), nmnist.read_recording),
+    "aedat4": (lambda folder: write_aedat4(folder / "1", ROW, ROW), dvs_cifar10.read_recording),
     "image": (lambda folder: write_image(folder / "1.png"), lambda path: read_image(path, 32)),
     "mnist": (lambda folder: write_mnist(folder, [8, 1]), read_mnist),
 }
