@@ -186,14 +186,6 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
     assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
 
 
-def test_options_of_networks_are_refused(declare: Any) -> None:
-    declare()
-    with pytest.raises(UsageError, match="leave --tuned out"):
-        cases(baselines=("counting",), tuned=True)
-    with pytest.raises(UsageError, match="counting cannot run on cifar10"):
-        cases(baselines=("counting",), datasets=("cifar10",))
-
-
 # its samples
 
 
@@ -202,11 +194,8 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     case = small(T=5, effort="quick", window="first")
     given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
-    for ours, theirs in (
-        (given.train, splits.train),
-        (given.validation, splits.validation),
-        (given.test, splits.test),
-    ):
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(given, name), getattr(splits, name)
         assert isinstance(ours, Recordings) and ours.longest_us <= 5 * BIN_US
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()

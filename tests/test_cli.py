@@ -101,6 +101,7 @@ BAD = {
     "--suite scale --baselines hats": "leave --baselines out",
     "--suite baselines --baselines hat": "unknown baseline 'hat', choose from lstm",
     "--suite baselines --width 1/8": "leave --width out",
+    "--suite baselines --baselines hats --datasets cifar10": "hats cannot run on cifar10",
     **{
         f"--suite {each} --paper --device cpu": "takes months on a CPU"
         for each in ("timesteps", "scale", "neunorm", "accuracy", "ablations")
