@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_learning
 import torch
+import trainings
 from recordings import answered, bars, events_of, recorded, squares, striped
 from rows import fitted_case
 
@@ -105,7 +105,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def run(case: System, out: Path) -> list[Row]:
     """In this process, so that what a test has replaced is replaced; all rows that there are."""
-    test_learning.run((case,), out)
+    trainings.run((case,), out)
     return Store(out).read()[0]
 
 

@@ -69,7 +69,7 @@ from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
 from harness.system.files import make_user_cache, printable
 
-pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "nothing_waits_for_ever")
+pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
 def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "train") -> Path:
