@@ -29,9 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 @pytest.mark.slow  # other kernels are compiled
 @pytest.mark.parametrize(("dataset", "neunorm"), [("cifar10", None), ("nmnist", "mean")])
-def test_a_detached_reset_is_that_deviation_and_no_other(
-    dataset: str, neunorm: Reading | None
-) -> None:
+def test_a_detached_reset_is_that_deviation_alone(dataset: str, neunorm: Reading | None) -> None:
     asked = exam(dataset, "Middle", neunorm, "fp64")
     for name in ("fused:detached-reset", "spikingjelly:detached-reset"):
         planted = Variant((), adapters.load(name).build)  # as if it was equal

@@ -157,9 +157,7 @@ def cases(**fields: Any) -> list[System]:
     return [case for case in found if isinstance(case, System)]
 
 
-def test_a_package_that_does_not_load_costs_the_others_nothing(
-    declare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_package_costs_no_other(declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(point: Point) -> None:
         raise AttributeError("module 'json' has no attribute 'Nope'")
 

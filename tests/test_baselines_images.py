@@ -80,9 +80,7 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
         assert trained and not same(first, other)
 
 
-def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_damaged_or_cannot_be_kept_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = shared(squares(12, 0))
     (file,) = converted.make_user_cache("networks").glob("*.pt")
     content = bytearray(file.read_bytes())

@@ -148,9 +148,7 @@ def test_not_learning_in_bf16_is_refused(name: str, reason: str, tmp_path: Path)
         assert f"{sum(ends) / 2:.4f}, in float32 at " in str(row.reason)
 
 
-def test_a_crash_costs_its_own_row_and_is_tried_again_by_another_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_is_tried_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = trained(tmp_path, "breaks-in-bf16", "breaks", "breaks-in-bf16", run="first")
     assert [row.contender for row in rows] == ["planted:breaks-in-bf16", "planted:breaks"]
     assert [(row.passed, row.finished, len(row.fp32_losses)) for row in rows] == [
@@ -199,9 +197,7 @@ def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("brief")
-def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
-    tmp_path: Path,
-) -> None:
+def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path: Path) -> None:
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
         run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
         rows = rows_in(tmp_path / str(n))
@@ -253,9 +249,7 @@ def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next
     assert torch.equal(first, again) and not torch.equal(first, next_)
 
 
-def test_earlier_trainings_and_captures_leave_no_trace_in_a_bf16_training(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_earlier_trainings_and_captures_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def captured(once: Callable[[], Tensor]) -> Callable[[], Tensor]:
         for _ in range(3):
             once()

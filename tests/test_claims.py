@@ -440,9 +440,7 @@ def test_each_claim_has_its_own_test(
         (pilot(0.0)[: len(pilot(0.0)) // 2], "open", "the pilot of both was not run"),
     ],
 )
-def test_parity_with_the_ann_is_answered_where_a_pilot_leaves_the_gap(
-    more: list[Row], answer: str, said: str
-) -> None:
+def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
     found = one("tab6", [*[r for r in alexnet(0.05) if r.scale == "AlexNet"], *more])
     assert found.answer == answer and said in found.why
 
@@ -534,9 +532,7 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
         ({"convn": 9.0}, [NO]),
     ],
 )
-def test_fig3_has_an_answer_for_each_conv_function_of_matlab(
-    times: dict[str, float], expected: list[str]
-) -> None:
+def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list[str]) -> None:
     found = judged("fig3", matlab(**times))
     assert [each.answer for each in found] == expected
     for each in found:

@@ -63,9 +63,7 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
 
 
-def test_a_sentence_on_a_terminal_breaks_between_words_and_in_a_pipe_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sentence_breaks_between_words_in_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "harness: no rows under results/local: first run `harness run --suite scale`"
     terminal, ours = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
@@ -192,9 +190,7 @@ def test_bad_input_is_one_sentence_exit_2_and_nothing_written(
         ("tables 3 --out results/published/intel-xeon-amx", {"torch"}),
     ],
 )
-def test_commands_import_torch_only_after_their_options_are_read(
-    arguments: str, without: set[str]
-) -> None:
+def test_torch_is_imported_once_the_options_are_read(arguments: str, without: set[str]) -> None:
     code = "import sys; from harness.cli.app import call; call(*sys.argv[1:]); "
     code += f"found = {without} & set(sys.modules); assert not found, found"
     command = [sys.executable, "-c", code, *arguments.split()]
@@ -260,9 +256,7 @@ def test_a_shell_completes_flags(monkeypatch: pytest.MonkeyPatch, command: Comma
     assert command()[1].split() == ["--samples"]
 
 
-def test_a_table_is_of_the_networks_data_and_machine_that_are_named(
-    tmp_path: Path, command: Command
-) -> None:
+def test_a_table_is_of_what_its_options_name(tmp_path: Path, command: Command) -> None:
     for cpu in ("A one", "B two"):
         for scale, dataset in (("Small", "cifar10"), ("Large", "nmnist")):
             for run, names in (("1", ("floor", "norse")), ("2", ("floor", "reference"))):

@@ -51,9 +51,7 @@ def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
 
 
 @pytest.mark.slow
-def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
-    tmp_path: Path,
-) -> None:
+def test_settings_are_its_own_and_a_death_or_a_hang_costs_its_own_row(tmp_path: Path) -> None:
     dies = {"exits": "exit code 3", "hangs": "said nothing for 15 s", "crashes": "SIGSEGV"}
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
@@ -70,9 +68,7 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
         assert [row.round for row in of(rows, IterationRow, twin=False, **timed)] == [1, 2, 3]
 
 
-def test_one_that_computes_less_later_or_raises_costs_its_own_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_cheat_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = in_process.plant(monkeypatch)
     names = ("shouts", *CHEATS)
     rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in names))
@@ -94,9 +90,7 @@ def test_a_start_has_a_limit_of_its_own() -> None:
 
 
 @pytest.mark.slow
-def test_each_compiles_where_nothing_was_compiled_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_compiles_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     rows = measured(tmp_path / "out", "planted:compiles", "planted:compiles-too")
     found = {row.reason.partition(": ")[2] for row in of(rows, EndedRow)}
@@ -169,9 +163,7 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
     assert {*released} == {*[again][:lean]}
 
 
-def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_after_memory_is_given_back_a_run_comes_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     runs, subject = list[object](), Worker(case("reference"), HOST.find)
     subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
@@ -199,9 +191,7 @@ def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     assert turns == ([0, 1, 0, 2, 0, 3] if rest < 0 else [0, 1, 2, 3])
 
 
-def test_each_round_has_an_order_of_its_own_and_the_same_cell_the_same_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_round_is_in_its_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.plant(monkeypatch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 6)
     monkeypatch.setattr(cell.Cell, "known", False)
@@ -224,9 +214,7 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 
 @needs_linux
 @pytest.mark.parametrize(("trains", "count"), [(False, None), (True, "30000")])
-def test_timed_threads_wait_as_they_come_and_those_of_a_training_sleep_sooner(
-    trains: bool, count: str | None
-) -> None:
+def test_threads_sleep_sooner_in_trainings_alone(trains: bool, count: str | None) -> None:
     process = WorkerProcess(case("reference"), HOST, trains=trains)
     try:
         assert psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT") == count

@@ -483,9 +483,7 @@ def digits(count: int, dataset: str = "cifar10") -> SplitRequest:
 
 
 @pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
-def test_simulated_recordings_are_counted_once_and_then_come_from_the_cache(
-    dataset: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_simulations_are_counted_once(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = load_split(digits(3, dataset), "train", quiet)
     assert made.raw.dtype == torch.uint8 and made.raw.shape[:3] == (3, 3, 2)
     assert made.source.simulated and made.raw.sum() > 0
@@ -568,9 +566,7 @@ def test_a_class_that_a_split_lacks_is_named(dataset: str, split: Split, tmp_pat
 
 
 @pytest.mark.parametrize(("copied", "twice"), [(10, False), (7, False), (10, True)])
-def test_a_test_split_of_training_samples_is_refused(
-    copied: int, twice: bool, tmp_path: Path
-) -> None:
+def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: Path) -> None:
     for split in ("train", "test"):
         recorded(tmp_path, split)
     for dataset in ("nmnist", "cifar10"):
@@ -761,9 +757,7 @@ def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyP
     assert "No space left" in cached("key", make, quiet).note and len(made) == 1
 
 
-def test_who_waits_for_samples_that_another_process_reads_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_process_that_waits_for_anothers_samples_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     cached("key", entry, quiet)
     (lock,) = make_user_cache("arrays").glob("*.lock")
     other, said = FileLock(lock), list[str]()
