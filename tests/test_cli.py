@@ -222,26 +222,19 @@ def test_list_and_doctor_show_the_known_names(what: str, inside: Path, command: 
 def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
     command: Command, tmp_path: Path, plant: Callable[[str, str], None]
 ) -> None:
-    small = ["--networks", "small", "--datasets", "cifar10", "--data-root", tmp_path]
-    small += ["--width", "1/16"]
+    small = ["--networks", "small", "--datasets", "cifar10", "--width", "1/16"]
+    small += ["--data-root", tmp_path]
     code, out, _ = command("check", "reference", "snntorch:subtract", *small)
     assert code == 0  # a marked variant does not claim to be equal
     assert "equal: 6 of 6 certificates passed" in out and "4 Voting" in out
     assert "not the paper's function" in out and "spikes differ" in out
     source = "from adapters import snntorch\nDEVIATIONS = ()\n"
     plant("planted", source + "build = snntorch.VARIANTS['subtract'].build\n")
-    code, out, _ = command("check", "planted", *small)
-    assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
-
-
-def test_an_adapters_error_is_shown_short_and_printable(
-    command: Command, tmp_path: Path, plant: Callable[[str, str], None]
-) -> None:
     raises = r"def build(network): raise OSError('\x1b[2J' + 'x' * 9000)"
     plant("shouts", f"DEVIATIONS = ()\n{raises}\n")
-    small = ["--networks", "small", "--datasets", "cifar10", "--data-root", tmp_path]
-    code, out, _ = command("check", "shouts", *small)
-    assert code == 1 and r"\x1b[2Jxxx" in out and "\x1b" not in out and len(out) < 1500
+    code, out, _ = command("check", "planted", "shouts", *small)
+    assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
+    assert r"\x1b[2Jxxx" in out and "\x1b" not in out and out.count("x") < 1500  # short, printable
 
 
 def test_the_module_by_its_name() -> None:
