@@ -264,6 +264,7 @@ def test_the_answer_tends_to_the_sources_which_stays_as_it_was() -> None:
     x = converted.scaled(torch.from_numpy(squares(8, 0).pixels))
     expected = network(x)
     snn = converted_by_spikingjelly(network, (x,), "max")
+    snn.restart()
     mean = sum(snn.step(x) for _ in range(512)) / 512
     assert (mean - expected).abs().max() < 0.05 * expected.abs().max()
     assert [type(each) for each in network].count(nn.ReLU) == 7
