@@ -280,8 +280,8 @@ AUDITED = "after a batch of another size: "
 @pytest.mark.parametrize(
     ("build", "checks", "reason"),
     [
-        (stepped(contenders.DetachedReset), "cifar10 Small without", NO_RESET),
-        (stepped(off_by(k_tau=0.5)), "cifar10 Small without", "spikes differ"),
+        (stepped(contenders.DetachedReset), " Small ", NO_RESET),
+        (stepped(off_by(k_tau=0.5)), " Small ", "spikes differ"),
         (stepped(contenders.TruncatedAtFour), " T=", AUDITED),
         (stepped(contenders.LateDetachedReset), " T=", AUDITED),
         (lambda network: ReferenceNetwork(replace(network, dropout=0.0)), " T=", AUDITED),

@@ -80,7 +80,9 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
         assert trained and not same(first, other)
 
 
-def test_what_is_damaged_or_cannot_be_kept_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_network_is_trained_anew_and_what_cannot_be_kept_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first, _ = shared(squares(12, 0))
     (file,) = converted.make_user_cache("networks").glob("*.pt")
     content = bytearray(file.read_bytes())
@@ -264,7 +266,6 @@ def test_the_answer_tends_to_the_sources_which_stays_as_it_was() -> None:
     x = converted.scaled(torch.from_numpy(squares(8, 0).pixels))
     expected = network(x)
     snn = converted_by_spikingjelly(network, (x,), "max")
-    snn.restart()
     mean = sum(snn.step(x) for _ in range(512)) / 512
     assert (mean - expected).abs().max() < 0.05 * expected.abs().max()
     assert [type(each) for each in network].count(nn.ReLU) == 7

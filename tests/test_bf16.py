@@ -89,9 +89,6 @@ def find(name: str) -> Adapter:
     return planted if framework == "planted" else adapters.load(name)
 
 
-HOST = Host(find=find)
-
-
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training that a test can wait for, in this process."""
@@ -113,8 +110,15 @@ def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
     ledger = Ledger(Store(out), lambda *_: None)
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
-        row, known = base(case(full, precision="bf16"), **fields), ledger.of_kind(Bf16TrainingRow)
-        judge.check_bf16_training(row, known, ledger, HOST, lambda doing: None, lambda: True)
+        row = base(case(full, precision="bf16"), **fields)
+        judge.check_bf16_training(
+            row,
+            ledger.of_kind(Bf16TrainingRow),
+            ledger,
+            Host(find=find),
+            lambda doing: None,
+            lambda: True,
+        )
     return of(rows_in(out), Bf16TrainingRow)
 
 
@@ -212,7 +216,7 @@ def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
     said: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.check_bf16_training(base(IN_BF16), (), ledger, HOST, said.append, has_time)
+    judge.check_bf16_training(base(IN_BF16), (), ledger, Host(find=find), said.append, has_time)
     assert len([each for each in said if " of 5" in each]) == 2
     assert not rows_in(tmp_path)
 

@@ -51,7 +51,9 @@ def measured(out: Path, *names: str, silence: float = 60.0) -> list[Row]:
 
 
 @pytest.mark.slow
-def test_settings_are_its_own_and_a_death_or_a_hang_costs_its_own_row(tmp_path: Path) -> None:
+def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_own_row(
+    tmp_path: Path,
+) -> None:
     dies = {"exits": "exit code 3", "hangs": "said nothing for 15 s", "crashes": "SIGSEGV"}
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
@@ -161,7 +163,9 @@ def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_giv
     assert {*released} == {*[again][:lean]}
 
 
-def test_after_memory_is_given_back_a_run_comes_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     runs, subject = list[object](), Worker(case("reference"), HOST.find)
     subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
@@ -211,10 +215,16 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_linux
-@pytest.mark.parametrize(("trains", "count"), [(False, None), (True, "30000")])
-def test_threads_sleep_sooner_in_trainings_alone(trains: bool, count: str | None) -> None:
-    process = WorkerProcess(case("reference"), HOST, trains=trains)
-    try:
-        assert psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT") == count
-    finally:
-        process.end()
+def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
+    tmp_path: Path,
+) -> None:
+    def spin_count(process: WorkerProcess) -> str | None:
+        try:
+            return psutil.Process(process.child.pid).environ().get("GOMP_SPINCOUNT")
+        finally:
+            process.end()
+
+    floor, one = case(FLOOR), case("reference")
+    for timed in (WorkerProcess(floor, HOST, tmp_path), WorkerProcess(one, HOST, tmp_path)):
+        assert spin_count(timed) is None
+    assert spin_count(WorkerProcess(one, HOST, trains=True)) == "30000"

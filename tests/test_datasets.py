@@ -757,7 +757,9 @@ def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyP
     assert "No space left" in cached("key", make, quiet).note and len(made) == 1
 
 
-def test_a_process_that_waits_for_anothers_samples_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_samples_that_another_process_reads_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cached("key", entry, quiet)
     (lock,) = make_user_cache("arrays").glob("*.lock")
     other, said = FileLock(lock), list[str]()
