@@ -83,6 +83,13 @@ class Module(ReferenceNetwork):
         match self.name, self.turns > 2:
             case "tires", True:  # all of the batch is its first sample
                 return super().forward(x[:, :1]).expand(-1, x.shape[1], -1)
+            case "skips-one", True:  # a sample of the batch is another
+                out = super().forward(x[:, 1:])
+                return torch.cat([out[:, :1], out], 1)
+            case "coarse", True:  # its gradients are rounded to bf16
+                for parameter in self.parameters():
+                    if not parameter._backward_hooks:
+                        parameter.register_hook(lambda each: each.bfloat16().to(each.dtype))
             case "keeps-gradients", False if not self.gradients:  # of weights that are near
                 for parameter in self.parameters():
                     self.gradients[parameter] = torch.empty(0)

@@ -31,8 +31,8 @@ from harness.system import clock, memory
 ASKED = question(TINY, T=4, B=4, static=True)
 HOST = Host(find=hostile_contenders.find)
 CHEATS = {  # once they are audited, and how they are refused
-    **dict.fromkeys(("remembers", "tires"), "output spikes|of shapes|saw no"),
-    "keeps-gradients": "the gradient of",
+    **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
+    **dict.fromkeys(("coarse", "keeps-gradients"), "the gradient of"),
 }
 
 
