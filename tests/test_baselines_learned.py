@@ -442,13 +442,35 @@ def passed(e: Array, before: NDArray[np.int64], after: NDArray[np.int64]) -> Pot
     return Potentials(e.copy(), before.astype(np.float64), after.astype(np.float64))
 
 
-def test_a_potential_goes_with_the_counts_of_both_neurons() -> None:
-    found = passed(np.array([[3.0, 6.0], [4.0, 2.0]]), np.array([1, 2]), np.array([5, 2]))
-    assert hm2_bp.potential_per_spike(found).tolist() == [[3, 6], [2, 1]]
-    weights, delta = np.array([[1.0, 0.5], [2.0, -1.0]]), np.array([0.5, 1.0])
-    # sums of w e over counts are (1 * 3 + 2 * 4) / 5 and (0.5 * 6 - 1 * 2) / 2, and V_th is 15
-    expected = [0.5 * (1 + 11 / 5 / 15), 1 + 1 / 2 / 15]
-    assert hm2_bp.gradient_factor(weights, found, delta, HIDDEN).tolist() == pytest.approx(expected)
+def counted(w: Tensor, found: Potentials, before: Tensor, v_th: float) -> Tensor:
+    """Counts as the method sees them: V_th o = sum of w e, and e as both counts."""
+    e, after = torch.from_numpy(found.e), torch.from_numpy(found.after)
+    own = after + ((w - w.detach()) * e).sum(0) / v_th  # what the weights alone do to them
+    unit = e / torch.from_numpy(found.before)[:, None] / after
+    potential = (w * unit * before[:, None] * own).sum(0)
+    return after + (potential - potential.detach()) / v_th
+
+
+def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
+    random = np.random.default_rng(1)
+    counts = [random.integers(1, 9, n) for n in (5, 4, 3)]
+    first = passed(random.uniform(0, 2, (5, 4)), counts[0], counts[1])
+    last = passed(random.uniform(0, 2, (4, 3)), counts[1], counts[2])
+    weights = [random.uniform(-1, 1, each.e.shape) for each in (first, last)]
+    w, w2 = (torch.from_numpy(each).clone().requires_grad_() for each in weights)
+    wanted = np.array([9.0, 1.0, 1.0])
+    hidden = counted(w, first, torch.from_numpy(first.before), 15.0)
+    outputs = counted(w2, last, hidden, 15.0)
+    ((outputs - torch.from_numpy(wanted)).square().sum() / 2).backward()
+
+    delta = (last.after - wanted) / 15
+    back = (weights[1] * hm2_bp.potential_per_spike(last)) @ delta / 15
+    assert w.grad is not None and w2.grad is not None
+    for found, expected in (
+        (last.e * hm2_bp.gradient_factor(weights[1], last, delta, OUTPUT), w2.grad),
+        (first.e * hm2_bp.gradient_factor(weights[0], first, back, HIDDEN), w.grad),
+    ):
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10)
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
