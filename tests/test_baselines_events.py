@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recordings import bar, bars, events_of, recorded
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import LinearSVC
-from tonic.functional import denoise_numpy
+from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, silent
@@ -62,8 +62,9 @@ def test_the_winner_moves_towards_the_surface_by_alpha_beta() -> None:
 def test_an_example_is_the_first_surface_not_skipped(start: int, seen: tuple[int, ...]) -> None:
     # the event at 4, 2 sees one other and is skipped; the last sees the three of ROW above it
     events, dense = np.concatenate([ROW, rows((4, 2, 0, 0), (2, 3, 1, 0))]), np.zeros(9)
-    assert first_surface(events, NEAR, start, dense)
-    assert not first_surface(events, NEAR, 5, np.zeros(9))
+    assert first_surface(events, NEAR, start, dense) and not first_surface(
+        events, NEAR, 5, np.zeros(9)
+    )
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
@@ -242,32 +243,28 @@ def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said() -> None:
     assert spikes_of(fitted(None), *events) == pytest.approx(np.mean(heard))
 
 
-# HATS: four cells of 4 x 4 pixels, all but the first cut by the sensor's edge
+# HATS: two cells of 4 x 4 pixels beside each other; an event counts for 100 us
 
-SENSOR = (5, 7)
-SMALL = Parameters(cell=4, radius=2, reach_us=100, tau_us=50.0)
+SENSOR = (4, 8)
+SMALL = Parameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
+Listed = list[tuple[int, int, int, bool]]
 
 
 def test_an_earlier_event_near_by_adds_its_decay_at_its_offset() -> None:
     for rows, where, value in (
-        ([(1, 1, 0, True), (2, 1, 50, True)], (0, 1, 2, 1), exp(-1)),  # one to the left
-        ([(2, 2, 0, False), (1, 1, 50, False)], (0, 0, 3, 3), exp(-1)),  # below and right, OFF
-        ([(3, 3, 0, True), (1, 1, 50, True)], (0, 1, 4, 4), exp(-1)),  # in the surface's corner
-        ([(3, 1, 0, True), (0, 1, 50, True)], None, 0),  # beyond the surface
-        ([(6, 3, 0, True), (6, 3, 50, True)], (1, 1, 2, 2), exp(-1)),  # where it is; 2nd cell
-        ([(6, 4, 0, False), (5, 4, 50, False)], (3, 0, 2, 3), exp(-1)),  # cut on both sides
-        ([(1, 1, 0, True), (1, 1, 100, True)], (0, 1, 2, 2), exp(-2)),  # as old as may be
+        ([(1, 1, 0, True), (2, 1, 50, True)], (0, 1, 1, 0), exp(-1)),  # one to the left
+        ([(2, 2, 0, False), (1, 1, 50, False)], (0, 0, 2, 2), exp(-1)),  # below and right, OFF
+        ([(6, 3, 0, True), (6, 3, 50, True)], (1, 1, 1, 1), exp(-1)),  # where it is; 2nd cell
+        ([(1, 1, 0, True), (1, 1, 100, True)], (0, 1, 1, 1), exp(-2)),  # as old as may be
         # 2 on 1, 3 on 2 and 3 on 1; what is too old for one is not for another
-        ([(1, 1, t, True) for t in (0, 50, 100)], (0, 1, 2, 2), 2 * exp(-1) + exp(-2)),
-        # the cell's events of both polarities divide
-        ([(1, 1, 0, True), (2, 1, 50, True), (2, 1, 60, False)], (0, 1, 2, 1), exp(-1)),
+        ([(1, 1, t, True) for t in (0, 50, 100)], (0, 1, 1, 1), 2 * exp(-1) + exp(-2)),
         ([(1, 1, 0, True), (1, 1, 101, True)], None, 0),  # too old
         ([(1, 1, 7, True), (1, 1, 7, True)], None, 0),  # of the same time: [t - dt, t) is half open
         ([(1, 1, 0, True), (2, 1, 50, False)], None, 0),  # of the other polarity
         ([(3, 1, 0, True), (4, 1, 50, True)], None, 0),  # of the next cell
     ):
         events = events_of(*rows)
-        count = np.bincount(events["y"] // 4 * 2 + events["x"] // 4, minlength=4)
+        count = np.bincount(events["x"] // 4, minlength=2)
         sums = hats.histograms(rows_of(events, SENSOR), SENSOR, SMALL) * count[:, None, None, None]
         assert np.count_nonzero(sums) == (where is not None)
         assert where is None or sums[where] == pytest.approx(value)
@@ -280,7 +277,38 @@ def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
     events["x"], events["y"] = (rng.integers(0, size, number) for size in sensor[::-1])
     events["p"] = rng.random(number) < 0.4
     events["t"] = np.cumsum(rng.integers(1, 900, number))
+    events["t"] -= events["t"][0]
     return events
+
+
+@pytest.mark.parametrize(
+    ("sensor", "of"),
+    [
+        ((34, 34), hats.NMNIST),
+        ((34, 34), Parameters(cell=6, radius=2, reach_us=40_000, tau_us=20_000.0)),
+        ((30, 45), hats.CIFAR10_DVS),  # cells cut by both edges
+        ((13, 7), Parameters(cell=7, radius=3, reach_us=5_000, tau_us=3_000.0)),
+    ],
+)
+def test_histograms_are_tonics_but_for_two_things(sensor: tuple[int, int], of: Parameters) -> None:
+    """tonic adds the event at the centre of its own surface and divides by the events of the cell
+    and the polarity, n(cell, polarity); the paper's surface holds earlier events alone and is
+    divided by the cell's events, n(cell). So ours x n(cell) = (tonic's - 1 at the centre) x
+    n(cell, polarity), where there is any event.
+    """
+    events, size = noise(500, sensor, 0), (sensor[1], sensor[0], 2)
+    given = of.cell, 2 * of.radius + 1, of.reach_us, of.tau_us, "exp"
+    expected = to_averaged_timesurface_numpy(events, size, *given).astype(np.float64)
+    rows, columns = of.cells(sensor)
+    cell = events["y"] // of.cell * columns + events["x"] // of.cell
+    count = np.zeros((rows * columns, 2))
+    np.add.at(count, (cell, events["p"].astype(np.int64)), 1)
+    expected[:, :, of.radius, of.radius] -= count > 0
+    expected *= count[:, :, None, None]
+    ours = hats.histograms(rows_of(events, sensor), sensor, of)
+    assert ours.shape == expected.shape and ours.max() > 0
+    found = ours * count.sum(1)[:, None, None, None]
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-4)  # tonic sums in float32
 
 
 @pytest.mark.parametrize("window_us", [500, 10_000])
@@ -295,7 +323,7 @@ def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
 def test_a_recording_that_denoising_empties_is_answered_too() -> None:
     method = hats.HATS(None)
     method.fit(bars(20, 0), bars(6, 1), 0, silent)
-    one = recorded(events_of((9, 9, 20_000, True)), sensor=(20, 20))
+    one = replace(recorded(events_of((9, 9, 20_000, True))), sensor=(20, 20))
     assert not hats.features(one, hats.NMNIST, silent).any() and len(method.predict(one)) == 1
 
 
@@ -380,8 +408,11 @@ def test_the_trained_layer_fires_near_its_rate_and_its_spikes_are_counted() -> N
     train = bars(30, 0)
     method = gabor.GaborSNN.build("default", 1)
     method.fit(train, bars(6, 1), 0, silent)
-    spikes, steps = method.predict(train).spikes, -(-train.longest_us // 5000)
-    neurons = 24 * 14 * 14
+    spikes, neurons, steps = (
+        method.predict(train).spikes,
+        24 * 14 * 14,
+        -(-train.longest_us // 5000),
+    )
     assert spikes and spikes / (neurons * steps) == pytest.approx(gabor.RATE, rel=0.25)
     both = method.predict(train.part(np.array([4, 4])))
     assert method.predict(train.part(np.array([4]))).spikes == both.spikes
