@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from surroundings import Command, declare
 
 from adapters import facts
 from harness import cli
+from harness.system.files import make_user_cache
 
 # What a user's shell may have set must decide no test: colours, widths, folders of data.
 for name in (
@@ -51,8 +54,11 @@ def settings_stay() -> Iterator[None]:
 
 @pytest.fixture
 def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the machine's data sets and caches."""
+    """Hide the machine's data sets and caches, but for compiled kernels: they take minutes."""
     monkeypatch.delenv("HARNESS_DATA", raising=False)
+    with suppress(ImportError, OSError):
+        numba = importlib.import_module("numba")
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(make_user_cache("numba")))
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 
@@ -76,20 +82,6 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def nothing_waits_for_ever() -> Iterator[None]:
-    """Fail a test that hangs."""
-
-    def end(number: int, frame: object) -> None:
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

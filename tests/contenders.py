@@ -58,9 +58,9 @@ def tapped(module: nn.Module) -> bool:
 class Rounding(nn.Module):
     """The paper's function: steps folded, channels last, v - v / tau, rounded at random besides."""
 
-    def __init__(self, network: Network, ulps: float = 1.0) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network, self.ulps = network, ulps
+        self.network = network
         self.reference = channels_last(ReferenceNetwork(network))
         for layer in self.layers:
             layer.tap = SpikeTap(multi_step=True)
@@ -76,7 +76,7 @@ class Rounding(nn.Module):
         for layer in self.layers:
             current = synapses.encoding_sequence(layer.synapse, out)
             noise = torch.rand(current[0].shape, generator=generator, dtype=torch.float64) - 0.5
-            off = noise * self.ulps * torch.finfo(x.dtype).eps
+            off = noise * torch.finfo(x.dtype).eps
             # silent inputs give the bias alone, in any arithmetic; noise is not a gradient's
             varied = (current * off).detach() * (current.detach() != _bias(layer, current))
             out = self._neurons(current + varied.to(current.dtype), layer, lif)
@@ -220,10 +220,7 @@ class RoundedWeights(ReferenceNetwork):
         self.inner = [ReferenceNetwork(network)]
 
     def forward(self, x: Tensor) -> Tensor:
-        used = {
-            name: each - each.detach() + each.detach().bfloat16().to(each.dtype)
-            for name, each in self.named_parameters()
-        }
+        used = {name: _bf16(each) for name, each in self.named_parameters()}
         for own, inner in zip(self.layers, self.inner[0].layers, strict=True):
             inner.tap = own.tap
         return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
@@ -474,7 +471,7 @@ class WideInput(nn.Module):
 
 
 def _bf16(values: Tensor) -> Tensor:
-    return values + (values.bfloat16().float() - values).detach()
+    return values + (values.bfloat16().to(values.dtype) - values).detach()
 
 
 def wide_inputs(network: Network) -> nn.Module:

@@ -217,9 +217,7 @@ NO_ROWS = {
 
 
 @pytest.mark.parametrize("kind", NO_ROWS)
-def test_where_no_row_can_be_read_the_damage_is_named(
-    kind: str, tmp_path: Path, command: Command
-) -> None:
+def test_damage_is_named_where_no_row_is_read(kind: str, tmp_path: Path, command: Command) -> None:
     path = filled(tmp_path, rows_of_a_run()) / "records" / "acceleration.jsonl"
     path.write_bytes(NO_ROWS[kind](path.read_text()))
     code, out, error = command("tables", "acceleration", "--out", tmp_path)

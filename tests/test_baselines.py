@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import test_learning
 import torch
+import trainings
 from recordings import answered, bars, events_of, recorded, squares, striped
 from rows import fitted_case
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
-from harness.baselines import hm2_bp, trial
+from harness.baselines import converted, hats, hfirst, hm2_bp, hots, trial
 from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
@@ -25,7 +26,8 @@ from harness.training.epoch import DataSplits
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
 
-SMALL = Training(1, samples=100, test_samples=20, embedded=True)
+COMPILED = hats, hfirst, hm2_bp, hots  # imported before the cache is hidden: their loops are kept
+SMALL = Training(1, samples=50, test_samples=20, embedded=True)
 
 
 class Counting:
@@ -105,7 +107,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def run(case: System, out: Path) -> list[Row]:
     """In this process, so that what a test has replaced is replaced; all rows that there are."""
-    test_learning.run((case,), out)
+    trainings.run((case,), out)
     return Store(out).read()[0]
 
 
@@ -157,9 +159,7 @@ def cases(**fields: Any) -> list[System]:
     return [case for case in found if isinstance(case, System)]
 
 
-def test_a_package_that_does_not_load_costs_the_others_nothing(
-    declare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_package_costs_no_other(declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(point: Point) -> None:
         raise AttributeError("module 'json' has no attribute 'Nope'")
 
@@ -186,27 +186,16 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
     assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
 
 
-def test_options_of_networks_are_refused(declare: Any) -> None:
-    declare()
-    with pytest.raises(UsageError, match="leave --tuned out"):
-        cases(baselines=("counting",), tuned=True)
-    with pytest.raises(UsageError, match="counting cannot run on cifar10"):
-        cases(baselines=("counting",), datasets=("cifar10",))
-
-
 # its samples
 
 
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
-    wanted = datasets.SplitRequest("nmnist", 5, samples=100, embedded=True)
+    wanted = datasets.SplitRequest("nmnist", 5, samples=50, embedded=True)
     case = small(T=5, effort="quick", window="first")
     given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
-    for ours, theirs in (
-        (given.train, splits.train),
-        (given.validation, splits.validation),
-        (given.test, splits.test),
-    ):
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(given, name), getattr(splits, name)
         assert isinstance(ours, Recordings) and ours.longest_us <= 5 * BIN_US
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()
@@ -251,9 +240,9 @@ def test_rows_say_how_it_did(declare: Any, tmp_path: Path, monkeypatch: pytest.M
     end = rows[-1]
     assert isinstance(end, FittedRow)
     assert (end.deviations, end.fidelity) == ("it only counts", "published equations")
-    assert (end.structure, end.chosen) == ("one number a class", "seed 0, 10 held out")
+    assert (end.structure, end.chosen) == ("one number a class", "seed 0, 5 held out")
     assert (end.sensor, end.random, end.spikes) == ((34, 34), False, 3.0)
-    assert (end.train_samples, end.validation_samples, end.test_samples) == (90, 10, 20)
+    assert (end.train_samples, end.validation_samples, end.test_samples) == (45, 5, 20)
     assert end.test_accuracy == end.source_accuracy
     tested = [(row.tested_T, row.test_accuracy) for row in rows if isinstance(row, TestedRow)]
     assert tested[1] == (2, end.test_accuracy) and len(tested) == 2
@@ -351,6 +340,8 @@ def test_the_seed_decides_what_is_random_and_nothing_else(name: str) -> None:
     methods = [built(name) for _ in range(3)]
     for seed, method in zip((0, 0, 1), methods, strict=True):
         method.epochs = 1
+        if isinstance(method, converted.Conversion):
+            method.sizes = replace(method.sizes, width=Fraction(1, 32), steps=(1, 8))
         method.fit(train, train, seed, silent)
     first, again, other = methods
     assert np.array_equal(answered(first, test), answered(again, test))

@@ -5,7 +5,7 @@ classifier, HATS, Gabor-SNN and the random forest, and their SVM.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import cos, exp, pi, sqrt
+from math import cos, exp, pi, sin, sqrt
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ from sklearn.svm import LinearSVC
 from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
-from harness.baselines.contract import Labels, Recordings, silent
-from harness.baselines.events import NEVER, Rows, rows_of
+from harness.baselines.contract import Labels, silent
+from harness.baselines.events import Rows, rows_of
 from harness.baselines.hats import Parameters
 from harness.baselines.hots import (
     SurfaceSettings,
@@ -67,39 +67,30 @@ def test_an_example_is_the_first_surface_not_skipped(start: int, seen: tuple[int
     assert tuple(np.flatnonzero(dense)) == seen and (dense**2).sum() == pytest.approx(1)
 
 
-def densely(events: Rows, reach: SurfaceSettings, prototypes: hots.Values) -> Rows:
-    """A layer once more: whole surfaces of all events that came before, without a memory."""
-    radius, (height, width) = reach.radius, reach.sensor
-    shape = height + 2 * radius, width + 2 * radius, len(prototypes) // (2 * radius + 1) ** 2
-    found = []
-    for n, (x, y, t, _) in enumerate(events.tolist()):
-        newest = np.full(shape, -np.inf)
-        for ex, ey, et, ep in events[: n + 1].tolist():
-            newest[ey + radius, ex + radius, ep] = et
-        around = newest[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
-        seen = np.exp((around - t) / reach.tau).ravel()
-        seen[seen < exp(-5)] = 0
-        if n % reach.every == 0 and seen.sum() > 2 * radius:
-            cosines = seen @ prototypes / np.linalg.norm(prototypes, axis=0)
-            found.append((x, y, t, int(cosines.argmax())))
-    return rows(*found)
+def test_an_event_is_forgotten_after_five_tau() -> None:
+    before = (1, 2, 0, 0), (3, 2, 1, 0), (2, 1, 41, 0), (2, 3, 51, 0)  # 51, 50, 10 and 0 us old
+    dense, expected = np.zeros(9), np.zeros(9)
+    assert first_surface(rows(*before, (2, 2, 51, 0)), NEAR, 4, dense)
+    expected[[1, 4, 5, 7]] = exp(-1), 1, exp(-5), 1
+    assert dense == pytest.approx(expected / np.linalg.norm(expected))
 
 
-def anywhere(count: int, size: tuple[int, int], latest: int, polarities: int) -> Rows:
-    """Events at random; many at one time."""
-    rng = np.random.default_rng(0)
-    x, y = (rng.integers(0, each, count) for each in size[::-1])
-    times = np.sort(rng.integers(0, latest, count))
-    return np.stack([x, y, times, rng.integers(0, polarities, count)], 1)
-
-
-@pytest.mark.parametrize("every", [1, 3])
-def test_a_layer_is_what_whole_surfaces_give(every: int) -> None:
-    events, reach = anywhere(200, (6, 7), 5000, 3), SurfaceSettings((6, 7), 2, 300.0, every)
-    prototypes = np.random.default_rng(1).random((75, 5))
-    expected = densely(events, reach, prototypes)
-    assert 20 < len(expected) < 200 / every and len(set(expected[:, 3].tolist())) > 2
-    assert relabel_events(events, reach, prototypes).tolist() == expected.tolist()
+def test_an_event_is_named_by_the_nearest_prototype_and_a_lonely_one_is_dropped() -> None:
+    events = rows(
+        (1, 1, 0, 0),  # alone
+        (2, 1, 0, 0),  # with one other
+        (1, 2, 2, 0),  # with two, all OFF
+        (2, 2, 2, 1),  # ON among these three
+        (3, 2, 20, 1),  # with faint ones
+        (3, 3, 20, 1),  # with the last and a faint one, all ON
+        (2, 3, 20, 1),
+    )
+    prototypes = np.zeros((9, 2, 2))
+    prototypes[:, 0, 0] = prototypes[:, 1, 1] = 1  # of OFF, of ON
+    for every in (1, 3):  # all are remembered
+        found = relabel_events(events, NEAR._replace(every=every), prototypes.reshape(18, 2))
+        named = {n: k for n, k in {2: 0, 3: 0, 5: 1, 6: 1}.items() if n % every == 0}
+        assert found.tolist() == [[*events[n, :3], k] for n, k in named.items()]
 
 
 def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
@@ -159,30 +150,26 @@ def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
 # S1
 
 
-def by_neuron(events: Rows, filters: hfirst.Potentials, size: tuple[int, int]) -> Rows:
-    """S1 once more: one neuron's place after another, each over all events."""
-    threshold, decay, refractory = hfirst.S1
-    reach = len(filters) // 2
-    found = []
-    for p, y, x in np.ndindex(2, *size):
-        v, before, fired = np.zeros(filters.shape[2]), 0, NEVER
-        for n, (ex, ey, t, ep) in enumerate(events.tolist()):
-            far = max(abs(ex - x), abs(ey - y)) > reach
-            if ep != p or far or t - fired <= refractory:
-                continue
-            v = np.sign(v) * np.maximum(np.abs(v) - decay * (t - before), 0)
-            v, before = v + filters[ey - y + reach, ex - x + reach], t
-            if v.max() > threshold:
-                found.append((n, y, x, t, int((v > threshold).argmax())))
-                v, fired = np.zeros_like(v), t
-    return rows(*((x, y, t, k) for _, y, x, t, k in sorted(found)))
-
-
-def test_s1_is_what_its_neurons_are_one_by_one() -> None:
-    events, filters = anywhere(600, (8, 8), 12, 2), hfirst.s1_filters()
-    expected = by_neuron(events, filters, (8, 8))
-    assert len(expected) > 20
-    assert hfirst.s1(events, filters, hfirst.S1, (8, 8)).tolist() == expected.tolist()
+def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_fires() -> None:
+    filters = np.zeros((3, 3, 2), np.float32)
+    filters[1, 1] = 80, 10  # at the neuron's own place
+    filters[1, 2] = 0, 160  # to the right of it
+    filters[0, 1] = -60, 0  # above it
+    events = rows(
+        (3, 2, 0, 1),  # 160 at 2, 2, and 80 at 3, 2
+        (3, 2, 1, 1),  # 2, 2 rests; 80 - 25 + 80
+        (3, 2, 1, 0),  # of the other polarity
+        (3, 2, 2, 1),  # 135 - 25 + 80
+        (3, 2, 6, 1),  # 2, 2 has rested, 3, 2 has not
+        (3, 2, 8, 1),
+        (3, 1, 30, 1),  # 3, 2 has forgotten: -60; 2, 1 fires
+        *((3, 2, t, 1) for t in (31, 32, 33)),  # -60 + 25 + 80, 45 - 25 + 80, 100 - 25 + 80
+    )
+    spikes = [(2, 2, 0, 1), (2, 2, 1, 1), (3, 2, 2, 0), (2, 2, 6, 1)]
+    spikes += [(2, 1, 30, 1), (2, 2, 31, 1), (3, 2, 33, 0)]
+    assert hfirst.s1(events, filters, hfirst.S1, (4, 6)).tolist() == rows(*spikes).tolist()
+    both = np.full((1, 1, 2), 151, np.float32)
+    assert hfirst.s1(events[:1], both, hfirst.S1, (4, 6)).tolist() == [[3, 2, 0, 0]]
 
 
 # C1, S2, C2
@@ -364,67 +351,45 @@ def test_a_forest_that_grows_in_portions_is_the_one_that_grows_at_once() -> None
 
 @pytest.mark.parametrize("window", [1, 4])
 def test_held_out_samples_choose_how_many_windows_a_forest_sees(window: int) -> None:
-    """Of two classes with the same events one has them late; or every event is as late as any."""
-    rng = np.random.default_rng(0)
+    """A class is known by where its event is, or by when alone."""
 
-    def split(number: int) -> Recordings:
-        found = []
-        for n in range(number):
-            x = rng.integers(0, 6, 40) if window == 4 else rng.integers(0, 3, 40) + 3 * (n % 2)
-            late = 80 * (n % 2) if window == 4 else 0
-            rows = zip(x.tolist(), sorted(rng.integers(0, 20, 39)), strict=False)
-            first = events_of((0, 0, 0, True), *((i, 1, int(t) + late, True) for i, t in rows))
-            found.append(np.concatenate([first, events_of((5, 1, 100, True))]))
-        return recorded(*found, sensor=(2, 6))
+    def recording(n: int) -> Events:
+        x, t = (n % 2, 20) if window == 1 else (0, 20 + 60 * (n % 2))
+        return events_of((5, 0, 0, True), (x, 1, t, True), (5, 0, 100, True))
 
+    train, held = (recorded(*map(recording, range(n)), sensor=(2, 6)) for n in (40, 20))
     method = random_forest.RandomForest(20)
-    method.fit(split(40), split(20), 0, silent)
+    method.fit(train, held, 0, silent)
     assert method.chosen == f"time windows: {window}"
 
 
 # the Gabor filters, and the layer that they drive
 
 
-def test_a_gabor_filter_is_a_wave_under_an_envelope() -> None:
-    """Of the 0th filter's middle row, of which a mean and a scale are free: a ratio of steps."""
-    filters = gabor.bank()
-    assert filters.shape == (12, 7, 7) and filters.dtype == np.float64
-
-    def wave(x: int) -> float:
-        return exp(-(x**2) / (2 * 2.8**2)) * cos(2 * pi * x / 5)
-
-    middle = filters[0, 3]
-    ratio = (middle[3] - middle[4]) / (middle[3] - middle[5])
-    assert ratio == pytest.approx((wave(0) - wave(1)) / (wave(0) - wave(2)))
-    # along the stripe the envelope falls as if the distance were 0.3 of it
-    fall = (filters[0, 3, 3] - filters[0, 6, 3]) / (middle[3] - middle[5])
-    assert fall == pytest.approx((1 - exp(-(0.9**2) / (2 * 2.8**2))) / (1 - wave(2)))
-
-
-@pytest.mark.parametrize(("orientations", "size"), [(12, 7), (4, 5), (6, 9)])
-def test_gabor_filters_have_mean_0_and_norm_1_and_turn_with_k(orientations: int, size: int) -> None:
-    filters = gabor.bank(orientations, size)
-    assert np.allclose(filters.mean((1, 2)), 0, atol=1e-15)
-    assert np.allclose((filters**2).sum((1, 2)), 1)
-    half, centre = orientations // 2, size // 2
-    for k in range(half):  # from k pi / K to a right angle more
-        assert np.allclose(filters[k + half], np.rot90(filters[k], -1))
-    if orientations % 4 == 0:
-        # at half a right angle the stripes run along x = -y, one of them through the middle
-        diagonal = filters[orientations // 4]
-        assert np.allclose(diagonal, diagonal.T)
-        assert diagonal[centre - 1, centre + 1] > diagonal[centre + 1, centre + 1]
+def test_gabor_filters_are_waves_under_envelopes_of_mean_0_and_norm_1() -> None:
+    bank = gabor.bank()
+    assert bank.shape == (12, 7, 7)
+    for k, found in enumerate(bank):
+        c, s = cos(pi * k / 12), sin(pi * k / 12)
+        expected = np.zeros((7, 7))
+        for row, column in np.ndindex(7, 7):
+            y, x = row - 3, column - 3
+            across, along = x * c + y * s, y * c - x * s
+            envelope = exp(-(across**2 + (0.3 * along) ** 2) / (2 * 2.8**2))
+            expected[row, column] = envelope * cos(2 * pi * across / 5)
+        expected -= expected.mean()
+        assert np.allclose(found, expected / np.linalg.norm(expected))
 
 
 def test_an_event_drives_each_place_by_the_filters_value_there() -> None:
-    bank = gabor.bank(3, 5)
-    frames = torch.zeros(1, 2, 8, 9, dtype=torch.float64)
-    frames[0, 1, 4, 6] = 2.0  # two ON events at x = 6, y = 4
+    bank = gabor.bank()[:3]
+    frames = torch.zeros(1, 2, 10, 12, dtype=torch.float64)
+    frames[0, 1, 8, 10] = 2.0  # two ON events at x = 10, y = 8
     found = gabor.currents(frames, torch.from_numpy(bank)[:, None]).numpy()
-    assert found.shape == (1, 6, 4, 5) and not found[0, :3].any()  # the maps of OFF come first
-    for k, y, x in np.ndindex(3, 4, 5):
-        inside = 0 <= 4 - y < 5 and 0 <= 6 - x < 5
-        expected = 2 * bank[k, 4 - y, 6 - x] if inside else 0.0
+    assert found.shape == (1, 6, 4, 6) and not found[0, :3].any()  # the maps of OFF come first
+    for k, y, x in np.ndindex(3, 4, 6):
+        inside = 8 - y < 7 and 10 - x < 7
+        expected = 2 * bank[k, 8 - y, 10 - x] if inside else 0.0
         assert found[0, 3 + k, y, x] == pytest.approx(expected, abs=1e-15)
 
 

@@ -119,12 +119,7 @@ def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
 
 
 def test_a_recording_is_cut_in_frames_of_a_thousand_events() -> None:
-    for events, frames in [
-        (1, [1]),
-        (1999, [1999]),
-        (2000, [1000, 1000]),
-        (4133, [1034, 1033, 1033, 1033]),
-    ]:
+    for events, frames in ((1999, [1999]), (2000, [1000, 1000]), (4133, [1034] + 3 * [1033])):
         found = np.zeros(events, EVENT)
         found["x"], found["y"], found["t"] = np.arange(events) % 64, 20, np.arange(events)
         counts, owners = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
@@ -189,22 +184,16 @@ def test_with_the_gate_held_open_the_units_are_torchs_lstm() -> None:
         units.peepholes.zero_()
     x, k = torch.randn(9, 4, 5, dtype=torch.float64), torch.ones(9, 4, 7, dtype=torch.float64)
     outputs, _ = torchs(x)
-    steps = [units(units.driven(x[:n]), k[:n]) for n in range(1, 10)]
-    for ours, theirs in zip(steps, outputs, strict=True):
-        assert (ours - theirs).abs().max().item() < 1e-14  # float64 rounds in another order
-    steps[-1].square().sum().backward()
-    outputs[-1].square().sum().backward()
-    for mine, theirs in ((units.weight_x, weight_x), (units.weight_h, weight_h)):
-        assert mine.grad is not None and theirs.grad is not None
-        assert (mine.grad - theirs.grad).abs().max().item() < 1e-13
+    found = units(units.driven(x), k)
+    assert (found - outputs[-1]).abs().max().item() < 1e-14  # float64 rounds in another order
 
 
 def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     units = PhasedLSTMCell(1, 1).double()
     # i = f = o = 1/2, but for the peepholes; g = tanh(1)
     given_weights(units, [0.0] * 4, [0.0] * 4, [0.0, 0.0, 1.0, 0.0], [0.3, -0.2, 0.7])
-    half = torch.full((2, 1, 1), 0.5, dtype=torch.float64)
-    found = units(units.driven(torch.zeros(2, 1, 1, dtype=torch.float64)), half)
+    half = double(0.5, 0.5).reshape(2, 1, 1)
+    found = units(units.driven(0 * half), half)
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + np.exp(-x))
@@ -219,9 +208,8 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
 
 def network(r_on: float = 0.05) -> lstm.PhasedLSTMNetwork:
     torch.manual_seed(2)
-    return lstm.PhasedLSTMNetwork(
-        24, 2, lstm.PhasedLSTMSizes(embedding=5, units=6, r_on=r_on)
-    ).eval()
+    sizes = lstm.PhasedLSTMSizes(embedding=5, units=6, r_on=r_on)
+    return lstm.PhasedLSTMNetwork(24, 2, sizes).eval()
 
 
 def some_events(count: int, seed: int) -> Events:
@@ -307,64 +295,45 @@ def inverse(c: float, size: int) -> Tensor:
     return torch.linalg.inv(torch.eye(size, dtype=torch.float64) * (1 + c) - c)
 
 
-@pytest.mark.parametrize("silent_too", [False, True])
-def test_gradients_are_autograds_on_the_transfer_function(silent_too: bool) -> None:
-    circuit = replace(CIRCUIT, decay=0.9, kappa=-0.1, silent=silent_too)
-    frames = (draw(12, 3, 5) > 0.4).double()
-    x, w = lee.trace(frames, circuit.decay).requires_grad_(), draw(4, 5, seed=1).requires_grad_()
-    v_th = double(0.5, 1.0, 2.0, 1e6).requires_grad_()
-    a, spikes = lee.TraceLayer.apply(x, frames, w, v_th, circuit)
-    fired = spikes.sum(0) > 0
-    assert not spikes.requires_grad and fired[:, :3].all() and not fired[:, 3].any()
-    upstream = draw(*a.shape, seed=3)
-    found = torch.autograd.grad(a, (x, w, v_th), upstream)
-    error, c = upstream * (fired | silent_too), circuit.sigma * circuit.kappa
-    frozen = c * others(a.detach())
-    s = v_th.detach() * (a.detach() - frozen)  # which leaves no potential
-    twins = (
-        (x @ w.detach().T / v_th.detach()) @ inverse(c, 4).T,
-        x.detach() @ w.T / v_th.detach() + frozen,
-        s / v_th + frozen,
-    )
-    for ours, twin, leaf in zip(found, twins, (x, w, v_th), strict=True):
-        (expected,) = torch.autograd.grad(twin, leaf, error)
-        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
-
-
 def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     spikes, v_th = torch.zeros(3, 2, 4), torch.full((4,), 0.5)
     spikes[1, 0, 2] = 1  # in the first sample one of four, in the second none
-    assert lee.error_scale(spikes, v_th, CIRCUIT).flatten().tolist() == [
-        1,
-        1,
-    ]  # sqrt(4 / 1) / (1 / 0.5)
+    found = lee.error_scale(spikes, v_th, CIRCUIT)
+    assert found.flatten().tolist() == [1, 1]  # sqrt(4 / 1) / (1 / 0.5)
     spikes[:, 1] = 1
-    assert lee.error_scale(spikes, v_th, CIRCUIT).flatten().tolist() == [1, 0.5]
-    assert lee.error_scale(spikes, v_th, replace(CIRCUIT, silent=True)).flatten().tolist() == [
-        0.5,
-        0.5,
-    ]
+    for silent_too, factors in ((False, [1, 0.5]), (True, [0.5, 0.5])):
+        found = lee.error_scale(spikes, v_th, replace(CIRCUIT, silent=silent_too))
+        assert found.flatten().tolist() == factors
 
 
 def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     torch.manual_seed(0)
     parameters, labels = replace(SMALL, hidden=6, alpha=2.0), torch.tensor([0, 1, 2, 0, 1])
     network = lee.LeeNetwork((8, 6, 3), parameters).double()
+    (w, w2), (v_th, v_th2) = network.weights, network.thresholds
+    v_th.data[0] = 1e6  # a hidden neuron that is silent passes no error
     frames = (draw(5, 9, 2, 2, 2) > 0.3).double()
     a, (first, last) = network(frames)
+    assert not first.requires_grad and not last.requires_grad
     lee.error(a, last, labels).backward()
     counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
+    assert (counts == 0).any()  # an output that is silent does
     error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
-    (w, w2), (v_th, v_th2) = network.weights, network.thresholds
     error = error * lee.error_scale(last, v_th2, network.layer_constants[1])
-    decay = exp(-5 / 200)
-    expected = (error / v_th2).T @ lee.trace(first, decay)
-    assert w2.grad is not None and w.grad is not None
-    torch.testing.assert_close(w2.grad, expected)
-    back = error @ inverse(-0.5 * parameters.inhibition / 3, 3).T / v_th2 @ w2
+    c, c2 = (-parameters.sigma * parameters.inhibition / each for each in (6, 3))
+    back = error @ inverse(c2, 3).T / v_th2 @ w2
     back = back * lee.error_scale(first, v_th, network.layer_constants[0]) * (first.sum(0) > 0)
+    decay = exp(-5 / 200)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
-    torch.testing.assert_close(w.grad, (back / v_th).T @ x)
+    a, a2 = lee.trace(first, decay), lee.trace(last, decay)
+    for leaf, expected in (
+        (w2, (error / v_th2).T @ a),  # da/dw = x / V_th
+        (w, (back / v_th).T @ x),
+        (v_th2, (error * (c2 * others(a2) - a2)).sum(0) / v_th2),
+        (v_th, (back * (c * others(a) - a)).sum(0) / v_th),
+    ):
+        assert leaf.grad is not None
+        torch.testing.assert_close(leaf.grad, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
@@ -520,11 +489,8 @@ def test_silent_neurons_have_the_codes_numbers() -> None:
 
 
 def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
-    assert hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST).tolist() == [
-        0,
-        0,
-        6,
-    ]
+    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST)
+    assert found.tolist() == [0, 0, 6]
     found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
     assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
     before = raster(LONGEST, (3,), ())
@@ -536,9 +502,7 @@ def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_s
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
     fires = raster(40, (5, 20), (), ())
-    found = hm2_bp.inhibition_factor(
-        fires, 1, OUTPUT
-    )  # the class's output counts though it is silent
+    found = hm2_bp.inhibition_factor(fires, 1, OUTPUT)  # the class's counts though it is silent
     assert found.tolist() == pytest.approx([1 / (1 - 1 / 225), 1 / (1 - 1 / 225), 1])
     assert hm2_bp.inhibition_factor(fires, 0, OUTPUT).tolist() == [1, 1, 1]
     assert hm2_bp.inhibition_factor(fires, 1, HIDDEN).tolist() == [1, 1, 1]

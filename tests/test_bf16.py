@@ -74,8 +74,6 @@ PLANTED: dict[str, Callable[[Planted, Tensor], Tensor]] = {
     "always-deaf": deaf,
     # where it is timed, not where it is examined
     "deaf-at-size": lambda m, out: deaf(m, out) if bf16() and out.shape[:2] == (4, 4) else out,
-    # learns the wrong way, by a gradient that is not its loss's
-    "backwards": lambda module, out: 2 * out.detach() - out if bf16() else out,
     # in its last steps alone
     "nan": lambda module, out: out * math.nan if module.calls == SHORT.steps else out,
     "exits": exits,
@@ -140,7 +138,6 @@ def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> N
     ("name", "reason"),
     [
         ("deaf", "its loss ends at 0."),
-        ("backwards", "its loss ends at 0."),
         ("always-deaf", "float32 has not learnt"),  # then nothing is known of bf16
         ("nan", "a loss in bf16 is no number (seed 0)"),  # the last one is a number again
     ],
@@ -153,9 +150,7 @@ def test_not_learning_in_bf16_is_refused(name: str, reason: str, tmp_path: Path)
         assert f"{sum(ends) / 2:.4f}, in float32 at " in str(row.reason)
 
 
-def test_a_crash_costs_its_own_row_and_is_tried_again_by_another_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_is_tried_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = trained(tmp_path, "breaks-in-bf16", "breaks", "breaks-in-bf16", run="first")
     assert [row.contender for row in rows] == ["planted:breaks-in-bf16", "planted:breaks"]
     assert [(row.passed, row.finished, len(row.fp32_losses)) for row in rows] == [
@@ -192,9 +187,8 @@ def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None
     run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
     (row,) = of(rows, Bf16TrainingRow)
-    assert (
-        row.finished and Case.of(row) == replace(IN_BF16, T=2) and row.key and row.torch and row.cpu
-    )
+    assert row.finished and row.key and row.torch and row.cpu
+    assert Case.of(row) == replace(IN_BF16, T=2)
     assert len([doing for _, doing in told if "trains, for bf16" in doing]) == 6
     # the first cell has all its figures by then
     at = rows.index(row)
@@ -205,9 +199,7 @@ def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("brief")
-def test_the_bf16_training_follows_the_cells_result_and_needs_rounds_and_time(
-    tmp_path: Path,
-) -> None:
+def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path: Path) -> None:
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
         run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
         rows = rows_in(tmp_path / str(n))
@@ -258,9 +250,7 @@ def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next
     assert torch.equal(first, again) and not torch.equal(first, next_)
 
 
-def test_earlier_trainings_and_captures_leave_no_trace_in_a_bf16_training(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_earlier_trainings_and_captures_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def captured(once: Callable[[], Tensor]) -> Callable[[], Tensor]:
         for _ in range(3):
             once()

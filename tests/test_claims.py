@@ -210,9 +210,8 @@ def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
         assert one("fig4", rows).ours == one("fig4", RISING).ours
     assert "+29.8" in one("fig4", [*rest, *there, *more]).ours  # else the last
     # what an ablation changes is none of the paper's
-    assert answers("fig4", [*rest, *(replace(r, suite="ablations") for r in large)]) == [
-        "not tested"
-    ]
+    changed_by_one = [replace(row, suite="ablations") for row in large]
+    assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
 
 
 def test_an_answer_has_its_differences_by_seed() -> None:
@@ -223,13 +222,9 @@ def test_an_answer_has_its_differences_by_seed() -> None:
 
 
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
-    dead = changed(
-        along(RISING, *(0.1,) * EPOCHS, seed=2, scale="Large"),
-        TrainedRow,
-        lambda row: {"test_accuracy": 0.1},
-        seed=2,
-        scale="Large",
-    )
+    where: dict[str, Any] = {"seed": 2, "scale": "Large"}
+    dead = along(RISING, *(0.1,) * EPOCHS, **where)
+    dead = changed(dead, TrainedRow, lambda row: {"test_accuracy": 0.1}, **where)
     found = one("fig4", dead)
     assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert found.answer in ("open", "cannot be decided here")
@@ -237,16 +232,13 @@ def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     assert one("fig4", along(RISING, *(0.21,) * EPOCHS, seed=2)).ours == one("fig4", RISING).ours
 
 
-@ANY("noise", [0.001, 0.02, 0.2])
 @ANY("parts", [1, 3, 12])
-def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(
-    noise: float, parts: int
-) -> None:
+def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) -> None:
     """However many parts are tested at once: one of them falls at most as often as the level."""
     drawn, draws = random.Random(0), 600
 
-    def falls() -> bool:
-        values = (tuple(drawn.gauss(STEP, noise) for _ in range(4)) for _ in range(parts))
+    def falls() -> bool:  # how large the noise is cancels out
+        values = (tuple(drawn.gauss(STEP, 0.02) for _ in range(4)) for _ in range(parts))
         return bool(claims.excluded([effect(of, 0.0, STEP) for of in values]))
 
     assert sum(falls() for _ in range(draws)) <= 1.5 * AGAINST * draws
@@ -343,9 +335,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
 
 
 @ANY("seeds", [3, 6])
-def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(
-    seeds: int,
-) -> None:
+def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) -> None:
     drawn, draws = random.Random(0), 1000
 
     def saved(pace: float = 1.0) -> Mean:
@@ -396,11 +386,6 @@ def in_bf16(*differences: float) -> list[Row]:
     return [replace(row, stages=None, epochs=15) for row in rows]  # a schedule of its own
 
 
-def some_of_two(rows: list[Row]) -> list[Row]:
-    """Without all but one of the seeds of T = 2."""
-    return [row for row in rows if row.T != 2 or row.seed == 0]
-
-
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
 BAD_STEPS = {1: 0.45, 2: 0.5, 4: 0.51, 8: 0.54}
 YES, NO = "reproduced", "contradicted"
@@ -413,7 +398,7 @@ CANNOT: claims.Answer = "cannot be decided here"
         ("fig5", steps(GOOD_STEPS), [YES, YES, YES], ""),
         ("fig5", steps(BAD_STEPS), [YES, NO, YES], "-3.0"),
         # a T that fewer seeds have takes none from the others
-        ("fig5", some_of_two(steps(BAD_STEPS)), [YES, NO, YES], "-3.0"),
+        ("fig5", [r for r in steps(BAD_STEPS) if r.T != 2 or r.seed == 0], [YES, NO, YES], "-3.0"),
         ("fig5", steps({**GOOD_STEPS, 1: 0.2}), [YES, YES, NO], ""),
         ("fig5", steps({1: 0.54, 2: 0.53, 4: 0.52, 8: 0.51}), [NO, YES, YES], ""),
         # 0.5 - 0.1, and a mean of 0.01 a seed
@@ -455,22 +440,17 @@ def test_each_claim_has_its_own_test(
         (pilot(0.0)[: len(pilot(0.0)) // 2], "open", "the pilot of both was not run"),
     ],
 )
-def test_parity_with_the_ann_is_answered_where_a_pilot_leaves_the_gap(
-    more: list[Row], answer: str, said: str
-) -> None:
+def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
     found = one("tab6", [*[r for r in alexnet(0.05) if r.scale == "AlexNet"], *more])
     assert found.answer == answer and said in found.why
 
 
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
     """By seed: without and with NeuNorm, and the ANN; the pilot."""
-    cases = {}, {"neunorm": "mean"}, {"framework": "ann"}
-    return [*learnt(by_seed, *cases, suite="accuracy"), *staged(pilot_of(by_seed), claims.PILOT)]
-
-
-def pilot_of(by_seed: tuple[tuple[float, float, float], ...]) -> list[Row]:
-    (off, _, ann), *_ = by_seed
-    return learnt([(off, ann)], {}, {"framework": "ann"}, suite="accuracy", seeds=1)
+    off, on, bare = {}, {"neunorm": "mean"}, {"framework": "ann"}
+    gap = [(by_seed[0][0], by_seed[0][2])]
+    longer = staged(learnt(gap, off, bare, suite="accuracy", seeds=1), claims.PILOT)
+    return [*learnt(by_seed, off, on, bare, suite="accuracy"), *longer]
 
 
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
@@ -552,9 +532,7 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
         ({"convn": 9.0}, [NO]),
     ],
 )
-def test_fig3_has_an_answer_for_each_conv_function_of_matlab(
-    times: dict[str, float], expected: list[str]
-) -> None:
+def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list[str]) -> None:
     found = judged("fig3", matlab(**times))
     assert [each.answer for each in found] == expected
     for each in found:

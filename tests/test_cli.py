@@ -63,9 +63,7 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
 
 
-def test_a_sentence_on_a_terminal_breaks_between_words_and_in_a_pipe_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sentence_breaks_between_words_in_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "harness: no rows under results/local: first run `harness run --suite scale`"
     terminal, ours = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
@@ -101,10 +99,8 @@ BAD = {
     "--suite scale --baselines hats": "leave --baselines out",
     "--suite baselines --baselines hat": "unknown baseline 'hat', choose from lstm",
     "--suite baselines --width 1/8": "leave --width out",
-    **{
-        f"--suite {each} --paper --device cpu": "takes months on a CPU"
-        for each in ("timesteps", "scale", "neunorm", "accuracy", "ablations")
-    },
+    "--suite baselines --baselines hats --datasets cifar10": "hats cannot run on cifar10",
+    "--suite ablations --paper --device cpu": "takes months on a CPU",
     "--suite scale --inference": "leave --inference out",
     "--suite accuracy --networks Small --datasets nmnist": "has nothing on Small",
     "--suite scale --epochs 3+0": "--epochs: '0', expected a whole number from 1",
@@ -191,9 +187,7 @@ def test_bad_input_is_one_sentence_exit_2_and_nothing_written(
         ("tables 3 --out results/published/intel-xeon-amx", {"torch"}),
     ],
 )
-def test_commands_import_torch_only_after_their_options_are_read(
-    arguments: str, without: set[str]
-) -> None:
+def test_torch_is_imported_once_the_options_are_read(arguments: str, without: set[str]) -> None:
     code = "import sys; from harness.cli.app import call; call(*sys.argv[1:]); "
     code += f"found = {without} & set(sys.modules); assert not found, found"
     command = [sys.executable, "-c", code, *arguments.split()]
@@ -225,26 +219,19 @@ def test_list_and_doctor_show_the_known_names(what: str, inside: Path, command: 
 def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
     command: Command, tmp_path: Path, plant: Callable[[str, str], None]
 ) -> None:
-    small = ["--networks", "small", "--datasets", "cifar10", "--data-root", tmp_path]
-    small += ["--width", "1/16"]
+    small = ["--networks", "small", "--datasets", "cifar10", "--width", "1/16"]
+    small += ["--data-root", tmp_path]
     code, out, _ = command("check", "reference", "snntorch:subtract", *small)
     assert code == 0  # a marked variant does not claim to be equal
     assert "equal: 6 of 6 certificates passed" in out and "4 Voting" in out
     assert "not the paper's function" in out and "spikes differ" in out
     source = "from adapters import snntorch\nDEVIATIONS = ()\n"
     plant("planted", source + "build = snntorch.VARIANTS['subtract'].build\n")
-    code, out, _ = command("check", "planted", *small)
-    assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
-
-
-def test_an_adapters_error_is_shown_short_and_printable(
-    command: Command, tmp_path: Path, plant: Callable[[str, str], None]
-) -> None:
     raises = r"def build(network): raise OSError('\x1b[2J' + 'x' * 9000)"
     plant("shouts", f"DEVIATIONS = ()\n{raises}\n")
-    small = ["--networks", "small", "--datasets", "cifar10", "--data-root", tmp_path]
-    code, out, _ = command("check", "shouts", *small)
-    assert code == 1 and r"\x1b[2Jxxx" in out and "\x1b" not in out and len(out) < 1500
+    code, out, _ = command("check", "planted", "shouts", *small)
+    assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
+    assert r"\x1b[2Jxxx" in out and "\x1b" not in out and out.count("x") < 1500  # short, printable
 
 
 def test_the_module_by_its_name() -> None:
@@ -259,9 +246,7 @@ def test_a_shell_completes_flags(monkeypatch: pytest.MonkeyPatch, command: Comma
     assert command()[1].split() == ["--samples"]
 
 
-def test_a_table_is_of_the_networks_data_and_machine_that_are_named(
-    tmp_path: Path, command: Command
-) -> None:
+def test_a_table_is_of_what_its_options_name(tmp_path: Path, command: Command) -> None:
     for cpu in ("A one", "B two"):
         for scale, dataset in (("Small", "cifar10"), ("Large", "nmnist")):
             for run, names in (("1", ("floor", "norse")), ("2", ("floor", "reference"))):
@@ -326,7 +311,7 @@ def ended_of(
     return ended.returncode, ended.stderr, ended.stdout
 
 
-@pytest.mark.parametrize(("module", "number"), [*(("torch", n) for n in ASKING), ("typer", 2)])
+@pytest.mark.parametrize(("module", "number"), [("torch", 15), ("typer", 2)])
 def test_an_interruption_amid_imports_is_one_sentence(module: str, number: int) -> None:
     # looks for a module as an import does, and takes long over it
     program = (
@@ -417,7 +402,7 @@ def test_output_that_cannot_be_written_or_is_not_read_is_one_sentence_or_none(
     reader, gone = os.pipe()
     os.close(reader)
     table = ["tables", "acceleration", "--format", "csv", "--out", tmp_path]
-    for arguments in (["list", "networks"], ["--help"], table):
+    for arguments in (["--help"], table):
         assert ended_of([*HARNESS, *arguments], gone)[:2] == (141, "")
         if FULL.exists():
             with FULL.open("w") as full:

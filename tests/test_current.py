@@ -54,18 +54,14 @@ def test_a_run_that_was_cut_off_hides_no_finished_one() -> None:
 
 
 @pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])
-def test_a_later_run_hides_an_earlier_one_where_it_has_the_rounds_of_a_rank(
-    rounds: int, hides: bool
-) -> None:
+def test_a_later_run_hides_an_earlier_one_once_it_can_rank(rounds: int, hides: bool) -> None:
     earlier, later = finished(5), finished(rounds, **LATER)
     counts = current([*earlier, *later]).counts
     assert counts == (not hides,) * len(earlier) + (True,) * len(later)
 
 
 @pytest.mark.parametrize("kind", [TrainedRow, TestedRow])
-def test_an_accuracy_that_the_last_epoch_does_not_have_is_refused_by_name(
-    kind: type[TrainedRow | TestedRow],
-) -> None:
+def test_an_accuracy_without_its_epoch_is_refused(kind: type[TrainedRow | TestedRow]) -> None:
     rows = training(0, (0.2, 0.4), T=2)
     assert all(current(rows).counts) and not current(rows).notes
     spoilt = changed(rows, kind, lambda each: {"test_accuracy": 0.99}, T=2)
@@ -90,9 +86,7 @@ def test_verify_finds_a_result_that_its_epochs_do_not_give() -> None:
         (AuditRow, {"mismatches": 500, "near_ties": 300}),
     ],
 )
-def test_a_passed_proof_whose_spikes_differ_does_not_count(
-    kind: type[Row], wrong: dict[str, int]
-) -> None:
+def test_a_proof_whose_spikes_differ_is_none(kind: type[Row], wrong: dict[str, int]) -> None:
     rows = changed(run(), kind, lambda each: wrong, framework="snntorch")
     found = current(rows)
     assert any("500" in note or "200" in note for note in found.notes)
@@ -101,9 +95,7 @@ def test_a_passed_proof_whose_spikes_differ_does_not_count(
 
 
 @pytest.mark.parametrize("change", [{"seconds": 0.1}, {"data_sha256": "other"}])
-def test_timings_that_contradict_each_other_do_not_count_and_are_named(
-    change: dict[str, Any],
-) -> None:
+def test_timings_that_contradict_each_other_do_not_count(change: dict[str, Any]) -> None:
     rows = [replace(each, data_sha256="one") for each in run()]
     found = current([*rows, replace(rows[-1], **change)])
     assert not any(found.counts)
@@ -145,9 +137,7 @@ def test_seeds_on_other_data_or_another_torch_are_named(change: dict[str, Any]) 
         ({"environment": "OMP_WAIT_POLICY=passive"}, "variables OMP_WAIT_POLICY=passive"),
     ],
 )
-def test_machines_of_one_name_are_told_apart_as_keys_tell_them(
-    change: dict[str, Any], said: str
-) -> None:
+def test_machines_of_one_name_are_told_apart(change: dict[str, Any], said: str) -> None:
     here = {"cores": 2, "os": "Linux", "torch": "2.0"}
     rows = [replace(each, **here) for each in finished()]
     other = [replace(each, **here | change) for each in finished(**LATER)]
