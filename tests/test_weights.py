@@ -40,7 +40,7 @@ def run(given: Case, out: Path, *, keep: bool = True) -> None:
 
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
-@pytest.mark.parametrize(("dataset", "scale"), product(paper.SETTINGS, paper.SCALES))
+@pytest.mark.parametrize(("dataset", "scale"), [*product(paper.SETTINGS, paper.SCALES)])
 def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
     dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path
 ) -> None:
