@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import golden
@@ -119,12 +119,6 @@ def test_thread_counts_are_keyed_by_value_and_other_variables_by_name() -> None:
     assert timed_on(replace(asked, environment="OMP_NUM_THREADS=1", threads=1)) != key
     assert timed_on(replace(asked, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
     assert timed_on(replace(asked, environment="OMP_PROC_BIND=close OMP_NUM_THREADS=2")) != key
-
-
-def test_the_names_in_a_key_are_distinct() -> None:
-    others = ("data", "training data", "test data", "allocator", "PROTOCOL", "NUMERICS")
-    names = [*NAMES, *asdict(SOFTWARE), *(asdict(MACHINE).keys() - {"torch"}), *others]
-    assert len({*names}) == len(names)
 
 
 @pytest.mark.parametrize("name", SUITES)

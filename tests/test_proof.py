@@ -262,12 +262,6 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
     assert not passed and re.search(words, said), said
 
 
-def test_what_is_garbage_under_autocast_alone_passes_in_float32() -> None:
-    of = network()
-    assert certify(contenders.GarbageUnderAutocast, "fp32").passed
-    assert audited(contenders.GarbageUnderAutocast(of), of, question(of)).passed
-
-
 def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
     certificate = certify(contenders.FirstSampleTimesB, "fp32")  # right where there is one sample
     assert not certificate.passed and certificate.attempts == 1
