@@ -15,7 +15,8 @@ from recordings import quiet
 from rows import fitted_case, row, timed, training
 from surroundings import Command
 from test_schedule import case as timed_case
-from trainings import case
+from test_schedule import rows_in
+from trainings import case, rows_of
 
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN
@@ -27,7 +28,7 @@ from harness.jobs.local import Local, Result
 from harness.jobs.verify import Check, VerifyContext, ratio_check
 from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import ANN, Access, Budget, Case, Options, ProgressCallback, Trained, Training
+from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
 from harness.system import machine
 
 COMMAND = ("harness", "run", "--suite", "scale")
@@ -43,19 +44,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def rows(out: Path) -> list[Row]:
-    found, damaged = Store(out).read()
-    assert not damaged
-    return found
-
-
 def trained(out: Path) -> TrainedRow:
-    (found,) = (each for each in rows(out) if isinstance(each, TrainedRow))
+    (found,) = rows_of(out, TrainedRow)
     return found
 
 
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
-    assert all(Case.of(each) == GIVEN for each in rows(done))
+    assert all(Case.of(each) == GIVEN for each in rows_in(done))
     gone = replace(GIVEN, framework="gone:variant")
     for given, change, now, state in (
         (GIVEN, {}, NOW, "done"),
@@ -64,7 +59,7 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
         (GIVEN, {"data_sha256": "another"}, NOW, "dated"),  # the key follows from the row's data
         (gone, {"framework": "gone", "variant": "variant"}, NOW, "dated"),  # and nothing fails
     ):
-        found = [replace(each, **change) for each in rows(done)]
+        found = [replace(each, **change) for each in rows_in(done)]
         assert status.state(given, found, now, Budget()) == state
     assert "unknown framework 'gone'" in str(lacks(gone))
 
@@ -118,10 +113,10 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     """A run copies its rows, unless it was tested at other T or deviates."""
     other = replace(GIVEN, suite="scale")
     tested = replace(other, training=replace(GIVEN.training, tested_at=(1,)))
-    deviates = [replace(each, deviations="why") for each in rows(done)]
+    deviates = [replace(each, deviations="why") for each in rows_in(done)]
     for case_, found, state in (
-        (other, rows(done), "done"),
-        (tested, rows(done), "missing"),
+        (other, rows_in(done), "done"),
+        (tested, rows_in(done), "missing"),
         (other, deviates, "missing"),
         (other, [row(EndedRow, GIVEN, reason="why")], "missing"),
     ):
@@ -130,7 +125,7 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
-    (found,) = status.standings(cases, rows(done), NOW, Budget())
+    (found,) = status.standings(cases, rows_in(done), NOW, Budget())
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
     assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
     (unknown,) = status.standings(cases, [], NOW, Budget())
@@ -140,7 +135,7 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     asked = replace(missing.training, tested_at=(1, 2))
     twin = replace(missing, suite="neunorm", training=asked)
     fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
-    alone, same, other = status.standings((missing, twin, fewer), rows(done), NOW, Budget())
+    alone, same, other = status.standings((missing, twin, fewer), rows_in(done), NOW, Budget())
     assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
     assert alone.seconds_left > 0 == same.seconds_left
     assert other.seconds_left == pytest.approx(alone.seconds_left * 40 / 60)
@@ -186,7 +181,7 @@ def test_verify_confirms_equal_numbers_and_gives_reasons_otherwise(
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     here = VerifyContext(Local(), Access(done), lacks, quiet, done / "weights")
-    checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
+    checks = [*verify.verify([changed(each) for each in rows_in(done)], here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)
     match change:
@@ -203,7 +198,7 @@ def test_each_run_has_a_manifest(done: Path) -> None:
     (path,) = (done / "runs").iterdir()
     manifest = json.loads(path.read_text())
     here = machine.describe(machine.torch.device("cpu"))
-    assert manifest["run"] == path.stem and {each.run for each in rows(done)} == {path.stem}
+    assert manifest["run"] == path.stem and {each.run for each in rows_in(done)} == {path.stem}
     assert manifest["command"] == [*COMMAND]
     assert manifest["packages"]["torch"] == metadata.version("torch")
     assert (manifest["shared"]["cpu"], manifest["shared"]["threads"]) == (here.cpu, here.threads)
@@ -267,30 +262,20 @@ def test_noise_never_makes_an_answer_surer() -> None:
         assert first > 0 and set(said[first:]) == {"too noisy to tell"}
 
 
-@dataclass(frozen=True)
-class Again(Local):
+@dataclass
+class Again:
     """An executor that measures these rows."""
 
-    rows: tuple[Row, ...] = ()
+    rows: list[Row]
     asked: list[Case] = field(default_factory=list)
 
-    def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
-    ) -> Iterator[Result]:
+    def train(self, cases: tuple[Case, ...], *given: object) -> Iterator[Result]:
         self.asked.extend(cases)
-        yield Result(cases[0], self.rows, 1)
+        yield Result(cases[0], tuple(self.rows), 1)
 
-    def measure(
-        self,
-        cases: tuple[Case, ...],
-        store: Store,
-        access: Access,
-        budget: Budget,
-        say: ProgressCallback,
-    ) -> Iterator[Result]:
-        assert self.rows, "there was nothing to measure"
+    def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[Result]:
         store.append(*self.rows)
-        yield Result(cases[0], self.rows, 3)
+        yield Result(cases[0], tuple(self.rows), 3)
 
 
 ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
@@ -302,12 +287,10 @@ def cell(ratio: float, **fields: Any) -> list[Row]:
     return [*timed("floor", *ROUNDS, **fields), *timed("norse", *slow, **fields)]
 
 
-def verified(
-    recorded: list[Row], again: list[Row], cases: int = 9, epochs: int = 1, by: Again | None = None
-) -> list[Check]:
-    by = by or Again(rows=tuple(again))
-    here = VerifyContext(by, Access(Path()), lambda case: None, lambda *_: None, Path())
-    return list(verify.verify(recorded, here, cases, 0, epochs, 1.0))
+def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[Check]:
+    """One of each kind."""
+    here = VerifyContext(again, Access(Path()), lambda case: None, lambda *_: None, Path())
+    return list(verify.verify(recorded, here, 1, 0, epochs, 1.0))
 
 
 def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
@@ -315,8 +298,8 @@ def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
     known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
     old = row(FittedRow, system, **known)
     for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
-        again = Again(rows=(replace(old, test_accuracy=accuracy),))
-        (check,) = verified([old], [], by=again)
+        again = Again([replace(old, test_accuracy=accuracy)])
+        (check,) = verified([old], again)
         assert (check.figure, check.verdict) == ("test_accuracy", verdict)
         assert again.asked == [system]
 
@@ -329,23 +312,18 @@ def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
         for each in training(0, (0.2,) * 4)
     ]
     old = [replace(each, **known) for each in old]
-    again = Again(rows=tuple(old))
-    checks = verified(old, [], epochs=4, by=again)
+    again = Again(old)
+    checks = verified(old, again, epochs=4)
     assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]
     assert {check.verdict for check in checks} == {"confirmed"}
     assert len(checks) == 2 * len(verify.FIGURES)
 
 
-def test_a_cell_is_timed_again_and_judged_by_its_ratios() -> None:
-    for ratio, verdict in ((2.0, "confirmed"), (3.0, "differs")):
-        (check,) = verified(cell(2.0, **PRESENT), cell(ratio, run="now", **PRESENT))
-        assert (check.verdict, check.figure) == (verdict, "ratio to the floor")
-
-
 def test_only_cells_of_the_present_protocol_are_drawn() -> None:
     older = [replace(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
-    (check,) = verified([*older, *cell(2.0, **PRESENT)], cell(2.0, run="now", **PRESENT), cases=1)
-    assert check.verdict == "confirmed"
+    again = Again(cell(2.0, run="now", **PRESENT))
+    (check,) = verified([*older, *cell(2.0, **PRESENT)], again)
+    assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
 
 
 @pytest.mark.parametrize(
