@@ -295,7 +295,7 @@ def clocked(
     patch.setattr(clock, "seconds", taken)
 
 
-def test_too_long_an_iteration_is_run_in_part_and_scaled(
+def test_a_long_iteration_is_run_in_part_and_scaled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clocked(monkeypatch, lambda t, n: 5.0 * t * n)
@@ -332,9 +332,7 @@ PARTS: list[tuple[Seconds, Parts, int, Part | str | None]] = [
 ]
 
 
-def test_the_largest_part_that_fits_and_is_proportional_is_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_largest_proportional_part_that_fits_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds, parts, samples, expected in PARTS:
         clocked(monkeypatch, seconds, parts, 10.0 if samples == 40 else 60.0)
         asked = replace(CASE, batch_size=samples)
@@ -467,9 +465,7 @@ def test_octave_names_its_runtime(octave: Any) -> None:
 
 
 @needs_octave
-def test_an_interpreter_survives_errors_and_ends_with_its_engine(
-    octave: Any,
-) -> None:
+def test_an_interpreter_survives_errors_and_ends_with_its_engine(octave: Any) -> None:
     engine = octave.Engine(1)
     with pytest.raises(RuntimeError, match="step: .*net"):
         engine.ask("step")

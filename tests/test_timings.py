@@ -8,16 +8,7 @@ from math import isnan
 from typing import Any
 
 import pytest
-from cells import (
-    BF16,
-    LATE,
-    REFUSED,
-    contender,
-    run,
-    run_in_bf16,
-    seconds_of,
-    slower_twin,
-)
+from cells import BF16, LATE, REFUSED, contender, run, run_in_bf16, seconds_of, slower_twin
 from rows import ROW, RUN, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
