@@ -207,9 +207,7 @@ def test_each_run_has_a_manifest(done: Path) -> None:
 # ratios measured again: confirmed, different, or too noisy to tell
 
 
-PRESENT: dict[str, Any] = {"protocol": PROTOCOL}
-_ROWS = [*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]
-(LINE,) = (r for r in timings.lines(frames(_ROWS)) if r.framework == "norse")
+_, LINE = timings.lines(frames([*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]))
 
 
 def about(value: float, reach: float) -> TimedLine:
@@ -274,7 +272,7 @@ class Again:
         yield Result(cases[0], tuple(self.rows), 1)
 
     def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[Result]:
-        store.append(*self.rows)
+        store.append(*(row for row in self.rows if row.T == cases[0].T))
         yield Result(cases[0], tuple(self.rows), 3)
 
 
@@ -321,41 +319,26 @@ def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
 
 def test_only_cells_of_the_present_protocol_are_drawn() -> None:
     older = [replace(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
-    again = Again(cell(2.0, run="now", **PRESENT))
-    (check,) = verified([*older, *cell(2.0, **PRESENT)], again)
+    again = Again(cell(2.0, run="now"))
+    (check,) = verified([*older, *cell(2.0)], again)
     assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
 
 
-@pytest.mark.parametrize(
-    ("ratios", "code", "line"),
-    [
-        ({4: 2.0, 5: 2.0}, 0, "2 confirmed, 0 differs, 0 too noisy to tell, 0 not tested"),
-        ({4: 2.0, 5: 3.0}, 1, "1 confirmed, 1 differs, 0 too noisy to tell, 0 not tested"),
-        ({4: 2.0, 5: nan}, 0, "1 confirmed, 0 differs, 1 too noisy to tell, 0 not tested"),
-        ({4: 2.0}, 0, "1 confirmed, 0 differs, 0 too noisy to tell, 1 not tested"),
-        ({}, 1, "0 confirmed, 0 differs, 0 too noisy to tell, 2 not tested"),
-    ],
-)
 def test_the_command_counts_verdicts_and_fails_on_a_difference(
-    ratios: dict[int, float],
-    code: int,
-    line: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: Command,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    def again(
-        self: Local, cases: tuple[Case, ...], store: Store, *rest: object
-    ) -> Iterator[Result]:
-        T = cases[0].T
-        fields = {"T": T, "run": "now", **PRESENT}
-        wild = [*timed("floor", 1.0, 3.0, 0.3, **fields), *timed("norse", 2.0, 1.0, 9.0, **fields)]
-        if T in ratios:
-            store.append(*(wild if ratios[T] != ratios[T] else cell(ratios[T], **fields)))
-        yield Result(cases[0], (), 0)
-
-    monkeypatch.setattr(Local, "measure", again)
     monkeypatch.setattr("harness.cli.status.lacks", lambda case: None)
-    Store(tmp_path).append(*cell(2.0, T=4, **PRESENT), *cell(2.0, T=5, **PRESENT))
-    found, out, _ = command("verify", tmp_path)
-    assert found == code and line in out
+    Store(tmp_path).append(*cell(2.0, T=4), *cell(2.0, T=5))
+    first, other = cell(2.0, T=4, run="now"), {"T": 5, "run": "now"}
+    noisy = [*timed("floor", 1.0, 3.0, 0.3, **other), *timed("norse", 2.0, 1.0, 9.0, **other)]
+    for rows, code, counts in (
+        ([*first, *cell(2.0, **other)], 0, (2, 0, 0, 0)),
+        ([*first, *cell(3.0, **other)], 1, (1, 1, 0, 0)),
+        ([*first, *noisy], 0, (1, 0, 1, 0)),
+        (first, 0, (1, 0, 0, 1)),
+        ([], 1, (0, 0, 0, 2)),
+    ):
+        monkeypatch.setattr(Local, "measure", Again(rows).measure)
+        found, out, _ = command("verify", tmp_path)
+        said = "{} confirmed, {} differs, {} too noisy to tell, {} not tested".format(*counts)
+        assert found == code and said in out

@@ -69,35 +69,25 @@ def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.Monkey
         assert str(forced.capability).endswith(" (forced)") and name in str(forced.environment)
 
 
-@pytest.mark.parametrize(
-    ("processor", "avx512_bf16", "amx", "limit", "has"),
-    [
+def test_bf16_needs_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    for name in machine.FORCING:
+        monkeypatch.delenv(name, raising=False)
+    for processor, avx512_bf16, amx, limit, has in (
         ("x86_64", False, False, "", False),  # AVX-512 alone, with which oneDNN takes bf16 too
         ("x86_64", True, False, "", True),
         ("x86_64", False, True, "", True),
         ("x86_64", True, True, "AVX512_CORE", False),
         ("x86_64", True, True, "avx512_core_bf16", True),
         ("aarch64", False, False, "", True),  # where oneDNN asks for the instructions
-    ],
-)
-def test_bf16_needs_instructions_for_it(
-    processor: str,
-    avx512_bf16: bool,
-    amx: bool,
-    limit: str,
-    has: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: processor)
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512_bf16)
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    for name in machine.FORCING:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert machine.has_bf16(CPU) == has
-    assert machine.has_amx() == (amx and not limit)
+    ):
+        monkeypatch.setattr(platform, "machine", lambda name=processor: name)
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda is_=avx512_bf16: is_)
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda is_=amx: is_)
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert machine.has_bf16(CPU) == has
+        assert machine.has_amx() == (amx and not limit)
 
 
 def sets_everything() -> tuple[tuple[str, ...], ...]:

@@ -260,37 +260,25 @@ def test_a_training_names_its_duration_and_a_failed_download(
         assert error.count("\n") == bool(says)
 
 
-@pytest.mark.parametrize(
-    ("has_bf16", "asked", "says"),
-    [(False, None, True), (False, "bf16", False), (True, None, False)],
-)
 def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
-    has_bf16: bool,
-    asked: str | None,
-    says: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: has_bf16)
     case = trained_case(1, suite="timesteps", precision="bf16")
-    rows = tuple(training(0, (0.5,)))
-    ran(case, tmp_path, Result(case, rows), precision=asked)
-    assert ("--precision fp32" in capsys.readouterr().err) == says
+    result = Result(case, tuple(training(0, (0.5,))))
+    for has, asked, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
+        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
+        ran(case, tmp_path, result, precision=asked)
+        assert ("--precision fp32" in capsys.readouterr().err) == warns
 
 
-@pytest.mark.parametrize(("factor", "says"), [(1.0, False), (1.3, True)])
-def test_a_noisy_run_says_that_it_ranks_nobody(
-    factor: float, says: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = slower_twin(run(), factor)
-    lines = timings.lines(frames([*rows, *run(dataset="nmnist")]))
-    assert (
-        "As they come" in " ".join(said(measuring.summary(timings.lines(frames(rows)))))
-    ) != says
-    measuring.say_noise(lines)
-    text = capsys.readouterr().out
-    assert ("Nobody is ranked on CIFAR-10 Small: its A/A, 1.2" in text) == says == bool(text)
+def test_a_noisy_run_says_that_it_ranks_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    for factor, says in ((1.0, False), (1.3, True)):
+        rows = slower_twin(run(), factor)
+        summary = measuring.summary(timings.lines(frames(rows)))
+        assert ("As they come" in " ".join(said(summary))) != says
+        measuring.say_noise(timings.lines(frames([*rows, *run(dataset="nmnist")])))
+        text = capsys.readouterr().out
+        assert ("Nobody is ranked on CIFAR-10 Small: its A/A, 1.2" in text) == says == bool(text)
 
 
 @pytest.mark.parametrize(
