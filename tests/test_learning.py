@@ -78,16 +78,6 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
         data(count=4)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
-    parts = data()
-    (one, (first,)), (same_seed, _) = trained(case(), parts, 1), trained(case(), parts, 1)
-    other, _ = trained(case(seed=1), parts, 1)
-    assert same(one, same_seed) and not same(one, other)
-    assert first.number == 1 and first.learning_rate == 0.1
-    assert len(first.rates) == 4 and all(0 < rate < 1 for rate in first.rates)
-    assert first.seconds > 0 and first.gradient_norm > 0 and 0 < first.loss < 1
-
-
 def test_confusions_and_votes_are_of_the_test_samples() -> None:
     one = epoch.begin(case(), data())
     count, votes, counts = epoch.confusion(one, 500)
@@ -405,7 +395,6 @@ def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
 # trainings as rows
 
 
-AT_FIRST = 60  # calls, more than a proof asks
 FULL = spec.Training(epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2))
 
 
@@ -487,19 +476,18 @@ def test_a_network_that_deviates_late_is_warned_of_at_the_end(
     later: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Tires(ReferenceNetwork):
-        calls = 0
+        steps = 0  # of its training, whose batches are of ten samples
 
         def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            if self.calls <= AT_FIRST:
+            if self.steps < 3:
+                self.steps += x.shape[1] == 10 and torch.is_grad_enabled()
                 return super().forward(x)
             with torch.no_grad():
                 next(self.parameters()).mul_(0.999 if later == 1 else 1)
             return super().forward(x) * later
 
     monkeypatch.setattr("adapters.reference.build", Tires)
-    epochs = AT_FIRST // 9 + 2  # of six iterations, and a pass of each part of the data
-    run((case(training=replace(FULL, epochs=epochs)),), tmp_path)
+    run((case(training=replace(FULL, epochs=1)),), tmp_path)
     assert all(proof.certified for proof in rows_of(tmp_path, records.CertificateRow))
     (audit,) = rows_of(tmp_path, records.AuditRow)
     assert not audit.passed and words in str(audit.reason)

@@ -19,7 +19,7 @@ from rows import CASE, fitted_case, row, trained_case
 from harness import spec
 from harness.analysis import status
 from harness.records import EndedRow, IterationRow, TrainedRow, store
-from harness.spec import LIF, AvgPool, Budget, Conv, Linear, Network, NeuNorm, Voting, cells, paper
+from harness.spec import LIF, AvgPool, Budget, Conv, Linear, Network, NeuNorm, Voting, paper
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
 
@@ -221,10 +221,3 @@ def test_an_absurd_number_of_samples_leaves_a_finite_estimate() -> None:
     rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
     (found,) = status.standings([trained_case(2)], rows, lambda case, row: None, Budget())
     assert (found.dated, found.seconds_left > 0) == (1, True)
-
-
-def test_cases_that_differ_in_framework_and_precision_alone_are_timed_together() -> None:
-    other = replace(CASE, framework="norse", precision="bf16")
-    grouped = cells((CASE, other, replace(CASE, T=CASE.T + 1)))
-    assert [cell.precision for cell in grouped] == [CASE.precision] * 2
-    assert [len(group) for group in grouped.values()] == [2, 1]
