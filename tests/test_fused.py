@@ -156,10 +156,7 @@ def test_lines_too_long_for_lists_of_events_are_done_densely() -> None:
     network = Network.parse(
         "4C3(Encoding)-4C3-Voting", input_shape=(1, 1, 2**15), lif=LIF_, classes=2, population=1
     )
-    x = random_batch(network, 2, 1, static=False).double()
-    reference = initialised(network, x, seed=0)
-    module = adapters.load("fused").build(network).double()
-    copy_parameters(reference, module)
+    module, reference, x = pair(network, 2, 1, static=False)
     assert torch.equal(module(x), reference(x))
 
 

@@ -116,6 +116,7 @@ OTHERS = [
     (only("01b_lif"), "does not end with a product"),
     (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
     (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
+    (put("02a_conv", padding=(0, 0)), "has padding 0"),
     (put("02a_conv", padding="valid"), "has padding"),
     (put("03b_affine", weight=np.ones((4, 4, 3))), r"has weight of shape \(4, 4, 3\), expected 2"),
     (put("02a_conv", bias=np.ones(5)), r"2.bias is of shape \(5,\)"),
