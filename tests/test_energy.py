@@ -20,6 +20,7 @@ import adapters
 from harness import suites
 from harness.analysis import status, tables
 from harness.cli.status import key_now
+from harness.conformance import random_batch
 from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
 from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
@@ -184,17 +185,9 @@ def case(*, neunorm: bool) -> Case:
     return replace(made, network=network)
 
 
-def batch(of: Case, *, static: bool) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, *of.network.input_shape)
-    if static:
-        return torch.randn(*shape, generator=generator).expand(of.T, *shape)
-    return torch.randint(0, 3, (of.T, *shape), generator=generator).float()
-
-
 def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
     """A network that fires, a batch, and its counted operations."""
-    x = batch(of, static=static)
+    x = random_batch(of.network, of.T, 3, static=static)
     module = initialised(of.network, x, seed=0).eval()
     return module, x, counting.counted(of, module, [x])
 

@@ -23,7 +23,7 @@ import torch
 from surroundings import needs_octave
 from test_schedule import TINY, case, measure, of, plant, rows_in
 from torch import Tensor, nn
-from torch_modules import compare
+from torch_modules import compare, pair
 
 import adapters
 from adapters import facts, foreign
@@ -353,14 +353,8 @@ UNLIKE = [  # JAX compiles each for seconds
 def test_odd_shapes_equal_the_reference(form: str, neunorm: NeuNorm | None, notation: str) -> None:
     shape, lif = NETWORKS[notation]
     network = Network.parse(notation, input_shape=shape, lif=lif, neunorm=neunorm)
-    module = adapters.load(form).build(network).double()
     for static in (False, True):
-        x = random_batch(network, 4, 3, static=static).double()
-        x = x[:1].expand_as(x) if static else x
-        reference = initialised(network, x, seed=0)
-        copy_parameters(reference, module)
-        module.zero_grad()
-        compare(module, reference, x)
+        compare(*pair(form, network, 4, 3, static=static))
 
 
 @pytest.mark.parametrize("form", FORMS)

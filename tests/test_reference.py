@@ -11,9 +11,8 @@ from fractions import Fraction
 import pytest
 import torch
 from torch import Tensor
-from torch_modules import TORCH
+from torch_modules import TORCH, pair
 
-import adapters
 from harness import reference
 from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
@@ -190,14 +189,9 @@ def test_the_mask_does_not_depend_on_how_much_is_drawn_at_once() -> None:
 def test_an_adapter_draws_a_mask_each_call_and_in_training_alone(name: str) -> None:
     """That it is the reference's: test_proof.py."""
     network = replace(small("cifar10", "Large"), dropout=0.5)
-    x = random_batch(network, 4, 2, static=True).double()
-    x = x[:1].expand_as(x)
-    reference = initialised(network, x, seed=0)
-    # a static image gives what its copies give
-    assert torch.equal(reference.eval()(x), reference(x.contiguous()))
-    build = adapters.load(name).build
-    module, plain = (build(of).double() for of in (network, replace(network, dropout=0.0)))
-    for each in (module, plain):
-        copy_parameters(reference, each)
+    module, reference, x = pair(name, network, 4, 2, static=True)
+    plain, _, _ = pair(name, replace(network, dropout=0.0), 4, 2, static=True)
     assert not torch.equal(module(x), module(x))
     assert torch.equal(module.eval()(x), plain(x))
+    # a static image gives what its copies give
+    assert torch.equal(reference.eval()(x), reference(x.contiguous()))
