@@ -106,9 +106,6 @@ def test_settings_of_one_framework_leave_the_next_ones_weights(
     proofs = [row for row in Store(out).read()[0] if isinstance(row, CertificateRow)]
     outcomes = [row.certificate_precision for row in proofs if row.layer is None]
     assert outcomes == ["fp64", "fp32"] * 2
-    again = list(Local().train(cases, Store(out), Access(tmp_path), quiet))
-    assert all(each.before for each in again)
-    assert [[r.loss for r in each.rows if isinstance(r, EpochRow)] for each in again] == first
 
 
 def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:

@@ -426,7 +426,7 @@ def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path:
 
 
 def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> None:
-    stages = spec.Training(18, samples=200, test_samples=30, embedded=True, stages=(8, 10))
+    stages = replace(FULL, epochs=18, stages=(8, 10), tested_at=())
     dead = case(training=stages, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
     assert len(rows_of(tmp_path, records.EpochRow)) == 5
