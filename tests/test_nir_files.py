@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -169,20 +168,6 @@ def test_what_is_cut_short_no_file_or_another_is_named(path: Path) -> None:
     assert "is no file" in refusal(path)
     path.mkdir()
     assert "is no file" in refusal(path)
-
-
-def test_bytes_changed_at_random_end_in_a_sentence_or_in_a_network(path: Path) -> None:
-    whole, draw = path.read_bytes(), random.Random(0)
-    heads = [n for n in range(0, len(whole), 8) if any(whole[n : n + 8])][:2000]
-    for _ in range(20):
-        changed = bytearray(whole)
-        for _ in range(draw.choice((1, 4, 40))):
-            changed[draw.choice(heads) + draw.randrange(8)] = draw.randrange(256)
-        path.write_bytes(changed)
-        try:
-            nir_file.read(path)
-        except UsageError as error:
-            assert path.name in str(error)
 
 
 def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path) -> None:
