@@ -191,6 +191,7 @@ def test_an_adapter_draws_a_mask_each_call_and_in_training_alone(name: str) -> N
     network = replace(small("cifar10", "Large"), dropout=0.5)
     module, reference, x = pair(name, network, 4, 2, static=True)
     plain, _, _ = pair(name, replace(network, dropout=0.0), 4, 2, static=True)
+    copy_parameters(reference, plain)
     assert not torch.equal(module(x), module(x))
     assert torch.equal(module.eval()(x), plain(x))
     # a static image gives what its copies give
