@@ -27,7 +27,7 @@ if tuple(map(int, version("nirtorch").split(".")[:2])) < (2, 6):  # with sinabs'
     )
 
 from harness.adapter import record_spikes  # noqa: E402
-from harness.conformance import NETWORKS, random_batch, small  # noqa: E402
+from harness.conformance import NETWORKS, READINGS, random_batch, small  # noqa: E402
 from harness.formats import nir_file  # noqa: E402
 from harness.formats.nir_file import DT, below  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
@@ -35,12 +35,11 @@ from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.reference.neuron import fire  # noqa: E402
 from harness.spec import LIF, Network, NeuNorm, Reading, Tie, UsageError  # noqa: E402
 
-READINGS: tuple[Reading, ...] = ("mean", "literal")
 STEPS, SAMPLES = 4, 3
 DOC = Path(__file__).resolve().parents[1] / "docs" / "nir.md"
 # static images and events, with and without pools, and each size of input
 each_network = pytest.mark.parametrize(("dataset", "scale"), NETWORKS[::2])
-each_neunorm = pytest.mark.parametrize("neunorm", [None, *READINGS])
+each_neunorm = pytest.mark.parametrize("neunorm", READINGS)
 
 
 # what the importers of other frameworks make of a file
