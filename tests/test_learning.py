@@ -236,8 +236,11 @@ def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_networ
 
 
 def test_a_nan_loss_ends_the_run() -> None:
+    def spoil(module: nn.Module, given: object, out: Tensor) -> Tensor:
+        return out * float("nan")
+
     learner = epoch.begin(case(), data())
-    learner.module.register_forward_hook(lambda module, given, out: out * float("nan"))
+    learner.module.register_forward_hook(spoil)
     with pytest.raises(Failed, match="the loss became nan in epoch 1"):
         one_epoch(learner, 1)
 
@@ -426,7 +429,7 @@ def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path:
 
 
 def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> None:
-    stages = replace(FULL, epochs=18, stages=(8, 10), tested_at=())
+    stages = replace(FULL, epochs=18, samples=200, stages=(8, 10), tested_at=())
     dead = case(training=stages, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
     assert len(rows_of(tmp_path, records.EpochRow)) == 5

@@ -218,16 +218,16 @@ def writer(out: Path, name: str, rows: int) -> list[str]:
 
 
 def test_two_processes_write_whole_rows_side_by_side(tmp_path: Path) -> None:
-    writers = [subprocess.Popen(writer(tmp_path, name, 200)) for name in ("a", "b")]
+    writers = [subprocess.Popen(writer(tmp_path, name, 50)) for name in ("a", "b")]
     assert [each.wait(120) for each in writers] == [0, 0]
     rows, damaged = records.Store(tmp_path).read()
-    assert not damaged and len(rows) == 400
+    assert not damaged and len(rows) == 100
     found = {(row.run, row.round) for row in rows if isinstance(row, records.IterationRow)}
-    assert found == {(run, n + 1) for run in ("a", "b") for n in range(200)}
+    assert found == {(run, n + 1) for run in ("a", "b") for n in range(50)}
 
 
 def test_a_disk_without_room_keeps_whole_rows_and_is_one_sentence(tmp_path: Path) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
     python, code, program, *words = writer(tmp_path, "a", 10**6)
     command = [python, code, limit + program, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
