@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from surroundings import Command, declare
 
 from adapters import facts
 from harness import cli
+from harness.system.files import make_user_cache
 
 # What a user's shell may have set must decide no test: colours, widths, folders of data.
 for name in (
@@ -32,6 +34,10 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
 
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)
+
+# Kernels that were compiled stay so, also where a test hides the user's cache folder.
+with suppress(OSError):
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(make_user_cache("numba")))
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it compiles sooner
 if not torch.cuda.is_available():
