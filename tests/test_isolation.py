@@ -13,6 +13,7 @@ from trainings import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
+from harness.proof.check import Examined
 from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
 from harness.spec import Access, Case, Options
 
@@ -108,22 +109,25 @@ def test_settings_of_one_framework_leave_the_next_ones_weights(
     assert outcomes == ["fp64", "fp32"] * 2
 
 
+def examined(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, Examined]:
+    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    found = check.examined(names, only, quiet, silence)
+    return {each.name: each for each in found}
+
+
 def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
     plant("absent", "import os\nos._exit(3)")
     why = {
         "evil:dies": "died of SIGSEGV",
-        "evil:hangs": "was ended as hung",
         "evil:complains": "UsageError: give another",
         "evil:raises": "RuntimeError: it is broken",
         "evil:leaves": "ended with exit code 0",
         "evil:Late": "ended with exit code 3",
     }
     others = {"absent": "its process ended with exit code 3", "evil:marked": "", "reference": ""}
-    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    names = (*why, *others)
-    found = {each.name: each for each in check.examined(names, only, quiet, silence=15.0)}
-    assert list(found) == [*names]
+    found = examined(tmp_path, *why, *others)
+    assert list(found) == [*why, *others]
     for name, words in (why | others).items():
         assert words in found[name].reason
         assert found[name].failed == (name in why)  # a marked one does not claim to be equal
@@ -142,6 +146,12 @@ def test_a_contender_that_dies_costs_its_own_training(plant: Plant, tmp_path: Pa
     assert "SIGSEGV" in str(ended["crashes"]) and "can't allocate memory" in str(ended["eats"])
     done = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert done == ["babbles", "reference"]
+
+
+def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
+    plant("evil", EVIL)
+    (found,) = examined(tmp_path, "evil:hangs", silence=15.0).values()
+    assert found.failed and "was ended as hung" in found.reason
 
 
 def test_list_and_doctor_name_failed_imports_and_their_settings(
