@@ -36,6 +36,10 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)
 
+# Kernels that were compiled stay so, also where a test hides the user's cache folder.
+with suppress(OSError):
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(make_user_cache("numba")))
+
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it compiles sooner
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported

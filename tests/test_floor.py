@@ -108,10 +108,8 @@ def test_each_convolution_has_its_faster_layout(monkeypatch: pytest.MonkeyPatch)
     layouts = floor.fastest(of())
     assert layouts == ("contiguous", "channels_last", "contiguous", "contiguous", "contiguous")
     assert {shape[0] for shape in seen} == {6}
-    assert (
-        floor.in_words(layouts) == ", ".join(layouts)
-        and floor.in_words(layouts[:1]) == "contiguous"
-    )
+    assert floor.in_words(layouts) == ", ".join(layouts)
+    assert floor.in_words(layouts[:1]) == "contiguous"
 
 
 def test_the_minimum_of_rounds_counts_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:

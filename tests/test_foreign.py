@@ -23,7 +23,7 @@ import torch
 from surroundings import needs_octave
 from test_schedule import TINY, case, measure, of, plant, rows_in
 from torch import Tensor, nn
-from torch_modules import compare
+from torch_modules import compare, pair
 
 import adapters
 from adapters import facts, foreign
@@ -41,8 +41,6 @@ from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.conformance import random_batch, small
 from harness.proof.answer import Incomparable
-from harness.proof.certificate import required
-from harness.proof.exam import Exam
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
@@ -171,6 +169,7 @@ class Waits(Sound):
 
 
 PLANTED: dict[str, tuple[type[Sound], str]] = {  # and how it is refused
+    "forgets-time": (ForgetsTime, "gradients differ"),
     "learns-slowly": (LearnsSlowly, "its optimiser does not do what SGD"),
     "skips-the-end": (SkipsTheEnd, "not the voting layer's|not what its inputs|gradient of"),
     "answers-from-memory": (AnswersFromMemory, "that of its votes|are others|gradient of"),
@@ -184,26 +183,6 @@ adapter = foreign.variant
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     forms = HONEST | {form: cheat for form, (cheat, _) in PLANTED.items()}
     plant(monkeypatch, lambda form: adapter(forms[form]), dict.fromkeys(forms, ()))
-
-
-def test_a_trainer_is_examined_as_a_module() -> None:  # sound ones are proved and timed below
-    network = small("nmnist", "Middle", "mean")
-    batch = random_batch(network, 4, 8, static=False)
-    for precision in required("fp32"):
-        refused = Exam(network, batch, precision).certify(adapter(ForgetsTime))
-        assert not refused.passed and "gradients differ" in refused.failures[0]
-
-
-def test_a_gradient_is_at_the_weights_of_its_own_call() -> None:
-    module, x = adapter(Sound).build(TINY), random_batch(TINY, 2, 2, static=True)
-    found = []
-    for others_between in (False, True):
-        out = module(x)
-        if others_between:
-            others = {name: each.detach() / 2 for name, each in module.named_parameters()}
-            torch.func.functional_call(module, others, (x,))
-        found.append(torch.autograd.grad(out.sum(), list(module.parameters())))
-    assert all(map(torch.equal, *found)) and any(each.any() for each in found[0])
 
 
 class HoldsOne(Sound):
@@ -220,14 +199,16 @@ class HoldsOne(Sound):
         return super().differentiate(self.held, back)
 
 
-def test_a_gradient_is_of_the_batch_of_its_own_call() -> None:
+def test_a_gradient_is_of_the_batch_and_the_weights_of_its_own_call() -> None:
     module = adapter(HoldsOne).build(TINY)
     x, other = (random_batch(TINY, 2, 2, static=True, seed=seed) for seed in (0, 1))
+    halves = {name: each.detach() / 2 for name, each in module.named_parameters()}
     expected = torch.autograd.grad(module(x).sum(), list(module.parameters()))
-    out = module(x)
-    module(other)
-    found = torch.autograd.grad(out.sum(), list(module.parameters()))
-    assert all(map(torch.equal, found, expected)) and any(each.any() for each in found)
+    for batch, weights in ((other, {}), (x, halves)):
+        out = module(x)
+        torch.func.functional_call(module, weights, (batch,))
+        found = torch.autograd.grad(out.sum(), list(module.parameters()))
+        assert all(map(torch.equal, found, expected)) and any(each.any() for each in found)
 
 
 def test_a_trainer_refuses_unsupported_forms_and_ends_with_its_module() -> None:
@@ -301,7 +282,7 @@ def clocked(
     patch.setattr(clock, "seconds", taken)
 
 
-def test_too_long_an_iteration_is_run_in_part_and_scaled(
+def test_a_long_iteration_is_run_in_part_and_scaled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clocked(monkeypatch, lambda t, n: 5.0 * t * n)
@@ -338,9 +319,7 @@ PARTS: list[tuple[Seconds, Parts, int, Part | str | None]] = [
 ]
 
 
-def test_the_largest_part_that_fits_and_is_proportional_is_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_largest_proportional_part_that_fits_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds, parts, samples, expected in PARTS:
         clocked(monkeypatch, seconds, parts, 10.0 if samples == 40 else 60.0)
         asked = replace(CASE, batch_size=samples)
@@ -380,14 +359,8 @@ UNLIKE = [  # JAX compiles each for seconds
 def test_odd_shapes_equal_the_reference(form: str, neunorm: NeuNorm | None, notation: str) -> None:
     shape, lif = NETWORKS[notation]
     network = Network.parse(notation, input_shape=shape, lif=lif, neunorm=neunorm)
-    module = adapters.load(form).build(network).double()
     for static in (False, True):
-        x = random_batch(network, 4, 3, static=static).double()
-        x = x[:1].expand_as(x) if static else x
-        reference = initialised(network, x, seed=0)
-        copy_parameters(reference, module)
-        module.zero_grad()
-        compare(module, reference, x)
+        compare(*pair(form, network, 4, 3, static=static))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -473,9 +446,7 @@ def test_octave_names_its_runtime(octave: Any) -> None:
 
 
 @needs_octave
-def test_an_interpreter_survives_errors_and_ends_with_its_engine(
-    octave: Any,
-) -> None:
+def test_an_interpreter_survives_errors_and_ends_with_its_engine(octave: Any) -> None:
     engine = octave.Engine(1)
     with pytest.raises(RuntimeError, match="step: .*net"):
         engine.ask("step")

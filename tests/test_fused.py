@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fuzzing import steady
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
-from torch_modules import compare, threads
+from torch_modules import compare, pair, threads
 
 import adapters
 from adapters import facts
@@ -34,7 +34,6 @@ from adapters.fused import plain
 from adapters.fused.form import MARK, Dispatch, Events, Form
 from harness.conformance import random_batch, small
 from harness.reference import dropout
-from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import LIF, Network, NeuNorm, Reading
 
 numba = pytest.importorskip("numba", reason="needs numba, the extra `fused`")
@@ -48,7 +47,7 @@ from adapters.fused import (  # noqa: E402
     winograd,
 )
 from adapters.fused import network as fused_network  # noqa: E402
-from adapters.fused.network import FusedNetwork, Layer  # noqa: E402
+from adapters.fused.network import Layer  # noqa: E402
 from adapters.fused.synapse import Synapse  # noqa: E402
 
 LIF_ = LIF(0.3, 0.25, 0.25)
@@ -157,10 +156,7 @@ def test_lines_too_long_for_lists_of_events_are_done_densely() -> None:
     network = Network.parse(
         "4C3(Encoding)-4C3-Voting", input_shape=(1, 1, 2**15), lif=LIF_, classes=2, population=1
     )
-    x = random_batch(network, 2, 1, static=False).double()
-    reference = initialised(network, x, seed=0)
-    module = adapters.load("fused").build(network).double()
-    copy_parameters(reference, module)
+    module, reference, x = pair("fused", network, 2, 1, static=False)
     assert torch.equal(module(x), reference(x))
 
 
@@ -197,7 +193,7 @@ def test_fused_without_numba_warns_and_runs_in_plain_torch(monkeypatch: pytest.M
         assert facts.of("fused").implementations["cpu"] == f"numba {numba.__version__}"
         with pytest.warns(RuntimeWarning, match="pip install 'snn-harness\\[fused\\]'"):
             assert fused_adapter.implementation("cpu") == "plain torch"
-        module, reference, x = pair(small("nmnist", "Small", "mean"), 3, 2, static=False)
+        module, reference, x = pair("fused", small("nmnist", "Small", "mean"), 3, 2, static=False)
         compare(module, reference, x)
     finally:
         fused_network.kernels_for.cache_clear()
@@ -260,10 +256,6 @@ def test_each_specialisation_of_a_kernel_has_its_own_cache_folder(
     assert len(folders) == len({*folders}) == 2
 
 
-def test_a_width_that_fills_no_vector_computes_the_reference() -> None:
-    compare(*pair(small("cifar10", "Middle", "mean").scaled(Fraction(3, 16)), 3, 2, static=True))
-
-
 # By events.
 
 Choose = Callable[[bool, bool, bool], None]
@@ -293,18 +285,6 @@ ENCODED = (
 )
 
 
-def pair(
-    network: Network, T: int, B: int, *, static: bool
-) -> tuple[FusedNetwork, torch.nn.Module, Tensor]:
-    """The engine and the reference with the same weights, and an input."""
-    x = random_batch(network, T, B, static=static).double()
-    x = x[:1].expand_as(x) if static else x
-    reference = initialised(network, x, seed=0)
-    module = FusedNetwork(network).double()
-    copy_parameters(reference, module)
-    return module, reference, x
-
-
 def works(module: torch.nn.Module) -> list[Synapse]:
     """Of its convolutions."""
     found = [each.work for each in module.modules() if isinstance(each, Layer)]
@@ -319,7 +299,7 @@ def test_the_event_engine_computes_the_reference(
     dataset: str, T: int, B: int, neunorm: Reading | None, p: float, choose: Choose
 ) -> None:
     network = replace(small(dataset, "Large", neunorm), dropout=p)
-    module, reference, x = pair(network, T, B, static=dataset == "cifar10")
+    module, reference, x = pair("fused", network, T, B, static=dataset == "cifar10")
     choose(True, True, True)
     compare(module, reference, x)
     by_events = [work.ran is not None for work in works(module)]
@@ -333,7 +313,7 @@ def test_the_event_engine_computes_the_reference(
 
 @pytest.mark.parametrize(("forward", "gradient"), [(True, False), (False, True), (False, False)])
 def test_each_part_is_chosen_separately(forward: bool, gradient: bool, choose: Choose) -> None:
-    module, reference, x = pair(small("nmnist", "Middle", "mean"), 3, 2, static=False)
+    module, reference, x = pair("fused", small("nmnist", "Middle", "mean"), 3, 2, static=False)
     choose(forward, gradient, False)
     compare(module, reference, x)
     said = fused_network.computed(module).split("; ")
@@ -363,10 +343,8 @@ def test_an_encoding_layer_computes_its_convolution(
     current = functional.conv2d(frames, taps, bias, padding=1).unflatten(0, (steps, batch))
     expected = plain.spikes(current, U, asked).to(dtype)
     torch.testing.assert_close(neurons.spikes(ours, U, asked), expected)
-    expected, got = (
-        plain.gradients(current, U, back, asked),
-        neurons.gradients(ours, U, back, asked),
-    )
+    expected = plain.gradients(current, U, back, asked)
+    got = neurons.gradients(ours, U, back, asked)
     assert expected.current is not None and got.weight is not None and got.current is None
     d_taps = conv2d_weight(frames, list(taps.shape), expected.current.flatten(0, 1), padding=1)
     d_taps = d_taps.permute(2, 3, 1, 0).reshape(got.weight.shape)
@@ -382,15 +360,15 @@ def test_small_encodings_are_stored_as_currents() -> None:
 
 
 def test_the_dense_variant_never_counts() -> None:
-    _, reference, x = pair(small("nmnist"), 3, 2, static=False)
-    module = adapters.load("fused:dense").build(small("nmnist")).double()
-    copy_parameters(reference, module)
+    module, reference, x = pair("fused:dense", small("nmnist"), 3, 2, static=False)
     compare(module, reference, x)
     assert fused_network.computed(module) == "; ".join(f"layer {n}: dense" for n in range(1, 5))
 
 
 def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> None:
-    module, _, x = pair(small("cifar10"), 1, 4, static=True)  # one step: a spike takes few with it
+    module, _, x = pair(
+        "fused", small("cifar10"), 1, 4, static=True
+    )  # one step: a spike takes few with it
     module.float()
     found = {}
     for by_events in (False, True):
@@ -406,7 +384,7 @@ def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> N
 
 def test_an_inference_in_parts_equals_the_whole(choose: Choose) -> None:
     choose(True, True, True)
-    module, _, x = pair(small("cifar10"), 4, 5, static=True)
+    module, _, x = pair("fused", small("cifar10"), 4, 5, static=True)
     whole = module(x)
     with torch.no_grad():
         for at_once in (1, 8, 1000):
@@ -527,7 +505,7 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
         near(*compared)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(steady, deadline=None)  # the first ones compile
 @given(st.tuples(*WORK))
 @example(((1, 1, 1, 1, 1), 1.0, 1, torch.float32, 2, False))
 @example(((3, 42, 42, 17, 33), 0.2, 4, torch.float32, 2, True))

@@ -71,8 +71,7 @@ def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
 
 
 def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own
+    with warnings.catch_warnings(action="ignore"):  # Ray's own
         executor = api.executor("ray", ())
         for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
             monkeypatch.setenv("RAY_ADDRESS", address)
@@ -82,8 +81,7 @@ def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own
+    with warnings.catch_warnings(action="ignore"):  # Ray's own
         from harness.jobs import ray
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
     work = 1, Local.train, Local(), (given,), Access(tmp_path)
@@ -119,8 +117,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     access = Access(tmp_path)
     list(Local().train(sweep(), Store(here), access, quiet))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own
+    with warnings.catch_warnings(action="ignore"):  # Ray's own
         import ray
         from ray.cluster_utils import Cluster
 
@@ -152,8 +149,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
 def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) -> None:
     from test_schedule import case as timed
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own
+    with warnings.catch_warnings(action="ignore"):  # Ray's own
         from harness.jobs.ray import Ray
 
         access, budget = Access(tmp_path), Budget(seconds=2.0, first=True)

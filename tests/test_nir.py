@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,8 +36,8 @@ from harness.reference.network import ReferenceNetwork  # noqa: E402
 from harness.reference.neuron import fire  # noqa: E402
 from harness.spec import LIF, Network, NeuNorm, Reading, Tie, UsageError  # noqa: E402
 
-READINGS: tuple[Reading, ...] = ("mean", "literal")
 STEPS, SAMPLES = 4, 3
+READINGS: tuple[Reading, ...] = ("mean", "literal")
 DOC = Path(__file__).resolve().parents[1] / "docs" / "nir.md"
 # static images and events, with and without pools, and each size of input
 each_network = pytest.mark.parametrize(
@@ -51,17 +50,9 @@ each_neunorm = pytest.mark.parametrize("neunorm", [None, *READINGS])
 # what the importers of other frameworks make of a file
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """What frameworks warn of when they are imported is theirs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def by_snntorch(path: Path) -> nn.Module:
     """Its neurons keep their state to themselves."""
-    with quiet():
+    with warnings.catch_warnings(action="ignore"):
         from snntorch.import_nir import import_from_nir
 
         return import_from_nir(nir.read(path))
@@ -69,7 +60,7 @@ def by_snntorch(path: Path) -> nn.Module:
 
 def by_spikingjelly(path: Path) -> nn.Module:
     """In float64."""
-    with quiet():
+    with warnings.catch_warnings(action="ignore"):
         from spikingjelly.activation_based.nir_exchange import import_from_nir
 
         return import_from_nir(nir.read(path), dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,35 +111,26 @@ OTHERS = [
     (once("02b_lif", "tau", 0.5), "has tau 0.5"),
     (put("01b_lif", v_threshold=-1), "v_th is -1"),
     (put("02c_pool", kernel_size=np.array([])), "has kernel_size nothing, not a number"),
-    (put("02c_pool", kernel_size=np.array([np.nan] * 2)), "has kernel_size nan, not a number"),
     (put("00_input", input_type={"input": np.array([np.inf, 1, 1])}), r"expected \(C, H, W\)"),
     (only("01b_lif"), "does not end with a product"),
     (put("02b_lif", tau=np.ones(7)), "must have the same shape"),
     (becomes("02c_pool", nir.SumPool2d(TWO, TWO, TWO)), "SumPool2d. is not of the paper's"),
-    (becomes("02c_pool", nir.LIF(*[MAPS] * 4)), r"3.weight is of shape \(32, 2048\)"),
-    (put("02a_conv", groups=2), "has groups 2"),
     (put("02a_conv", padding=(0, 0)), "has padding 0"),
     (put("02a_conv", padding="valid"), "has padding"),
     (put("03b_affine", weight=np.ones((4, 4, 3))), r"has weight of shape \(4, 4, 3\), expected 2"),
     (put("02a_conv", bias=np.ones(5)), r"2.bias is of shape \(5,\)"),
     (put("02a_conv", bias=np.ones(32, int)), "has bias of int64, expected float"),
-    (put("02a_conv", weight=np.ones((32, 32, 3, 3), np.int32)), "has weight of int32, expected fl"),
     (once("02a_conv", "weight", float("nan")), "has in weight 1 of 4,608 numbers NaN or infinite"),
-    (put("02c_pool", kernel_size=np.array([2, 3])), "has kernel_size 3"),
     (put("00_input", input_type={"input": np.array([3, 32])}), r"expected \(C, H, W\)"),
     (put("00_input", input_type={"input": np.array([3, 10**6, 32])}), "expected 1 to"),
     (put("01d_neunorm/join", scale=0.5), "'01d_neunorm/join' .Scale. has scale 0.5"),
     (put("01d_neunorm/x", r=0.5), "'01d_neunorm/x' .LI. has r 0.5"),
     (put("01d_neunorm", edges=[*pairwise(BARE)]), "is a subgraph that is not NeuNorm"),
     (edges(("03c_lif", "03c_lif")), "'03c_lif' .LIF. has 2 nodes before it and 2 after it"),
-    (
-        edges(without=("03c_lif", "04a_affine")),
-        "'03c_lif' .LIF. has 1 nodes before it and 0 after it",
-    ),
+    (edges(without=("03c_lif", "04a_affine")), "'03c_lif' .* 1 nodes before it and 0 after it"),
     (edges(("nowhere", "02a_conv")), "'nowhere'"),
     (circle, "not one chain"),
     (says(dt=0.0), "metadata's dt is 0"),
-    (says(a=-1.0), "metadata's a is -1"),
     (says(tie="never"), "metadata's tie is never"),
     (says(classes=7), "100 voting neurons are no multiple of 7 classes"),
 ]
@@ -155,9 +145,7 @@ def test_other_networks_are_named_by_their_node(change: Change, sentence: str, p
     assert re.search(sentence, refusal(path))
 
 
-def test_a_file_is_read_by_a_nir_that_checks_no_types(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_nir_reads_a_file_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, read = nir_file.read(str(path)), nir.read
     monkeypatch.setattr(nir, "read", lambda filename: read(filename))  # as nir 1.0.4 has it
     assert nir_file.read(str(path)).network == expected.network
@@ -180,20 +168,6 @@ def test_what_is_cut_short_no_file_or_another_is_named(path: Path) -> None:
     assert "is no file" in refusal(path)
     path.mkdir()
     assert "is no file" in refusal(path)
-
-
-def test_bytes_changed_at_random_end_in_a_sentence_or_in_a_network(path: Path) -> None:
-    whole, draw = path.read_bytes(), random.Random(0)
-    heads = [n for n in range(0, len(whole), 8) if any(whole[n : n + 8])][:2000]
-    for _ in range(20):
-        changed = bytearray(whole)
-        for _ in range(draw.choice((1, 4, 40))):
-            changed[draw.choice(heads) + draw.randrange(8)] = draw.randrange(256)
-        path.write_bytes(changed)
-        try:
-            nir_file.read(str(path))
-        except UsageError as error:
-            assert path.name in str(error)
 
 
 def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path) -> None:
@@ -273,7 +247,5 @@ def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None
     selection = file_of(small("cifar10", neunorm="literal"))
     scope = replace(selection, data_root=tmp_path)
     (found,) = check.prove_adapters(("reference",), scope, lambda *_: None)
-    assert [each.named for each in found.proofs] == [
-        f"CIFAR-10 {small('cifar10')} NeuNorm literal"
-    ] * 2
-    assert all(each.certificate.passed for each in found.proofs)
+    named = [(each.named, each.certificate.passed) for each in found.proofs]
+    assert named == [(f"CIFAR-10 {small('cifar10')} NeuNorm literal", True)] * 2

@@ -68,7 +68,6 @@ def replayed(module: nn.Module, asked: Question) -> Finding:
 # Right contenders pass.
 
 NETWORKS: list[tuple[Network, bool, Mode]] = [
-    (network(), True, "training"),
     (network("nmnist"), False, "training"),
     (network(neunorm=NeuNorm()), True, "training"),
     (network("nmnist", NeuNorm(reading="literal")), False, "training"),
@@ -89,7 +88,7 @@ def test_every_adapter_passes_directly_and_by_replay(name: str, precision: Preci
     if precision == "bf16" and name not in TORCH:
         return
     # others have no dropout, and JAX compiles each for seconds
-    for of, static, mode in NETWORKS if name in TORCH else NETWORKS[2:4]:
+    for of, static, mode in NETWORKS if name in TORCH else NETWORKS[1:3]:
         asked = question(of, precision, static=static, mode=mode)
         module = adapters.load(name).build(of)
         found, again = audited(module, asked), replayed(module, asked)
@@ -254,12 +253,6 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
         ))  # fmt: skip
         passed, said = found.passed, str(found.reason)
     assert not passed and re.search(words, said), said
-
-
-def test_what_is_garbage_under_autocast_alone_passes_in_float32() -> None:
-    of = network()
-    assert certify(contenders.GarbageUnderAutocast, "fp32").passed
-    assert audited(contenders.GarbageUnderAutocast(of), question(of)).passed
 
 
 def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:

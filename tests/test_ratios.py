@@ -40,14 +40,16 @@ def test_the_interval_by_hand() -> None:
     assert ratio.half_width == pytest.approx((ratio.high - ratio.low) / 2.2)
 
 
-def test_ratios_of_no_one_and_two_extreme_rounds() -> None:
-    ratio = ratio_of([2.0], [1.0])
-    assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
-    assert ratio.value == pytest.approx(2) and ratio.half_width == inf
+def test_fewer_than_three_rounds_have_no_interval() -> None:
+    for rounds in ([2.0], [2.0, 2.0]):
+        ratio = ratios.mean([rounds])
+        assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
+        assert ratio.value == pytest.approx(2) and ratio.half_width == inf
+    assert interval(19.38, 0.0, inf, ".2f") == "19.38"
     with pytest.raises(ValueError, match="at least one round"):
-        ratio_of([], [])
-    ratio = ratio_of([1e60, 1e-60], [1.0, 1.0])  # it ends at infinity and not in an error
-    assert (ratio.low, ratio.high) == (0.0, inf)
+        ratios.mean([[]])
+    extreme = ratios.mean([[1e160, 1.0, 1e-160]])  # it ends at infinity and not in an error
+    assert (extreme.low, extreme.high, extreme.method) == (0.0, inf, "student")
 
 
 DRAWS = 9000
@@ -153,10 +155,3 @@ def test_the_variance_between_starts_by_hand() -> None:
     reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
     assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
     assert ratios.starts([[[1.0, 2.0]]]) == ratios.Starts()  # one start tells nothing
-
-
-def test_fewer_than_three_rounds_have_no_interval() -> None:
-    for rounds, method in (([2.0], "none"), ([2.0, 3.0], "none"), ([2.0, 3.0, 2.5], "student")):
-        found = ratios.mean([rounds])
-        assert found.method == method and (found.high < inf) == (method == "student")
-    assert interval(19.38, 0.0, inf, ".2f") == "19.38"

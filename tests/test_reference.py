@@ -11,16 +11,15 @@ from fractions import Fraction
 import pytest
 import torch
 from torch import Tensor
-from torch_modules import TORCH, compare
+from torch_modules import TORCH, pair
 
-import adapters
 from harness import reference
 from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
 from harness.reference import coding, dropout, neunorm, neuron
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import LIF, Network, NeuNorm, Reading
+from harness.spec import LIF, NeuNorm, Reading
 
 
 def trace(currents: Tensor, lif: LIF) -> tuple[Tensor, Tensor]:  # (T, ...) -> (T, ...) twice
@@ -159,10 +158,6 @@ def test_parameters_of_another_shape_are_not_copied() -> None:
 # dropout from a counter
 
 
-def dropping(neunorm: Reading | None = None) -> Network:
-    return replace(small("cifar10", "Large", neunorm), dropout=0.5)
-
-
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_dropout_drops_its_share_and_scales_the_rest(p: float) -> None:
     keys = dropout.keys(torch.tensor(3), 5, 4)
@@ -190,21 +185,14 @@ def test_the_mask_does_not_depend_on_how_much_is_drawn_at_once() -> None:
     assert torch.equal(one[0], dropout.kept(keys[1], (8, 5, 5), 0.3)[2])
 
 
-@pytest.mark.parametrize("neunorm", [None, "mean"])
 @pytest.mark.parametrize("name", TORCH)
-def test_every_adapter_draws_the_references_masks(name: str, neunorm: Reading | None) -> None:
-    network = dropping(neunorm)
-    x = random_batch(network, 4, 2, static=True).double()
-    x = x[:1].expand_as(x)
-    reference = initialised(network, x, seed=0)
-    # a static image gives what its copies give
-    assert torch.equal(reference.eval()(x), reference(x.contiguous())) and reference.train()
-    module = adapters.load(name).build(network).double()
-    copy_parameters(reference, module)
-    compare(module, reference, x)
-    torch.manual_seed(6)
-    first = module(x)
-    assert not torch.equal(module(x), first)  # a fresh mask each call
-    plain = adapters.load(name).build(replace(network, dropout=0.0)).double()
+def test_an_adapter_draws_a_mask_each_call_and_in_training_alone(name: str) -> None:
+    """That it is the reference's: test_proof.py."""
+    network = replace(small("cifar10", "Large"), dropout=0.5)
+    module, reference, x = pair(name, network, 4, 2, static=True)
+    plain, _, _ = pair(name, replace(network, dropout=0.0), 4, 2, static=True)
     copy_parameters(reference, plain)
-    assert torch.equal(module.eval()(x), plain(x))  # none where it is not trained
+    assert not torch.equal(module(x), module(x))
+    assert torch.equal(module.eval()(x), plain(x))
+    # a static image gives what its copies give
+    assert torch.equal(reference.eval()(x), reference(x.contiguous()))

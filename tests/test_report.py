@@ -24,30 +24,13 @@ from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
 from harness.analysis.trainings import compared
-from harness.records import (
-    CertificateRow,
-    EndedRow,
-    EpochRow,
-    IterationRow,
-    Row,
-    Store,
-    identity,
-)
+from harness.records import CertificateRow, EndedRow, EpochRow, IterationRow, Row, Store, identity
 from harness.reports import figures, page
 from harness.reports.figures import Dot
+from harness.spec import paper
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = page.BEGIN, page.END
-
-
-def rows() -> list[Row]:
-    """Some rows of every suite."""
-    found: list[Row] = [*run()]
-    for suite in ("timesteps", "scale", "neunorm", "accuracy"):
-        for seed in range(3):
-            found += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
-            found += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
-    return found
 
 
 def written(rows: list[Row], folder: Path) -> str:
@@ -57,15 +40,28 @@ def written(rows: list[Row], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with a page."""
-    folder = tmp_path_factory.mktemp("report")
-    page.write(rows(), folder)
-    return folder
+    return tmp_path_factory.mktemp("report")
 
 
 @pytest.fixture(scope="module")
 def text(folder: Path) -> str:
-    return (folder / "report.html").read_text(encoding="utf-8")
+    """A page in that folder, of some rows of every suite."""
+    found: list[Row] = [*run()]
+    for suite in ("timesteps", "scale", "neunorm", "accuracy"):
+        for seed in range(3):
+            found += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
+            found += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
+    return written(found, folder)
+
+
+def scales(epochs: int, seeds: int, **changes: Any) -> list[Row]:
+    """Trainings of three scales, each ten points above the one before."""
+    return [
+        row
+        for seed in range(seeds)
+        for n, scale in enumerate(paper.SCALES)
+        for row in training(seed, (0.3 + 0.1 * n,) * epochs, suite="scale", scale=scale, **changes)
+    ]
 
 
 def visible(text: str) -> str:
@@ -162,7 +158,10 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
         }
 
 
-@pytest.mark.parametrize("evil", [f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more", *MARKUP])
+MARKS = f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more"
+
+
+@pytest.mark.parametrize("evil", [MARKS, " ".join(MARKUP)])
 def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: str) -> None:
     for text in (evil, evil.replace("<!-- end:", "<!--\nend:")):
         rows = [spoilt(r, text) if r.framework == "snntorch" else r for r in run(cpu=text)]
@@ -222,13 +221,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
 
 
 def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
-    found = [
-        row
-        for seed in range(4)
-        for n, scale in enumerate(("Small", "Middle", "Large"))
-        for row in training(seed, (0.3 + 0.1 * n + 0.01 * seed,) * 12, suite="scale", scale=scale)
-    ]
-    found = [replace(row, epochs=50, stages=(40, 5, 5)) for row in found]
+    found = [replace(row, epochs=50, stages=(40, 5, 5)) for row in scales(12, seeds=4)]
     for rows, answer in ((found, "reproduced"), (found[:-1], "open (3 of 4 seeds)")):
         lines = block(rows, judged=True).splitlines()
         (line,) = (line for line in lines if "a step of scale" in line)
@@ -238,22 +231,10 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
 
 
 def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:
-    of = [
-        row
-        for dataset in ("cifar10", "nmnist")
-        for seed in range(3)
-        for n, scale in enumerate(("Small", "Middle", "Large"))
-        for row in training(seed, (0.3 + 0.1 * n,) * 2, suite="scale", dataset=dataset, scale=scale)
-    ]
+    of = [*scales(2, seeds=3), *scales(2, seeds=3, dataset="nmnist")]
     drawn = {claim.id: figure for claim, _, figure in page.answered(findings(frames(of)))}
     both = str(drawn["fig4"])
     assert both.count("<svg") == 2 and "points of accuracy" in both and "% taken away" in both
-
-
-def test_no_row_of_the_shipped_claims_is_longer_than_a_glance() -> None:
-    rows, _ = Store(RESULTS).read()
-    lines = page.claims_table(findings(rows)).lines
-    assert len(lines) > 10 and max(len(" | ".join(line)) for line in lines) <= 100
 
 
 def test_the_first_table_has_the_best_proved_tuned_form() -> None:
@@ -384,9 +365,7 @@ def test_learning_curves_are_drawn_with_the_anns(tmp_path: Path) -> None:
     assert "The best spiking network on digits (for CIFAR-10): CIFARNet" in page and best in page
 
 
-def test_accuracy_by_width_has_the_papers_own_figure_and_every_caption_the_schedule(
-    tmp_path: Path,
-) -> None:
+def test_the_figure_of_widths_has_the_papers_and_names_the_schedule(tmp_path: Path) -> None:
     narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
     whole = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
     dropped = [replace(row, dropout=0.5, key="dropped") for row in whole]
@@ -437,18 +416,13 @@ def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) 
         assert (folder / "tables" / "scale.csv").exists() == any(r.suite == "scale" for r in found)
 
 
-def test_the_command_writes_the_page_and_names_damaged_rows(
-    tmp_path: Path, command: Command
-) -> None:
-    Store(tmp_path / "timed").append(*run())
-    code, out, _ = command("report", "--out", tmp_path / "timed")
-    assert code == 0 and out.startswith("As they come, ") and "not tested" not in out
-    for each in rows():
-        Store(tmp_path).append(each)
+def test_the_command_writes_the_page_and_names_damage(tmp_path: Path, command: Command) -> None:
+    Store(tmp_path).append(*run())
     damaged = tmp_path / "records" / "scale.jsonl"
-    damaged.write_text(damaged.read_text() + '{"schema": 99}\n')
-    code, _, error = command("report", "--out", tmp_path)
+    damaged.write_text('{"schema": 99}\n')
+    code, out, error = command("report", "--out", tmp_path)
     assert code == 0 and f"skipped: {damaged}:" in error
+    assert out.startswith("As they come, ") and "not tested" not in out
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
 
 
@@ -467,9 +441,7 @@ harness.cli.main()
 
 
 @pytest.mark.slow
-def test_the_committed_report_is_made_of_the_committed_rows_where_torch_cannot_be_imported(
-    tmp_path: Path,
-) -> None:
+def test_the_committed_report_is_of_the_committed_rows_and_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "published").symlink_to(RESULTS / "published")
     command = [sys.executable, "-c", WITHOUT, "report", "--out", tmp_path]
     subprocess.run(command, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -481,7 +453,9 @@ def test_the_committed_report_is_made_of_the_committed_rows_where_torch_cannot_b
     texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
     readme, found = (RESULTS.parent / "README.md").read_text("utf-8"), Store(RESULTS).read()
-    assert readme == page.updated(readme, block(found[0], judged=True), Path("README.md")), (
-        "harness report"
-    )
+    made_anew = page.updated(readme, block(found[0], judged=True), Path("README.md"))
+    assert readme == made_anew, "run `harness report`"
     assert not found[1]
+    # no row of its claims is longer than a glance
+    claims = page.claims_table(findings(found[0])).lines
+    assert len(claims) > 10 and max(len(" | ".join(line)) for line in claims) <= 100

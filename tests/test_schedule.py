@@ -19,7 +19,6 @@ from torch import Tensor, nn
 import adapters
 from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.analysis import tables
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.records import (
@@ -177,9 +176,7 @@ def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
     return [row for row in found if all(getattr(row, k) == v for k, v in fields.items())]
 
 
-def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_rounds(
-    tmp_path: Path,
-) -> None:
+def test_a_contender_is_certified_audited_and_timed_in_the_floors_rounds(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
     cases = case("reference"), case("planted:unsupported")
     run(tmp_path, *cases, seconds=math.inf, say=lambda *said: told.append(said))
@@ -211,18 +208,11 @@ def test_a_certified_contender_is_audited_and_timed_with_the_floor_in_the_same_r
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
     ended = {row.key for row in rows if isinstance(row, TimedRow | EndedRow)}
-    assert (
-        measured.before and {row.key for row in measured.rows} == ended and len(ended) == 3
-    )  # with the floor
-    # under another setting it is
-    other = replace(TINY, lif=replace(TINY.lif, v_th=0.5))
-    anew = run(tmp_path, case("reference", network=other), seconds=math.inf)
-    assert not any(each.before for each in anew) and anew[-1].rounds == 4
+    assert measured.before and {row.key for row in measured.rows} == ended
+    assert len(ended) == 3  # with the floor
 
 
-def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
-    tmp_path: Path,
-) -> None:
+def test_what_is_wrong_missing_or_breaks_costs_its_own_row(tmp_path: Path) -> None:
     forms = ("wrong", "marked", "absent", "unsupported", "breaks")
     others = ("reference:cuda-graph", "reference:channels-last")
     rows = measure(tmp_path, "reference", *(f"planted:{form}" for form in forms), *others)
@@ -244,10 +234,6 @@ def test_what_is_wrong_missing_or_breaks_costs_its_own_row_and_the_others_run(
     assert {(row.variant, row.deviations) for row in timed} == {("marked", "another decay")}
     assert of(rows, IterationRow, variant="channels-last")
     assert len(of(rows, IterationRow, framework="reference")) >= 2
-    table = tables.TABLES["acceleration"](rows)
-    marked = table[(table["framework"] == "planted") & (table["variant"] == "marked")].iloc[0]
-    assert marked["certificate"] == "not the paper's function"
-    assert marked.isna()["rank"]
 
 
 def test_what_fails_its_exam_in_bf16_stands_in_float32(tmp_path: Path) -> None:
@@ -298,9 +284,7 @@ def test_an_audit_without_memory_costs_one_row(
     assert (ended.framework, ended.reason) == ("reference", "no room")
 
 
-def test_damaged_data_is_a_row_for_each_case(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_data_is_a_row_a_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(*given: object, **named: object) -> None:
         raise UsageError("delete it")
 
@@ -314,9 +298,7 @@ def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> 
     assert ended.status == "failed" and "it would take about" in ended.reason
 
 
-def test_cells_come_by_worth_and_each_is_said_with_its_first_rounds_and_with_all(
-    tmp_path: Path,
-) -> None:
+def test_cells_come_by_worth_each_with_its_first_rounds_and_with_all(tmp_path: Path) -> None:
     said = run(tmp_path, case("reference"), case("reference", T=2), seconds=math.inf)
     rows = rows_in(tmp_path)
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
@@ -340,7 +322,7 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     assert (last.case.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
     again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
     assert [(bool(each.before), each.case.T, each.rounds) for each in again] == [
-        *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0)),
+        *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0))
     ]
 
 
@@ -448,16 +430,6 @@ def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_flo
     for each in precisions:
         proofs = of(rows, CertificateRow, layer=None, precision=each)
         assert [row.certificate_precision for row in proofs] == wanted[each]
-
-
-def test_inference_is_timed_apart(tmp_path: Path) -> None:
-    for mode in ("inference", "training"):
-        run(tmp_path, case("reference", mode=mode))
-    rows = rows_in(tmp_path)
-    table = tables.TABLES["acceleration"](rows)
-    assert sorted(table["mode"]) == ["inference"] * 2 + ["training"] * 2
-    assert all(line["rounds"] > 0 for line in table.to_dict("records"))
-    assert {row.mode for row in of(rows, MemoryRow)} == {"inference", "training"}
 
 
 def test_dead_layers_are_said(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from math import exp, inf, isnan, nan, sqrt
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from recordings import quiet
 from rows import fitted_case, row, timed, training
 from surroundings import Command
 from test_schedule import case as timed_case
-from trainings import case
+from test_schedule import rows_in
+from trainings import case, rows_of
 
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN
@@ -27,10 +26,9 @@ from harness.jobs.local import Local, Result
 from harness.jobs.verify import Check, VerifyContext, ratio_check
 from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
-from harness.spec import ANN, Access, Budget, Case, Options, ProgressCallback, Trained, Training
+from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
 from harness.system import machine
 
-COMMAND = ("harness", "run", "--suite", "scale")
 GIVEN = case(framework=ANN, training=Training(epochs=2, samples=60, test_samples=30, embedded=True))
 NOW = key_now("cpu")
 
@@ -39,23 +37,17 @@ NOW = key_now("cpu")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one training, made by the local executor."""
     out = tmp_path_factory.mktemp("done")
-    list(Local(COMMAND).train((GIVEN,), Store(out), Access(out), quiet))
+    list(Local().train((GIVEN,), Store(out), Access(out), quiet))
     return out
 
 
-def rows(out: Path) -> list[Row]:
-    found, damaged = Store(out).read()
-    assert not damaged
-    return found
-
-
 def trained(out: Path) -> TrainedRow:
-    (found,) = (each for each in rows(out) if isinstance(each, TrainedRow))
+    (found,) = rows_of(out, TrainedRow)
     return found
 
 
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
-    assert all(Case.of(each) == GIVEN for each in rows(done))
+    assert all(Case.of(each) == GIVEN for each in rows_in(done))
     gone = replace(GIVEN, framework="gone:variant")
     for given, change, now, state in (
         (GIVEN, {}, NOW, "done"),
@@ -64,7 +56,7 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
         (GIVEN, {"data_sha256": "another"}, NOW, "dated"),  # the key follows from the row's data
         (gone, {"framework": "gone", "variant": "variant"}, NOW, "dated"),  # and nothing fails
     ):
-        found = [replace(each, **change) for each in rows(done)]
+        found = [replace(each, **change) for each in rows_in(done)]
         assert status.state(given, found, now, Budget()) == state
     assert "unknown framework 'gone'" in str(lacks(gone))
 
@@ -118,10 +110,10 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     """A run copies its rows, unless it was tested at other T or deviates."""
     other = replace(GIVEN, suite="scale")
     tested = replace(other, training=replace(GIVEN.training, tested_at=(1,)))
-    deviates = [replace(each, deviations="why") for each in rows(done)]
+    deviates = [replace(each, deviations="why") for each in rows_in(done)]
     for case_, found, state in (
-        (other, rows(done), "done"),
-        (tested, rows(done), "missing"),
+        (other, rows_in(done), "done"),
+        (tested, rows_in(done), "missing"),
         (other, deviates, "missing"),
         (other, [row(EndedRow, GIVEN, reason="why")], "missing"),
     ):
@@ -130,7 +122,7 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
-    (found,) = status.standings(cases, rows(done), NOW, Budget())
+    (found,) = status.standings(cases, rows_in(done), NOW, Budget())
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
     assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
     (unknown,) = status.standings(cases, [], NOW, Budget())
@@ -140,7 +132,7 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     asked = replace(missing.training, tested_at=(1, 2))
     twin = replace(missing, suite="neunorm", training=asked)
     fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
-    alone, same, other = status.standings((missing, twin, fewer), rows(done), NOW, Budget())
+    alone, same, other = status.standings((missing, twin, fewer), rows_in(done), NOW, Budget())
     assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
     assert alone.seconds_left > 0 == same.seconds_left
     assert other.seconds_left == pytest.approx(alone.seconds_left * 40 / 60)
@@ -185,8 +177,9 @@ def test_verify_confirms_equal_numbers_and_gives_reasons_otherwise(
         return replace(each, loss=each.loss + 1e-9) if isinstance(each, EpochRow) else each
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    here = VerifyContext(Local(), Access(done), lacks, quiet, done / "weights")
-    checks = [*verify.verify([changed(each) for each in rows(done)], here, 1, 0, 1, 1.0)]
+    again: Any = Again(rows_in(done)) if change else Local()  # it trains where all is as it was
+    here = VerifyContext(again, Access(done), lacks, quiet, done / "weights")
+    checks = [*verify.verify([changed(each) for each in rows_in(done)], here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} <= {*verdicts.split(", ")}
     assert any(reason in check.reason for check in checks)
     match change:
@@ -199,22 +192,10 @@ def test_verify_confirms_equal_numbers_and_gives_reasons_otherwise(
             assert len(checks) == (1 if change else len(verify.FIGURES))
 
 
-def test_each_run_has_a_manifest(done: Path) -> None:
-    (path,) = (done / "runs").iterdir()
-    manifest = json.loads(path.read_text())
-    here = machine.describe(machine.torch.device("cpu"))
-    assert manifest["run"] == path.stem and {each.run for each in rows(done)} == {path.stem}
-    assert manifest["command"] == [*COMMAND]
-    assert manifest["packages"]["torch"] == metadata.version("torch")
-    assert (manifest["shared"]["cpu"], manifest["shared"]["threads"]) == (here.cpu, here.threads)
-
-
 # ratios measured again: confirmed, different, or too noisy to tell
 
 
-PRESENT: dict[str, Any] = {"protocol": PROTOCOL}
-_ROWS = [*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]
-(LINE,) = (r for r in timings.lines(frames(_ROWS)) if r.framework == "norse")
+_, LINE = timings.lines(frames([*timed("floor", 1.0, 1.0), *timed("norse", 2.0, 2.0)]))
 
 
 def about(value: float, reach: float) -> TimedLine:
@@ -267,30 +248,20 @@ def test_noise_never_makes_an_answer_surer() -> None:
         assert first > 0 and set(said[first:]) == {"too noisy to tell"}
 
 
-@dataclass(frozen=True)
-class Again(Local):
+@dataclass
+class Again:
     """An executor that measures these rows."""
 
-    rows: tuple[Row, ...] = ()
+    rows: list[Row]
     asked: list[Case] = field(default_factory=list)
 
-    def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
-    ) -> Iterator[Result]:
+    def train(self, cases: tuple[Case, ...], *given: object) -> Iterator[Result]:
         self.asked.extend(cases)
-        yield Result(cases[0], self.rows, 1)
+        yield Result(cases[0], tuple(self.rows), 1)
 
-    def measure(
-        self,
-        cases: tuple[Case, ...],
-        store: Store,
-        access: Access,
-        budget: Budget,
-        say: ProgressCallback,
-    ) -> Iterator[Result]:
-        assert self.rows, "there was nothing to measure"
-        store.append(*self.rows)
-        yield Result(cases[0], self.rows, 3)
+    def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[Result]:
+        store.append(*(row for row in self.rows if row.T == cases[0].T))
+        yield Result(cases[0], tuple(self.rows), 3)
 
 
 ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
@@ -302,12 +273,10 @@ def cell(ratio: float, **fields: Any) -> list[Row]:
     return [*timed("floor", *ROUNDS, **fields), *timed("norse", *slow, **fields)]
 
 
-def verified(
-    recorded: list[Row], again: list[Row], cases: int = 9, epochs: int = 1, by: Again | None = None
-) -> list[Check]:
-    by = by or Again(rows=tuple(again))
-    here = VerifyContext(by, Access(Path()), lambda case: None, lambda *_: None, Path())
-    return list(verify.verify(recorded, here, cases, 0, epochs, 1.0))
+def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[Check]:
+    """One of each kind."""
+    here = VerifyContext(again, Access(Path()), lambda case: None, lambda *_: None, Path())
+    return list(verify.verify(recorded, here, 1, 0, epochs, 1.0))
 
 
 def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
@@ -315,8 +284,8 @@ def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
     known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
     old = row(FittedRow, system, **known)
     for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
-        again = Again(rows=(replace(old, test_accuracy=accuracy),))
-        (check,) = verified([old], [], by=again)
+        again = Again([replace(old, test_accuracy=accuracy)])
+        (check,) = verified([old], again)
         assert (check.figure, check.verdict) == ("test_accuracy", verdict)
         assert again.asked == [system]
 
@@ -329,55 +298,35 @@ def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
         for each in training(0, (0.2,) * 4)
     ]
     old = [replace(each, **known) for each in old]
-    again = Again(rows=tuple(old))
-    checks = verified(old, [], epochs=4, by=again)
+    again = Again(old)
+    checks = verified(old, again, epochs=4)
     assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]
     assert {check.verdict for check in checks} == {"confirmed"}
     assert len(checks) == 2 * len(verify.FIGURES)
 
 
-def test_a_cell_is_timed_again_and_judged_by_its_ratios() -> None:
-    for ratio, verdict in ((2.0, "confirmed"), (3.0, "differs")):
-        (check,) = verified(cell(2.0, **PRESENT), cell(ratio, run="now", **PRESENT))
-        assert (check.verdict, check.figure) == (verdict, "ratio to the floor")
-
-
 def test_only_cells_of_the_present_protocol_are_drawn() -> None:
     older = [replace(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
-    (check,) = verified([*older, *cell(2.0, **PRESENT)], cell(2.0, run="now", **PRESENT), cases=1)
-    assert check.verdict == "confirmed"
+    again = Again(cell(2.0, run="now"))
+    (check,) = verified([*older, *cell(2.0)], again)
+    assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
 
 
-@pytest.mark.parametrize(
-    ("ratios", "code", "line"),
-    [
-        ({4: 2.0, 5: 2.0}, 0, "2 confirmed, 0 differs, 0 too noisy to tell, 0 not tested"),
-        ({4: 2.0, 5: 3.0}, 1, "1 confirmed, 1 differs, 0 too noisy to tell, 0 not tested"),
-        ({4: 2.0, 5: nan}, 0, "1 confirmed, 0 differs, 1 too noisy to tell, 0 not tested"),
-        ({4: 2.0}, 0, "1 confirmed, 0 differs, 0 too noisy to tell, 1 not tested"),
-        ({}, 1, "0 confirmed, 0 differs, 0 too noisy to tell, 2 not tested"),
-    ],
-)
 def test_the_command_counts_verdicts_and_fails_on_a_difference(
-    ratios: dict[int, float],
-    code: int,
-    line: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: Command,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    def again(
-        self: Local, cases: tuple[Case, ...], store: Store, *rest: object
-    ) -> Iterator[Result]:
-        T = cases[0].T
-        fields = {"T": T, "run": "now", **PRESENT}
-        wild = [*timed("floor", 1.0, 3.0, 0.3, **fields), *timed("norse", 2.0, 1.0, 9.0, **fields)]
-        if T in ratios:
-            store.append(*(wild if ratios[T] != ratios[T] else cell(ratios[T], **fields)))
-        yield Result(cases[0], (), 0)
-
-    monkeypatch.setattr(Local, "measure", again)
     monkeypatch.setattr("harness.cli.status.lacks", lambda case: None)
-    Store(tmp_path).append(*cell(2.0, T=4, **PRESENT), *cell(2.0, T=5, **PRESENT))
-    found, out, _ = command("verify", tmp_path)
-    assert found == code and line in out
+    Store(tmp_path).append(*cell(2.0, T=4), *cell(2.0, T=5))
+    first, other = cell(2.0, T=4, run="now"), {"T": 5, "run": "now"}
+    noisy = [*timed("floor", 1.0, 3.0, 0.3, **other), *timed("norse", 2.0, 1.0, 9.0, **other)]
+    for rows, code, counts in (
+        ([*first, *cell(2.0, **other)], 0, (2, 0, 0, 0)),
+        ([*first, *cell(3.0, **other)], 1, (1, 1, 0, 0)),
+        ([*first, *noisy], 0, (1, 0, 1, 0)),
+        (first, 0, (1, 0, 0, 1)),
+        ([], 1, (0, 0, 0, 2)),
+    ):
+        monkeypatch.setattr(Local, "measure", Again(rows).measure)
+        found, out, _ = command("verify", tmp_path)
+        said = "{} confirmed, {} differs, {} too noisy to tell, {} not tested".format(*counts)
+        assert found == code and said in out

@@ -260,23 +260,15 @@ def test_a_training_names_its_duration_and_a_failed_download(
         assert error.count("\n") == bool(says)
 
 
-@pytest.mark.parametrize(
-    ("has_bf16", "asked", "says"),
-    [(False, None, True), (False, "bf16", False), (True, None, False)],
-)
 def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
-    has_bf16: bool,
-    asked: str | None,
-    says: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: has_bf16)
     case = trained_case(1, suite="timesteps", precision="bf16")
-    rows = tuple(training(0, (0.5,)))
-    ran(case, tmp_path, Result(case, rows), precision=asked)
-    assert ("--precision fp32" in capsys.readouterr().err) == says
+    result = Result(case, tuple(training(0, (0.5,))))
+    for has, asked, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
+        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
+        ran(case, tmp_path, result, precision=asked)
+        assert ("--precision fp32" in capsys.readouterr().err) == warns
 
 
 @pytest.mark.parametrize(("factor", "noisy"), [(1.0, False), (1.3, True)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from math import isnan, sqrt
+from math import isnan
 
 import pytest
 from rows import changed, training
@@ -13,18 +13,9 @@ from surroundings import SHARED, needs_shared
 from harness.analysis import tables
 from harness.analysis.frame import frames
 from harness.analysis.tables import published
-from harness.analysis.trainings import mean, rows_of, trainings
+from harness.analysis.trainings import rows_of, trainings
 from harness.records import EpochRow, Row, TrainedRow
 from harness.spec import Case, Training
-
-
-def test_a_mean_has_students_interval() -> None:
-    found = mean([0.4, 0.5, 0.6])
-    assert (found.value, found.n) == (pytest.approx(0.5), 3)
-    reach = 4.302652729911275 * 0.1 / sqrt(3)  # t of 0.975 with two degrees of freedom
-    assert found.high - found.value == pytest.approx(reach) == found.value - found.low
-    assert isnan(mean([0.4]).low) and mean([0.4]).value == 0.4
-    assert mean([]).n == 0
 
 
 def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> None:

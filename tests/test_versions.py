@@ -98,14 +98,6 @@ def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> No
     assert facts.of(name).version != known.version
 
 
-def test_another_api_is_the_reason_of_that_version_alone(tmp_path: Path) -> None:
-    name = f"norse@{wheel(tmp_path, '0.0.1', {'norse/__init__.py': ''})}"
-    assert f"{name} does not load" in str(adapters.missing(name))
-    assert adapters.missing("norse") is None
-    with pytest.raises(adapters.Missing, match="does not load"):
-        adapters.load(name)
-
-
 def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "pip cannot install norse==999" in str(adapters.missing("norse@999"))
     assert not [*(tmp_path / "cache").rglob("norse-999*")]

@@ -8,11 +8,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import test_learning
 import torch
+import trainings
 from safetensors.torch import load_file, save
-from test_learning import case, data, rows_of
 from torch import Tensor
+from trainings import case, data, rows_of
 
 from harness.conformance import small
 from harness.datasets import load_batch
@@ -36,7 +36,7 @@ def parameters(network: Network) -> list[Tensor]:
 
 
 def run(given: Case, out: Path, *, keep: bool = True) -> None:
-    test_learning.run((given,), out, keep=keep)
+    trainings.run((given,), out, keep=keep)
 
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
@@ -117,9 +117,7 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     assert rows_of(tmp_path, EndedRow) == []
 
 
-def test_without_its_checkpoint_it_trains_anew_and_with_a_damaged_one_says_so(
-    tmp_path: Path,
-) -> None:
+def test_a_lost_checkpoint_is_trained_anew_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     given = case()
     run(given, tmp_path, keep=False)
     (path,) = (tmp_path / "checkpoints").iterdir()

@@ -1,9 +1,10 @@
-"""Modules of frameworks: their names; spikes and gradients compared with the reference."""
+"""Modules of frameworks: their names, and each compared with the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 import adapters
 from adapters import facts
+from harness.conformance import random_batch
+from harness.reference.initialise import copy_parameters, initialised
+from harness.spec import Network
 
 # Foreign runtimes have no dropout, no bf16 and no tuned form of a module.
 TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
@@ -25,6 +29,18 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def pair(
+    name: str, network: Network, T: int, B: int, *, static: bool
+) -> tuple[Any, nn.Module, Tensor]:
+    """An adapter's module and the reference with the same weights, and an input; in float64."""
+    x = random_batch(network, T, B, static=static).double()
+    x = x[:1].expand_as(x) if static else x
+    reference = initialised(network, x, seed=0)
+    module = adapters.load(name).build(network).double()
+    copy_parameters(reference, module)
+    return module, reference, x
 
 
 def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:

@@ -45,24 +45,20 @@ def run(
     """In this process, where what a test has replaced is replaced."""
     at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
     access = spec.Access(out, fresh=fresh, keep_weights=keep)
-    ended = []
+    ended, done = [], list[float]()
+
+    def say(fraction: float, doing: str) -> None:
+        quiet(fraction, doing)
+        done.append(fraction)
+
     for each in cases:
-        owner = Owner()
-        ledger = Ledger(records.Store(out), owner.say, fresh, (at.id,))
+        done.clear()
+        ledger = Ledger(records.Store(out), say, fresh, (at.id,))
         end = do(each, ledger, access, at, WORK[type(each)])
         ledger.release()
-        assert owner.said == sorted(owner.said)
+        assert done == sorted(done)
         ended.append(Result(each, end.rows, before=end.before))
     return ended
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.said: list[float] = []
-
-    def say(self, fraction: float, doing: str) -> None:
-        assert doing and 0 <= fraction <= 1
-        self.said.append(fraction)
 
 
 def rows_of(out: Path, kind: type[R]) -> list[R]:
