@@ -1,4 +1,4 @@
-"""The report: one page, the whole tables as csv files, README's block and pictures.
+"""The report: one page, the whole tables as csv files, README's block and picture.
 
 The page's prose is the template's; here are the figures and tables that stand in it, each a part by
 name. A part without rows is left out.
@@ -13,6 +13,7 @@ from math import inf, isnan
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import Literal
 
 import jinja2
@@ -50,7 +51,7 @@ from harness.records import (
     TransferRow,
 )
 from harness.reports import figures, shown, stored
-from harness.reports.figures import Dot, Point
+from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
@@ -65,7 +66,6 @@ OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence n
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
-PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
     f"Lines: 95 % intervals; hollow: fewer than {FEW} rounds; diamonds: another form of "
@@ -77,11 +77,10 @@ Drawn = Iterable[tuple[str, Figure]]  # captions and figures
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
-    """Write OUT/report.html, OUT/tables/*.csv and, with timings, pictures; return the files.
+    """Write OUT/report.html, OUT/tables/*.csv and, with timings, OUT/picture.svg; return the files.
 
-    The pictures are OUT/picture.svg and OUT/picture-narrow.svg. Each file is whole or not there.
-    With `readme` also what stands between its marks. Raises UsageError where a file cannot be
-    written, and for a README without marks.
+    Each file is whole or not there. With `readme` also what stands between its marks. Raises
+    UsageError where a file cannot be written, and for a README without marks.
     """
     found = frames(rows)
     judged, there = claims.findings(found), {row.suite for row in found.rows}
@@ -95,7 +94,8 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built = {name: table for name, table in built.items() if len(table)}
     files = {name: f"{'table' * name.isdigit()}{name}.csv" for name in built}
     texts = {out / "report.html": page(found, judged, built, files)}
-    texts |= {out / name: svg for name, svg in pictures(found).items()}
+    if compared := headline(timings.lines(found)):
+        texts[out / "picture.svg"] = picture(compared)
     if readme is not None:
         try:
             before = readme.read_text(encoding="utf-8")
@@ -140,11 +140,14 @@ def page(
         "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["code"] = _code
-    return environment.from_string(figures.file("page.html.j2")).render(
-        style=Markup(figures.STYLE + figures.file("page.css")),
+    return environment.get_template("page.html.j2").render(
         sentence=sentence(lines),
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
@@ -441,13 +444,13 @@ def updated(before: str, block: str, path: Path) -> str:
     return f"{front}{BEGIN}\n{block}{END}{after}"
 
 
-def pictures(found: Frames) -> dict[str, str]:
-    """README's pictures by their files' names; {} where nothing was timed with a floor."""
-    lines = headline(timings.lines(found))
-    if not (drawn := panels(lines)):
-        return {}
-    notes = (KEY, f"{lines[0].machine}, protocol {lines[0].protocol}")
-    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
+def picture(found: Sequence[TimedLine]) -> str:
+    """Draw README's picture: the contenders of all networks."""
+    data, made_on = "; ".join(_sources(found)), f"{found[0].machine}, protocol {found[0].protocol}"
+    below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 64)]
+    groups = _by_network(found, network, to_floor, ".2f")
+    drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
+    return figures.picture(drawn, PICTURE)
 
 
 # Figures, each with its caption
@@ -505,7 +508,7 @@ def panels(
     return {
         "; ".join(_sources(of)) or dataset: figures.dots(groups, title, log=True, bounds=bounds)
         for dataset, of in grouped(found, lambda each: each.dataset).items()
-        if any((groups := _by_scale(of, ends, form)).values())
+        if any((groups := _by_network(of, attrgetter("scale"), ends, form)).values())
     }
 
 
@@ -541,20 +544,22 @@ def _versions(frames: Frames) -> Drawn:
             )
 
 
-def _by_scale(of: Sequence[TimedLine], ends: Ends, form: str) -> dict[str, list[Dot]]:
-    """Return a line for each contender in each scale, the least first and ours last.
+def _by_network(
+    of: Sequence[TimedLine], name: Callable[[TimedLine], str], ends: Ends, form: str
+) -> dict[str, list[Dot]]:
+    """Return a line for each contender on each network, the least first and ours last.
 
     Of a framework's tuned forms only the best.
     """
     timed = [each for each in of if each.framework != FLOOR]
     names = sorted({each.framework for each in timed})
     groups: dict[str, list[Dot]] = {}
-    for scale, cell in grouped(timed, lambda each: each.scale).items():
+    for title, cell in grouped(timed, name).items():
         tuned = grouped((e for e in cell if _kind(e) == "tuned"), lambda each: each.framework)
         best = {min(forms, key=_ratio).name for forms in tuned.values()}
         kept = [e for e in cell if _kind(e) not in ("tuned", "rival bf16") or e.name in best]
         kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
-        groups[scale] = [
+        groups[title] = [
             Dot(
                 f"{TITLES.get(line.name, line.name)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
@@ -612,11 +617,11 @@ def _width(each: TrainingLine) -> str:
     return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
 
 
-def _point(each: TrainingLine) -> Point:
+def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
-    return (value, low, high), seeds
+    return Dot("", value, low, high, seeds=tuple(seeds))
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
@@ -654,7 +659,7 @@ def _by_epoch(frames: Frames) -> Drawn:
     """
     structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
     for of in grouped(trainings(frames, "accuracy"), structure).values():
-        found: dict[str, list[figures.Course]] = {}
+        found: dict[str, list[figures.SeedCurve]] = {}
         for each in of if len(of) > 1 else ():
             name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
             rows = sorted(rows_of(frames, EpochRow, each), key=lambda row: (row.seed, row.epoch))
