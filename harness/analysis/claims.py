@@ -604,7 +604,7 @@ def conv(frames: Frames) -> list[Effect]:
     words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
     given = Given(words, "157 to 103", 0.0, -log1p(-SOONER), 3)
     effect = _effect(given, gains, pair, "share", _is_positive(gains))
-    learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.at_first for e in pair]))
+    learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.curves for e in pair]))
     if both > learnt and not effect.fixed:
         seeds = ", ".join(map(str, sorted(both - learnt)))
         why = f"with seed {seeds} it never reached {100 * goal:.1f} %: more epochs"

@@ -34,7 +34,6 @@ from harness.analysis.trainings import (
     ablated,
     by_scale,
     compared,
-    courses,
     mean,
     rows_of,
     same_but,
@@ -701,12 +700,11 @@ def _best(frames: Frames) -> Iterator[str]:
     spiking = (each for each in found if each.framework != ANN)
     for title, of in grouped(spiking, shown.data_title).items():
         each = max(of, key=lambda line: line.accuracy)
-        went = [curve for key in each.keys.items() if (curve := courses(frames).get(key))]
         text = f"The best spiking network on {title}: {each.scale} at "
         text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
         text += f"{100 * each.accuracy:.1f} % of the test samples"
-        if went:
-            text += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
+        if went := [curve.train_accuracy for curve in each.curves.values()]:
+            text += f", {100 * fmean(went):.1f} % of the training ones"
         early = "" if schedule.decides(each.case) else "; another schedule"
         text += f" ({counted(each.n, 'seed')}{early})"
         if ann := anns.get(alike(each)):
