@@ -270,8 +270,8 @@ def within_run(
     for each in (line for line in lines if line.name == contender):
         pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
         rounds = together.get((each.cell, each.run))
-        ratio = rounds and rounds.ratio(*pair)
-        if ratio:
+        ratio = rounds.ratio(*pair) if rounds else timings.UNKNOWN
+        if ratio.rounds:
             known = ratio.method != "none"
             low, high = (ratio.low - 1, ratio.high - 1) if known else (nan, nan)
             figures = nan, nan, ratio.value - 1, low, high
