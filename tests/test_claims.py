@@ -253,7 +253,7 @@ def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(
 
 
 def effect(values: tuple[float, ...], above: float, matters: float, **more: Any) -> Effect:
-    return Effect("", "", "points", values, above, matters, 4, **more)
+    return Effect("", "", above, matters, 4, values=values, **more)
 
 
 def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
