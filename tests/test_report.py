@@ -299,7 +299,7 @@ def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
     passed = [*run_in_bf16(), descended("fused")]
     said = ["in bf16 0.60" in first_sentences(rows) for rows in (run_in_bf16(), passed)]
     assert said == [False, True]
-    (drawn,) = page.panels(page.headline(timings.lines(frames(passed)))).values()
+    ((_, drawn),) = page.speed(page.headline(timings.lines(frames(passed))))
     found = texts(drawn)
     assert {"fused bf16 (ours)", "0.60"} <= set(found)
     # the others by their time, and ours last

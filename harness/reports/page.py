@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from harness.analysis import claims, compare, tables, timings
 from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
-from harness.analysis.timings import TimedLine
+from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import (
     ALIKE,
     DATA,
@@ -58,7 +58,6 @@ from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
-FEW = 5  # rounds; a figure of fewer is preliminary
 ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
@@ -67,7 +66,7 @@ TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
-    f"Lines: 95 % intervals; hollow: fewer than {FEW} rounds; diamonds: another form of "
+    f"Lines: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
     "the framework, the best tuned; squares: this project's own engine."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
@@ -119,7 +118,7 @@ def page(
     lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
-        "speed": [*_speed(found), *_versions(frames)],
+        "speed": [*speed(found), *_versions(frames)],
         "scale": _curves(frames, by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
         "width": _by_width(frames),
@@ -132,10 +131,14 @@ def page(
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
-        "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
+        "tables": [_of_paper(built[n], n) for n in ("3", "4", "5", "6") if n in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
-        "provenance": [Table(stored.places(frames), "Machines"), _data(frames), *_notes(frames)],
+        "provenance": [
+            Table(stored.places(frames), "Machines"),
+            _data(frames),
+            Table([{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"),
+        ],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
@@ -150,7 +153,7 @@ def page(
         sentence=sentence(lines),
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
-        few=FEW,
+        few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
         also=[*_best(frames), *_recordings(frames), *_also(frames)],
@@ -216,8 +219,7 @@ def _ranked(found: Sequence[TimedLine]) -> list[TimedLine]:
     return [each for each in found if network(each) in ranked]
 
 
-def _ratio(line: TimedLine) -> float:
-    return line.ratio_to_floor
+_ratio = attrgetter("ratio_to_floor")
 
 
 def _span(found: Sequence[TimedLine]) -> str:
@@ -303,12 +305,12 @@ def by_framework(
 
 
 def _value(line: TimedLine) -> str:
-    return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEW else "")
+    return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def _with_interval(line: TimedLine) -> str:
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
-    return shown + (" *" if line.rounds < FEW else "")
+    return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def speed_table(found: Sequence[TimedLine]) -> Table:
@@ -348,8 +350,8 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
         if not any(each.rank for each in of):
             lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
-    if min(rounds) < FEW:
-        yield f"* fewer than {FEW} rounds: preliminary."
+    if min(rounds) < FEWEST_RANKED:
+        yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
     cells, there = _cells(lines), {(network(each), each.name) for each in found}
     here = [e for e in cells if e.machine == first.machine and e.precision == "fp32"]
@@ -447,7 +449,7 @@ def picture(found: Sequence[TimedLine]) -> str:
     """Draw README's picture: the contenders of all networks."""
     data, made_on = "; ".join(_sources(found)), f"{found[0].machine}, protocol {found[0].protocol}"
     below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 64)]
-    groups = _by_network(found, network, to_floor, ".2f")
+    groups = _by_network(found, network, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
 
@@ -492,37 +494,26 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
 
 
 Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interval
+TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
-def to_floor(line: TimedLine) -> tuple[float, ...]:
-    """Return the ratio to the floor with its interval."""
-    return line.ratio_to_floor, line.ratio_low, line.ratio_high
+def _peak_memory(line: TimedLine) -> tuple[float, ...]:
+    return (line.peak_memory_mib,)
 
 
-def panels(
-    found: Sequence[TimedLine], ends: Ends = to_floor, form: str = ".2f", title: str = X_FLOOR
-) -> dict[str, Figure]:
-    """Draw a figure for each data set, by its data's name; by default ratios to the floor."""
-    bounds = {1.0: "floor"} if ends is to_floor else None
-    return {
-        "; ".join(_sources(of)) or dataset: figures.dots(groups, title, log=True, bounds=bounds)
-        for dataset, of in grouped(found, lambda each: each.dataset).items()
-        if any((groups := _by_network(of, attrgetter("scale"), ends, form)).values())
-    }
-
-
-def _speed(found: Sequence[TimedLine]) -> Drawn:
-    """Fig. 3: the time and the memory of each contender."""
+def speed(found: Sequence[TimedLine]) -> Drawn:
+    """Fig. 3: the time and the memory of each contender, a figure for each data set."""
     measured = [each for each in found if each.peak_memory_mib > 0]
-    title = "MiB above the process before it was built"
-    for what, drawn in (
-        ("Time of a training step", panels(found)),
-        (
-            "Peak memory of a step",
-            panels(measured, lambda each: (each.peak_memory_mib,), ",.0f", title),
-        ),
+    above = "MiB above the process before it was built"
+    for what, lines, ends, form, title, bounds in (
+        ("Time of a training step", found, TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
+        ("Peak memory of a step", measured, _peak_memory, ",.0f", above, {}),
     ):
-        yield from ((f"{what}: {name}", figure) for name, figure in drawn.items())
+        for dataset, of in grouped(lines, lambda each: each.dataset).items():
+            groups = _by_network(of, attrgetter("scale"), ends, form)
+            if any(groups.values()):
+                drawn = figures.dots(groups, title, log=True, bounds=bounds)
+                yield f"{what}: {'; '.join(_sources(of)) or dataset}", drawn
 
 
 def _versions(frames: Frames) -> Drawn:
@@ -564,7 +555,7 @@ def _by_network(
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
                 colour=names.index(line.framework),
-                hollow=line.rounds < FEW,
+                hollow=line.rounds < FEWEST_RANKED,
                 marker="s" if line.framework == OURS else "D" if line.variant else "o",
             )
             for line in kept
@@ -762,10 +753,10 @@ def _few(found: Frame, title: str) -> Table:
     return Table(found.assign(reason=reasons).head(MOST), title)
 
 
-def _of_paper(number: int, built: Frame) -> Table:
+def _of_paper(built: Frame, number: str) -> Table:
     """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    dataset = next(row.dataset for row in tables.published() if row.table == number)
-    return shown.of_paper(built, f"Table {number}: {paper.settings(dataset).title}")
+    title = paper.settings(built["dataset"].iloc[0]).title
+    return shown.of_paper(built, f"Table {number}: {title}")
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
@@ -785,12 +776,6 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         line |= {name: in_words(of, name) for name in names}
         lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
-
-
-def _notes(frames: Frames) -> list[Table]:
-    """Return what does not count, or is mixed."""
-    lines = [{"row": note} for note in frames.notes]
-    return [Table(lines, "Rows that do not count, and what is mixed")] if lines else []
 
 
 def _data(frames: Frames) -> Table:
