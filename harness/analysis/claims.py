@@ -409,7 +409,7 @@ def full_size(each: TrainingLine) -> bool:
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[TrainingLine]:
     """Return trainings under whatever suite, first those of the claim's own."""
-    found = trainings.trainings(frames, suite, *trainings.ALIKE)
+    found = trainings.lines(frames, suite, *trainings.ALIKE)
     wanted = [each for each in found if dataset in (None, each.dataset)]
     return sorted(wanted, key=lambda each: not each.own)
 

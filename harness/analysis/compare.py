@@ -20,10 +20,10 @@ from typing import Literal
 
 from scipy import stats
 
-from harness.analysis import timings
+from harness.analysis import timings, trainings
 from harness.analysis.frame import Frames, Key, X, frames, grouped
 from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import TrainingLine, same_but, trainings
+from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name
 from harness.records import Row, TrainedRow
 from harness.spec import FLOOR, paper
@@ -283,7 +283,8 @@ def sentence(change: Change, against: str) -> str:
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
     """Return the trainings of a folder, by what is the same in both folders."""
     suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
-    return {(each.case, same(each)): each for suite in suites for each in trainings(of, suite)}
+    found = (each for suite in suites for each in trainings.lines(of, suite))
+    return {(each.case, same(each)): each for each in found}
 
 
 def _trained(each: TrainingLine) -> str:

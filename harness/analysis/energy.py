@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share, trainings
+from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share
 from harness.analysis.words import FLAGS
 from harness.records import OperationsRow
 from harness.spec import ANN, Case, network_name, paper
@@ -77,7 +78,7 @@ def _untrained(frames: Frames) -> list[_Counted]:
 
 def _trained(frames: Frames) -> Iterator[_Counted]:
     """Yield trainings of all suites whose trainings are the paper's, each once."""
-    for line in trainings(frames, "accuracy", *ALIKE):
+    for line in trainings.lines(frames, "accuracy", *ALIKE):
         if rows := rows_of(frames, OperationsRow, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))
             accuracy = share([line.accuracies[row.seed] for row in rows]).value

@@ -228,7 +228,7 @@ def reading(case: Case) -> str:
 
 
 @lru_cache(maxsize=32)
-def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
+def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
     """Return the finished trainings of a suite: one line a condition, in the paper's order.
 
     With those of other suites, behind its own: of a seed that was trained more than once under one
@@ -236,13 +236,13 @@ def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, .
     """
     ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
     ended.sort(key=lambda row: row.suite == suite)
-    lines = [_line(suite, _curves(frames), *each) for each in conditions(ended, suite)]
+    found = [_line(suite, _curves(frames), *each) for each in conditions(ended, suite)]
 
     def in_order(line: TrainingLine) -> tuple[object, ...]:
         place = paper.paper_order(line.dataset, line.scale)
         return *place, *same_but()(replace(line, neunorm=line.neunorm.replace("off", "")))
 
-    return tuple(sorted(lines, key=in_order))
+    return tuple(sorted(found, key=in_order))
 
 
 def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
@@ -252,7 +252,7 @@ def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
 
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return the trainings of a suite with those of others that differ only in `differing`."""
-    found, same = trainings(frames, suite, *ALIKE), same_but(*differing)
+    found, same = lines(frames, suite, *ALIKE), same_but(*differing)
     own = {same(each) for each in found if each.own}
     return [each for each in found if same(each) in own]
 
@@ -352,7 +352,7 @@ def accuracy(frames: Frames) -> Frame:
     `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
     recordings, with its interval over seeds.
     """
-    found = trainings(frames, "accuracy")
+    found = lines(frames, "accuracy")
     rows = [rows_of(frames, TransferRow, each) for each in found]
     if not any(rows):
         return table(found)
@@ -440,9 +440,9 @@ class AblationLine:
 
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return the changes that were trained, each set after the training that it is held against."""
-    lines, data = [], attrgetter(*DATA)
-    found = trainings(frames, "ablations")
-    for of in grouped(found, lambda each: (_unchanged(each.case), data(each))).values():
+    found, data = [], attrgetter(*DATA)
+    same = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data(e)))
+    for of in same.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -450,8 +450,8 @@ def ablated(frames: Frames) -> list[AblationLine]:
         for case, change in made.items():
             ours = by_case[case].accuracies
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
-            lines.append(AblationLine(change, by_case[case], gains))
-    return lines
+            found.append(AblationLine(change, by_case[case], gains))
+    return found
 
 
 def _unchanged(case: Trained) -> Trained:

@@ -22,33 +22,13 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from harness.analysis import claims, compare, tables, timings
+from harness.analysis import claims, compare, tables, timings, trainings
 from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
-from harness.analysis.trainings import (
-    ALIKE,
-    DATA,
-    Column,
-    TrainingLine,
-    ablated,
-    by_scale,
-    compared,
-    mean,
-    rows_of,
-    same_but,
-    share,
-    trainings,
-)
+from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
 from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
-from harness.records import (
-    ConfusionRow,
-    EpochRow,
-    IterationRow,
-    Row,
-    TestedRow,
-    TransferRow,
-)
+from harness.records import ConfusionRow, EpochRow, IterationRow, Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
@@ -119,8 +99,8 @@ def page(
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
         "speed": [*speed(found), *_versions(frames)],
-        "scale": _curves(frames, by_scale(frames), "scale", "network"),
-        "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
+        "scale": _curves(frames, trainings.by_scale(frames), "scale"),
+        "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
         "width": _by_width(frames),
         "neunorm": _neunorm(frames),
         "tables": _by_epoch(frames),
@@ -563,14 +543,13 @@ def _by_network(
     return groups
 
 
-def _curves(
-    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: Column
-) -> Drawn:
+def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Drawn:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [*grouped(found, same_but(by, *differing)).values()]
+    same = same_but("T") if by == "T" else same_but("scale", "network")
+    groups = [*grouped(found, same).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
         curve = {str(each.T if by == "T" else each.scale): _point(each) for each in group}
         tested = [_tested(frames, each) for each in group] if by == "T" else []
@@ -590,7 +569,7 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
 
 def _by_width(frames: Frames) -> Drawn:
     """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
-    found = trainings(frames, "accuracy", *ALIKE)
+    found = trainings.lines(frames, "accuracy", *ALIKE)
     for of in grouped(found, same_but("width", "network", "dropout")).values():
         group = sorted(of, key=lambda each: (each.case.width, each.dropout))
         if len({each.width for each in group}) > 1:
@@ -610,7 +589,7 @@ def _width(each: TrainingLine) -> str:
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
+    value, low, high, *seeds = (100 * a for a in (*trainings.share(learnt)[:3], *learnt))
     return Dot("", value, low, high, seeds=tuple(seeds))
 
 
@@ -630,7 +609,7 @@ def _neunorm(frames: Frames) -> Drawn:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
         (each, np.mean([row.votes for row in rows], axis=0))
-        for each in trainings(frames, "neunorm")
+        for each in trainings.lines(frames, "neunorm")
         if (rows := rows_of(frames, ConfusionRow, each))
     ]
     most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
@@ -648,7 +627,7 @@ def _by_epoch(frames: Frames) -> Drawn:
     The ANN and those with spikes, with and without NeuNorm.
     """
     structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
-    for of in grouped(trainings(frames, "accuracy"), structure).values():
+    for of in grouped(trainings.lines(frames, "accuracy"), structure).values():
         found: dict[str, list[figures.SeedCurve]] = {}
         for each in of if len(of) > 1 else ():
             name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
@@ -665,10 +644,10 @@ def _by_epoch(frames: Frames) -> Drawn:
 
 
 def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
-    for each in ablated(frames):
+    for each in trainings.ablated(frames):
         if each.change != AS_IT_IS and each.gains:
             seeds = tuple(100 * value for value in each.gains)
-            ends, lost = mean(seeds)[:3], bool(each.trained.lost)
+            ends, lost = trainings.mean(seeds)[:3], bool(each.trained.lost)
             dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
             yield each.trained, dot
 
@@ -685,8 +664,8 @@ def _ablations(frames: Frames) -> Drawn:
 
 def _best(frames: Frames) -> Iterator[str]:
     """Yield the spiking network that ended best on each data set, and the one without spikes."""
-    found = trainings(frames, "accuracy", *ALIKE)
-    alike = attrgetter("network", "width", "epochs", *DATA)
+    found = trainings.lines(frames, "accuracy", *ALIKE)
+    alike = attrgetter("network", "width", "epochs", *trainings.DATA)
     anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
     spiking = (each for each in found if each.framework != ANN)
     for title, of in grouped(spiking, shown.data_title).items():
@@ -705,7 +684,7 @@ def _best(frames: Frames) -> Iterator[str]:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = [each for each in trainings(frames, "scale", *ALIKE) if each.simulated]
+    found = [each for each in trainings.lines(frames, "scale", *ALIKE) if each.simulated]
     for dataset, of in grouped(found, lambda each: each.dataset).items():
         parts, samples = list[str](), set[int]()
         for each in of:
