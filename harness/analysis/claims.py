@@ -28,7 +28,7 @@ from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but, share
-from harness.analysis.words import FLAGS, counted, data_source
+from harness.analysis.words import FLAGS, counted, data_source, span
 from harness.records import Row
 from harness.spec import ANN, paper, schedule
 
@@ -68,6 +68,7 @@ ROUNDING = 1e-12  # relative: differences so close are the same number
 # Of the pilot for parity with the ANN: CIFARNet and its ANN go on at the second rate.
 PILOT = (40, 40, 5)
 MOVED = 0.01  # accuracy: where the gap moves by so much, its size is one of the schedule
+OURS = "bf16"  # the claim that is not the paper's
 SCHEDULE = "schedule"  # what an answer lacks, in brief, where it was not the one that was fixed
 
 
@@ -309,11 +310,6 @@ class Claim:
     test: str  # the same whole: the bounds above
     judge: Callable[[Frames], list[Effect] | list[Range]]  # raises Untested
 
-    @property
-    def is_papers(self) -> bool:
-        """Whether it is the paper's, and not ours."""
-        return self.id != "bf16"
-
 
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
     """Return each claim's parts with their answers, in the paper's order."""
@@ -332,8 +328,9 @@ def _findings(found: Frames) -> tuple[Finding, ...]:
             why = f"{what}: run {command}"
             front = claim.claim, claim.value, ""
             parts.append((claim, Finding(claim, *front, "not tested", "", why)))
-    effects = [part for claim, part in parts if isinstance(part, Effect) and claim.is_papers]
-    names = excluded(effects)
+    effects = [(claim, part) for claim, part in parts if isinstance(part, Effect)]
+    names = excluded([part for claim, part in effects if claim.id != OURS])
+    names = names.union(*(excluded([part]) for claim, part in effects if claim.id == OURS))
     return tuple(_finding(claim, part, names) for claim, part in parts)
 
 
@@ -345,11 +342,7 @@ def _finding(claim: Claim, part: Effect | Range | Finding, names: set[int]) -> F
             front = part.words, part.published, part.ours
             return Finding(claim, *front, part.answer, part.where, part.why, part)
         case Effect():
-            against = part.p_against
-            is_excluded = id(part) in names or (
-                not claim.is_papers and against is not None and against <= AGAINST
-            )
-            answer, why, brief = part.judged(is_excluded)
+            answer, why, brief = part.judged(id(part) in names)
             reduced = [each for each in part.groups if not full_size(each)]
             widths = dict.fromkeys(f"width {each.width}" for each in reduced)
             why += f"; {_scale_of(reduced)}" if reduced else ""
@@ -513,9 +506,9 @@ def _scale_of(groups: Iterable[TrainingLine]) -> str:
 
     parts = []
     for name, of in grouped(groups, size).items():
-        epochs = {n for each in of for n in each.trained_epochs}
-        ends = " to ".join(map(str, sorted({min(epochs), max(epochs)})))
-        parts.append(f"{name}, {ends} epochs, T = {', '.join(map(str, sorted({e.T for e in of})))}")
+        epochs = span(n for each in of for n in each.trained_epochs)
+        steps = ", ".join(map(str, sorted({each.T for each in of})))
+        parts.append(f"{name}, {epochs} epochs, T = {steps}")
     return "; ".join(parts)
 
 

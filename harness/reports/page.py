@@ -27,7 +27,7 @@ from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
-from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
+from harness.analysis.words import TITLES, counted, data_name, data_source, span, steps_in_words
 from harness.records import ConfusionRow, EpochRow, IterationRow, Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
@@ -202,9 +202,9 @@ def _ranked(found: Sequence[TimedLine]) -> list[TimedLine]:
 _ratio = attrgetter("ratio_to_floor")
 
 
-def _span(found: Sequence[TimedLine]) -> str:
+def _ratios(found: Sequence[TimedLine]) -> str:
     """Return the range of ratios to the floor."""
-    return " to ".join(dict.fromkeys(f"{end(map(_ratio, found)):.2f}" for end in (min, max)))
+    return span(map(_ratio, found), ".2f")
 
 
 def _fastest(found: Sequence[TimedLine], kind: str) -> dict[str, TimedLine]:
@@ -235,13 +235,12 @@ def sentence(lines: Sequence[TimedLine]) -> str:
         return ""
     names = _titles(found)
     text = (
-        f"As they come, {_listed(names.values())} take {_span(plain)} times the bare convolutions "
-        f"for a training step in float32, on one machine ({found[0].machine})"
+        f"As they come, {_listed(names.values())} take {_ratios(plain)} times the bare "
+        f"convolutions for a training step in float32, on one machine ({found[0].machine})"
     )
     together = [cell for cell in grouped(plain, network).values() if len(cell) > 1]
     if together:
-        times = [max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together]
-        spread = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
+        times = (max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together)
         on, leads = Counter[str](), Counter[str]()
         for cell in together:
             best = min(cell, key=_ratio)
@@ -249,14 +248,14 @@ def sentence(lines: Sequence[TimedLine]) -> str:
             leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
         text += (
-            f". On a network the slowest takes {spread} times as long as the fastest. The fastest, "
-            f"or level with it by the intervals: {level}"
+            f". On a network the slowest takes {span(times, '.1f')} times as long as the fastest. "
+            f"The fastest, or level with it by the intervals: {level}"
         )
     tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
-    of = [f"`{name}`, {_span(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
+    of = [f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
     parts = [text, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
     fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
-    ours = [f"{text}{_span(of)}" for text, of in fastest.items() if of]
+    ours = [f"{text}{_ratios(of)}" for text, of in fastest.items() if of]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
     parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
     return f"{'. '.join(parts)}."
@@ -315,12 +314,11 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
     compared = [each for each in found if _kind(each) in ("plain", "tuned", "ours")]
     reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
     within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
-    n = " to ".join(dict.fromkeys(str(end(rounds)) for end in (min, max)))
     yield (
         "x floor: the time of a training step divided by that of the network's convolutions and "
         f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
-        f"geometric mean over {n} rounds{within}, each network's in one run, timing protocol "
-        f"{first.protocol}, torch {first.torch}. Every contender was proved equal to the "
+        f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
+        f"protocol {first.protocol}, torch {first.torch}. Every contender was proved equal to the "
         f"paper's equations. `{REFERENCE}` is plain PyTorch."
     )
     tuned = {each.framework for each in found if _kind(each) == "tuned"}
@@ -350,7 +348,7 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
     for other in dict.fromkeys(each.machine for each in cells if each.machine != first.machine):
         of_kind = grouped(_ranked(headline(lines, other)), _kind)
         kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
-        texts = [f"{kinds[kind]} {_span(of_kind[kind])}" for kind in kinds if kind in of_kind]
+        texts = [f"{kinds[kind]} {_ratios(of_kind[kind])}" for kind in kinds if kind in of_kind]
         elsewhere += [f"{other}: {', '.join(texts)}"] if texts else []
     if elsewhere:
         yield f"Other machines. {'. '.join(elsewhere)}."
