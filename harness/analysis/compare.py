@@ -33,7 +33,7 @@ ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # Relative. Two runs of the same code differ by 3 to 5 % (median of their ratios to the floor), so
 # less than this may be noise and not the code.
 MARGIN = 0.1
-FEWEST_TO_SET_APART = 3
+FEWEST_COMPARED = 3  # contenders of a cell, each with the others
 Call = Literal[
     "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
 ]
@@ -207,7 +207,7 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
         cells, where = grouped(of, lambda pair: timings.of_cell(pair.old)), "all cells"
         by_label = grouped(of, lambda pair: _label(pair.old))
         usual = dict.fromkeys(cells, 0.0)  # the change of a cell that is no contender's own
-        if len(by_label) >= FEWEST_TO_SET_APART:
+        if len(by_label) >= FEWEST_COMPARED:
             usual = {cell: median(pair.log for pair in its) for cell, its in cells.items()}
             medians = [*usual.values()]
             yield change(where, f"all {precision}", medians, _noise([medians]))

@@ -40,21 +40,16 @@ class Frames:
 
     def __getitem__(self, kind: str) -> Frame:
         """Return the rows of a kind, a column a field; their numbers are the index."""
-        index = [n for n, row in enumerate(self.rows) if kind in ("all", row.kind)]
-        own = ("contender", "machine", "cell", "counts")
-        lines = [
-            {
-                **vars(self.rows[n]),
-                "scale": network_name(self.rows[n]),
-                "contender": self.rows[n].contender,
-                "machine": self.machines[n],
-                "cell": self.cells[n],
-                "counts": self.counts[n],
-            }
-            for n in index
-        ]
+        of = {n: row for n, row in enumerate(self.rows) if kind in ("all", row.kind)}
         fields = (KINDS[kind] if kind != "all" else Record).__dataclass_fields__
-        return pd.DataFrame(lines, index, columns=[*dict.fromkeys(("kind", *fields, *own))])
+        columns = [*dict.fromkeys(("kind", *fields))]
+        return pd.DataFrame([vars(row) for row in of.values()], [*of], columns).assign(
+            scale=[network_name(row) for row in of.values()],
+            contender=[row.contender for row in of.values()],
+            machine=[self.machines[n] for n in of],
+            cell=[self.cells[n] for n in of],
+            counts=[self.counts[n] for n in of],
+        )
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:

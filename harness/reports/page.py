@@ -51,7 +51,7 @@ KEY = (
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
 X_FLOOR = "x the float32 floor's time"
-Drawn = Iterable[tuple[str, Figure]]  # captions and figures
+Captioned = Iterable[tuple[str, Figure]]  # figures with their captions
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
@@ -399,7 +399,7 @@ def claims_table(found: Sequence[Finding]) -> Table:
     return Table(lines, subtitle=" ".join(text))
 
 
-def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
+def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
     """Return each claim of which a part was tested, with its parts and its figure."""
     tested = [each for each in found if each.answer != NOT_TESTED]
     by_claim = grouped(tested, lambda each: each.claim)
@@ -435,7 +435,7 @@ def picture(found: Sequence[TimedLine]) -> str:
 # Figures, each with its caption
 
 
-def _of_claim(found: Sequence[Finding]) -> Markup | None:
+def _of_claim(found: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit.
 
     Means with intervals, each seed, and the bounds that were fixed beforehand; of Fig. 3, the range
@@ -447,28 +447,21 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
         match each.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
-                of = (by.found.value, by.found.low, by.found.high, by.matters, *by.values)
-                value, low, high, bar, *seeds = (times * by.shown(v) for v in of)
-                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
+                value, low, high, _, bar = (times * number for number in by.numbers)
+                seeds = tuple(times * by.shown(v) for v in by.values)
+                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
                 bounds, log = {claims.TENS: "tens of times"}, True
                 dot = Dot(each.words, by.value, by.low, by.high, f"{by.value:,.3g}")
                 groups.setdefault("", []).append(dot)
-            case None:
-                pass
-    ours = "; ".join(each.ours for each in found)
-    return (
-        Markup("").join(
-            figures.svg(
-                figures.dots({unit: of}, title, log=log, bounds=bounds),
-                f"{found[0].claim.claim}, {unit}: {ours}",
-            )
-            for unit, of in groups.items()
-        )
-        or None
-    )
+    ours, claim = "; ".join(each.ours for each in found), found[0].claim.claim
+    drawn = {
+        f"{claim}, {unit}: {ours}": figures.dots({unit: of}, title, log=log, bounds=bounds)
+        for unit, of in groups.items()
+    }
+    return Markup("").join(figures.svg(figure, name) for name, figure in drawn.items())
 
 
 Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interval
@@ -479,7 +472,7 @@ def _peak_memory(line: TimedLine) -> tuple[float, ...]:
     return (line.peak_memory_mib,)
 
 
-def speed(found: Sequence[TimedLine]) -> Drawn:
+def speed(found: Sequence[TimedLine]) -> Captioned:
     """Fig. 3: the time and the memory of each contender, a figure for each data set."""
     measured = [each for each in found if each.peak_memory_mib > 0]
     above = "MiB above the process before it was built"
@@ -494,7 +487,7 @@ def speed(found: Sequence[TimedLine]) -> Drawn:
                 yield f"{what}: {'; '.join(_sources(of)) or dataset}", drawn
 
 
-def _versions(frames: Frames) -> Drawn:
+def _versions(frames: Frames) -> Captioned:
     """Draw each version of a framework against the installed one, over the rounds of both."""
     names = {row.framework for row in frames.rows if isinstance(row, IterationRow)}
     for framework in sorted(names):
@@ -541,7 +534,7 @@ def _by_network(
     return groups
 
 
-def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Drawn:
+def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
@@ -565,7 +558,7 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
     return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
 
 
-def _by_width(frames: Frames) -> Drawn:
+def _by_width(frames: Frames) -> Captioned:
     """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
     found = trainings.lines(frames, "accuracy", *ALIKE)
     for of in grouped(found, same_but("width", "network", "dropout")).values():
@@ -603,7 +596,7 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     return f"{', '.join(text)}.{nothing}"
 
 
-def _neunorm(frames: Frames) -> Drawn:
+def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
         (each, np.mean([row.votes for row in rows], axis=0))
@@ -619,7 +612,7 @@ def _neunorm(frames: Frames) -> Drawn:
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
-def _by_epoch(frames: Frames) -> Drawn:
+def _by_epoch(frames: Frames) -> Captioned:
     """Yield the curves of networks of one structure.
 
     The ANN and those with spikes, with and without NeuNorm.
@@ -650,7 +643,7 @@ def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
             yield each.trained, dot
 
 
-def _ablations(frames: Frames) -> Drawn:
+def _ablations(frames: Frames) -> Captioned:
     """Yield what changes of a training cost."""
     gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
