@@ -6,7 +6,7 @@ A csv has all columns; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf, isnan, nan
+from math import inf, nan
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +20,6 @@ from harness.analysis.words import FLAGS, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
-LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are shown.
 KEYS = (
     *("change", "scale", "framework", "neunorm", "T", "bin_ms", "width", "weights", "epochs"),
@@ -86,7 +85,7 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
     """Return what was timed together: a line a contender."""
     first = lines[0]
     names = [f"{text(line.rank) or ' '} {line.name}" for line in lines]
-    proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
+    proofs = [line.certificate.partition(" (")[0] for line in lines]  # a csv has the rest
     figures = _figures(timings.table(lines), TIMED)
     title = f"{data_title(first)} {first.scale}"
     title += "" if first.network == first.scale else f"  {first.network}"
@@ -114,16 +113,6 @@ def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
         names = "all" if len(of) == len(contenders) > 1 else ", ".join(name for name, _ in of)
         if note:
             yield f"{names}: {note}"
-    slow = [line for line in contenders if line.compile_seconds > LONG]
-    if slow:
-        each = (f"{line.name} {line.compile_seconds:,.0f} s" for line in slow)
-        yield f"first iteration, with compiling: {', '.join(each)}"
-    bf16 = [line for line in contenders if line.certificate.startswith("bf16")]
-    if bf16:
-        most = max(line.mismatch_rate for line in bf16)
-        least = min(line.gradient_cosine for line in bf16)
-        cosine = "" if isnan(least) else f"; their gradients' lowest cosine is {least:.3f}"
-        yield f"bf16: up to {100 * most:.2g} % of spikes differ from float32's{cosine}"
 
 
 def trained(frame: pd.DataFrame) -> list[Table]:
