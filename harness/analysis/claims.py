@@ -100,7 +100,7 @@ class Effect:
     p: float | None = None  # one-sided, where a trend is tested
     fixed: Judgement | None = None  # whatever the interval
 
-    def of(
+    def measured(
         self, values: np.ndarray, groups: Sequence[TrainingLine], p: float | None = None
     ) -> Effect:
         """Return it as these trainings show it, a value a seed."""
@@ -491,7 +491,7 @@ def _gain(
         half = 0.5 / groups[0].test_samples  # of an image: there is a logarithm of no errors too
         gains = np.log((1 - before + half) / (1 - after + half)) / steps
         part = replace(part, matters=-log1p(-part.matters), unit="share")
-    return part.of(gains, groups, _is_positive(gains) if p is None else p)
+    return part.measured(gains, groups, _is_positive(gains) if p is None else p)
 
 
 def _scale_of(groups: Iterable[TrainingLine]) -> str:
@@ -549,9 +549,9 @@ def fig5(frames: Frames) -> list[Effect]:
     four = Effect("CIFAR-10: points of T = 4 over T = 8", "suffices", -SUFFICES, -SUFFICES, 5)
     one = Effect(words, "not bad", 0.0, 0.0, 5)
     return [
-        rise.of(of[8] - of[1], groups, _rises(table)),
-        four.of(of[4] - of[8], groups),
-        one.of(kept, groups),
+        rise.measured(of[8] - of[1], groups, _rises(table)),
+        four.measured(of[4] - of[8], groups),
+        one.measured(kept, groups),
     ]
 
 
@@ -562,7 +562,7 @@ def fig6(frames: Frames) -> list[Effect]:
     if not len(off):
         raise Untested("no seed was run both without and with NeuNorm")
     part = Effect("CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4, "votes")
-    return [part.of(on - off, pair, _is_positive(on - off))]
+    return [part.measured(on - off, pair, _is_positive(on - off))]
 
 
 def conv(frames: Frames) -> list[Effect]:
@@ -580,7 +580,7 @@ def conv(frames: Frames) -> list[Effect]:
     gains = np.log(off / on)
     words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
     part = Effect(words, "157 to 103", 0.0, -log1p(-SOONER), 3, "share")
-    effect = part.of(gains, pair, _is_positive(gains))
+    effect = part.measured(gains, pair, _is_positive(gains))
     learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.curves for e in pair]))
     if both > learnt and not effect.fixed:
         seeds = ", ".join(map(str, sorted(both - learnt)))
@@ -623,7 +623,7 @@ def _against(row: PublishedRow, each: TrainingLine) -> Effect:
     words = f"{each.scale}, {kind}, at the paper's size"
     published = f"{100 * row.accuracy:.2f} %"
     part = Effect(words, published, target, target, FEWEST_SEEDS, "accuracy")
-    return part.of(values, [each])
+    return part.measured(values, [each])
 
 
 def _neunorm_gains(
@@ -667,7 +667,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
     published = "90.53, ANN 90.49" if number == 5 else "85.24, ANN 83.72"
     words = f"{pair[0].scale}: points over its ANN"
     part = Effect(words, published, -ACCURACY, -ACCURACY, OF_TABLE[number])
-    effect = part.of(ours - ann, pair)
+    effect = part.measured(ours - ann, pair)
     if not effect.fixed and not all(map(full_size, pair)):
         effect = replace(effect, fixed=_by_pilot(frames))
     yield effect
@@ -709,7 +709,7 @@ def bf16(frames: Frames) -> list[Effect]:
     of_fp32, of_bf16 = _paired(each.accuracies for each in groups)
     less, ours = of_bf16 - of_fp32, "ours"
     parts = (("Points of bf16 over float32", less), ("Points of float32 over bf16", -less))
-    effects = [Effect(words, ours, -EQUAL, -EQUAL, 6).of(of, groups) for words, of in parts]
+    effects = [Effect(words, ours, -EQUAL, -EQUAL, 6).measured(of, groups) for words, of in parts]
     return [replace(each, fixed=None) for each in effects]
 
 
