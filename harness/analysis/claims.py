@@ -246,8 +246,6 @@ class Range:
     """A figure over cells that answers a part: its geometric mean, the least and the largest."""
 
     words: str
-    published: str
-    unit: str
     value: float
     low: float
     high: float
@@ -255,6 +253,8 @@ class Range:
     answer: Answer
     why: str
     where: str
+    published: str = "tens of times"
+    unit: str = "times"
 
     @property
     def ours(self) -> str:
@@ -723,48 +723,41 @@ TENS = 10.0  # "tens of times" begins here
 
 
 def fig3(frames: Frames) -> list[Range]:
-    """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions."""
-    timed = [each for each in against(timings.lines(frames)) if each.variant in FORMS]
-    if not timed:
+    """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions.
+
+    Of proved Matlab code that was timed together with plain PyTorch.
+    """
+    found = [e for e in timings.lines(frames) if e.framework == OCTAVE and e.precision == "fp32"]
+    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
+    timed = [each for each in proved if not isnan(each.speedup_vs_reference)]
+    by_form = grouped(timed, lambda each: each.variant)
+    if not by_form.keys() & FORMS.keys():
         what = "the paper's Matlab code is not public, and no other was timed with plain PyTorch"
         raise Untested(what, COMMAND)
-    ranges = []
-    for form in FORMS:
-        if of := [each for each in timed if each.variant == form]:
-            times = sorted(1 / each.speedup_vs_reference for each in of)
-            figures = geometric_mean(times), times[0], times[-1], len(times)
-            # by the intervals of the form's speed-up, which is below 1 where the reference's is not
-            is_tens = all(each.speedup_high <= 1 / TENS for each in of)
-            answer: Answer = "reproduced" if is_tens else "open"
-            if all(each.speedup_low > 1 / TENS for each in of):
-                answer = "contradicted"
-            program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
-            device = ", ".join(sorted({each.device for each in of})).upper()
-            titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
-            words = f"Speed over Matlab's {form}, {', '.join(titles)}"
-            where = f"{'Octave' if 'octave' in program.lower() else program}, {device}"
-            why = _unmeasured(form, program, of)
-            ranges.append(Range(words, "tens of times", "times", *figures, answer, why, where))
-    return ranges
+    return [_over_matlab(form, by_form[form]) for form in FORMS if form in by_form]
 
 
-def _unmeasured(form: str, program: str, of: Sequence[TimedLine]) -> str:
-    scaled = sum(not isnan(each.part) for each in of)
-    parts = [f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"]
-    if scaled:
+def _over_matlab(form: str, of: Sequence[TimedLine]) -> Range:
+    times = sorted(1 / each.speedup_vs_reference for each in of)
+    # by the intervals of the form's speed-up, which is below 1 where the reference's is not
+    answer: Answer = "open"
+    if all(each.speedup_high <= 1 / TENS for each in of):
+        answer = "reproduced"
+    if all(each.speedup_low > 1 / TENS for each in of):
+        answer = "contradicted"
+    program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
+    is_octave = "octave" in program.lower()
+    titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
+    words = f"Speed over Matlab's {form}, {', '.join(titles)}"
+    device = ", ".join(sorted({each.device for each in of})).upper()
+    where = f"{'Octave' if is_octave else program}, {device}"
+    why = f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"
+    if scaled := sum(not isnan(each.part) for each in of):
         networks = counted(len(of), "network")
-        parts.append(f"an iteration is scaled from a part of it on {scaled} of {networks}")
-    missing = ["a GPU on both sides"]
-    if "octave" in program.lower():
-        missing.append("MATLAB itself with its JIT")
-    return "; ".join((*parts, f"not measured: {', '.join(missing)}"))
-
-
-def against(lines: Iterable[TimedLine]) -> list[TimedLine]:
-    """Return the lines of proved Matlab code that was timed together with plain PyTorch."""
-    found = [each for each in lines if each.framework == OCTAVE and each.precision == "fp32"]
-    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
-    return [each for each in proved if not isnan(each.speedup_vs_reference)]
+        why += f"; an iteration is scaled from a part of it on {scaled} of {networks}"
+    why += "; not measured: a GPU on both sides"
+    why += ", MATLAB itself with its JIT" if is_octave else ""
+    return Range(words, geometric_mean(times), times[0], times[-1], len(times), answer, why, where)
 
 
 _JUDGES: dict[str, Callable[[Frames], list[Effect] | list[Range]]] = {
