@@ -200,8 +200,8 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
             deviation, freedom = noise
             quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom))
             reach = quantile * deviation / sqrt(len(logs))
-        figures = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
-        return Change("speed", where, label, nan, nan, *figures, margin, "")
+        value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
+        return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
     for precision, of in groups.items():
         cells, where = grouped(of, lambda pair: timings.of_cell(pair.old)), "all cells"
