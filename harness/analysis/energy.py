@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import nan
 from statistics import fmean
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -44,46 +43,33 @@ COLUMNS = (
 
 def energy(frames: Frames) -> Frame:
     """Return one line a network that was counted: what one sample costs."""
-    lines = map(_line, [*_untrained(frames), *_trained(frames)])
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    return pd.DataFrame([*_untrained(frames), *_trained(frames)], columns=list(COLUMNS))
 
 
-class _Counted(NamedTuple):
-    """A network, the same but for the seed, whose inferences were counted."""
-
-    case: Case  # with seed 0
-    rows: Sequence[OperationsRow]  # one a seed
-    weights: str  # trained, or which
-    accuracy: float = nan
-    epochs: float = nan  # that were trained: the mean over seeds
-
-
-def _untrained(frames: Frames) -> list[_Counted]:
-    """Return the networks with initial weights, in the paper's order."""
+def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
+    """Yield a line for each network with initial weights, in the paper's order."""
     rows = [row for row in frames.counted(OperationsRow) if row.suite == "energy"]
-    found = []
     same = grouped(rows, lambda r: (replace(Case.of(r), seed=0), r.place, r.data_source))
-    for (case, *_), of in same.items():
-        sha256 = case.weights_sha256
-        weights = f"of a file ({sha256[:8]})" if sha256 else f"initial ({case.initialisation})"
-        found.append(_Counted(case, [*{row.seed: row for row in of}.values()], weights))
 
-    def in_order(each: _Counted) -> tuple[object, ...]:
-        case, place = each.case, paper.paper_order(each.case.dataset, each.case.scale)
+    def in_order(key: tuple[Case, object, object]) -> tuple[object, ...]:
+        case, place = key[0], paper.paper_order(key[0].dataset, key[0].scale)
         is_ann, of_neunorm = case.framework == ANN, reading(case).replace("off", "")
         return *place, str(case.width), case.T, is_ann, case.framework, of_neunorm
 
-    return sorted(found, key=in_order)
+    for key in sorted(same, key=in_order):
+        case, sha256 = key[0], key[0].weights_sha256
+        weights = f"of a file ({sha256[:8]})" if sha256 else f"initial ({case.initialisation})"
+        yield _line(case, [*{row.seed: row for row in same[key]}.values()], weights)
 
 
-def _trained(frames: Frames) -> Iterator[_Counted]:
-    """Yield trainings of all suites whose trainings are the paper's, each once."""
+def _trained(frames: Frames) -> Iterator[dict[str, object]]:
+    """Yield a line for each training of all suites whose trainings are the paper's, once."""
     for line in trainings.lines(frames, "accuracy", *ALIKE):
         if rows := rows_of(frames, OperationsRow, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))
             accuracy = share([line.accuracies[row.seed] for row in rows]).value
             epochs = fmean(trained[row.seed] for row in rows)
-            yield _Counted(line.case, rows, "trained", accuracy, epochs)
+            yield _line(line.case, rows, "trained", accuracy, epochs)
 
 
 def _mean(rows: Sequence[OperationsRow], name: str) -> list[float]:
@@ -92,8 +78,14 @@ def _mean(rows: Sequence[OperationsRow], name: str) -> list[float]:
     return [fmean(layer) for layer in zip(*each, strict=True)]
 
 
-def _line(counted: _Counted) -> dict[str, object]:
-    case, rows, weights, accuracy, epochs = counted
+def _line(
+    case: Case,
+    rows: Sequence[OperationsRow],
+    weights: str,
+    accuracy: float = nan,
+    epochs: float = nan,
+) -> dict[str, object]:
+    """Return a line from the counts of a network, a row a seed; `epochs` are the mean over them."""
     stages, is_ann = case.network.stages, case.framework == ANN
     steps = 0 if is_ann else case.T
     operations, spikes = _mean(rows, "operations"), _mean(rows, "spikes")
