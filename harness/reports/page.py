@@ -426,7 +426,7 @@ def updated(before: str, block: str, path: Path) -> str:
 def picture(found: Sequence[TimedLine]) -> str:
     """Draw README's picture: the contenders of all networks."""
     data, made_on = "; ".join(_sources(found)), f"{found[0].machine}, protocol {found[0].protocol}"
-    below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 64)]
+    below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 70)]
     groups = _by_network(found, network, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
