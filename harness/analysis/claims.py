@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from math import exp, isnan, log1p
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
@@ -313,11 +313,7 @@ class Claim:
 
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
     """Return each claim's parts with their answers, in the paper's order."""
-    return [*_findings(frames(rows))]
-
-
-@lru_cache(maxsize=1)  # the report and the terminal ask for them
-def _findings(found: Frames) -> tuple[Finding, ...]:
+    found = frames(rows)
     parts: list[tuple[Claim, Effect | Range | Finding]] = []
     for claim in CLAIMS:
         try:
@@ -331,7 +327,7 @@ def _findings(found: Frames) -> tuple[Finding, ...]:
     effects = [(claim, part) for claim, part in parts if isinstance(part, Effect)]
     names = excluded([part for claim, part in effects if claim.id != OURS])
     names = names.union(*(excluded([part]) for claim, part in effects if claim.id == OURS))
-    return tuple(_finding(claim, part, names) for claim, part in parts)
+    return [_finding(claim, part, names) for claim, part in parts]
 
 
 def _finding(claim: Claim, part: Effect | Range | Finding, names: set[int]) -> Finding:
