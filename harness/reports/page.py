@@ -468,17 +468,13 @@ Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interva
 TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
-def _peak_memory(line: TimedLine) -> tuple[float, ...]:
-    return (line.peak_memory_mib,)
-
-
 def speed(found: Sequence[TimedLine]) -> Captioned:
     """Fig. 3: the time and the memory of each contender, a figure for each data set."""
     measured = [each for each in found if each.peak_memory_mib > 0]
     above = "MiB above the process before it was built"
     for what, lines, ends, form, title, bounds in (
         ("Time of a training step", found, TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
-        ("Peak memory of a step", measured, _peak_memory, ",.0f", above, {}),
+        ("Peak memory of a step", measured, lambda e: (e.peak_memory_mib,), ",.0f", above, {}),
     ):
         for dataset, of in grouped(lines, lambda each: each.dataset).items():
             groups = _by_network(of, attrgetter("scale"), ends, form)
