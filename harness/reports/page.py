@@ -727,11 +727,6 @@ def _of_paper(built: Frame, number: str) -> Table:
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
     """Return how far our trainings fall short of the paper's."""
-
-    def in_words(of: Frame, name: str) -> str:
-        values = dict.fromkeys(of[name]) if of[name].dtype == object else sorted({*of[name]})
-        return ", ".join(map(text, values))
-
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
     lines, every = [], pd.concat(frames) if frames else pd.DataFrame(columns=["dataset", "suite"])
     for _, of in every.groupby(["dataset", "suite"], sort=False):
@@ -739,7 +734,7 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
-        line |= {name: in_words(of, name) for name in names}
+        line |= {name: ", ".join(map(text, sorted({*of[name]}))) for name in names}
         lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
 
