@@ -19,7 +19,7 @@ from rows import VOTES, changed, timed, training
 
 from harness.analysis import claims
 from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
-from harness.analysis.trainings import NEARLY, Mean, epochs_to, goal, mean
+from harness.analysis.trainings import NEARLY, LearningCurve, Mean, epochs_to, goal, mean
 from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
 from harness.spec import Case, paper
 from harness.spec.schedule import STAGES
@@ -245,7 +245,7 @@ def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) 
 
 
 def effect(values: tuple[float, ...], above: float, matters: float, **more: Any) -> Effect:
-    return Effect("", "", "points", values, above, matters, 4, **more)
+    return Effect("", "", above, matters, 4, values=values, **more)
 
 
 def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
@@ -330,8 +330,8 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
         return [0.1 + 0.4 * (1 - exp(-n / scale)) + drawn.gauss(0, 0.015) for n in range(1, 31)]
 
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
-    of = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
-    return SimpleNamespace(at_first=of, case=Case.of(RISING[0]))
+    of = {seed: LearningCurve(curve(shared.gauss(0, 0.1)), 1.0, ()) for seed in range(seeds)}
+    return SimpleNamespace(curves=of, case=Case.of(RISING[0]))
 
 
 @ANY("seeds", [3, 6])

@@ -151,11 +151,10 @@ def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_
     text, csv = files["report.html"], files["acceleration.csv"]
     assert ("\\ud800" in csv) == ("\ud800" in evil)  # lone surrogates are escaped
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
-    for name in page.PICTURES:
-        tree = ElementTree.fromstring((tmp_path / name).read_text("utf-8"))
-        assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
-            *("svg", "title", "style", "rect", "text", "g", "path", "use", "defs", "clipPath")
-        }
+    tree = ElementTree.fromstring(files["picture.svg"])
+    assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
+        *("svg", "style", "rect", "text", "g", "path", "use", "defs", "clipPath")
+    }
 
 
 MARKS = f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more"
@@ -281,7 +280,7 @@ def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
     passed = [*run_in_bf16(), descended("fused")]
     said = ["in bf16 0.60" in first_sentences(rows) for rows in (run_in_bf16(), passed)]
     assert said == [False, True]
-    (drawn,) = page.panels(page.headline(timings.lines(frames(passed)))).values()
+    ((_, drawn),) = page.speed(page.headline(timings.lines(frames(passed))))
     found = texts(drawn)
     assert {"fused bf16 (ours)", "0.60"} <= set(found)
     # the others by their time, and ours last
@@ -310,7 +309,7 @@ def written_in(drawn: str) -> list[str]:
 def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     two = {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]}
     dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
-    points = {str(x): ((10.0 * x, x, 11.0 * x), [9.0 * x]) for x in (1, 4)}
+    points = {str(x): Dot("", 10.0 * x, x, 11.0 * x, seeds=(9.0 * x,)) for x in (1, 4)}
     curves = figures.curves(points, ("T", "accuracy, %"), "124", [{"2": 5.0, "4": 6.0}])
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
     seeds = [([30.0, 40.0, 45.0], [0.1, 0.1, 0.01]), ([31.0, 42.0], [0.1, 0.1])]
@@ -338,15 +337,14 @@ def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_fir
     assert {e.name for e in page.headline(timings.lines(timed))} == {"floor", "reference"}
 
 
-def test_the_picture_is_a_file_of_its_own_with_both_colours() -> None:
-    found = frames(run(data_source="a < b", cpu="Some CPU"))
-    drawn = page.pictures(found)
-    wide, narrow = (ElementTree.fromstring(drawn[name]) for name in page.PICTURES)
-    said = " ".join(wide.itertext())
-    assert "a < b" in said and "Some CPU" in said and "fused" in said
-    assert "prefers-color-scheme: dark" in drawn["picture.svg"]
-    assert page.pictures(found) == drawn and page.pictures(frames([])) == {}
-    assert float(wide.attrib["width"]) >= float(narrow.attrib["width"])
+def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> None:
+    page.write(run(data_source="a < b", cpu="Some CPU"), tmp_path)
+    drawn = (tmp_path / "picture.svg").read_text("utf-8")
+    said = " ".join(ElementTree.fromstring(drawn).itertext())
+    assert "a < b" in said and "Some CPU" in said and "fused" in said and "CIFAR-10 Small" in said
+    assert "prefers-color-scheme: dark" in drawn
+    page.write(training(0, (0.5,), suite="scale"), tmp_path / "trained")
+    assert not (tmp_path / "trained" / "picture.svg").exists()
 
 
 def test_learning_curves_are_drawn_with_the_anns(tmp_path: Path) -> None:

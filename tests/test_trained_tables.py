@@ -10,10 +10,10 @@ import pytest
 from rows import changed, training
 from surroundings import SHARED, needs_shared
 
-from harness.analysis import tables
+from harness.analysis import tables, trainings
 from harness.analysis.frame import frames
 from harness.analysis.tables import published
-from harness.analysis.trainings import rows_of, trainings
+from harness.analysis.trainings import rows_of
 from harness.records import EpochRow, Row, TrainedRow
 from harness.spec import Case, Training
 
@@ -41,7 +41,7 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     flagged = [replace(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
     found = frames(rows)
-    many, alone = trainings(found, "timesteps")
+    many, alone = trainings.lines(found, "timesteps")
     assert many.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
     assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
     assert (many.train_samples, many.data_source) == (900, "photographs")
@@ -50,7 +50,7 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     # further tests of a trained network make no other condition
     asked = Training(1, samples=1_000, tested_at=(1, 2))
     both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
-    (one,) = trainings(frames(both), "timesteps")
+    (one,) = trainings.lines(frames(both), "timesteps")
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from math import exp, isnan, log1p
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
@@ -28,7 +28,7 @@ from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but, share
-from harness.analysis.words import FLAGS, counted, data_source
+from harness.analysis.words import FLAGS, counted, data_source, span
 from harness.records import Row
 from harness.spec import ANN, paper, schedule
 
@@ -68,6 +68,7 @@ ROUNDING = 1e-12  # relative: differences so close are the same number
 # Of the pilot for parity with the ANN: CIFARNet and its ANN go on at the second rate.
 PILOT = (40, 40, 5)
 MOVED = 0.01  # accuracy: where the gap moves by so much, its size is one of the schedule
+OURS = "bf16"  # the claim that is not the paper's
 SCHEDULE = "schedule"  # what an answer lacks, in brief, where it was not the one that was fixed
 
 
@@ -89,15 +90,26 @@ class Effect:
 
     words: str  # the part, in ten words or fewer
     published: str  # the paper's figure
-    unit: Unit
-    values: tuple[float, ...]  # one a seed; of a share that is saved log(before / after)
     above: float  # it is reproduced where its interval lies above this
     matters: float  # it is contradicted where its interval lies below this
     seeds: int  # fixed beforehand; fewer are no answer
+    unit: Unit = "points"
+    declared: str = ""  # why it cannot be decided here where the interval leaves it open
+    values: tuple[float, ...] = ()  # one a seed; of a share that is saved log(before / after)
     groups: tuple[TrainingLine, ...] = ()  # the trainings that show it
     p: float | None = None  # one-sided, where a trend is tested
     fixed: Judgement | None = None  # whatever the interval
-    declared: str = ""  # why it cannot be decided here where the interval leaves it open
+
+    def measured(
+        self, values: np.ndarray, groups: Sequence[TrainingLine], p: float | None = None
+    ) -> Effect:
+        """Return it as these trainings show it, a value a seed."""
+        fixed = None
+        if not _on_schedule(groups):
+            why = "trained on another schedule than the one that was fixed: --long"
+            fixed = Judgement("open", why, SCHEDULE)
+        figures = tuple(values.tolist())
+        return replace(self, values=figures, groups=tuple(groups), p=p, fixed=fixed)
 
     @property
     def found(self) -> Mean:
@@ -206,6 +218,12 @@ class Effect:
         what = "allowed" if self.above == self.matters else "the least that matters"
         return f"{what}: {self.say(self.matters)}{p}"
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The mean, its interval, n and the bound, as tables have them."""
+        *ends, n = self.found
+        return *map(self.shown, ends), n, self.shown(self.matters)
+
     def shown(self, value: float) -> float:
         """Return a value as it is shown: a share and not its logarithm."""
         return 1 - exp(-value) if self.unit == "share" else value
@@ -228,8 +246,6 @@ class Range:
     """A figure over cells that answers a part: its geometric mean, the least and the largest."""
 
     words: str
-    published: str
-    unit: str
     value: float
     low: float
     high: float
@@ -237,6 +253,8 @@ class Range:
     answer: Answer
     why: str
     where: str
+    published: str = "tens of times"
+    unit: str = "times"
 
     @property
     def ours(self) -> str:
@@ -248,6 +266,11 @@ class Range:
     def bound(self) -> str:
         """What was fixed beforehand, in words."""
         return f"tens of times begin at {TENS:g}"
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The mean, the least, the largest, n and the bound, as tables have them."""
+        return self.value, self.low, self.high, self.n, TENS
 
 
 @dataclass(frozen=True)
@@ -287,19 +310,10 @@ class Claim:
     test: str  # the same whole: the bounds above
     judge: Callable[[Frames], list[Effect] | list[Range]]  # raises Untested
 
-    @property
-    def is_papers(self) -> bool:
-        """Whether it is the paper's, and not ours."""
-        return self.id != "bf16"
-
 
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
     """Return each claim's parts with their answers, in the paper's order."""
-    return [*_findings(frames(rows))]
-
-
-@lru_cache(maxsize=1)  # the report and the terminal ask for them
-def _findings(found: Frames) -> tuple[Finding, ...]:
+    found = frames(rows)
     parts: list[tuple[Claim, Effect | Range | Finding]] = []
     for claim in CLAIMS:
         try:
@@ -310,9 +324,10 @@ def _findings(found: Frames) -> tuple[Finding, ...]:
             why = f"{what}: run {command}"
             front = claim.claim, claim.value, ""
             parts.append((claim, Finding(claim, *front, "not tested", "", why)))
-    effects = [part for claim, part in parts if isinstance(part, Effect) and claim.is_papers]
-    names = excluded(effects)
-    return tuple(_finding(claim, part, names) for claim, part in parts)
+    effects = [(claim, part) for claim, part in parts if isinstance(part, Effect)]
+    names = excluded([part for claim, part in effects if claim.id != OURS])
+    names = names.union(*(excluded([part]) for claim, part in effects if claim.id == OURS))
+    return [_finding(claim, part, names) for claim, part in parts]
 
 
 def _finding(claim: Claim, part: Effect | Range | Finding, names: set[int]) -> Finding:
@@ -323,11 +338,7 @@ def _finding(claim: Claim, part: Effect | Range | Finding, names: set[int]) -> F
             front = part.words, part.published, part.ours
             return Finding(claim, *front, part.answer, part.where, part.why, part)
         case Effect():
-            against = part.p_against
-            is_excluded = id(part) in names or (
-                not claim.is_papers and against is not None and against <= AGAINST
-            )
-            answer, why, brief = part.judged(is_excluded)
+            answer, why, brief = part.judged(id(part) in names)
             reduced = [each for each in part.groups if not full_size(each)]
             widths = dict.fromkeys(f"width {each.width}" for each in reduced)
             why += f"; {_scale_of(reduced)}" if reduced else ""
@@ -362,17 +373,9 @@ def table(found: Iterable[Finding]) -> Frame:
     """
     lines: list[tuple[object, ...]] = []
     for each in found:
-        figures: tuple[object, ...] = "", None, None, None, None, None
-        match each.by:
-            case Effect() as by:
-                *values, n = by.found
-                figures = by.unit, *map(by.shown, values), n, by.shown(by.matters)
-            case Range() as by:
-                figures = by.unit, by.value, by.low, by.high, by.n, TENS
-            case None:
-                pass
+        unit, numbers = (each.by.unit, each.by.numbers) if each.by else ("", (None,) * 5)
         front = each.claim.id, each.claim.claim, each.words, each.published
-        lines.append((*front, each.answer, each.where, *figures, each.why))
+        lines.append((*front, each.answer, each.where, unit, *numbers, each.why))
     made = pd.DataFrame(lines, columns=list(COLUMNS))
     numbers = dict.fromkeys(("value", "low", "high", "matters"), float)
     return made.astype({**numbers, "n": "Int64"})
@@ -395,7 +398,7 @@ def full_size(each: TrainingLine) -> bool:
 
 def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[TrainingLine]:
     """Return trainings under whatever suite, first those of the claim's own."""
-    found = trainings.trainings(frames, suite, *trainings.ALIKE)
+    found = trainings.lines(frames, suite, *trainings.ALIKE)
     wanted = [each for each in found if dataset in (None, each.dataset)]
     return sorted(wanted, key=lambda each: not each.own)
 
@@ -428,9 +431,7 @@ def _by_neunorm(found: Sequence[TrainingLine]) -> dict[str, TrainingLine]:
 
 def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[TrainingLine, TrainingLine]:
     """Return trainings without NeuNorm and with its default reading."""
-    of = _alike(
-        _of(frames, suite, dataset), {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u"
-    )
+    of = _by_neunorm(_of(frames, suite, dataset))
     if not of:
         title = paper.settings(dataset).title
         raise Untested(f"{title} was not run without and with NeuNorm with a common seed")
@@ -458,34 +459,6 @@ def _paired(groups: Iterable[Mapping[int, float]]) -> np.ndarray:
     return np.array([[group[seed] for seed in _seeds(groups)] for group in groups])
 
 
-class Given(NamedTuple):
-    """What was fixed of a part beforehand."""
-
-    words: str  # the part, in ten words or fewer
-    published: str
-    above: float
-    matters: float
-    seeds: int
-    declared: str = ""
-
-
-def _effect(
-    given: Given,
-    values: np.ndarray,
-    groups: Sequence[TrainingLine],
-    unit: Unit = "points",
-    p: float | None = None,
-) -> Effect:
-    """Return what these trainings show, a value a seed."""
-    fixed = None
-    if not _on_schedule(groups):
-        why = "trained on another schedule than the one that was fixed: --long"
-        fixed = Judgement("open", why, SCHEDULE)
-    words, published, above, matters, seeds, declared = given
-    figures = tuple(values.tolist()), above, matters, seeds, tuple(groups)
-    return Effect(words, published, unit, *figures, p, fixed, declared)
-
-
 def _rises(table: np.ndarray) -> float | None:
     """Return the p-value of Page's trend test: rows rise from first to last; blocks are seeds."""
     return float(stats.page_trend_test(table.T).pvalue) if table.shape[1] >= FEWEST_SEEDS else None
@@ -501,7 +474,7 @@ def _is_positive(gains: np.ndarray) -> float | None:
 
 
 def _gain(
-    given: Given,
+    part: Effect,
     before: np.ndarray,
     after: np.ndarray,
     groups: Sequence[TrainingLine],
@@ -509,12 +482,12 @@ def _gain(
     steps: int = 1,
 ) -> Effect:
     """Return the gain of accuracy a step, by seed: in points, or BY_ERRORS a share of errors."""
-    gains, unit = (after - before) / steps, "points"
+    gains = (after - before) / steps
     if groups[0].dataset in BY_ERRORS:
         half = 0.5 / groups[0].test_samples  # of an image: there is a logarithm of no errors too
         gains = np.log((1 - before + half) / (1 - after + half)) / steps
-        given, unit = given._replace(matters=-log1p(-given.matters)), "share"
-    return _effect(given, gains, groups, unit, _is_positive(gains) if p is None else p)
+        part = replace(part, matters=-log1p(-part.matters), unit="share")
+    return part.measured(gains, groups, _is_positive(gains) if p is None else p)
 
 
 def _scale_of(groups: Iterable[TrainingLine]) -> str:
@@ -529,9 +502,9 @@ def _scale_of(groups: Iterable[TrainingLine]) -> str:
 
     parts = []
     for name, of in grouped(groups, size).items():
-        epochs = {n for each in of for n in each.trained_epochs}
-        ends = " to ".join(map(str, sorted({min(epochs), max(epochs)})))
-        parts.append(f"{name}, {ends} epochs, T = {', '.join(map(str, sorted({e.T for e in of})))}")
+        epochs = span(n for each in of for n in each.trained_epochs)
+        steps = ", ".join(map(str, sorted({each.T for each in of})))
+        parts.append(f"{name}, {epochs} epochs, T = {steps}")
     return "; ".join(parts)
 
 
@@ -548,9 +521,9 @@ def fig4(frames: Frames) -> list[Effect]:
             title, matters = paper.settings(dataset).title, FEWER if by_errors else STEP
             gained = "errors taken" if by_errors else "points gained"
             words = f"{title}: {gained} a step of scale"
-            given = Given(words, "rises", 0.0, matters, 5 if by_errors else 4)
+            part = Effect(words, "rises", 0.0, matters, 5 if by_errors else 4)
             # between the ends: so it is by least squares of three
-            effects.append(_gain(given, table[0], table[-1], scales, _rises(table), steps))
+            effects.append(_gain(part, table[0], table[-1], scales, _rises(table), steps))
     if not effects:
         raise Untested("no data set has all three scales with a common seed")
     return effects
@@ -567,14 +540,14 @@ def fig5(frames: Frames) -> list[Effect]:
     table = _paired(each.accuracies for each in groups)
     of, chance = dict(zip(by_steps, table, strict=True)), 1 / groups[0].case.network.classes
     kept = (of[1] - chance) - NOT_BAD * (of[8] - chance)
-    part = f"CIFAR-10: points of T = 1 over {100 * NOT_BAD:.0f} % of T = 8"
-    rise = Given("CIFAR-10: points of T = 8 over T = 1", "rises", 0.0, RISE, 5)
-    four = Given("CIFAR-10: points of T = 4 over T = 8", "suffices", -SUFFICES, -SUFFICES, 5)
-    one = Given(part, "not bad", 0.0, 0.0, 5)
+    words = f"CIFAR-10: points of T = 1 over {100 * NOT_BAD:.0f} % of T = 8"
+    rise = Effect("CIFAR-10: points of T = 8 over T = 1", "rises", 0.0, RISE, 5)
+    four = Effect("CIFAR-10: points of T = 4 over T = 8", "suffices", -SUFFICES, -SUFFICES, 5)
+    one = Effect(words, "not bad", 0.0, 0.0, 5)
     return [
-        _effect(rise, of[8] - of[1], groups, p=_rises(table)),
-        _effect(four, of[4] - of[8], groups),
-        _effect(one, kept, groups),
+        rise.measured(of[8] - of[1], groups, _rises(table)),
+        four.measured(of[4] - of[8], groups),
+        one.measured(kept, groups),
     ]
 
 
@@ -584,8 +557,8 @@ def fig6(frames: Frames) -> list[Effect]:
     off, on = _paired(trainings.contrasts(frames, each) for each in pair)
     if not len(off):
         raise Untested("no seed was run both without and with NeuNorm")
-    given = Given("CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4)
-    return [_effect(given, on - off, pair, "votes", _is_positive(on - off))]
+    part = Effect("CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4, "votes")
+    return [part.measured(on - off, pair, _is_positive(on - off))]
 
 
 def conv(frames: Frames) -> list[Effect]:
@@ -602,9 +575,9 @@ def conv(frames: Frames) -> list[Effect]:
         raise Untested("no seed both without and with NeuNorm has learnt enough")
     gains = np.log(off / on)
     words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
-    given = Given(words, "157 to 103", 0.0, -log1p(-SOONER), 3)
-    effect = _effect(given, gains, pair, "share", _is_positive(gains))
-    learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.at_first for e in pair]))
+    part = Effect(words, "157 to 103", 0.0, -log1p(-SOONER), 3, "share")
+    effect = part.measured(gains, pair, _is_positive(gains))
+    learnt, both = (set.intersection(*map(set, of)) for of in (reached, [e.curves for e in pair]))
     if both > learnt and not effect.fixed:
         seeds = ", ".join(map(str, sorted(both - learnt)))
         why = f"with seed {seeds} it never reached {100 * goal:.1f} %: more epochs"
@@ -644,8 +617,9 @@ def _against(row: PublishedRow, each: TrainingLine) -> Effect:
     kind = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
     target, values = row.accuracy - ACCURACY, np.array([*each.accuracies.values()])
     words = f"{each.scale}, {kind}, at the paper's size"
-    given = Given(words, f"{100 * row.accuracy:.2f} %", target, target, FEWEST_SEEDS)
-    return _effect(given, values, [each], "accuracy")
+    published = f"{100 * row.accuracy:.2f} %"
+    part = Effect(words, published, target, target, FEWEST_SEEDS, "accuracy")
+    return part.measured(values, [each])
 
 
 def _neunorm_gains(
@@ -666,9 +640,9 @@ def _neunorm_gains(
         gain = gain / (1 - of[False])
         words = f"{paper.settings(title).title}: errors NeuNorm takes away"
     matters, declared = (1 if number == 5 else HALF) * gain, OF_TABLE_3 if number == 3 else ""
-    given = Given(words, published, 0.0, matters, OF_TABLE[number], declared)
+    part = Effect(words, published, 0.0, matters, OF_TABLE[number], declared=declared)
     off, on = _paired(each.accuracies for each in groups)
-    yield _gain(given, off, on, groups)
+    yield _gain(part, off, on, groups)
 
 
 def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> Iterator[Effect]:
@@ -688,9 +662,8 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
     ours, ann = _paired(each.accuracies for each in pair)
     published = "90.53, ANN 90.49" if number == 5 else "85.24, ANN 83.72"
     words = f"{pair[0].scale}: points over its ANN"
-    effect = _effect(
-        Given(words, published, -ACCURACY, -ACCURACY, OF_TABLE[number]), ours - ann, pair
-    )
+    part = Effect(words, published, -ACCURACY, -ACCURACY, OF_TABLE[number])
+    effect = part.measured(ours - ann, pair)
     if not effect.fixed and not all(map(full_size, pair)):
         effect = replace(effect, fixed=_by_pilot(frames))
     yield effect
@@ -732,7 +705,7 @@ def bf16(frames: Frames) -> list[Effect]:
     of_fp32, of_bf16 = _paired(each.accuracies for each in groups)
     less, ours = of_bf16 - of_fp32, "ours"
     parts = (("Points of bf16 over float32", less), ("Points of float32 over bf16", -less))
-    effects = [_effect(Given(name, ours, -EQUAL, -EQUAL, 6), of, groups) for name, of in parts]
+    effects = [Effect(words, ours, -EQUAL, -EQUAL, 6).measured(of, groups) for words, of in parts]
     return [replace(each, fixed=None) for each in effects]
 
 
@@ -746,48 +719,41 @@ TENS = 10.0  # "tens of times" begins here
 
 
 def fig3(frames: Frames) -> list[Range]:
-    """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions."""
-    timed = [each for each in against(timings.lines(frames)) if each.variant in FORMS]
-    if not timed:
+    """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions.
+
+    Of proved Matlab code that was timed together with plain PyTorch.
+    """
+    found = [e for e in timings.lines(frames) if e.framework == OCTAVE and e.precision == "fp32"]
+    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
+    timed = [each for each in proved if not isnan(each.speedup_vs_reference)]
+    by_form = grouped(timed, lambda each: each.variant)
+    if not by_form.keys() & FORMS.keys():
         what = "the paper's Matlab code is not public, and no other was timed with plain PyTorch"
         raise Untested(what, COMMAND)
-    ranges = []
-    for form in FORMS:
-        if of := [each for each in timed if each.variant == form]:
-            times = sorted(1 / each.speedup_vs_reference for each in of)
-            figures = geometric_mean(times), times[0], times[-1], len(times)
-            # by the intervals of the form's speed-up, which is below 1 where the reference's is not
-            is_tens = all(each.speedup_high <= 1 / TENS for each in of)
-            answer: Answer = "reproduced" if is_tens else "open"
-            if all(each.speedup_low > 1 / TENS for each in of):
-                answer = "contradicted"
-            program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
-            device = ", ".join(sorted({each.device for each in of})).upper()
-            titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
-            words = f"Speed over Matlab's {form}, {', '.join(titles)}"
-            where = f"{'Octave' if 'octave' in program.lower() else program}, {device}"
-            why = _unmeasured(form, program, of)
-            ranges.append(Range(words, "tens of times", "times", *figures, answer, why, where))
-    return ranges
+    return [_over_matlab(form, by_form[form]) for form in FORMS if form in by_form]
 
 
-def _unmeasured(form: str, program: str, of: Sequence[TimedLine]) -> str:
-    scaled = sum(not isnan(each.part) for each in of)
-    parts = [f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"]
-    if scaled:
+def _over_matlab(form: str, of: Sequence[TimedLine]) -> Range:
+    times = sorted(1 / each.speedup_vs_reference for each in of)
+    # by the intervals of the form's speed-up, which is below 1 where the reference's is not
+    answer: Answer = "open"
+    if all(each.speedup_high <= 1 / TENS for each in of):
+        answer = "reproduced"
+    if all(each.speedup_low > 1 / TENS for each in of):
+        answer = "contradicted"
+    program, *_ = sorted({e.framework_version.partition(",")[0] or OCTAVE for e in of})
+    is_octave = "octave" in program.lower()
+    titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
+    words = f"Speed over Matlab's {form}, {', '.join(titles)}"
+    device = ", ".join(sorted({each.device for each in of})).upper()
+    where = f"{'Octave' if is_octave else program}, {device}"
+    why = f"plain PyTorch against {program}, {FORMS[form]}, as the paper's appendix C has it"
+    if scaled := sum(not isnan(each.part) for each in of):
         networks = counted(len(of), "network")
-        parts.append(f"an iteration is scaled from a part of it on {scaled} of {networks}")
-    missing = ["a GPU on both sides"]
-    if "octave" in program.lower():
-        missing.append("MATLAB itself with its JIT")
-    return "; ".join((*parts, f"not measured: {', '.join(missing)}"))
-
-
-def against(lines: Iterable[TimedLine]) -> list[TimedLine]:
-    """Return the lines of proved Matlab code that was timed together with plain PyTorch."""
-    found = [each for each in lines if each.framework == OCTAVE and each.precision == "fp32"]
-    proved = [each for each in found if each.in_figure_3 and each.standing != "none"]
-    return [each for each in proved if not isnan(each.speedup_vs_reference)]
+        why += f"; an iteration is scaled from a part of it on {scaled} of {networks}"
+    why += "; not measured: a GPU on both sides"
+    why += ", MATLAB itself with its JIT" if is_octave else ""
+    return Range(words, geometric_mean(times), times[0], times[-1], len(times), answer, why, where)
 
 
 _JUDGES: dict[str, Callable[[Frames], list[Effect] | list[Range]]] = {

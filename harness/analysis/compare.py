@@ -20,10 +20,10 @@ from typing import Literal
 
 from scipy import stats
 
-from harness.analysis import timings
+from harness.analysis import timings, trainings
 from harness.analysis.frame import Frames, Key, X, frames, grouped
 from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import TrainingLine, same_but, trainings
+from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name
 from harness.records import Row, TrainedRow
 from harness.spec import FLOOR, paper
@@ -33,7 +33,7 @@ ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # Relative. Two runs of the same code differ by 3 to 5 % (median of their ratios to the floor), so
 # less than this may be noise and not the code.
 MARGIN = 0.1
-FEWEST_TO_SET_APART = 3
+FEWEST_COMPARED = 3  # contenders of a cell, each with the others
 Call = Literal[
     "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
 ]
@@ -51,8 +51,22 @@ class Change:
     change: float
     low: float  # interval of `change` at the level of all tests together
     high: float
-    call: Call = "not judged"
-    setting: str = ""  # what of the cell or condition others share too, in words
+    margin: float  # the least change that matters
+    setting: str  # what of the cell or condition others share too, in words
+
+    @property
+    def call(self) -> Call:
+        """What the interval says."""
+        is_speed = self.what == "speed"
+        if isnan(self.low):
+            return "not judged"
+        if self.high < 0:
+            return "faster" if is_speed else "worse"
+        if self.low > 0:
+            return "slower" if is_speed else "better"
+        least_fall = 1 - 1 / (1 + self.margin) if is_speed else self.margin
+        within = -least_fall <= self.low and self.high <= self.margin
+        return "no change" if within else "too noisy to tell"
 
 
 @dataclass(frozen=True)
@@ -94,14 +108,10 @@ def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X
 
 
 FEW = 3  # values that are named
-# Fields of rows, by the words of the comparison.
-SPOKEN = {"CPU": "cpu", "instructions": "capability", "GPU": "gpu"} | {
-    name: name
-    for name in (
-        *("cores", "memory_mib", "os", "threads", "torch", "python", "harness", "commit"),
-        *("allocator", "environment"),
-    )
-}
+# Fields of rows in which folders may differ, and words for some.
+MADE_WITH = ("cpu", "capability", "gpu", "cores", "memory_mib", "os", "threads", "torch", "python")
+MADE_WITH += ("harness", "commit", "allocator", "environment")
+WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 
 
 def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterator[str]:
@@ -111,7 +121,7 @@ def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterator[str]:
     def in_words(found: list[str]) -> str:
         return "; ".join(found if len(found) <= FEW else [f"{len(found)} of them"]) or "none"
 
-    pairs = [(name, there(old, field), there(new, field)) for name, field in SPOKEN.items()]
+    pairs = [(WORDS.get(name, name), there(old, name), there(new, name)) for name in MADE_WITH]
     for name in sorted({row.framework for row in old} & {row.framework for row in new}):
         own = ([row for row in rows if row.framework == name] for rows in (old, new))
         a, b = (there(rows, "framework_version") for rows in own)
@@ -186,8 +196,8 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
     or more, each is compared with the median of its cell.
     """
     groups = grouped(shared, lambda pair: pair.old.precision)
-    by_label = {key: grouped(of, lambda pair: _label(pair.old)) for key, of in groups.items()}
-    tests = sum(1 + len(of) for of in by_label.values()) + len(shared)  # they share the level
+    contenders = {(pair.old.precision, _label(pair.old)) for pair in shared}
+    tests = len(groups) + len(contenders) + len(shared)  # they share the level
 
     def change(where: str, label: str, logs: Sequence[float], noise: Noise | None) -> Change:
         centre, reach = fmean(logs), nan
@@ -196,26 +206,24 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
             quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom))
             reach = quantile * deviation / sqrt(len(logs))
         value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
-        found, matters = (nan, nan, value, low, high), (1 / (1 + margin) - 1, margin)
-        return _called(Change("speed", where, label, *found), ("faster", "slower"), matters)
+        return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
     for precision, of in groups.items():
         cells, where = grouped(of, lambda pair: timings.of_cell(pair.old)), "all cells"
+        by_label = grouped(of, lambda pair: _label(pair.old))
         usual = dict.fromkeys(cells, 0.0)  # the change of a cell that is no contender's own
-        if len(by_label[precision]) >= FEWEST_TO_SET_APART:
+        if len(by_label) >= FEWEST_COMPARED:
             usual = {cell: median(pair.log for pair in its) for cell, its in cells.items()}
             medians = [*usual.values()]
             yield change(where, f"all {precision}", medians, _noise([medians]))
             where = "all cells, against the others"
-        logs = {
+        own = {
             label: [pair.log - usual[timings.of_cell(pair.old)] for pair in its]
-            for label, its in by_label[precision].items()
+            for label, its in by_label.items()
         }
-        noise = _noise(logs.values())
-        for label, values in logs.items():
-            yield change(where, label, values, noise)
-    for precision, of in groups.items():
-        by_contender = [[pair.log for pair in its] for its in by_label[precision].values()]
+        for label, logs in own.items():
+            yield change(where, label, logs, _noise(own.values()))
+        by_contender = [[pair.log for pair in its] for its in by_label.values()]
         noise = _noise(by_contender) or _noise_of_rounds(of)
         for pair in of:
             found = change(_network(pair.old), _label(pair.old), [pair.log], noise)
@@ -240,19 +248,6 @@ def _noise_of_rounds(of: Sequence[SpeedPair]) -> Noise | None:
     return sqrt(2 * fmean((half / quantile) ** 2 for half in halves)), len(halves)
 
 
-def _called(of: Change, words: tuple[Call, Call], matters: tuple[float, float]) -> Change:
-    """Return the change with the call of its interval.
-
-    `words` are for an interval below 0 and one above; `matters` are the least fall and the least
-    rise that do.
-    """
-    if isnan(of.low):
-        return of
-    within = matters[0] <= of.low and of.high <= matters[1]
-    call: Call = "no change" if within else "too noisy to tell"
-    return replace(of, call=words[0] if of.high < 0 else words[1] if of.low > 0 else call)
-
-
 VERSIONS_MARGIN = 0.03  # relative: within a run a change of that much can be told from noise
 
 
@@ -265,18 +260,16 @@ def within_run(
     """
     of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
     together, lines = timings.rounds(of), timings.lines(of)
-    matters = (1 / (1 + margin) - 1, margin)
     found: dict[int, Change] = {}
     for each in (line for line in lines if line.name == contender):
         pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
         rounds = together.get((each.cell, each.run))
-        ratio = rounds and rounds.ratio(*pair)
-        if ratio:
+        ratio = rounds.ratio(*pair) if rounds else timings.UNKNOWN
+        if ratio.rounds:
             known = ratio.method != "none"
             low, high = (ratio.low - 1, ratio.high - 1) if known else (nan, nan)
-            figures = nan, nan, ratio.value - 1, low, high
-            change = Change("speed", _network(each), contender, *figures, setting=_setting(each))
-            found[each.cell] = _called(change, ("faster", "slower"), matters)
+            figures = nan, nan, ratio.value - 1, low, high, margin
+            found[each.cell] = Change("speed", _network(each), contender, *figures, _setting(each))
     return [*found.values()]
 
 
@@ -295,7 +288,8 @@ def sentence(change: Change, against: str) -> str:
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
     """Return the trainings of a folder, by what is the same in both folders."""
     suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
-    return {(each.case, same(each)): each for suite in suites for each in trainings(of, suite)}
+    found = (each for suite in suites for each in trainings.lines(of, suite))
+    return {(each.case, same(each)): each for each in found}
 
 
 def _trained(each: TrainingLine) -> str:
@@ -329,6 +323,5 @@ def _accuracy_change(
             freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
             reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
     front = ("accuracy", _trained(before), before.framework, fmean(old), fmean(new))
-    found = Change(*front, change, change - reach, change + reach)
-    found = replace(found, setting=f"{before.case.suite}: {_shared(before)}")
-    return _called(found, ("worse", "better"), (-margin, margin))
+    setting = f"{before.case.suite}: {_shared(before)}"
+    return Change(*front, change, change - reach, change + reach, margin, setting)

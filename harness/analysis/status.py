@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import nan
 from statistics import fmean, median
@@ -48,19 +48,18 @@ def standings(
 
     A training that several suites want is done once; the first of them counts its time.
     """
-    rows_at = grouped(rows, lambda row: _spot(Case.of(row)))
-    found, counted = [], set[str]()
+    rows_at = grouped(rows, lambda row: _network_of(Case.of(row)))
+    found, counted = [], set[Hashable]()
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
-        together = grouped(wanted, _spot)
-        states = [
-            state(case, rows_at.get(_spot(case), []), key_now, budget, together[_spot(case)])
-            for case in wanted
-        ]
-        is_left = zip(wanted, states, strict=True)
-        left = {_work_of(case): case for case, of in is_left if of not in ("done", "left out")}
+        states = {
+            case: state(case, rows_at.get(network, []), key_now, budget, together)
+            for network, together in grouped(wanted, _network_of).items()
+            for case in together
+        }
+        left = {_work_of(c): c for c, of in states.items() if of not in ("done", "left out")}
         seconds = seconds_of([left[work] for work in left if work not in counted], rows)
         counted |= set(left)
-        numbers = map(states.count, get_args(State))
+        numbers = map([*states.values()].count, get_args(State))
         found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
     return found
 
@@ -68,7 +67,7 @@ def standings(
 def state(
     case: Case, rows: Sequence[Row], key_now: KeyNow, budget: Budget, together: Sequence[Case] = ()
 ) -> State:
-    """Return how one case stands, from the rows of its spot: done where a run would do nothing.
+    """Return how one case stands, from the rows of its network: done where a run would do nothing.
 
     `together`: the cases that are timed with it.
     """
@@ -94,22 +93,19 @@ def _is_result(row: Row) -> bool:
     return counted or isinstance(row, records.TrainedRow | records.TimedRow | records.FittedRow)
 
 
-def _spot(case: Case) -> str:
-    """Return what identifies a training, or of timings a cell.
-
-    The number of samples wanted is in the data.
-    """
-    fields = fields_that_train(case) if isinstance(case, Trained) else asdict(case.cell.fields)
-    return json.dumps(fields, sort_keys=True)
+def _network_of(case: Case) -> Hashable:
+    """Return what is trained, without the number of samples, which the data have; or the cell."""
+    if isinstance(case, Trained):
+        return json.dumps(fields_that_train(case), sort_keys=True)
+    return case.cell
 
 
-def _work_of(case: Case) -> str:
+def _work_of(case: Case) -> Hashable:
     """Return the work of a case: of a training the same for all suites."""
     if not isinstance(case, Trained):
-        return json.dumps(asdict(case.fields), sort_keys=True)
+        return case
     training = case.training
-    data = (training.samples, training.test_samples, training.embedded)
-    return json.dumps([fields_that_train(case), *data], sort_keys=True)
+    return _network_of(case), training.samples, training.test_samples, training.embedded
 
 
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:

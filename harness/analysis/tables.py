@@ -124,7 +124,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
     row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
     `fidelity` and `deviations` say how near it is to what was published.
     """
-    found, others = trainings.trainings(frames, "accuracy"), baselines(frames)
+    found, others = trainings.lines(frames, "accuracy"), baselines(frames)
     figures = trainings.table(found)[[*FIGURES, *FRONT, *CONDITION, "machines"]]
     lines = []
     for row in published():

@@ -112,10 +112,9 @@ class TimedLine(TimedColumns):
 COLUMNS = tuple(each.name for each in fields(TimedColumns))
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
-THE_FLOOR: ContenderKey = (
-    FLOOR,
-    "fp32",
-)  # that every ratio is to; the floor in bf16 is a line of its own
+# That every ratio is to; the floor in bf16 is a line of its own.
+THE_FLOOR: ContenderKey = (FLOOR, "fp32")
+UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,20 @@ class Rounds:
     again: Seconds  # A/A, round by round: the second instance of the floor over the first
     starts: Mapping[int, int]  # of the processes, by round
 
-    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio | None:
-        """Return the ratio of two contenders' seconds in the rounds of both; None without any."""
+    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
+        """Return the ratio of two contenders' seconds in the rounds of both."""
         found = self._ratios(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
-        return ratios.mean(self.groups(found), self._moves) if found else None
+        return self._mean(found)
 
     @property
-    def noise(self) -> Ratio | None:
-        """A/A; None where nothing ran twice."""
-        return ratios.mean(self.groups(self.again), self._moves) if self.again else None
+    def noise(self) -> Ratio:
+        """A/A."""
+        return self._mean(self.again)
+
+    def _mean(self, of: Seconds) -> Ratio:
+        return ratios.mean(self.groups(of), self._moves) if of else UNKNOWN
 
     def groups(self, of: Seconds) -> list[list[float]]:
         """Return the seconds grouped by start."""
@@ -202,22 +204,20 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     Machine by machine, in the paper's order.
     A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
-    first, last = dict[tuple[int, str], int](), dict[tuple[int, str, str], int]()
-    names, entries = list[str](), dict[tuple[str, int, str, str, str], list[Row]]()
+    entries: dict[tuple[str, int, str, str, str], list[Row]] = {}
+    last: dict[tuple[int, str, str], int] = {}  # a later run is written last
     bf16_trainings: dict[object, list[Bf16TrainingRow]] = {}
     of_rows = zip(frames.rows, frames.cells, frames.machines, frames.counts, strict=True)
     for n, (row, cell, machine, counts) in enumerate(of_rows):
-        if isinstance(row, Bf16TrainingRow):
-            if counts:  # a training holds for every cell in which its version is timed
-                bf16_trainings.setdefault((machine, row.installation), []).append(row)
+        if not counts:
+            continue
+        if isinstance(row, Bf16TrainingRow):  # holds for every cell in which its version is timed
+            bf16_trainings.setdefault((machine, row.installation), []).append(row)
         elif row.suite == ACCELERATION:
-            names.append(machine)
-            first.setdefault((cell, row.precision), n)
-            if isinstance(row, IterationRow):  # a later run is written last
+            key = machine, cell, row.precision, row.run, row.contender
+            entries.setdefault(key, []).append(row)
+            if isinstance(row, IterationRow):
                 last[cell, row.precision, row.run] = n
-            if counts:
-                key = machine, cell, row.precision, row.run, row.contender
-                entries.setdefault(key, []).append(row)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     found = [
         _line(
@@ -226,13 +226,13 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
         )
         for (machine, cell, _, run, _), rows in entries.items()
     ]
-    place = {machine: n for n, machine in enumerate(machines(names))}
+    place = {machine: n for n, machine in enumerate(machines(frames.machines))}
 
     def order(of: Sequence[TimedLine]) -> tuple[object, ...]:
         line = of[0]
         in_paper = paper.paper_order(line.dataset, line.scale)
         cell = place[line.machine], in_paper, of_cell(line), line.seed, line.cell
-        return *cell, first[line.cell, line.precision], last.get(of_class(line), 0)
+        return *cell, line.precision != "fp32", line.precision, last.get(of_class(line), 0)
 
     classes = sorted(grouped(found, of_class).values(), key=order)
     return tuple(line for of in classes for line in _placed(of))
@@ -286,8 +286,8 @@ def _line(
     # figures of the rounds
     seconds = together.seconds.get(contender, {})
     per_iteration = median(seconds.values()) if seconds else nan
-    to_floor = together.ratio(contender, THE_FLOOR)
-    ratio, speedup = _ends(to_floor), _ends(together.ratio((REFERENCE, row.precision), contender))
+    ratio, noise = together.ratio(contender, THE_FLOOR), together.noise
+    speedup = together.ratio((REFERENCE, row.precision), contender)
     memory, warmups = of(MemoryRow), of(WarmupRow)
     unmeasured = () if memory else of(UnmeasuredRow)
     took = _first((each.seconds for each in warmups), nan)
@@ -304,13 +304,13 @@ def _line(
         **{name: value for name, value in written.items() if value is not None},
         seconds_per_iteration=per_iteration,
         seconds_per_epoch=per_iteration * (row.iterations_per_epoch or nan),
-        ratio_to_floor=ratio[0],
-        ratio_low=ratio[1],
-        ratio_high=ratio[2],
-        interval=to_floor.method if to_floor else "",
-        speedup_vs_reference=speedup[0],
-        speedup_low=speedup[1],
-        speedup_high=speedup[2],
+        ratio_to_floor=ratio.value,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
+        interval=ratio.method if ratio.rounds else "",
+        speedup_vs_reference=speedup.value,
+        speedup_low=speedup.low,
+        speedup_high=speedup.high,
         peak_memory_mib=_first((each.peak_memory_mib for each in memory), nan),
         memory_note=_first((each.reason for each in unmeasured), ""),
         spike_rate=_first((each.spike_rate for each in proofs), nan),
@@ -326,8 +326,8 @@ def _line(
         first_over_second=seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
         warmup_seconds=took,
         compile_seconds=took if "compiled" in (row.variant or "") else compiled,
-        noise_low=_ends(together.noise)[1],
-        noise_high=_ends(together.noise)[2],
+        noise_low=noise.low,
+        noise_high=noise.high,
         machine=machine,
         cell=cell,
         name=row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
@@ -337,10 +337,6 @@ def _line(
         substitute=any(each.data_substitute for each in rows),
         in_figure_3=(row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", None),
     )
-
-
-def _ends(found: Ratio | None) -> tuple[float, float, float]:
-    return (found.value, found.low, found.high) if found else (nan, nan, nan)
 
 
 def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:

@@ -31,7 +31,6 @@ from harness.records import (
 from harness.spec import DEAD_RATE, Case, Trained, network_name, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
-CONFIDENCE = 0.95
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
@@ -85,6 +84,14 @@ class Figures:
     seconds_per_epoch: float
 
 
+class LearningCurve(NamedTuple):
+    """How a training went."""
+
+    at_first: Sequence[float]  # held-out accuracy by epoch, as long as the rate was the first one
+    train_accuracy: float  # of the last epoch
+    rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingLine(Condition, Figures):
     """The trainings of a condition: a line of every table, and what claims and figures need."""
@@ -94,9 +101,14 @@ class TrainingLine(Condition, Figures):
     own: bool  # whether any was run under the suite that was asked for
     accuracies: Mapping[int, float]  # after the last epoch, by seed
     trained_epochs: tuple[int, ...]  # of each training
-    at_first: Mapping[int, Sequence[float]]  # of each seed, as in LearningCurve
-    lost: tuple[int, ...]  # the seeds that learnt nothing: on what they saw they end near chance
+    curves: Mapping[int, LearningCurve]  # of each seed that has rows of its epochs
     machines: str
+
+    @property
+    def lost(self) -> list[int]:
+        """The seeds that learnt nothing: on what they saw they end near chance."""
+        learnt = schedule.LEARNT / self.case.network.classes
+        return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
 
     @property
     def at_chance(self) -> int:
@@ -110,9 +122,9 @@ class TrainingLine(Condition, Figures):
         In held-out accuracy, the mean over seeds; NaN where epochs are too few. It decides nothing.
         """
         gains = []
-        for curve in self.at_first.values():
-            if quarter := len(curve) // 4:
-                gains.append(fmean(curve[-quarter:]) - fmean(curve[-2 * quarter : -quarter]))
+        for at_first, *_ in self.curves.values():
+            if quarter := len(at_first) // 4:
+                gains.append(fmean(at_first[-quarter:]) - fmean(at_first[-2 * quarter : -quarter]))
         return fmean(gains) if gains else nan
 
 
@@ -132,22 +144,18 @@ class Mean(NamedTuple):
     n: int
 
 
-def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
+def mean(values: Sequence[float]) -> Mean:
     """Return the mean with Student's interval."""
-    value = fmean(values) if len(values) else nan
-    reach = _reach(stdev(values), len(values), confidence) if len(values) > 1 else nan
-    return Mean(value, value - reach, value + reach, len(values))
+    n = len(values)
+    value = fmean(values) if n else nan
+    reach = float(stats.t.ppf(0.975, n - 1)) * stdev(values) / sqrt(n) if n > 1 else nan
+    return Mean(value, value - reach, value + reach, n)
 
 
 def share(values: Sequence[float]) -> Mean:
     """Return the mean of shares, such as accuracies: its interval ends at 0 and at 1."""
     value, low, high, n = mean(values)
     return Mean(value, max(low, 0.0), min(high, 1.0), n)
-
-
-def _reach(spread: float, n: int, confidence: float) -> float:
-    """Half of Student's interval of a mean."""
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / sqrt(n)
 
 
 def conditions(
@@ -220,7 +228,7 @@ def reading(case: Case) -> str:
 
 
 @lru_cache(maxsize=32)
-def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
+def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
     """Return the finished trainings of a suite: one line a condition, in the paper's order.
 
     With those of other suites, behind its own: of a seed that was trained more than once under one
@@ -228,13 +236,13 @@ def trainings(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, .
     """
     ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
     ended.sort(key=lambda row: row.suite == suite)
-    lines = [_line(suite, courses(frames), *each) for each in conditions(ended, suite)]
+    found = [_line(suite, _curves(frames), *each) for each in conditions(ended, suite)]
 
     def in_order(line: TrainingLine) -> tuple[object, ...]:
         place = paper.paper_order(line.dataset, line.scale)
         return *place, *same_but()(replace(line, neunorm=line.neunorm.replace("off", "")))
 
-    return tuple(sorted(lines, key=in_order))
+    return tuple(sorted(found, key=in_order))
 
 
 def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
@@ -244,22 +252,14 @@ def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
 
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return the trainings of a suite with those of others that differ only in `differing`."""
-    found, same = trainings(frames, suite, *ALIKE), same_but(*differing)
+    found, same = lines(frames, suite, *ALIKE), same_but(*differing)
     own = {same(each) for each in found if each.own}
     return [each for each in found if same(each) in own]
 
 
-class LearningCurve(NamedTuple):
-    """How a training went."""
-
-    at_first: list[float]  # held-out accuracy by epoch, as long as the rate was the first one
-    train_accuracy: float  # of the last epoch
-    rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
-
-
 @lru_cache(maxsize=4)
-def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    """Return the held-out curve of each training, by its key and suite."""
+def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
+    """Return the curve of each training, by its key and suite."""
     rows = sorted(frames.counted(EpochRow), key=lambda row: row.epoch)
     found = {}
     for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
@@ -271,17 +271,15 @@ def courses(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
 
 def _line(
     suite: str,
-    courses: Mapping[tuple[str, str], LearningCurve],
+    curves: Mapping[tuple[str, str], LearningCurve],
     condition: Condition,
     case: Trained,
     ended: Sequence[TrainedRow],
 ) -> TrainingLine:
-    """Return results and courses of a condition's trainings, over the seeds and epoch by epoch."""
+    """Return the results of a condition's trainings over the seeds, and how each went."""
     keys = {row.key or "": row.suite for row in ended}
     trained = tuple(row.trained_epochs or case.training.epochs for row in ended)
     of_seeds = zip((row.seed for row in ended), keys.items(), strict=True)
-    went = {seed: courses[key] for seed, key in of_seeds if key in courses}
-    learnt = schedule.LEARNT / case.network.classes
     accuracy = share([row.test_accuracy for row in ended])
     paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
     return TrainingLine(
@@ -298,8 +296,7 @@ def _line(
         own=suite in keys.values(),
         accuracies={row.seed: row.test_accuracy for row in ended},
         trained_epochs=trained,
-        at_first={seed: of.at_first for seed, of in went.items()},
-        lost=tuple(seed for seed, of in went.items() if of.train_accuracy < learnt),
+        curves={seed: curves[key] for seed, key in of_seeds if key in curves},
         machines=machines(ended),
     )
 
@@ -355,7 +352,7 @@ def accuracy(frames: Frames) -> Frame:
     `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
     recordings, with its interval over seeds.
     """
-    found = trainings(frames, "accuracy")
+    found = lines(frames, "accuracy")
     rows = [rows_of(frames, TransferRow, each) for each in found]
     if not any(rows):
         return table(found)
@@ -396,7 +393,7 @@ def goal(rivals: Sequence[TrainingLine]) -> float:
     NEARLY all of the way from chance to their mean over the last quarter of the epochs at the first
     rate. All have the same part in it: noise of one brings none of them there sooner.
     """
-    curves = [curve for each in rivals for curve in each.at_first.values()]
+    curves = [curve.at_first for each in rivals for curve in each.curves.values()]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
     chance = 1 / rivals[0].case.network.classes
     return chance + NEARLY * (held - chance)
@@ -408,24 +405,22 @@ def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
     From chance on and in between by straight lines. Seeds that never reach it are left out.
     """
     found: dict[int, float] = {}
-    for seed, curve in line.at_first.items():
-        for done, (low, high) in enumerate(pairwise([1 / line.case.network.classes, *curve])):
+    chance = 1 / line.case.network.classes
+    for seed, curve in line.curves.items():
+        for done, (low, high) in enumerate(pairwise([chance, *curve.at_first])):
             if low < goal <= high:
                 found.setdefault(seed, done + (goal - low) / (high - low))
     return found
 
 
-def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> list[ConfusionRow]:
-    """Return the rows of a condition's votes, one a seed: on Fig. 6's 500 samples, or on all."""
-    rows = rows_of(frames, ConfusionRow, line)
-    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
-    return [*{row.seed: row for row in rows}.values()]  # the last of each
-
-
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
-    """Return, by seed, the mean vote for the right class less that for a wrong one."""
-    found = {}
-    for row in votes(frames, line, whole=whole):
+    """Return, by seed, the mean vote for the right class less that for a wrong one.
+
+    On Fig. 6's 500 samples, or on all.
+    """
+    rows, found = rows_of(frames, ConfusionRow, line), {}
+    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
+    for row in rows:  # the last of each seed counts
         right = [votes[n] for n, votes in enumerate(row.votes)]
         wrong = [
             each for n, votes in enumerate(row.votes) for each in (*votes[:n], *votes[n + 1 :])
@@ -445,9 +440,9 @@ class AblationLine:
 
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return the changes that were trained, each set after the training that it is held against."""
-    lines, data = [], attrgetter(*DATA)
-    found = trainings(frames, "ablations")
-    for of in grouped(found, lambda each: (_unchanged(each.case), data(each))).values():
+    found, data = [], attrgetter(*DATA)
+    same = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data(e)))
+    for of in same.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -455,8 +450,8 @@ def ablated(frames: Frames) -> list[AblationLine]:
         for case, change in made.items():
             ours = by_case[case].accuracies
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
-            lines.append(AblationLine(change, by_case[case], gains))
-    return lines
+            found.append(AblationLine(change, by_case[case], gains))
+    return found
 
 
 def _unchanged(case: Trained) -> Trained:
@@ -486,9 +481,9 @@ def ablations(frames: Frames) -> Frame:
     `difference` is to the training without it, by seeds that both have, with Student's 95 %
     interval; `dead_layers` how many layers fire at less than a thousandth at the end.
     """
-    found, curves = ablated(frames), courses(frames)
+    found = ablated(frames)
     gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in found]
-    ends = [[curves[key] for key in e.trained.keys.items() if key in curves] for e in found]
+    ends = [each.trained.curves.values() for each in found]
     dead = [[float(sum(rate < DEAD_RATE for rate in of.rates)) for of in each] for each in ends]
     more = {
         "difference": [gain.value for gain in gains],

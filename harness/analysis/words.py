@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
@@ -21,6 +21,12 @@ TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun: "1 round", "2 rounds"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def span(values: Iterable[float], form: str = "") -> str:
+    """Return the least and the largest, "1.2 to 3.4"; once where they read the same."""
+    found = [*values]
+    return " to ".join(dict.fromkeys(format(end(found), form) for end in (min, max)))
 
 
 def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:

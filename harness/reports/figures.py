@@ -9,17 +9,15 @@ import io
 import logging
 import re
 import warnings
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from math import isfinite, nan
-from textwrap import wrap
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -30,35 +28,28 @@ from harness.system.files import printable
 WIDTH = 370.0  # of a figure, in its own units: about a pixel each on a narrow screen
 LETTER = 5.6  # width of a letter, about
 LINE = 15.0  # from a line of dots to the next
+# Colours that stand for those of figures.css, light and dark.
 INK, FAINT, PAPER = "#010101", "#020202", "#040404"
 COLOURS = tuple(f"#0300{n:02x}" for n in range(8))
 _VARIABLES = {INK: "ink", FAINT: "faint", PAPER: "paper"}
 _VARIABLES |= {colour: f"c{n}" for n, colour in enumerate(COLOURS)}
-_RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "harness", "text.parse_math": False}
+STYLE = Path(__file__).with_name("figures.css").read_text("utf-8")
+_RC: Any = {"svg.fonttype": "none", "font.family": "DejaVu Sans", "text.parse_math": False}
 _RC |= {"font.size": 10, "axes.linewidth": 0.8, "grid.color": FAINT, "grid.linewidth": 0.6}
 _RC |= {"axes.spines.top": False, "axes.spines.right": False}
+_RC |= {"figure.facecolor": PAPER, "axes.facecolor": "none"}
 _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
-# Of a curve: the mean with the ends of its interval, and the result of each seed.
-Point = tuple[tuple[float, float, float], Sequence[float]]
-Course = tuple[Sequence[float], Sequence[float]]  # of a seed by epoch: its values and its rates
+SeedCurve = tuple[Sequence[float], Sequence[float]]  # by epoch: a seed's values and its rates
 # A reader of the report need not know that it cannot write its cache folder.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
-def file(name: str) -> str:
-    """Return a file of this room."""
-    return resources.files(__package__ or "").joinpath(name).read_text("utf-8")
-
-
-STYLE = file("figures.css")  # the same in light and dark, in a file of its own and on the page
-
-
 @dataclass(frozen=True)
 class Dot:
-    """A line of a dot plot: a value with its interval; NaN where that is not known."""
+    """A value with its interval, a line of a dot plot or a point of a curve; NaN: not known."""
 
-    label: str
+    label: str  # of a line
     value: float
     low: float = nan
     high: float = nan
@@ -155,7 +146,7 @@ def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tup
 
 
 def curves(
-    points: Mapping[str, Point],
+    points: Mapping[str, Dot],
     titles: tuple[str, str],
     names: Sequence[str],
     dotted: Sequence[Mapping[str, float]] = (),
@@ -166,11 +157,11 @@ def curves(
     They lie over `names`, which stand below them in this order.
     """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
-    for name, ((_, low, high), seeds) in points.items():
-        x = names.index(name)
+    for name, dot in points.items():
+        x, seeds = names.index(name), dot.seeds
         axes.plot([x] * len(seeds), seeds, "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
-        axes.plot((x, x), (low, high), color=COLOURS[0], linewidth=2)
-    means = {name: mean for name, ((mean, *_), _) in points.items()}
+        axes.plot((x, x), (dot.low, dot.high), color=COLOURS[0], linewidth=2)
+    means = {name: dot.value for name, dot in points.items()}
     for n, line in enumerate((means, *dotted)):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
         axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
@@ -184,12 +175,11 @@ def curves(
     return figure
 
 
-def epochs(found: Mapping[str, Sequence[Course]], title: str) -> Figure:
+def epochs(found: Mapping[str, Sequence[SeedCurve]], title: str) -> Figure:
     """Draw what is reached epoch by epoch, a thin line a seed, with the learning rate below it."""
     figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0), "epoch")
     with mpl.rc_context(_RC):
         below = axes.inset_axes((0, -0.37, 1, 0.28), sharex=axes)
-    below.patch.set_visible(False)
     for n, (name, seeds) in enumerate(found.items()):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 0.9}
         for values, rates in seeds:
@@ -228,19 +218,20 @@ def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float)
 def _canvas(
     height: float, margins: tuple[float, float, float, float], title: str
 ) -> tuple[Figure, Axes]:
-    """Return a figure with axes of that height, and its title below.
+    """Return a figure with axes of that height, and its title below, which may have many lines.
 
     Margins are left, above, right, below; all lengths are in its units.
     """
     left, above, right, below = margins
+    lines = title.splitlines()[::-1]
+    below += LINE * max(len(lines) - 1, 0)
     whole = height + above + below
     bounds = (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(WIDTH / 72, whole / 72))
         axes = figure.add_axes(bounds)
-    figure.patch.set_visible(False)
-    axes.patch.set_visible(False)
-    figure.text(0.5, 6 / whole, short(title, 70), ha="center", color=INK)
+    for n, line in enumerate(lines):
+        figure.text(0.5, (6 + LINE * n) / whole, short(line, 70), ha="center", color=INK)
     return figure, axes
 
 
@@ -258,66 +249,23 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
 
 
-def _body(figure: Figure, name: str) -> str:
-    """Return what stands within the SVG element: CSS colours it, and its ids are its own."""
+def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str = "") -> Markup:
+    """Return the figure as an element of a page, coloured by CSS; `name` is what it shows."""
     stream = io.StringIO()
-    with mpl.rc_context(_RC), warnings.catch_warnings():
+    # each figure of a page has ids of its own
+    with mpl.rc_context(_RC | {"svg.hashsalt": ascii(name)}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the font
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("</metadata>") + 11 : text.rindex("</svg>")]
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r'id="(\w+)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
-    text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
+    _, _, body = stream.getvalue().partition("</metadata>")
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
     for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return re.sub(r"\s*\n\s*", " ", text).strip()
+        body = body.replace(colour, f"var(--{variable})")
+    given = Markup(attributes), WIDTH, figure.get_figheight() * 72, name, Markup(style)
+    head = Markup('<svg {} viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}')
+    return head.format(*given) + Markup(body)
 
 
-def svg(figure: Figure, name: str) -> Markup:
-    """Return the figure as an element of a page; `name` is what it shows, in words."""
-    key = f"f{zlib.crc32(name.encode(errors='replace')):x}"
-    height = figure.get_figheight() * 72
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
-    ).format(WIDTH, height, name, Markup(_body(figure, key)))
-
-
-def picture(panels: Mapping[str, Figure], title: str, columns: int, notes: Sequence[str]) -> str:
-    """Figures as a file of their own, so many side by side, each under its title, notes below.
-
-    It has colours of its own, light and dark: a page that shows it as an image gives it none.
-    """
-    width = (WIDTH + 10) * min(columns, len(panels)) + 10
-    letters, parts = int(width / LETTER) - 4, list[str]()
-
-    def put(text: str, letters: int, x: float, y: float, weight: str = "") -> float:
-        style = f"font: {weight}11px system-ui, sans-serif; fill: var(--ink)"
-        for line in wrap(text, letters):
-            y += LINE
-            parts.append(f'<text x="{x:.0f}" y="{y:.0f}" style="{style}">{escape(line)}</text>')
-        return y
-
-    y, rows = put(title, letters, 10, 4, "bold "), list(panels.items())
-    for first in range(0, len(rows), columns):
-        row = rows[first : first + columns]
-        top = y + 14 + LINE * max(len(wrap(name, 54)) for name, _ in row)
-        for n, (name, figure) in enumerate(row):
-            x = 10 + n * (WIDTH + 10)
-            put(name, 54, x, y + 6, "bold ")
-            body = _body(figure, f"p{first + n}")
-            parts.append(f'<g transform="translate({x:.0f} {top:.0f})">{body}</g>')
-        y = top + max(figure.get_figheight() * 72 for _, figure in row)
-    for note in notes:
-        y = put(note, letters, 10, y)
-    size = f'viewBox="0 0 {width:.0f} {y + 10:.0f}" width="{width:.0f}" height="{y + 10:.0f}"'
+def picture(figure: Figure, name: str) -> str:
+    """Return the figure as a file: with colours of its own, light and dark."""
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    content = "\n".join(parts)
-    return (
-        f'<svg {links} {size} role="img">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{STYLE}</style>\n"
-        f'<rect width="100%" height="100%" style="fill: var(--paper)"/>\n{content}\n</svg>\n'
-    )
+    return svg(figure, name, links, f"<style>{STYLE}</style>")

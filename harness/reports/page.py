@@ -1,4 +1,4 @@
-"""The report: one page, the whole tables as csv files, README's block and pictures.
+"""The report: one page, the whole tables as csv files, README's block and picture.
 
 The page's prose is the template's; here are the figures and tables that stand in it, each a part by
 name. A part without rows is left out.
@@ -13,6 +13,7 @@ from math import inf, isnan
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import Literal
 
 import jinja2
@@ -21,36 +22,15 @@ import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from harness.analysis import claims, compare, tables, timings
+from harness.analysis import claims, compare, tables, timings, trainings
 from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
-from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import (
-    ALIKE,
-    DATA,
-    Column,
-    TrainingLine,
-    ablated,
-    by_scale,
-    compared,
-    courses,
-    mean,
-    rows_of,
-    same_but,
-    share,
-    trainings,
-)
-from harness.analysis.words import TITLES, counted, data_name, data_source, steps_in_words
-from harness.records import (
-    ConfusionRow,
-    EpochRow,
-    IterationRow,
-    Row,
-    TestedRow,
-    TransferRow,
-)
+from harness.analysis.timings import FEWEST_RANKED, TimedLine
+from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
+from harness.analysis.words import TITLES, counted, data_name, data_source, span, steps_in_words
+from harness.records import ConfusionRow, EpochRow, IterationRow, Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
-from harness.reports.figures import Dot, Point
+from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
@@ -58,30 +38,27 @@ from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
-FEW = 5  # rounds; a figure of fewer is preliminary
 ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
-PICTURES = {"picture.svg": 3, "picture-narrow.svg": 1}  # panels side by side, by the file's name
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
-    f"Lines: 95 % intervals; hollow: fewer than {FEW} rounds; diamonds: another form of "
+    f"Lines: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
     "the framework, the best tuned; squares: this project's own engine."
 )
 DIGITS = 10  # of numbers in the csv files: the last ones differ from processor to processor
 X_FLOOR = "x the float32 floor's time"
-Drawn = Iterable[tuple[str, Figure]]  # captions and figures
+Captioned = Iterable[tuple[str, Figure]]  # figures with their captions
 
 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
-    """Write OUT/report.html, OUT/tables/*.csv and, with timings, pictures; return the files.
+    """Write OUT/report.html, OUT/tables/*.csv and, with timings, OUT/picture.svg; return the files.
 
-    The pictures are OUT/picture.svg and OUT/picture-narrow.svg. Each file is whole or not there.
-    With `readme` also what stands between its marks. Raises UsageError where a file cannot be
-    written, and for a README without marks.
+    Each file is whole or not there. With `readme` also what stands between its marks. Raises
+    UsageError where a file cannot be written, and for a README without marks.
     """
     found = frames(rows)
     judged, there = claims.findings(found), {row.suite for row in found.rows}
@@ -95,7 +72,8 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built = {name: table for name, table in built.items() if len(table)}
     files = {name: f"{'table' * name.isdigit()}{name}.csv" for name in built}
     texts = {out / "report.html": page(found, judged, built, files)}
-    texts |= {out / name: svg for name, svg in pictures(found).items()}
+    if compared := headline(timings.lines(found)):
+        texts[out / "picture.svg"] = picture(compared)
     if readme is not None:
         try:
             before = readme.read_text(encoding="utf-8")
@@ -120,9 +98,9 @@ def page(
     lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
     found, refused = headline(lines), stored.refused(frames)
     drawn = {
-        "speed": [*_speed(found), *_versions(frames)],
-        "scale": _curves(frames, by_scale(frames), "scale", "network"),
-        "timesteps": _curves(frames, compared(frames, "timesteps", "T"), "T"),
+        "speed": [*speed(found), *_versions(frames)],
+        "scale": _curves(frames, trainings.by_scale(frames), "scale"),
+        "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
         "width": _by_width(frames),
         "neunorm": _neunorm(frames),
         "tables": _by_epoch(frames),
@@ -133,22 +111,29 @@ def page(
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
-        "tables": [_of_paper(n, built[str(n)]) for n in (3, 4, 5, 6) if str(n) in built],
+        "tables": [_of_paper(built[n], n) for n in ("3", "4", "5", "6") if n in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
         "reduced": [_reduced(built)],
-        "provenance": [Table(stored.places(frames), "Machines"), _data(frames), *_notes(frames)],
+        "provenance": [
+            Table(stored.places(frames), "Machines"),
+            _data(frames),
+            Table([{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"),
+        ],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["code"] = _code
-    return environment.from_string(figures.file("page.html.j2")).render(
-        style=Markup(figures.STYLE + figures.file("page.css")),
+    return environment.get_template("page.html.j2").render(
         sentence=sentence(lines),
         notes=list(notes(found, lines, refused)),
         refused=len(refused),
-        few=FEW,
+        few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
         also=[*_best(frames), *_recordings(frames), *_also(frames)],
@@ -214,13 +199,12 @@ def _ranked(found: Sequence[TimedLine]) -> list[TimedLine]:
     return [each for each in found if network(each) in ranked]
 
 
-def _ratio(line: TimedLine) -> float:
-    return line.ratio_to_floor
+_ratio = attrgetter("ratio_to_floor")
 
 
-def _span(found: Sequence[TimedLine]) -> str:
+def _ratios(found: Sequence[TimedLine]) -> str:
     """Return the range of ratios to the floor."""
-    return " to ".join(dict.fromkeys(f"{end(map(_ratio, found)):.2f}" for end in (min, max)))
+    return span(map(_ratio, found), ".2f")
 
 
 def _fastest(found: Sequence[TimedLine], kind: str) -> dict[str, TimedLine]:
@@ -251,13 +235,12 @@ def sentence(lines: Sequence[TimedLine]) -> str:
         return ""
     names = _titles(found)
     text = (
-        f"As they come, {_listed(names.values())} take {_span(plain)} times the bare convolutions "
-        f"for a training step in float32, on one machine ({found[0].machine})"
+        f"As they come, {_listed(names.values())} take {_ratios(plain)} times the bare "
+        f"convolutions for a training step in float32, on one machine ({found[0].machine})"
     )
     together = [cell for cell in grouped(plain, network).values() if len(cell) > 1]
     if together:
-        times = [max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together]
-        spread = " to ".join(dict.fromkeys(f"{end(times):.1f}" for end in (min, max)))
+        times = (max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together)
         on, leads = Counter[str](), Counter[str]()
         for cell in together:
             best = min(cell, key=_ratio)
@@ -265,14 +248,14 @@ def sentence(lines: Sequence[TimedLine]) -> str:
             leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
         text += (
-            f". On a network the slowest takes {spread} times as long as the fastest. The fastest, "
-            f"or level with it by the intervals: {level}"
+            f". On a network the slowest takes {span(times, '.1f')} times as long as the fastest. "
+            f"The fastest, or level with it by the intervals: {level}"
         )
     tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
-    of = [f"`{name}`, {_span(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
+    of = [f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
     parts = [text, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
     fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
-    ours = [f"{text}{_span(of)}" for text, of in fastest.items() if of]
+    ours = [f"{text}{_ratios(of)}" for text, of in fastest.items() if of]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
     parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
     return f"{'. '.join(parts)}."
@@ -301,12 +284,12 @@ def by_framework(
 
 
 def _value(line: TimedLine) -> str:
-    return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEW else "")
+    return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def _with_interval(line: TimedLine) -> str:
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
-    return shown + (" *" if line.rounds < FEW else "")
+    return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def speed_table(found: Sequence[TimedLine]) -> Table:
@@ -331,12 +314,11 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
     compared = [each for each in found if _kind(each) in ("plain", "tuned", "ours")]
     reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
     within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
-    n = " to ".join(dict.fromkeys(str(end(rounds)) for end in (min, max)))
     yield (
         "x floor: the time of a training step divided by that of the network's convolutions and "
         f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
-        f"geometric mean over {n} rounds{within}, each network's in one run, timing protocol "
-        f"{first.protocol}, torch {first.torch}. Every contender was proved equal to the "
+        f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
+        f"protocol {first.protocol}, torch {first.torch}. Every contender was proved equal to the "
         f"paper's equations. `{REFERENCE}` is plain PyTorch."
     )
     tuned = {each.framework for each in found if _kind(each) == "tuned"}
@@ -346,8 +328,8 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
         if not any(each.rank for each in of):
             lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
-    if min(rounds) < FEW:
-        yield f"* fewer than {FEW} rounds: preliminary."
+    if min(rounds) < FEWEST_RANKED:
+        yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
     cells, there = _cells(lines), {(network(each), each.name) for each in found}
     here = [e for e in cells if e.machine == first.machine and e.precision == "fp32"]
@@ -366,7 +348,7 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
     for other in dict.fromkeys(each.machine for each in cells if each.machine != first.machine):
         of_kind = grouped(_ranked(headline(lines, other)), _kind)
         kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
-        texts = [f"{kinds[kind]} {_span(of_kind[kind])}" for kind in kinds if kind in of_kind]
+        texts = [f"{kinds[kind]} {_ratios(of_kind[kind])}" for kind in kinds if kind in of_kind]
         elsewhere += [f"{other}: {', '.join(texts)}"] if texts else []
     if elsewhere:
         yield f"Other machines. {'. '.join(elsewhere)}."
@@ -417,7 +399,7 @@ def claims_table(found: Sequence[Finding]) -> Table:
     return Table(lines, subtitle=" ".join(text))
 
 
-def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup | None]]:
+def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
     """Return each claim of which a part was tested, with its parts and its figure."""
     tested = [each for each in found if each.answer != NOT_TESTED]
     by_claim = grouped(tested, lambda each: each.claim)
@@ -441,19 +423,19 @@ def updated(before: str, block: str, path: Path) -> str:
     return f"{front}{BEGIN}\n{block}{END}{after}"
 
 
-def pictures(found: Frames) -> dict[str, str]:
-    """README's pictures by their files' names; {} where nothing was timed with a floor."""
-    lines = headline(timings.lines(found))
-    if not (drawn := panels(lines)):
-        return {}
-    notes = (KEY, f"{lines[0].machine}, protocol {lines[0].protocol}")
-    return {name: figures.picture(drawn, PICTURE, n, notes) for name, n in PICTURES.items()}
+def picture(found: Sequence[TimedLine]) -> str:
+    """Draw README's picture: the contenders of all networks."""
+    data, made_on = "; ".join(_sources(found)), f"{found[0].machine}, protocol {found[0].protocol}"
+    below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 70)]
+    groups = _by_network(found, network, TO_FLOOR, ".2f")
+    drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
+    return figures.picture(drawn, PICTURE)
 
 
 # Figures, each with its caption
 
 
-def _of_claim(found: Sequence[Finding]) -> Markup | None:
+def _of_claim(found: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit.
 
     Means with intervals, each seed, and the bounds that were fixed beforehand; of Fig. 3, the range
@@ -465,65 +447,43 @@ def _of_claim(found: Sequence[Finding]) -> Markup | None:
         match each.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
-                of = (by.found.value, by.found.low, by.found.high, by.matters, *by.values)
-                value, low, high, bar, *seeds = (times * by.shown(v) for v in of)
-                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=(*seeds,), bar=bar)
+                value, low, high, _, bar = (times * number for number in by.numbers)
+                seeds = tuple(times * by.shown(v) for v in by.values)
+                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
                 bounds, log = {claims.TENS: "tens of times"}, True
                 dot = Dot(each.words, by.value, by.low, by.high, f"{by.value:,.3g}")
                 groups.setdefault("", []).append(dot)
-            case None:
-                pass
-    ours = "; ".join(each.ours for each in found)
-    return (
-        Markup("").join(
-            figures.svg(
-                figures.dots({unit: of}, title, log=log, bounds=bounds),
-                f"{found[0].claim.claim}, {unit}: {ours}",
-            )
-            for unit, of in groups.items()
-        )
-        or None
-    )
+    ours, claim = "; ".join(each.ours for each in found), found[0].claim.claim
+    drawn = {
+        f"{claim}, {unit}: {ours}": figures.dots({unit: of}, title, log=log, bounds=bounds)
+        for unit, of in groups.items()
+    }
+    return Markup("").join(figures.svg(figure, name) for name, figure in drawn.items())
 
 
 Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interval
+TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
-def to_floor(line: TimedLine) -> tuple[float, ...]:
-    """Return the ratio to the floor with its interval."""
-    return line.ratio_to_floor, line.ratio_low, line.ratio_high
-
-
-def panels(
-    found: Sequence[TimedLine], ends: Ends = to_floor, form: str = ".2f", title: str = X_FLOOR
-) -> dict[str, Figure]:
-    """Draw a figure for each data set, by its data's name; by default ratios to the floor."""
-    bounds = {1.0: "floor"} if ends is to_floor else None
-    return {
-        "; ".join(_sources(of)) or dataset: figures.dots(groups, title, log=True, bounds=bounds)
-        for dataset, of in grouped(found, lambda each: each.dataset).items()
-        if any((groups := _by_scale(of, ends, form)).values())
-    }
-
-
-def _speed(found: Sequence[TimedLine]) -> Drawn:
-    """Fig. 3: the time and the memory of each contender."""
+def speed(found: Sequence[TimedLine]) -> Captioned:
+    """Fig. 3: the time and the memory of each contender, a figure for each data set."""
     measured = [each for each in found if each.peak_memory_mib > 0]
-    title = "MiB above the process before it was built"
-    for what, drawn in (
-        ("Time of a training step", panels(found)),
-        (
-            "Peak memory of a step",
-            panels(measured, lambda each: (each.peak_memory_mib,), ",.0f", title),
-        ),
+    above = "MiB above the process before it was built"
+    for what, lines, ends, form, title, bounds in (
+        ("Time of a training step", found, TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
+        ("Peak memory of a step", measured, lambda e: (e.peak_memory_mib,), ",.0f", above, {}),
     ):
-        yield from ((f"{what}: {name}", figure) for name, figure in drawn.items())
+        for dataset, of in grouped(lines, lambda each: each.dataset).items():
+            groups = _by_network(of, attrgetter("scale"), ends, form)
+            if any(groups.values()):
+                drawn = figures.dots(groups, title, log=True, bounds=bounds)
+                yield f"{what}: {'; '.join(_sources(of)) or dataset}", drawn
 
 
-def _versions(frames: Frames) -> Drawn:
+def _versions(frames: Frames) -> Captioned:
     """Draw each version of a framework against the installed one, over the rounds of both."""
     names = {row.framework for row in frames.rows if isinstance(row, IterationRow)}
     for framework in sorted(names):
@@ -541,26 +501,28 @@ def _versions(frames: Frames) -> Drawn:
             )
 
 
-def _by_scale(of: Sequence[TimedLine], ends: Ends, form: str) -> dict[str, list[Dot]]:
-    """Return a line for each contender in each scale, the least first and ours last.
+def _by_network(
+    of: Sequence[TimedLine], name: Callable[[TimedLine], str], ends: Ends, form: str
+) -> dict[str, list[Dot]]:
+    """Return a line for each contender on each network, the least first and ours last.
 
     Of a framework's tuned forms only the best.
     """
     timed = [each for each in of if each.framework != FLOOR]
     names = sorted({each.framework for each in timed})
     groups: dict[str, list[Dot]] = {}
-    for scale, cell in grouped(timed, lambda each: each.scale).items():
+    for title, cell in grouped(timed, name).items():
         tuned = grouped((e for e in cell if _kind(e) == "tuned"), lambda each: each.framework)
         best = {min(forms, key=_ratio).name for forms in tuned.values()}
         kept = [e for e in cell if _kind(e) not in ("tuned", "rival bf16") or e.name in best]
         kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
-        groups[scale] = [
+        groups[title] = [
             Dot(
                 f"{TITLES.get(line.name, line.name)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
                 colour=names.index(line.framework),
-                hollow=line.rounds < FEW,
+                hollow=line.rounds < FEWEST_RANKED,
                 marker="s" if line.framework == OURS else "D" if line.variant else "o",
             )
             for line in kept
@@ -568,14 +530,13 @@ def _by_scale(of: Sequence[TimedLine], ends: Ends, form: str) -> dict[str, list[
     return groups
 
 
-def _curves(
-    frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"], *differing: Column
-) -> Drawn:
+def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [*grouped(found, same_but(by, *differing)).values()]
+    same = same_but("T") if by == "T" else same_but("scale", "network")
+    groups = [*grouped(found, same).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
         curve = {str(each.T if by == "T" else each.scale): _point(each) for each in group}
         tested = [_tested(frames, each) for each in group] if by == "T" else []
@@ -593,9 +554,9 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
     return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
 
 
-def _by_width(frames: Frames) -> Drawn:
+def _by_width(frames: Frames) -> Captioned:
     """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
-    found = trainings(frames, "accuracy", *ALIKE)
+    found = trainings.lines(frames, "accuracy", *ALIKE)
     for of in grouped(found, same_but("width", "network", "dropout")).values():
         group = sorted(of, key=lambda each: (each.case.width, each.dropout))
         if len({each.width for each in group}) > 1:
@@ -612,11 +573,11 @@ def _width(each: TrainingLine) -> str:
     return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
 
 
-def _point(each: TrainingLine) -> Point:
+def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, *seeds = (100 * a for a in (*share(learnt)[:3], *learnt))
-    return (value, low, high), seeds
+    value, low, high, *seeds = (100 * a for a in (*trainings.share(learnt)[:3], *learnt))
+    return Dot("", value, low, high, seeds=tuple(seeds))
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
@@ -631,11 +592,11 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     return f"{', '.join(text)}.{nothing}"
 
 
-def _neunorm(frames: Frames) -> Drawn:
+def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     votes = [
         (each, np.mean([row.votes for row in rows], axis=0))
-        for each in trainings(frames, "neunorm")
+        for each in trainings.lines(frames, "neunorm")
         if (rows := rows_of(frames, ConfusionRow, each))
     ]
     most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
@@ -647,14 +608,14 @@ def _neunorm(frames: Frames) -> Drawn:
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
-def _by_epoch(frames: Frames) -> Drawn:
+def _by_epoch(frames: Frames) -> Captioned:
     """Yield the curves of networks of one structure.
 
     The ANN and those with spikes, with and without NeuNorm.
     """
     structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
-    for of in grouped(trainings(frames, "accuracy"), structure).values():
-        found: dict[str, list[figures.Course]] = {}
+    for of in grouped(trainings.lines(frames, "accuracy"), structure).values():
+        found: dict[str, list[figures.SeedCurve]] = {}
         for each in of if len(of) > 1 else ():
             name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
             rows = sorted(rows_of(frames, EpochRow, each), key=lambda row: (row.seed, row.epoch))
@@ -670,15 +631,15 @@ def _by_epoch(frames: Frames) -> Drawn:
 
 
 def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
-    for each in ablated(frames):
+    for each in trainings.ablated(frames):
         if each.change != AS_IT_IS and each.gains:
             seeds = tuple(100 * value for value in each.gains)
-            ends, lost = mean(seeds)[:3], bool(each.trained.lost)
+            ends, lost = trainings.mean(seeds)[:3], bool(each.trained.lost)
             dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
             yield each.trained, dot
 
 
-def _ablations(frames: Frames) -> Drawn:
+def _ablations(frames: Frames) -> Captioned:
     """Yield what changes of a training cost."""
     gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
     groups = {name: [dot for _, dot in of] for name, of in gains.items()}
@@ -690,18 +651,17 @@ def _ablations(frames: Frames) -> Drawn:
 
 def _best(frames: Frames) -> Iterator[str]:
     """Yield the spiking network that ended best on each data set, and the one without spikes."""
-    found = trainings(frames, "accuracy", *ALIKE)
-    alike = attrgetter("network", "width", "epochs", *DATA)
+    found = trainings.lines(frames, "accuracy", *ALIKE)
+    alike = attrgetter("network", "width", "epochs", *trainings.DATA)
     anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
     spiking = (each for each in found if each.framework != ANN)
     for title, of in grouped(spiking, shown.data_title).items():
         each = max(of, key=lambda line: line.accuracy)
-        went = [curve for key in each.keys.items() if (curve := courses(frames).get(key))]
         text = f"The best spiking network on {title}: {each.scale} at "
         text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
         text += f"{100 * each.accuracy:.1f} % of the test samples"
-        if went:
-            text += f", {100 * fmean(of.train_accuracy for of in went):.1f} % of the training ones"
+        if went := [curve.train_accuracy for curve in each.curves.values()]:
+            text += f", {100 * fmean(went):.1f} % of the training ones"
         early = "" if schedule.decides(each.case) else "; another schedule"
         text += f" ({counted(each.n, 'seed')}{early})"
         if ann := anns.get(alike(each)):
@@ -711,7 +671,7 @@ def _best(frames: Frames) -> Iterator[str]:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = [each for each in trainings(frames, "scale", *ALIKE) if each.simulated]
+    found = [each for each in trainings.lines(frames, "scale", *ALIKE) if each.simulated]
     for dataset, of in grouped(found, lambda each: each.dataset).items():
         parts, samples = list[str](), set[int]()
         for each in of:
@@ -759,19 +719,14 @@ def _few(found: Frame, title: str) -> Table:
     return Table(found.assign(reason=reasons).head(MOST), title)
 
 
-def _of_paper(number: int, built: Frame) -> Table:
+def _of_paper(built: Frame, number: str) -> Table:
     """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    dataset = next(row.dataset for row in tables.published() if row.table == number)
-    return shown.of_paper(built, f"Table {number}: {paper.settings(dataset).title}")
+    title = paper.settings(built["dataset"].iloc[0]).title
+    return shown.of_paper(built, f"Table {number}: {title}")
 
 
 def _reduced(built: Mapping[str, Frame]) -> Table:
     """Return how far our trainings fall short of the paper's."""
-
-    def in_words(of: Frame, name: str) -> str:
-        values = dict.fromkeys(of[name]) if of[name].dtype == object else sorted({*of[name]})
-        return ", ".join(map(text, values))
-
     frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
     lines, every = [], pd.concat(frames) if frames else pd.DataFrame(columns=["dataset", "suite"])
     for _, of in every.groupby(["dataset", "suite"], sort=False):
@@ -779,15 +734,9 @@ def _reduced(built: Mapping[str, Frame]) -> Table:
         data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
         names = ("width", "train_samples", "epochs", "T", "precision")
         line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
-        line |= {name: in_words(of, name) for name in names}
+        line |= {name: ", ".join(map(text, sorted({*of[name]}))) for name in names}
         lines.append({**line, "the paper's epochs": str(settings.epochs)})
     return Table(lines, "Trainings of ours, and the paper's")
-
-
-def _notes(frames: Frames) -> list[Table]:
-    """Return what does not count, or is mixed."""
-    lines = [{"row": note} for note in frames.notes]
-    return [Table(lines, "Rows that do not count, and what is mixed")] if lines else []
 
 
 def _data(frames: Frames) -> Table:

@@ -24,18 +24,9 @@ LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are shown.
 KEYS = (
     *("change", "scale", "framework", "neunorm", "T", "bin_ms", "width", "weights", "epochs"),
-    *(
-        "stages",
-        "neunorm_u",
-        "train_samples",
-        "precision",
-        "batch_size",
-        "dropout",
-        "window",
-        "device",
-        "optimiser",
-    ),
-    *("initialisation", "v_th", "a", "loss_function", "network", "test_samples", "machines"),
+    *("stages", "neunorm_u", "train_samples", "precision", "batch_size", "dropout", "window"),
+    *("device", "optimiser", "initialisation", "v_th", "a", "loss_function", "network"),
+    *("test_samples", "machines"),
 )
 # What an ablation may change: the name of the change says which. And what follows from the scale.
 EXPLAINED = {
@@ -45,12 +36,8 @@ EXPLAINED = {
     "stages": ("epochs",),
 }
 WORDS = {"neunorm": "NeuNorm", "scale": "network", "network": "layers", "v_th": "V_th"}
-WORDS |= {
-    "loss_function": "loss",
-    "bin_ms": "bin, ms",
-    "stages": "schedule",
-    "neunorm_u": "U at first",
-}
+WORDS |= {"loss_function": "loss", "bin_ms": "bin, ms", "stages": "schedule"}
+WORDS |= {"neunorm_u": "U at first"}
 # How figures are shown: the head, the form, times what; and the ends of those with an interval.
 FIGURES = {
     "accuracy": ("test %", ".1f", 100),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
-from harness.analysis.frame import Frame, Frames
+from harness.analysis.frame import Frame, Frames, grouped
 from harness.analysis.words import counted
-from harness.records import Row, Store
+from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
 from harness.records.current import current
-from harness.spec import UsageError, paper
+from harness.spec import UsageError, network_name, paper
 
 SHIPPED = Path("results/published")
 
@@ -82,7 +83,9 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: of which suites, data sets and machines there are rows."""
-        return _counted(self.frames["all"], "suite", "dataset", "machine").to_html(index=False)
+        rows = zip(self.rows, self.frames.machines, strict=True)
+        lines = ((row.suite, row.dataset, machine) for row, machine in rows)
+        return _counted(("suite", "dataset", "machine"), lines).to_html(index=False)
 
     @cached_property
     def frames(self) -> Frames:
@@ -134,88 +137,109 @@ class Results:
         return failures(self.frames)
 
 
-def _counted(rows: Frame, *names: str) -> Frame:
-    """Return the distinct values of columns, in their order, and how many rows have each."""
-    of = rows.groupby([*names], sort=False, dropna=False)
-    return of.size().reset_index(name="rows")
+def _counted(names: Sequence[str], lines: Iterable[tuple[object, ...]]) -> Frame:
+    """Return the distinct lines in their order, and how many rows have each."""
+    counts = Counter(lines).items()
+    return pd.DataFrame([(*line, n) for line, n in counts], columns=[*names, "rows"])
 
 
-def machines(frames: Frames) -> pd.DataFrame:
+def machines(frames: Frames) -> Frame:
     """Return the machines and versions that rows were measured with, and of how many rows each."""
-    names = ("suite", "machine", "cores", "memory_mib", "os", "python", "torch", "commit")
-    return _counted(frames["all"], *names, "allocator", "environment")
+    names = ("cores", "memory_mib", "os", "python", "torch", "commit", "allocator", "environment")
+    rows = zip(frames.rows, frames.machines, strict=True)
+    lines = ((row.suite, machine, *attrgetter(*names)(row)) for row, machine in rows)
+    return _counted(("suite", "machine", *names), lines)
 
 
-def places(frames: Frames) -> pd.DataFrame:
+def places(frames: Frames) -> list[dict[str, object]]:
     """Return the same in short: a line a machine."""
+    lines = []
+    of_machines = zip(frames.machines, frames.rows, strict=True)
+    for machine, of in grouped(of_machines, itemgetter(0)).items():
+        rows = [row for _, row in of]
+        days = sorted(row.time[:10] for row in rows)
+        lines.append(
+            {
+                "machine": machine,
+                "what": ", ".join(dict.fromkeys(row.suite for row in rows)),
+                "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
+                "torch": ", ".join(dict.fromkeys(row.torch for row in rows if row.torch)),
+                "rows": len(rows),
+            }
+        )
+    return lines
 
-    def joined(of: pd.Series) -> str:
-        return ", ".join(filter(None, of.unique()))
 
-    def ends(of: pd.Series) -> str:
-        return " to ".join(sorted({of.min()[:10], of.max()[:10]}))
-
-    of = frames["all"].groupby("machine", sort=False)
-    named = {"what": ("suite", joined), "days": ("time", ends), "torch": ("torch", joined)}
-    return of.agg(**named, rows=("suite", "size")).reset_index()
-
-
-def data(frames: Frames) -> pd.DataFrame:
+def data(frames: Frames) -> Frame:
     """Count the rows by what was read as each data set: its source, hash, and shortcomings."""
-    rows, ends = frames["all"], ("substitute", "sha256", "test_source", "test_sha256", "note")
-    names = ("source", "samples", "partial", "lossy", "simulated", *ends)
-    read = rows.loc[rows["data_source"] != ""]
-    return _counted(read, "suite", "dataset", *(f"data_{name}" for name in names))
+    ends = ("substitute", "sha256", "test_source", "test_sha256", "note")
+    parts = ("source", "samples", "partial", "lossy", "simulated", *ends)
+    names = ("suite", "dataset", *(f"data_{name}" for name in parts))
+    return _counted(names, (attrgetter(*names)(row) for row in frames.rows if row.data_source))
 
 
-def failures(frames: Frames) -> pd.DataFrame:
+def failures(frames: Frames) -> Frame:
     """Return cases that failed and what was warned of, each reason once, with how often."""
-    found = pd.concat([frames["case"], frames["warning"].assign(status="warning")])
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
-    return _counted(found.assign(framework=found["contender"]), *names)
-
-
-def _proved(frames: Frames) -> tuple[Frame, Frame]:
-    """Exams and audits with the names of network and contender, float32 unsaid."""
-
-    def named(rows: Frame) -> Frame:
-        names = "dataset", "scale", "neunorm", "width"
-        networks = [
-            f"{paper.settings(dataset).title} {scale}"
-            + (f", NeuNorm {neunorm}" if neunorm else "")
-            + (f", width {width}" if width != "1" else "")
-            for dataset, scale, neunorm, width in zip(*(rows[n] for n in names), strict=True)
-        ]
-        precisions = (" " + rows["precision"]).where(rows["precision"] != "fp32", "")
-        return rows.assign(network=networks, contender=rows["contender"] + precisions)
-
-    exams = frames["certificate"]
-    return named(exams.loc[exams["layer"] == ""]), named(frames["audit"])
-
-
-def proofs(frames: Frames) -> pd.DataFrame:
-    """Return the exams and audits of each contender, over all networks and machines."""
-    same = ["machine", "network", "contender", "T", "mode", "certificate_precision"]
-    exams, audits = _proved(frames)
-    exams, counts = exams.drop_duplicates(same, keep="last"), {"spikes": ("spikes", "sum")}
-    counts["that_differ"] = ("mismatches", "sum")
-    named = {name: (name[:-1], "nunique") for name in ("networks", "machines")}
-    named |= {"exams": ("certified", "size"), "passed": ("certified", "sum")}
-    found = exams.groupby("contender").agg(**named, **counts)
-    audited = {"audits": ("passed", "size"), "audits_passed": ("passed", "sum")}
-    own = audits.groupby("contender").agg(**counts, **audited).reindex(found.index, fill_value=0)
-    found[[*counts]] += own[[*counts]]
-    errors = exams.groupby(["contender", "certificate_precision"])["gradient_error"].max()
-    errors = errors.unstack().reindex(columns=["fp64", "fp32", "bf16"])
-    parts = (found, own[[*audited]], errors.add_prefix("gradient_error_"))
-    return pd.concat(parts, axis=1).reset_index()
-
-
-def refused(frames: Frames) -> pd.DataFrame:
-    """Exams and audits that failed: each reason once, with the contender and the networks."""
-    exams, audits = _proved(frames)
-    failed = (
-        exams.loc[~exams["certified"]].assign(at="exam"),
-        audits.loc[~audits["passed"]].assign(at="audit"),
+    found = [(row.status, row) for row in frames.rows if isinstance(row, EndedRow)]
+    found += [("warning", row) for row in frames.rows if isinstance(row, WarningRow)]
+    lines = (
+        (r.suite, r.dataset, network_name(r), r.contender, r.precision, status, r.reason)
+        for status, r in found
     )
-    return _counted(pd.concat(failed), "contender", "network", "at", "reason")
+    return _counted(names, lines)
+
+
+def _name(row: CertificateRow | AuditRow) -> str:
+    """Return the contender; float32 is left out."""
+    return row.contender + (f" {row.precision}" if row.precision != "fp32" else "")
+
+
+def _network(row: CertificateRow | AuditRow) -> str:
+    neunorm = f", NeuNorm {row.neunorm}" if row.neunorm else ""
+    width = f", width {row.width}" if row.width != "1" else ""
+    return f"{paper.settings(row.dataset).title} {network_name(row)}{neunorm}{width}"
+
+
+def _exams(frames: Frames) -> Iterator[tuple[str, CertificateRow]]:
+    """Yield all exams, without those of each layer, with the machine."""
+    for machine, row in zip(frames.machines, frames.rows, strict=True):
+        if isinstance(row, CertificateRow) and row.layer is None:
+            yield machine, row
+
+
+def proofs(frames: Frames) -> Frame:
+    """Return the exams and audits of each contender, over all networks and machines."""
+    latest = {
+        (machine, _network(row), row.T, row.mode, row.certificate_precision, _name(row)): row
+        for machine, row in _exams(frames)
+    }
+    audits = grouped((row for row in frames.rows if isinstance(row, AuditRow)), _name)
+    lines = []
+    for name, keys in sorted(grouped(latest, itemgetter(-1)).items()):
+        exams, own = [latest[key] for key in keys], audits.get(name, [])
+        line: dict[str, object] = {
+            "contender": name,
+            "networks": len({network for _, network, *_ in keys}),
+            "machines": len({machine for machine, *_ in keys}),
+            "exams": len(exams),
+            "passed": sum(row.certified for row in exams),
+            "spikes": sum(row.spikes or 0 for row in (*exams, *own)),
+            "that_differ": sum(row.mismatches or 0 for row in (*exams, *own)),
+            "audits": len(own),
+            "audits_passed": sum(row.passed for row in own),
+        }
+        for precision in ("fp64", "fp32", "bf16"):
+            of = (row.gradient_error for row in exams if row.certificate_precision == precision)
+            known = [error for error in of if error is not None]
+            line[f"gradient_error_{precision}"] = max(known, default=None)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def refused(frames: Frames) -> Frame:
+    """Exams and audits that failed: each reason once, with the contender and the networks."""
+    failed = [("exam", row) for _, row in _exams(frames) if not row.certified]
+    failed += [("audit", r) for r in frames.rows if isinstance(r, AuditRow) and not r.passed]
+    lines = ((_name(row), _network(row), at, row.reason or "") for at, row in failed)
+    return _counted(("contender", "network", "at", "reason"), lines)
