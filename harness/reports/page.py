@@ -671,14 +671,18 @@ def _best(frames: Frames) -> Iterator[str]:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = [each for each in trainings.lines(frames, "scale", *ALIKE) if each.simulated]
+    simulated = (each for each in trainings.lines(frames, "scale", *ALIKE) if each.simulated)
+    found = [each for each in simulated if each.scale in paper.SCALES]  # of others several differ
     for dataset, of in grouped(found, lambda each: each.dataset).items():
         parts, samples = list[str](), set[int]()
         for each in of:
-            if rows := rows_of(frames, TransferRow, each):
-                samples |= {row.recorded_samples for row in rows}
-                accuracy = 100 * fmean(row.test_accuracy for row in rows)
-                parts.append(f"{each.scale} {accuracy:.1f} % ({counted(len(rows), 'seed')})")
+            rows = rows_of(frames, TransferRow, each)
+            if learnt := [row for row in rows if row.seed not in each.lost]:
+                samples |= {row.recorded_samples for row in learnt}
+                accuracy = 100 * fmean(row.test_accuracy for row in learnt)
+                of_seeds = counted(len(learnt), "seed")
+                of_seeds += f"; {len(each.lost)} learnt nothing" if each.lost else ""
+                parts.append(f"{each.scale} {accuracy:.1f} % ({of_seeds})")
         if len(parts) > 1:
             count = " or ".join(f"{n:,}" for n in sorted(samples))
             yield (
