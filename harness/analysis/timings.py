@@ -375,7 +375,10 @@ def _lacking_rounds(line: TimedLine) -> Iterator[str]:
         yield "no A/A: the floor did not run twice"
     elif not is_steady(line):
         a_a = f"{line.noise_low:.2f} to {line.noise_high:.2f}"
-        yield f"the A/A interval, {a_a}, is not within {STEADY[0]} to {STEADY[1]}"
+        yield (
+            f"the A/A interval, {a_a}, is not within {STEADY[0]} to {STEADY[1]}, so there are no "
+            "ranks: measure again (--fresh) on a quieter machine, or for longer (--budget)"
+        )
 
 
 def is_steady(line: TimedLine) -> bool:
