@@ -51,12 +51,11 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
     NeuNorm: float64 and float32 side by side.
     """
     from harness.analysis.frame import grouped
-    from harness.records.run import shortened
     from harness.reports.table import Table
 
     head = Text(result.name, "bold")
     if result.reason:
-        return Text.assemble(head, f": {shortened(result.reason)}")
+        return Text.assemble(head, ": ", outcome(result))
     networks = grouped(result.proofs, lambda proof: proof.title).items()
     tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
     return Group(head, *tables, outcome(result))
@@ -81,7 +80,11 @@ def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
 
 
 def outcome(result: AdapterProof) -> Text:
-    """Return in words whether an adapter is equal, with the first failures if it is not."""
+    """Return in words whether an adapter is equal, else its first failures or why it has none."""
+    from harness.records.run import shortened
+
+    if result.reason:
+        return Text(shortened(result.reason.removeprefix(f"{result.name} ")))
     passed = sum(proof.certificate.passed for proof in result.proofs)
     count = f"{passed} of {len(result.proofs)} certificates passed"
     failures = [
