@@ -49,14 +49,14 @@ POOL = 4  # as HFirst's C1
 PART = 16  # recordings at a time
 
 
-def bank(orientations: int = ORIENTATIONS, size: int = SIZE) -> NDArray[np.float64]:
-    """Return the Gabor filters (K, size, size), of mean 0 and L2 norm 1, indexed [k, y, x].
+def bank() -> NDArray[np.float64]:
+    """Return the Gabor filters (K, SIZE, SIZE), of mean 0 and L2 norm 1, indexed [k, y, x].
 
     The k-th varies along the direction k pi / K from the x axis towards the y axis: the 0th has
     vertical stripes.
     """
-    theta = np.pi * np.arange(orientations)[:, None, None] / orientations
-    offset = np.arange(size) - (size - 1) / 2
+    theta = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
+    offset = np.arange(SIZE) - (SIZE - 1) / 2
     y, x = offset[None, :, None], offset[None, None, :]
     across = x * np.cos(theta) + y * np.sin(theta)
     along = y * np.cos(theta) - x * np.sin(theta)
