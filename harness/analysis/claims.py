@@ -540,9 +540,9 @@ def fig5(frames: Frames) -> list[Effect]:
     table = _paired(each.accuracies for each in groups)
     of, chance = dict(zip(by_steps, table, strict=True)), 1 / groups[0].case.network.classes
     kept = (of[1] - chance) - NOT_BAD * (of[8] - chance)
-    words = f"CIFAR-10: points of T = 1 over {100 * NOT_BAD:.0f} % of T = 8"
-    rise = Effect("CIFAR-10: points of T = 8 over T = 1", "rises", 0.0, RISE, 5)
-    four = Effect("CIFAR-10: points of T = 4 over T = 8", "suffices", -SUFFICES, -SUFFICES, 5)
+    words = f"CIFAR-10: points of T=1 over {100 * NOT_BAD:.0f} % of T=8"
+    rise = Effect("CIFAR-10: points of T=8 over T=1", "rises", 0.0, RISE, 5)
+    four = Effect("CIFAR-10: points of T=4 over T=8", "suffices", -SUFFICES, -SUFFICES, 5)
     one = Effect(words, "not bad", 0.0, 0.0, 5)
     return [
         rise.measured(of[8] - of[1], groups, _rises(table)),
