@@ -31,7 +31,7 @@ from harness.proof.audit import Audit
 from harness.proof.check import PRECISIONS, WIDTH
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
-from harness.spec import Network, Options, Reading, contender, paper
+from harness.spec import Network, Options, Precision, Reading, contender, paper
 
 SIZES = ((1, 1, 0.0), (3, 2, 0.0), (7, 1, 0.0), (5, 2, 0.5))  # T, B and dropout
 WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
@@ -65,7 +65,7 @@ def checks(framework: str) -> list[Check]:
 
 
 def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    for title, exam in exams().items():
+    for title, exam in exams():
         yield title, partial(_is_certified, framework, exam)
     for variant, deviations in adapters.variants_of(framework).items():
         name = contender(framework, variant)
@@ -73,7 +73,7 @@ def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
             yield f"{variant} is marked and differs", partial(_differs, name)
             continue
         for precision in PRECISIONS:
-            exam = exams()[f"CIFAR-10 Small NeuNorm mean {precision}"]
+            exam = _exam(small("cifar10", neunorm="mean"), precision)
             yield f"{variant} is equal in {precision}", partial(_is_certified, name, exam)
     for T, B, dropout in SIZES:
         drops = f" dropout={dropout}" if dropout else ""
@@ -97,14 +97,20 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
 
 
 @cache  # the reference's answers serve all adapters
-def exams() -> dict[str, Exam]:
-    """Return those of `harness check` on random batches, by name: "CIFAR-10 Small fp64"."""
+def exams() -> tuple[tuple[str, Exam], ...]:
+    """Return the exams of `harness check` on random batches, with names: "CIFAR-10 Small fp64"."""
 
     def batch_of(dataset: str) -> Tensor:
         return random_batch(small(dataset), 4, 8, static=paper.settings(dataset).static)
 
     every = check.exams(Options(), batch_of)
-    return {f"{named} {exam.precision}": exam for _, named, exam in every}
+    return tuple((f"{named} {exam.precision}", exam) for _, named, exam in every)
+
+
+def _exam(network: Network, precision: Precision) -> Exam:
+    """Return the one of `exams` on this network in this precision."""
+    asked = network, precision
+    return next(exam for _, exam in exams() if (exam.network, exam.precision) == asked)
 
 
 def _is_certified(name: str, exam: Exam) -> None:
@@ -114,7 +120,7 @@ def _is_certified(name: str, exam: Exam) -> None:
 
 
 def _differs(name: str) -> None:
-    certificate = exams()["CIFAR-10 Small fp64"].certify(adapters.load(name))
+    certificate = _exam(small("cifar10"), "fp64").certify(adapters.load(name))
     if certificate.passed or not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
     if not any("gradients differ by" in failure for failure in certificate.failures):

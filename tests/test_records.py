@@ -71,6 +71,7 @@ DAMAGED = {
     changed(seconds=-1.0): "seconds: Input should be greater than or equal to 0",
     changed(seconds=1e999): "damaged row",  # JSON has no infinity
     changed(time="2026-01-01T00:00:00"): "time: a date and time with a zone",
+    changed(time="yesterday"): "time: a date and time with a zone",
     ROW.to_json()[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
     "x" * 3_000_000: "damaged row",

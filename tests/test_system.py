@@ -234,6 +234,18 @@ def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json", ".lock"}
 
 
+def test_a_measurement_that_fails_is_tried_once() -> None:
+    tried: list[int] = []
+
+    def measure() -> float:
+        tried.append(1)
+        raise OSError("no such device")
+
+    with pytest.raises(OSError, match="no such device"):
+        CACHE.get(("d",), measure)
+    assert tried == [1]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
 def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     CACHE.get(("a",), lambda: 0.5)

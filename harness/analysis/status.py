@@ -94,7 +94,7 @@ def _is_result(row: Row) -> bool:
 
 
 def _network_of(case: Case) -> Hashable:
-    """Return what is trained, without the number of samples, which the data have; or the cell."""
+    """Return the fields that decide a training, except the number of samples; else the cell."""
     if isinstance(case, Trained):
         return json.dumps(fields_that_train(case), sort_keys=True)
     return case.cell

@@ -1,4 +1,4 @@
-"""What another system is given, and what it answers: numpy arrays; no clock, no file, no data set.
+"""Input and output of another system: numpy arrays; no clock, no file, no data set.
 
 `SystemInfo` of this package has the names with which a system describes itself.
 """

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import socket
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -298,7 +301,11 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
         root.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(sys.stderr):  # tonic prints, and stdout is for tables
             dataset.download(root, split)
-    except Exception as error:  # noqa: BLE001 a full disk, no route, a wrong hash, a bad archive
+    # OSError: a full disk, urllib; RuntimeError: an archive's hash is wrong
+    except (
+        *(OSError, RuntimeError, http.client.HTTPException, MissingReader),
+        *(tarfile.TarError, zipfile.BadZipFile),
+    ) as error:
         return f"{DOWNLOAD_FAILED}: {type(error).__name__}: {error}"
     finally:
         socket.setdefaulttimeout(previous)

@@ -92,15 +92,20 @@ def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
     return u
 
 
-def keep_potentials(module: StepNetwork) -> list[list[Tensor]]:
-    """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...)."""
+def keep_potentials(
+    module: StepNetwork, keep: Callable[[Tensor], Tensor] = Tensor.detach
+) -> list[list[Tensor]]:
+    """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...).
+
+    Or what `keep` makes of them: those of all layers and steps take much memory.
+    """
     kept: list[list[Tensor]] = [[] for _ in module.layers]
     for layer, own in zip(module.layers, kept, strict=True):
 
-        def keep(cell: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
-            own.append(out[1][0].detach())
+        def hook(cell: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
+            own.append(keep(out[1][0]))
 
-        layer.cell.register_forward_hook(keep)
+        layer.cell.register_forward_hook(hook)
     return kept
 
 

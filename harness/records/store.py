@@ -232,7 +232,11 @@ def row_of(content: dict[str, object]) -> Row:
 def _check(row: Row) -> None:
     """Raise ValueError where a row has values that no harness writes."""
     case = Case.of(row)
-    if datetime.fromisoformat(row.time).tzinfo is None:
+    try:
+        zone = datetime.fromisoformat(row.time).tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
         raise ValueError("time: a date and time with a zone was expected")
     if isinstance(row, OfTraining) and row.epochs is None:
         raise ValueError("epochs: those of the training were expected")

@@ -119,7 +119,7 @@ class Cell:
         return replace(with_data(row, self._source), key=key)
 
     def prove(self, say: Callable[[str], None]) -> None:
-        """Examine the adapters; `say` is told in words what is done next."""
+        """Examine the adapters; report to `say`, in words, what comes next."""
         cell = self.case
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, cell.network, few):
@@ -164,7 +164,7 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Start all processes, or start them anew; `say` is told in words what is done next.
+        """Start all processes, or start them anew; report to `say`, in words, what comes next.
 
         Builds the timed objects there, warmed up, and audited where they claim to be equal.
         """

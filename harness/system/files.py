@@ -100,23 +100,31 @@ def cached(
     What `read` cannot read is made again; what cannot be kept is made each time. The text that is
     returned with it says so, "" where all went well.
     """
-    made, note = list[T](), ""
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
     try:
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
         path = make_user_cache(folder) / f"{name}{suffix}"
-        with locked(path.with_suffix(".lock"), wait):
-            if path.exists():
-                try:
-                    return read(path), ""
-                except Exception as error:  # noqa: BLE001 libraries raise any type
-                    reason = f"{type(error).__name__}: {error}"
-                    note = printable(f"the cached {path} was damaged ({reason}) and was made again")
-            made.append(make())
-            write_whole(path, lambda part: write(part, made[0]))
+        lock = locked(path.with_suffix(".lock"), wait)
     except OSError as error:
-        place = printable(user_cache())
-        note = f"not cached: {place} cannot be written ({error.strerror or error})"
-    return made[0] if made else make(), note
+        return make(), _not_cached(error)
+    with lock:
+        note = ""
+        if path.exists():
+            try:
+                return read(path), ""
+            except Exception as error:  # noqa: BLE001 libraries raise any type
+                reason = f"{type(error).__name__}: {error}"
+                note = printable(f"the cached {path} was damaged ({reason}) and was made again")
+        made = make()
+        try:
+            write_whole(path, lambda part: write(part, made))
+        except OSError as error:
+            note = _not_cached(error)
+        return made, note
+
+
+def _not_cached(error: OSError) -> str:
+    place = printable(user_cache())
+    return f"not cached: {place} cannot be written ({error.strerror or error})"
 
 
 def printable(text: object) -> str:

@@ -247,9 +247,9 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     with torch.random.fork_rng(devices=[]):
         reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()
     copy_parameters(module, reference)
-    kept = keep_potentials(reference)
+    kept = keep_potentials(reference, lambda u: within(u, network.lif).double().mean())
     reference(x)
-    return tuple(float(within(torch.stack(u), network.lif).double().mean()) for u in kept)
+    return tuple(float(torch.stack(shares).mean()) for shares in kept)
 
 
 def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]) -> Iterator[str]:
