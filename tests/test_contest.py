@@ -154,18 +154,23 @@ def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) ->
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
 
 
+@pytest.mark.parametrize(("there", "iterations"), [(2, 1), (3, 2)])
 @pytest.mark.parametrize(("free", "lean"), [(90.0, 1), (110.0, 0)])
-def test_room_is_made_for_one_that_starts_with_some_to_spare_and_the_largest_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int
+def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: float,
+    lean: int,
+    there: int,
+    iterations: int,
 ) -> None:
     children, released = in_process.plant(monkeypatch), list[Worker]()
-    needed = memory.case_mib(case("reference"))
 
-    def available(device: str) -> float:  # short of room once both floors are there
-        subjects = [each.worker for each in children if each.worker]
-        both = sum(each.case.framework == FLOOR for each in subjects) == 2
-        return needed + (free if both else 1000.0) + 200.0 * len({*released})
+    def available(device: str) -> float:  # short of room once so many are there: both floors first
+        count = sum(each.worker is not None for each in children)
+        return 1000.0 * iterations + (free if count == there else 9000.0) + 200.0 * len({*released})
 
+    monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
     monkeypatch.setattr(Worker, "release", released.append)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)

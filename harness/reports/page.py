@@ -424,10 +424,17 @@ def updated(before: str, block: str, path: Path) -> str:
 
 
 def picture(found: Sequence[TimedLine]) -> str:
-    """Draw README's picture: the contenders of all networks."""
-    data, made_on = "; ".join(_sources(found)), f"{found[0].machine}, protocol {found[0].protocol}"
-    below = [line for part in (PICTURE, KEY, data, made_on) for line in wrap(part, 70)]
-    groups = _by_network(found, network, TO_FLOOR, ".2f")
+    """Draw README's picture: of each data set the network with most contenders, else the first."""
+    cells = grouped(found, network).values()
+    of_data = grouped(cells, lambda cell: cell[0].dataset).values()
+    drawn_cells = [max(of, key=len) for of in of_data]
+    shown_lines = [line for cell in drawn_cells for line in cell]
+    made_on = f"{found[0].machine}, protocol {found[0].protocol}"
+    parts = [PICTURE, KEY, "; ".join(_sources(shown_lines)), made_on]
+    if left_out := len(cells) - len(drawn_cells):
+        parts.append(f"The report has {counted(left_out, 'other network')} too.")
+    below = [line for part in parts for line in wrap(part, 70)]
+    groups = _by_network(shown_lines, network, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
 

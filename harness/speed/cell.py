@@ -38,6 +38,7 @@ REST_SECONDS = 10.0  # after which contenders run before they are timed: others 
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 VERSIONS_WITHIN = 0.02  # of a version to another one of its framework: changes are small
 DRAWN = 0.1  # of the rounds; one more is audited in any case
+AUDITED = 2  # iterations in memory: the contender's, and the reference's or a replay
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
@@ -198,8 +199,8 @@ class Cell:
             return
         if not late:
             self._keep_memory(contender, first)
-        # for the judge's replay; and for the turns of one that gives memory back and takes it anew
-        self._make_room(contender)
+        # for its turns too, where it gives memory back and takes it anew
+        self._make_room(contender, AUDITED)
         if contender.claims_to_be_equal:
             self._audit(contender, "late" if late else "before")
         if late:
@@ -214,12 +215,12 @@ class Cell:
         else:
             self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
-    def _make_room(self, contender: Contender) -> None:
-        """Have the largest of the others give memory back until what an iteration takes is free."""
+    def _make_room(self, contender: Contender, iterations: int = 1) -> None:
+        """Have the largest of the others give memory back until what iterations take is free."""
         if self.case.device != "cpu":
             return
         # the spare holds what compiling for it takes; other free memory may be taken meanwhile
-        needed = memory.case_mib(self.case) + memory.spare_mib()
+        needed = iterations * memory.case_mib(self.case) + memory.spare_mib()
         held = {each: each.held_mib for each in self._running if each.child}
         for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
             if not each.lean and memory.available_mib("cpu") < needed:
@@ -301,7 +302,7 @@ class Cell:
     def _audit_round(self, contenders: Iterable[Contender]) -> None:
         """Audit the last turn of each."""
         for each in contenders:
-            self._make_room(each)
+            self._make_room(each, AUDITED)
             self._run_or_record_failure(each, self._audit, each, "round")
         self._judge.forget()
 
