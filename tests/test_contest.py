@@ -179,6 +179,46 @@ def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it
     assert {*released} == {*[again][:lean]}
 
 
+def test_room_is_made_before_a_round_where_some_take_their_memory_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children, released = in_process.plant(monkeypatch), list[Worker]()
+    audited, answer = list[Worker](), Worker.answer
+
+    def noted(own: Worker) -> object:
+        audited.append(own)
+        return answer(own)
+
+    def available(device: str) -> float:  # short of room for the reference, then for the round
+        subjects = [each.worker.case.framework for each in children if each.worker]
+        if audited:
+            return 690.0 + 200.0 * len({*released})
+        return 1090.0 + 200.0 * len(released) if subjects.count(FLOOR) == 2 else 9000.0
+
+    monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
+    monkeypatch.setattr(Worker, "answer", noted)
+    monkeypatch.setattr(Worker, "release", released.append)
+    monkeypatch.setattr(memory, "available_mib", available)
+    monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
+    held = property(lambda each: float(children.index(each.child)))
+    monkeypatch.setattr(Contender, "held_mib", held)
+    assert not of(measured(tmp_path, "reference"), EndedRow)
+    *_, floor, again, reference = (each.worker for each in children)
+    assert [*dict.fromkeys(released)][:3] == [again, floor, reference]
+
+
+def test_one_that_gives_its_memory_back_does_so_after_an_audit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released, subject = list[object](), Worker(case("reference"))
+    subject.build(ASKED)
+    monkeypatch.setattr(memory, "release", lambda: released.append(None))
+    for times in (0, 2):  # when it is told to, and after the answer
+        subject.tapped(ASKED)
+        assert len(released) == times
+        subject.release()
+
+
 def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

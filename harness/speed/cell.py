@@ -215,7 +215,7 @@ class Cell:
         else:
             self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
-    def _make_room(self, contender: Contender, iterations: int = 1) -> None:
+    def _make_room(self, contender: Contender | None = None, iterations: int = 1) -> None:
         """Have the largest of the others give memory back until what iterations take is free."""
         if self.case.device != "cpu":
             return
@@ -290,6 +290,8 @@ class Cell:
             for each in self._running:
                 if not each.lean:
                     self._run_or_record_failure(each, each.call, Worker.turn, 0)
+        if any(each.lean for each in self._running):  # each takes an iteration's memory anew
+            self._make_room()
         self.number += 1
         for each in self._random.sample(self._running, len(self._running)):
             self._run_or_record_failure(each, self._turn, each)

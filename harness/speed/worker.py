@@ -156,7 +156,7 @@ class Worker:
         self._result = self._run()
 
     def release(self) -> None:
-        """Give free memory back to the system, now and after each turn."""
+        """Give free memory back to the system, now and after each turn and audit."""
         self.lean = True
         memory.release()
 
@@ -171,7 +171,10 @@ class Worker:
     def tapped(self, asked: Question) -> Answer:
         """Return the answer to a question with every layer's spikes."""
         assert self._built is not None, "it was not built"
-        return _carried(self._built.tapped(asked))
+        answer = _carried(self._built.tapped(asked))
+        if self.lean:
+            self.release()
+        return answer
 
 
 def _carried(answer: Answer) -> Answer:
