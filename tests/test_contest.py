@@ -154,25 +154,39 @@ def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) ->
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
 
 
-@pytest.mark.parametrize("iterations", [1, 2])
-@pytest.mark.parametrize(("free", "lean"), [(90.0, 1), (110.0, 0)])
-def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, lean: int, iterations: int
-) -> None:
+def planned(
+    monkeypatch: pytest.MonkeyPatch, free: Callable[[list[str]], float]
+) -> tuple[list[in_process.InThisProcess], list[Worker]]:
+    """Plan memory in MiB: an iteration takes 1,000, 100 are to spare, a release gives 200.
+
+    `free` gets the frameworks of the processes so far; later processes hold more. Returns the
+    processes, and the workers that gave memory back.
+    """
     children, released = in_process.plant(monkeypatch), list[Worker]()
 
-    def available(device: str) -> float:  # short of room before the third starts, or is audited
-        subjects = [each.worker.case.framework for each in children if each.worker]
-        after = subjects[subjects.index(FLOOR) :] if FLOOR in subjects else []
-        short = len(after) == 1 + iterations
-        return 1000.0 * iterations + (free if short else 9000.0) + 200.0 * len({*released})
+    def available(device: str) -> float:
+        frameworks = [each.worker.case.framework for each in children if each.worker]
+        return free(frameworks) + 200.0 * len({*released})
 
     monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
-    monkeypatch.setattr(Worker, "release", released.append)
-    monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
+    monkeypatch.setattr(memory, "available_mib", available)
+    monkeypatch.setattr(Worker, "release", released.append)
     held = property(lambda each: float(children.index(each.child)))
     monkeypatch.setattr(Contender, "held_mib", held)
+    return children, released
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize(("spare", "lean"), [(90.0, 1), (110.0, 0)])
+def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, lean: int, iterations: int
+) -> None:
+    def free(frameworks: list[str]) -> float:  # little before the third starts, or is audited
+        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
+        return 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
+
+    children, released = planned(monkeypatch, free)
     assert not of(measured(tmp_path, "reference"), EndedRow)
     *_, floor, again, reference = (each.worker for each in children)
     assert floor not in released and reference not in released
@@ -182,26 +196,17 @@ def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it
 def test_room_is_made_before_a_round_where_some_take_their_memory_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    children, released = in_process.plant(monkeypatch), list[Worker]()
     audited, answer = list[Worker](), Worker.answer
 
     def noted(own: Worker) -> object:
         audited.append(own)
         return answer(own)
 
-    def available(device: str) -> float:  # short of room for the reference, then for the round
-        subjects = [each.worker.case.framework for each in children if each.worker]
-        if audited:
-            return 690.0 + 200.0 * len({*released})
-        return 1090.0 + 200.0 * len(released) if subjects.count(FLOOR) == 2 else 9000.0
+    def free(frameworks: list[str]) -> float:  # little for the reference, then for the round
+        return 690.0 if audited else 1090.0 if frameworks.count(FLOOR) == 2 else 9000.0
 
-    monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
     monkeypatch.setattr(Worker, "answer", noted)
-    monkeypatch.setattr(Worker, "release", released.append)
-    monkeypatch.setattr(memory, "available_mib", available)
-    monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
-    held = property(lambda each: float(children.index(each.child)))
-    monkeypatch.setattr(Contender, "held_mib", held)
+    children, released = planned(monkeypatch, free)
     assert not of(measured(tmp_path, "reference"), EndedRow)
     *_, floor, again, reference = (each.worker for each in children)
     assert [*dict.fromkeys(released)][:3] == [again, floor, reference]

@@ -97,7 +97,7 @@ def keep_potentials(
 ) -> list[list[Tensor]]:
     """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...).
 
-    Or what `keep` makes of them: those of all layers and steps take much memory.
+    `keep` reduces a step's potentials before they are kept: all of them take much memory.
     """
     kept: list[list[Tensor]] = [[] for _ in module.layers]
     for layer, own in zip(module.layers, kept, strict=True):

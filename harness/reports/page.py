@@ -424,17 +424,16 @@ def updated(before: str, block: str, path: Path) -> str:
 
 
 def picture(found: Sequence[TimedLine]) -> str:
-    """Draw README's picture: of each data set the network with most contenders, else the first."""
+    """Draw README's picture: for each data set, the network with most contenders."""
     cells = grouped(found, network).values()
-    of_data = grouped(cells, lambda cell: cell[0].dataset).values()
-    drawn_cells = [max(of, key=len) for of in of_data]
-    shown_lines = [line for cell in drawn_cells for line in cell]
+    chosen = [max(of, key=len) for of in grouped(cells, lambda cell: cell[0].dataset).values()]
+    lines = [line for cell in chosen for line in cell]
     made_on = f"{found[0].machine}, protocol {found[0].protocol}"
-    parts = [PICTURE, KEY, "; ".join(_sources(shown_lines)), made_on]
-    if left_out := len(cells) - len(drawn_cells):
-        parts.append(f"The report has {counted(left_out, 'other network')} too.")
+    parts = [PICTURE, KEY, "; ".join(_sources(lines)), made_on]
+    if others := len(cells) - len(chosen):
+        parts.append(f"The report has {counted(others, 'other network')} too.")
     below = [line for part in parts for line in wrap(part, 70)]
-    groups = _by_network(shown_lines, network, TO_FLOOR, ".2f")
+    groups = _by_network(lines, network, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
 

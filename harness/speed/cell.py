@@ -38,7 +38,7 @@ REST_SECONDS = 10.0  # after which contenders run before they are timed: others 
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
 VERSIONS_WITHIN = 0.02  # of a version to another one of its framework: changes are small
 DRAWN = 0.1  # of the rounds; one more is audited in any case
-AUDITED = 2  # iterations in memory: the contender's, and the reference's or a replay
+AUDITED = 2  # iterations whose memory an audit takes: the contender's and the reference's
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
@@ -199,8 +199,6 @@ class Cell:
             return
         if not late:
             self._keep_memory(contender, first)
-        # for its turns too, where it gives memory back and takes it anew
-        self._make_room(contender, AUDITED)
         if contender.claims_to_be_equal:
             self._audit(contender, "late" if late else "before")
         if late:
@@ -216,7 +214,7 @@ class Cell:
             self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
     def _make_room(self, contender: Contender | None = None, iterations: int = 1) -> None:
-        """Have the largest of the others give memory back until what iterations take is free."""
+        """Have the largest others give memory back until so many iterations have room."""
         if self.case.device != "cpu":
             return
         # the spare holds what compiling for it takes; other free memory may be taken meanwhile
@@ -229,6 +227,7 @@ class Cell:
 
     def _audit(self, contender: Contender, when: When) -> None:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
+        self._make_room(contender, AUDITED)
         number = self.number if when == "round" else None
         finding = self._judge.audit(contender, when, number)
         self._keep(row_of(contender.row, when, finding, number))
@@ -304,7 +303,6 @@ class Cell:
     def _audit_round(self, contenders: Iterable[Contender]) -> None:
         """Audit the last turn of each."""
         for each in contenders:
-            self._make_room(each, AUDITED)
             self._run_or_record_failure(each, self._audit, each, "round")
         self._judge.forget()
 
