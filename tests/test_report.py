@@ -17,14 +17,23 @@ import pandas as pd
 import pytest
 from cells import MATLAB_REFUSED, contender, matlab, refused, rounds, run, run_in_bf16, slower_twin
 from fuzzing import MARKUP
-from rows import certified, descended, row, rows_of_a_run, training
+from rows import VOTES, certified, descended, row, rows_of_a_run, training
 from surroundings import Command
 
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
 from harness.analysis.trainings import compared
-from harness.records import CertificateRow, EndedRow, EpochRow, IterationRow, Row, Store, identity
+from harness.records import (
+    CertificateRow,
+    ConfusionRow,
+    EndedRow,
+    EpochRow,
+    IterationRow,
+    Row,
+    Store,
+    identity,
+)
 from harness.reports import figures, page
 from harness.reports.figures import Dot
 from harness.spec import paper
@@ -250,6 +259,8 @@ LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")
 OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
+DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
+ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +271,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         # only figures of one run are compared, and the others are named
         ([*run(), *LATER], "so not compared here: jax (CIFAR-10 Small).", " 0.10"),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
+        (ABSENT, "Norse on CIFAR-10 Middle: its process died.", "Norse on CIFAR-10 Small"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         (
             [*OLDER, *THERE, *HERE],
@@ -389,6 +401,17 @@ def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPat
     list(page._curves(found, compared(found, "timesteps", "T"), "T"))
     ((_, _, _, (dotted,)),) = drawn
     assert dotted == pytest.approx({"1": 30.5, "2": 61.0})
+
+
+def test_the_figure_of_votes_has_those_on_500_samples_alone() -> None:
+    rows = training(0, (0.3,), suite="neunorm")
+    others = tuple(tuple(1 - each for each in of) for of in VOTES)
+    of_all = {"confusion_samples": 150, "votes": others}
+    of_all_rows = [replace(each, **of_all) for each in rows if isinstance(each, ConfusionRow)]
+    ((caption, figure),) = page._neunorm(frames([*rows, *of_all_rows]))
+    assert caption.endswith("votes on 50 samples, 1 seed")
+    ((_, alone),) = page._neunorm(frames(rows))
+    assert figures.svg(figure, "votes") == figures.svg(alone, "votes")
 
 
 def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) -> None:

@@ -413,19 +413,23 @@ def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
     return found
 
 
+def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, ConfusionRow]:
+    """Return the votes by seed, on Fig. 6's 500 samples, or on all."""
+    rows = rows_of(frames, ConfusionRow, line)
+    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
+    return {row.seed: row for row in rows}  # the last of each seed counts
+
+
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
     """Return, by seed, the mean vote for the right class less that for a wrong one.
 
-    On Fig. 6's 500 samples, or on all.
+    On the samples of `votes`.
     """
-    rows, found = rows_of(frames, ConfusionRow, line), {}
-    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
-    for row in rows:  # the last of each seed counts
-        right = [votes[n] for n, votes in enumerate(row.votes)]
-        wrong = [
-            each for n, votes in enumerate(row.votes) for each in (*votes[:n], *votes[n + 1 :])
-        ]
-        found[row.seed] = fmean(right) - fmean(wrong) if wrong else nan
+    found: dict[int, float] = {}
+    for seed, row in votes(frames, line, whole=whole).items():
+        right = [of[n] for n, of in enumerate(row.votes)]
+        wrong = [each for n, of in enumerate(row.votes) for each in (*of[:n], *of[n + 1 :])]
+        found[seed] = fmean(right) - fmean(wrong) if wrong else nan
     return found
 
 

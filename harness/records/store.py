@@ -184,8 +184,6 @@ def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> I
     """Yield each wanted line's row, or what is wrong with it and with the file, and where."""
     runs: dict[str, Shared] = {}
     try:
-        if not path.is_file():  # to open a pipe would wait for ever
-            raise OSError("no file of rows: a folder, a pipe or a link that leads nowhere")
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:

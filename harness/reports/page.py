@@ -28,7 +28,7 @@ from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
 from harness.analysis.words import TITLES, counted, data_name, data_source, span, steps_in_words
-from harness.records import ConfusionRow, EpochRow, IterationRow, Row, TestedRow, TransferRow
+from harness.records import EpochRow, IterationRow, Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
@@ -328,6 +328,13 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
         if not any(each.rank for each in of):
             lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
+    titles = _titles(found)
+    for name, of in grouped(found, network).items():
+        absent = titles.keys() - {each.framework for each in of if _kind(each) == "plain"}
+        its_run = [each for each in lines if each.run == of[0].run and network(each) == name]
+        for each in its_run:  # why a cell of the table is empty
+            if each.framework in absent and _kind(each) == "plain":
+                yield f"{titles[each.framework]} on {name}: {figures.short(each.reason, 160)}."
     if min(rounds) < FEWEST_RANKED:
         yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
@@ -600,17 +607,18 @@ def _caption(group: Sequence[TrainingLine]) -> str:
 
 def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
-    votes = [
-        (each, np.mean([row.votes for row in rows], axis=0))
+    voted = [
+        (each, [*rows.values()], np.mean([row.votes for row in rows.values()], axis=0))
         for each in trainings.lines(frames, "neunorm")
-        if (rows := rows_of(frames, ConfusionRow, each))
+        if (rows := trainings.votes(frames, each))
     ]
-    most = max((float(matrix.max()) for _, matrix in votes), default=1.0)
-    for each, matrix in votes:
+    most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
+    for each, rows, matrix in voted:
         photographs = each.dataset in ("cifar10", "dvs-cifar10") and not each.substitute
         named = photographs and len(matrix) == len(paper.CIFAR10_CLASSES)
         labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
-        caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes"
+        samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
+        caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes on {samples}, {seeds}"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 

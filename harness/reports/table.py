@@ -107,8 +107,8 @@ _SIGNS = re.compile(
     r"\\(?=[!-/:-@\[-`{-~])|[|`*]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=\])[(\[:]|:(?=//)|(?<=[wW]{3})\."
 )
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-# What has a spreadsheet take a text for a formula (OWASP, "CSV Injection"), full-width forms too.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# What has a spreadsheet take a text for a formula (OWASP, "CSV Injection").
+_FORMULA = tuple("=+-@\t\r\n")
 
 
 def field_markdown(value: str) -> str:

@@ -224,9 +224,9 @@ def _named(case: Timed) -> str:
 
 # How long it will take, about: first by earlier runs, then as this one went. What an
 # iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 with a matrix
-# unit and without, for a contender and for the floor.
+# unit and with avx512_bf16 alone, for a contender and for the floor.
 OF_FLOOR = 1.7
-BF16 = {True: (0.4, 0.2), False: (1.1, 1.6)}
+BF16 = {True: (0.4, 0.2), False: (0.5, 0.5)}
 LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
 # Iterations of each contender outside its rounds: its first of each start, and before each half.
 UNTIMED = 4
