@@ -219,7 +219,9 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     tuned += contender("reference", 1.5, variant="compiled")
     tuned += contender("fused", 0.9, variant="dense")
     text = first_sentences([*run(), *tuned])
-    assert "Tuned, the fastest is `reference:compiled`, 1.50 (CIFAR-10 Small)." in text
+    assert (
+        "Of their tuned forms the fastest is `reference:compiled`, 1.50 (CIFAR-10 Small)." in text
+    )
     assert "slowest takes 4.5 times" in text and "Norse on" not in text and "0.90" not in text
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
     assert "GPU" not in first_sentences([*run(), *on_gpu])
@@ -235,7 +237,13 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         (line,) = (line for line in lines if "a step of scale" in line)
         start = "| CIFAR-10: points gained a step of scale | rises | +10.0 [+10.0, +10.0], n="
         assert line.replace("\\", "").startswith(start) and line.endswith(f" | {answer} |")
-        assert "Networks have width 1/8" in " ".join(lines)
+        says = " ".join(lines)
+        assert "Networks have width 1/8" in says
+        assert ("Open: in brackets" in says) == (answer != "reproduced")
+        counted = (
+            "1 reproduced, 0 contradicted." if answer == "reproduced" else "0 contradicted, 1 open"
+        )
+        assert f"The paper's claims, part by part: {counted}" in says
 
 
 def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
-from typing import Literal
+from typing import Literal, get_args
 
 import jinja2
 import numpy as np
@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from harness.analysis import claims, compare, tables, timings, trainings
-from harness.analysis.claims import SCHEDULE, Claim, Effect, Finding, Range
+from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
@@ -236,7 +236,7 @@ def sentence(lines: Sequence[TimedLine]) -> str:
     names = _titles(found)
     text = (
         f"As they come, {_listed(names.values())} take {_ratios(plain)} times the bare "
-        f"convolutions for a training step in float32, on one machine ({found[0].machine})"
+        "convolutions for a training step in float32"
     )
     together = [cell for cell in grouped(plain, network).values() if len(cell) > 1]
     if together:
@@ -248,15 +248,18 @@ def sentence(lines: Sequence[TimedLine]) -> str:
             leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
         text += (
-            f". On a network the slowest takes {span(times, '.1f')} times as long as the fastest. "
+            ", mostly by network: on each the slowest takes "
+            f"{span(times, '.1f')} times as long as the fastest. "
             f"The fastest, or level with it by the intervals: {level}"
         )
     tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
     of = [f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
-    parts = [text, f"Tuned, the fastest is {_listed(of)}" if of else "No tuned form was timed"]
+    fastest_form = f"Of their tuned forms the fastest is {_listed(of)}" if of else ""
+    parts = [text, fastest_form or "No tuned form was timed"]
     fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
     ours = [f"{text}{_ratios(of)}" for text, of in fastest.items() if of]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
+    parts.append(f"All on one machine ({found[0].machine})")
     parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
     return f"{'. '.join(parts)}."
 
@@ -324,17 +327,7 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
     tuned = {each.framework for each in found if _kind(each) == "tuned"}
     if tuned and REFERENCE not in tuned:
         yield "Plain PyTorch was not timed in a tuned form."
-    for name, of in grouped(compared, network).items():
-        if not any(each.rank for each in of):
-            lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
-            yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
-    titles = _titles(found)
-    for name, of in grouped(found, network).items():
-        absent = titles.keys() - {each.framework for each in of if _kind(each) == "plain"}
-        its_run = [each for each in lines if each.run == of[0].run and network(each) == name]
-        for each in its_run:  # why a cell of the table is empty
-            if each.framework in absent and _kind(each) == "plain":
-                yield f"{titles[each.framework]} on {name}: {figures.short(each.reason, 160)}."
+    yield from _by_cell(found, compared, lines)
     if min(rounds) < FEWEST_RANKED:
         yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
     # proved and timed on a network, but not in the run that is shown
@@ -359,6 +352,24 @@ def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame
         elsewhere += [f"{other}: {', '.join(texts)}"] if texts else []
     if elsewhere:
         yield f"Other machines. {'. '.join(elsewhere)}."
+
+
+def _by_cell(
+    found: Sequence[TimedLine], compared: Sequence[TimedLine], lines: Sequence[TimedLine]
+) -> Iterator[str]:
+    """Yield why a network has no ranks, and why cells of its line are empty."""
+    titles, networks = _titles(found), grouped(compared, network)
+    for name, of in networks.items():
+        if not any(each.rank for each in of):
+            lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
+            yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
+        absent = titles.keys() - {each.framework for each in of if _kind(each) == "plain"}
+        for each in lines:
+            its_run = each.run == of[0].run and network(each) == name and _kind(each) == "plain"
+            if its_run and each.framework in absent:
+                yield f"{titles[each.framework]} on {name}: {figures.short(each.reason, 160)}."
+    if 0 < len(_fastest(found, "tuned")) < len(networks):
+        yield "Where the best tuned form is missing, none was timed."
 
 
 def _sources(found: Iterable[TimedLine]) -> list[str]:
@@ -399,10 +410,16 @@ def claims_table(found: Sequence[Finding]) -> Table:
         }
         for each in tested
     ]
-    text = ["Claims of the paper. Ours: mean [95 % interval] over n seeds."]
+    answers = Counter[str](each.answer for each in tested if each.claim.id != claims.OURS)
+    named = [each for each in get_args(claims.Answer) if answers[each] or each == "contradicted"]
+    counts = [f"{answers[each]} {each}" for each in named]
+    text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
+    text += ["Ours: mean [95 % interval] over n seeds."]
     text += [f"Networks have {usual} where no other is named."] if usual else []
-    if any(each.brief == SCHEDULE for each in tested):
-        text.append(f"Open ({SCHEDULE}): trained on another schedule than the one that was fixed.")
+    if answers["open"]:
+        text.append(
+            "Open: in brackets, how many fixed seeds are trained, or that the schedule differs."
+        )
     return Table(lines, subtitle=" ".join(text))
 
 
