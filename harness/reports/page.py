@@ -41,6 +41,7 @@ OURS = "fused"  # this project's own engine
 ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
+NO_FORM = "No tuned form was timed"
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
 MOST = 15  # lines of a table of reasons; a csv has all
@@ -248,14 +249,14 @@ def sentence(lines: Sequence[TimedLine]) -> str:
             leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
         level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
         text += (
-            ", mostly by network: on each the slowest takes "
+            f", over {counted(len(together), 'network')}; on one and the same the slowest takes "
             f"{span(times, '.1f')} times as long as the fastest. "
             f"The fastest, or level with it by the intervals: {level}"
         )
     tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
     of = [f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
-    fastest_form = f"Of their tuned forms the fastest is {_listed(of)}" if of else ""
-    parts = [text, fastest_form or "No tuned form was timed"]
+    parts = [text]
+    parts.append(f"Of their tuned forms the fastest is {_listed(of)}" if of else NO_FORM)
     fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
     ours = [f"{text}{_ratios(of)}" for text, of in fastest.items() if of]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
@@ -369,7 +370,7 @@ def _by_cell(
             if its_run and each.framework in absent:
                 yield f"{titles[each.framework]} on {name}: {figures.short(each.reason, 160)}."
     if 0 < len(_fastest(found, "tuned")) < len(networks):
-        yield "Where the best tuned form is missing, none was timed."
+        yield "Where the best tuned form is missing, none was proved and timed."
 
 
 def _sources(found: Iterable[TimedLine]) -> list[str]:
@@ -418,7 +419,8 @@ def claims_table(found: Sequence[Finding]) -> Table:
     text += [f"Networks have {usual} where no other is named."] if usual else []
     if answers["open"]:
         text.append(
-            "Open: in brackets, how many fixed seeds are trained, or that the schedule differs."
+            "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
+            "trained), the fixed schedule, or a trend."
         )
     return Table(lines, subtitle=" ".join(text))
 

@@ -223,10 +223,10 @@ def _named(case: Timed) -> str:
 
 
 # How long it will take, about: first by earlier runs, then as this one went. What an
-# iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 with a matrix
-# unit and with avx512_bf16 alone, for a contender and for the floor.
+# iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 without
+# instructions for it, with them, and with a matrix unit, for a contender and for the floor.
 OF_FLOOR = 1.7
-BF16 = {True: (0.4, 0.2), False: (0.5, 0.5)}
+BF16 = ((1.1, 1.6), (0.5, 0.5), (0.4, 0.2))
 LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
 # Iterations of each contender outside its rounds: its first of each start, and before each half.
 UNTIMED = 4
@@ -300,7 +300,8 @@ class Plan:
     def _times(self, group: Group) -> float:
         """Return what a round takes, in iterations of the floor."""
         bf16 = sum(each.precision == "bf16" for each in group)
-        of_bf16, floor_bf16 = BF16[machine.has_amx()]
+        instructions = machine.has_bf16(torch.device(group[0].device)) + machine.has_amx()
+        of_bf16, floor_bf16 = BF16[instructions]
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
