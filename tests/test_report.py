@@ -270,6 +270,7 @@ THERE = run(cpu="Other", run="other")
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
 DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
 ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
+ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,7 @@ ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
         ([*run(), *LATER], "so not compared here: jax (CIFAR-10 Small).", " 0.10"),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (ABSENT, "Norse on CIFAR-10 Middle: its process died.", "Norse on CIFAR-10 Small"),
+        (ONE_TUNED, "best tuned form is missing, none was proved and timed.", "preliminary"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         (
             [*OLDER, *THERE, *HERE],

@@ -326,6 +326,17 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     ]
 
 
+def test_bf16_is_estimated_by_the_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = (case("reference"), case("reference", precision="bf16"))
+    monkeypatch.setattr(schedule, "_rate", lambda device: 1e9)
+    found = list[float]()
+    for bf16, amx in ((False, False), (True, False), (True, True)):
+        monkeypatch.setattr(machine, "has_bf16", lambda device, has=bf16: has)
+        monkeypatch.setattr(machine, "has_amx", lambda has=amx: has)
+        found.append(Plan(5).round_seconds(mixed))
+    assert found[0] > found[1] > found[2]
+
+
 def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(schedule, "_rate", lambda device: 1e9)
