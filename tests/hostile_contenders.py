@@ -110,7 +110,7 @@ def for_ever() -> NoReturn:
 NAMES = (
     *DEEDS,
     *("threads", "deterministic", "compiles", "compiles-too", "compiled", "first-use", "burns"),
-    *("shouts", "littering", "greedy", "hoards"),
+    *("littering", "greedy", "hoards"),
     *("remembers", "tires", "skips-one", "coarse", "keeps-gradients"),
 )
 DEVIATIONS = ()

@@ -109,14 +109,8 @@ def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
     ledger = Ledger(Store(out), lambda *_: None)
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
-        row = base(case(full, precision="bf16"), **fields)
-        judge.check_bf16_training(
-            row,
-            ledger.of_kind(Bf16TrainingRow),
-            ledger,
-            lambda doing: None,
-            lambda: True,
-        )
+        row, known = base(case(full, precision="bf16"), **fields), ledger.of_kind(Bf16TrainingRow)
+        judge.check_bf16_training(row, known, ledger, lambda doing: None, lambda: True)
     return of(rows_in(out), Bf16TrainingRow)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hostile_contenders
@@ -102,8 +103,7 @@ def test_each_compiles_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
-    burning = started("planted:burns")
-    try:
+    with started("planted:burns") as burning:
         burning.call(Worker.build, ASKED)
         process, watch = process_of(burning), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
@@ -112,14 +112,16 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
         before = process.cpu_times()
         time.sleep(0.3)
         assert process.cpu_times() == before
-    finally:
-        burning.end()
 
 
-def started(name: str, *given: Path, **settings: bool) -> Contender:
+@contextmanager
+def started(name: str, *given: Path, **settings: bool) -> Iterator[Contender]:
     one = Contender(name, base(case(name)))
     one.start(*given, **settings)
-    return one
+    try:
+        yield one
+    finally:
+        one.end()
 
 
 def process_of(one: Contender) -> psutil.Process:
@@ -129,11 +131,8 @@ def process_of(one: Contender) -> psutil.Process:
 
 def first(name: str) -> First:
     """Its first iteration in a process."""
-    one = started(name)
-    try:
+    with started(name) as one:
         return one.call(Worker.build, ASKED)
-    finally:
-        one.end()
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
@@ -212,29 +211,19 @@ def test_room_is_made_before_a_round_where_some_take_their_memory_anew(
     assert [*dict.fromkeys(released)][:3] == [again, floor, reference]
 
 
-def test_one_that_gives_its_memory_back_does_so_after_an_audit(
+def test_one_that_gives_its_memory_back_does_so_after_audits_and_runs_once_before_it_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    released, subject = list[object](), Worker(case("reference"))
-    subject.build(ASKED)
+    runs, released, worker = list[object](), list[object](), Worker(case("reference"))
+    worker.build(ASKED)
     monkeypatch.setattr(memory, "release", lambda: released.append(None))
-    for times in (0, 2):  # when it is told to, and after the answer
-        subject.tapped(ASKED)
-        assert len(released) == times
-        subject.release()
-
-
-def test_one_that_gives_its_memory_back_runs_once_more_before_it_is_timed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    runs, subject = list[object](), Worker(case("reference"))
-    subject.build(ASKED)
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
-    for least in (2, 3):  # with the copy that what was left is measured by
-        runs.clear()
-        subject.turn(1)
-        assert len(runs) == least
-        subject.release()
+    for times in (0, 1):
+        worker.tapped(ASKED)
+        assert len(released) == 2 * times  # when it is told to, and after the answer
+        worker.turn(1)
+        assert len(runs) == 2 + 3 * times  # with the copy that what was left is measured by
+        worker.release()
 
 
 @pytest.mark.parametrize("rest", [-1.0, 1e9])
@@ -278,11 +267,10 @@ def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_
     tmp_path: Path,
 ) -> None:
     def spin_count(one: Contender) -> str | None:
-        try:
-            return process_of(one).environ().get("GOMP_SPINCOUNT")
-        finally:
-            one.end()
+        return process_of(one).environ().get("GOMP_SPINCOUNT")
 
     for name in (FLOOR, "reference"):
-        assert spin_count(started(name, tmp_path)) is None
-    assert spin_count(started("reference", trains=True)) == "30000"
+        with started(name, tmp_path) as timed:
+            assert spin_count(timed) is None
+    with started("reference", trains=True) as trained:
+        assert spin_count(trained) == "30000"

@@ -26,7 +26,6 @@ NETWORK = small("cifar10", "Middle")
 
 
 def of(**changes: Any) -> Timed:
-    """T = 3, two samples."""
     given = {"dataset": "nmnist", "network": NETWORK, "T": 3, "batch_size": 2}
     return case(FLOOR, **{**given, **changes})
 
@@ -82,14 +81,13 @@ def test_a_step_is_each_product_once_and_nothing_else(layout: floor.Layout, stat
         assert inferred.operations <= INFERRED | MOVING
 
 
-@pytest.mark.parametrize("mode", ["training", "inference"])
-def test_an_iteration_runs_all_of_them(mode: Any) -> None:
+@pytest.mark.parametrize(("mode", "first", "later"), [("training", 2, 3), ("inference", 1, 1)])
+def test_an_iteration_runs_all_of_them(mode: str, first: int, later: int) -> None:
     run = floor.iteration(of(mode=mode), ("channels_last",) * len(NETWORK.stages))
     with Computed() as computed:
         run()
-    first, *later = (6 * stage.macs for stage in NETWORK.stages)
-    passes = (2, 3) if mode == "training" else (1, 1)
-    assert computed.multiplications == passes[0] * first + passes[1] * sum(later)
+    macs = [6 * stage.macs for stage in NETWORK.stages]
+    assert computed.multiplications == first * macs[0] + later * sum(macs[1:])
 
 
 def is_last(run: Any) -> bool:

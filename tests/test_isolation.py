@@ -13,7 +13,6 @@ from trainings import TINY, case
 
 from harness.jobs.local import Local
 from harness.proof import check
-from harness.proof.check import AdapterProof
 from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
 from harness.spec import Access, Case, Options
 
@@ -66,9 +65,6 @@ class Trained(Late):
             self.deed()
         return ReferenceNetwork.forward(self, x)
 
-def built(deed):
-    return lambda network: deed()
-
 def fails(error):
     def build(network):
         raise error
@@ -78,7 +74,7 @@ def trained(name):
     return type(name, (Trained,), {"deed": staticmethod(DEEDS[name])})
 
 build = ReferenceNetwork
-FORMS = {"Late": Late, "dies": built(DEEDS["crashes"]), "hangs": built(DEEDS["hangs"])}
+FORMS = {"Late": Late, "dies": lambda network: DEEDS["crashes"]()}
 FORMS |= {name: fails(error) for name, error in ERRORS.items()}
 FORMS |= {name: trained(name) for name in ("crashes", "eats", "babbles")}
 VARIANTS = {name: Variant((), form) for name, form in FORMS.items()}
@@ -109,12 +105,6 @@ def test_settings_of_one_framework_leave_the_next_ones_weights(
     assert outcomes == ["fp64", "fp32"] * 2
 
 
-def proved(tmp_path: Path, *names: str, silence: float = 60.0) -> dict[str, AdapterProof]:
-    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    found = check.prove_adapters(names, only, quiet, silence)
-    return {each.name: each for each in found}
-
-
 def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_path: Path) -> None:
     plant("evil", EVIL)
     plant("absent", "import os\nos._exit(3)")
@@ -126,7 +116,8 @@ def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_
         "evil:Late": "ended with exit code 3",
     }
     others = {"absent": "its process ended with exit code 3", "evil:marked": "", "reference": ""}
-    found = proved(tmp_path, *why, *others)
+    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    found = {each.name: each for each in check.prove_adapters((*why, *others), only, quiet, 60.0)}
     assert list(found) == [*why, *others]
     for name, words in (why | others).items():
         assert words in found[name].reason
@@ -146,12 +137,6 @@ def test_a_contender_that_dies_costs_its_own_training(plant: Plant, tmp_path: Pa
     assert "SIGSEGV" in str(ended["crashes"]) and "can't allocate memory" in str(ended["eats"])
     done = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
     assert done == ["babbles", "reference"]
-
-
-def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
-    plant("evil", EVIL)
-    (found,) = proved(tmp_path, "evil:hangs", silence=15.0).values()
-    assert found.failed and "was ended as hung" in found.reason
 
 
 def test_list_and_doctor_name_failed_imports_and_their_settings(

@@ -17,7 +17,7 @@ import torch
 from surroundings import needs_linux
 
 from harness.system import installed, kept, machine, memory
-from harness.system.child import Child, spin_settings
+from harness.system.child import Child
 from harness.system.files import make_user_cache, write_whole
 from harness.system.kept import MeasurementCache
 
@@ -137,16 +137,6 @@ def test_a_child_keeps_memory_and_names_changed_settings(monkeypatch: pytest.Mon
 
 
 @needs_linux
-def test_threads_sleep_sooner_unless_a_user_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are not timed: test_jobs.py and test_contest.py."""
-    assert spin_settings() and not set(spin_settings()) & {*machine.SPEED_VARIABLES}
-    for name, value in (("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")):
-        with monkeypatch.context() as patch:
-            patch.setenv(name, value)
-            assert spin_settings() == {}
-
-
-@needs_linux
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_few_cores_and_variables_that_change_speed_are_named(
     monkeypatch: pytest.MonkeyPatch,
@@ -216,11 +206,6 @@ def never() -> float:
     raise AssertionError("it was measured again")
 
 
-def test_the_first_measurement_stands() -> None:
-    assert CACHE.get(("a",), lambda: 0.5) == CACHE.get(("a",), never) == 0.5
-    assert CACHE.get(("b",), lambda: 0.7) == 0.7
-
-
 def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.system.files.LOOK", 0.02)
     measured = iter((0.5, 0.9))
@@ -234,18 +219,6 @@ def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json", ".lock"}
 
 
-def test_a_measurement_that_fails_is_tried_once() -> None:
-    tried: list[int] = []
-
-    def measure() -> float:
-        tried.append(1)
-        raise OSError("no such device")
-
-    with pytest.raises(OSError, match="no such device"):
-        CACHE.get(("d",), measure)
-    assert tried == [1]
-
-
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
 def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     CACHE.get(("a",), lambda: 0.5)
@@ -254,25 +227,13 @@ def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     assert CACHE.get(("a",), lambda: 0.3) == CACHE.get(("a",), never) == 0.3
 
 
-def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refused(path: Path, *given: object, **named: object) -> None:
-        raise OSError(30, "Read-only file system", str(path))
-
-    for name in ("write_text", "unlink"):
-        monkeypatch.setattr(Path, name, refused)
-    assert CACHE.get(("read only",), lambda: 0.5) == 0.5
-
-
 def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert CACHE.get(("a",), lambda: 0.5) == 0.5
-    monkeypatch.setattr(kept, "_alone", False)
-    monkeypatch.setattr(kept, "_measures", True)
+    assert CACHE.get(("a",), lambda: 0.5) == CACHE.get(("a",), never) == 0.5
+    monkeypatch.setattr(kept, "_sharing", "all")
     (tmp_path / "file").write_text("")
-    kept.measure_alone()
+    kept.share_with("timed")
     assert CACHE.get(("a",), lambda: 2.0) == 2.0
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert CACHE.get(("a",), lambda: 3.0) == 3.0
@@ -280,5 +241,5 @@ def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     assert CACHE.get(("a",), lambda: 4.0) == 4.0
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file"))
     assert [CACHE.get(("a",), lambda: 5.0), CACHE.get(("a",), lambda: 6.0)] == [5.0, 6.0]
-    kept.measure_nothing()
+    kept.share_with("nobody")
     assert CACHE.get(("a",), never) == 0.1

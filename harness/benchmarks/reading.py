@@ -18,12 +18,9 @@ FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse"
 def synthetic(count: int) -> list[IterationRow]:
     """Make up `count` rows of the acceleration suite, spread over many runs."""
     only = Options(
-        suite="acceleration",
-        frameworks=("reference",),
-        datasets=("cifar10",),
-        networks=("Small",),
-        device="cpu",
-    )
+        suite="acceleration", frameworks=("reference",),
+        datasets=("cifar10",), networks=("Small",), device="cpu",
+    )  # fmt: skip
     (case,) = timings.acceleration(only)
     fields, time = vars(case.fields), "2026-01-01T00:00:00+00:00"
     row = IterationRow(**fields, run="", time=time, iterations_per_epoch=2500, round=1, seconds=1.0)

@@ -1,7 +1,4 @@
-"""Steps and forward passes of each framework as asv benchmarks.
-
-Time, memory, ratio to the floor, and proof.
-"""
+"""Steps and forward passes of each framework as asv benchmarks: time, memory, ratio, proof."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf, isclose, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
-from harness.speed.contender import Contender
+from harness.speed.contender import Contender, failed_without_memory
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
 from harness.speed.worker import First, Turn, Worker
@@ -46,9 +46,6 @@ SAME_LOSS = 1e-3  # relative, of the loss that its votes give
 # Of an iteration, and in seconds, which are noise below: more work was left when the clock stopped.
 LEFT, LEAST_LEFT = 0.02, 0.01
 
-Args = TypeVarTuple("Args")
-R = TypeVar("R")
-
 
 @dataclass(eq=False)
 class Cell:
@@ -60,19 +57,25 @@ class Cell:
     ledger: Ledger
     access: Access
     budget: Budget  # of the whole run
+    say: Callable[[str], None] = lambda doing: None  # is told, in words, what comes next
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
     contenders: list[Contender] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # the rounds before each start
     _judge: Judge = field(init=False)
-    _random: random.Random = field(init=False)
-    _drawn: random.Random = field(init=False)
-    _always_audited_round: int = 0  # the round that is audited in any case
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
     _layouts: dict[Precision, tuple[Layout, ...]] = field(default_factory=dict)
     _compiled: TemporaryDirectory[str] | None = None  # what torch compiles for each
+
+    def __post_init__(self) -> None:
+        # each cell has orders of its own: the same ones in all would favour one that is lucky
+        self._random = random.Random(repr(self.case))
+        # which turns are audited nobody can know before they are over: it is the run that decides
+        self._drawn = random.Random(f"{self.run.id} {self.case}")
+        rounds = self.budget.rounds
+        self._always_audited_round = self._drawn.randint(min(2, rounds), rounds)
 
     # Before the rounds
 
@@ -80,11 +83,16 @@ class Cell:
         """Read the data; return whether anything is to be measured. Cases that fail become rows."""
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
         given = cell.dataset, cell.T, cell.batch_size
+        self.say("data")
         try:
             batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
             other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
             self._source = batch.source
-            if self._is_done():
+            own = [*map(self.record_of, self.group)]
+            floors = map(self.record_of, floor_cases(self.case, self.group))
+            written = self.ledger.begin(*own, *floors)
+            if is_done(cell, {row.key for row in own}, written, self.budget):
+                self.rows, self.before = written, True
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
@@ -96,18 +104,8 @@ class Cell:
             return False
         return True
 
-    def _is_done(self) -> bool:
-        """Whether an earlier run had measured all of the cell, at least as well as this one may."""
-        rows = [self.record_of(case) for case in self.group]
-        floors = [self.record_of(case) for case in floor_cases(self.case, self.group)]
-        written = self.ledger.begin(*rows, *floors)
-        if not is_done(self.case, {row.key for row in rows}, written, self.budget):
-            return False
-        self.rows, self.before = written, True
-        return True
-
     def record_of(self, case: Timed) -> Record:
-        """Return the fields that all rows of a case share, with its key once data are known."""
+        """Return what all rows of a case share, with its key once data are known."""
         try:
             subject = installation_of(case)
         except adapters.Missing:  # its row has the reason
@@ -119,34 +117,27 @@ class Cell:
         key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
         return replace(with_data(row, self._source), key=key)
 
-    def prove(self, say: Callable[[str], None]) -> None:
-        """Examine the adapters; report to `say`, in words, what comes next."""
-        cell = self.case
+    def prove(self) -> None:
+        """Examine the adapters: those that are equal, or do not claim to be, are contenders."""
         weights, few = self._judge.weights(late=False)
-        if dead := dead_layers(weights, cell.network, few):
+        if dead := dead_layers(weights, self.case.network, few):
             self._warn(
                 self.record_of(self.group[0]),
-                f"dead layers under the {cell.initialisation} initialisation: {', '.join(dead)}; "
-                "they cannot learn: use --init calibrated or a lower threshold",
+                f"dead layers under the {self.case.initialisation} initialisation: "
+                f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold",
             )
         asked = [self._contender(case) for case in self.group]
-        say("exams")
+        self.say("exams")
         for doing in self._judge.examine([each.row for each in asked]):
-            say(doing)
-        proved = [each for each in asked if self._run_or_record_failure(each, self._prove, each)]
-        if proved:
-            floor, *others = map(self._contender, floor_cases(cell, (each.case for each in proved)))
+            self.say(doing)
+        self._each(asked, self._prove)
+        if proved := [each for each in asked if not each.failed]:
+            floors = floor_cases(self.case, (each.case for each in proved))
+            floor, *others = map(self._contender, floors)
             again = Contender(f"{FLOOR} (again)", floor.row, twin=True)
             self.contenders = [floor, again, *others, *proved]
-        # each cell has orders of its own: the same ones in all would favour one that is lucky
-        self._random = random.Random(repr(cell))
-        # which turns are audited nobody can know before they are over: it is the run that decides
-        self._drawn = random.Random(f"{self.run.id} {cell}")
-        rounds = self.budget.rounds
-        self._always_audited_round = self._drawn.randint(min(2, rounds), rounds)
 
     def _contender(self, case: Timed) -> Contender:
-        """Return the contender of a case, named with its precision where it is not the cell's."""
         mixed = case.precision != self.case.precision
         name = case.framework + (f" ({case.precision})" if mixed else "")
         return Contender(name, self.record_of(case))
@@ -157,59 +148,61 @@ class Cell:
         proofs = self._judge.certificates(case)
         network = str(self._judge.network_of(case))
         narrow = None if network == row.network else network
-        for each in (each for proof in proofs for each in certificate.rows_of(row, proof)):
-            self._keep(replace(each, examined_network=narrow))
+        for proof in proofs:
+            for each in certificate.rows_of(row, proof):
+                self._keep(replace(each, examined_network=narrow))
         failures = [each for proof in proofs for each in proof.failures]
         if failures and not row.deviations:
             raise Incomparable(failures[0])
         contender.part = self._judge.parts[case.framework]
 
-    def start(self, say: Callable[[str], None]) -> None:
-        """Start all processes, or start them anew; report to `say`, in words, what comes next.
+    def start(self) -> None:
+        """Start all processes, or start them anew.
 
         Builds the timed objects there, warmed up, and audited where they claim to be equal.
         """
-        self._compiled = self._compiled or TemporaryDirectory(
-            prefix="snn-harness-", ignore_cleanup_errors=True
-        )
         for each in self.contenders:
             each.end()
         self.starts.append(self.number)
-        for each in self._running:
-            say(f"audit of {each.name}" if each.claims_to_be_equal else each.name)
-            self._run_or_record_failure(each, self._start, each, Path(self._compiled.name))
+        self._each(self._running, self._start)
         self._judge.forget()
 
-    def _start(self, contender: Contender, folder: Path) -> None:
+    def _start(self, contender: Contender) -> None:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
+        equal = contender.claims_to_be_equal
+        self.say(f"audit of {contender.name}" if equal else contender.name)
         self._make_room(contender)
-        compiled = folder / str(self.contenders.index(contender))  # is there at its second start
-        contender.start(compiled)
+        if self._compiled is None:
+            self._compiled = TemporaryDirectory(prefix="snn-harness-", ignore_cleanup_errors=True)
+        # is there at its second start
+        contender.start(Path(self._compiled.name) / str(self.contenders.index(contender)))
         if contender.is_floor:
             if case.precision not in self._layouts:
                 self._layouts[case.precision] = contender.call(Worker.layouts)
             first = contender.call(Worker.build_floor, self._layouts[case.precision])
         else:
             first = contender.call(Worker.build, judge.question(case, late=late), not late)
-        found = {"layout": first.layout, "computed": first.computed}
-        contender.row = replace(contender.row, **found, contender_threads=first.threads)
-        warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
-        self._keep(records.WarmupRow(**vars(contender.row), steps=case.T, **warm))
-        if contender.is_floor:
-            return
-        if not late:
+        contender.row = replace(
+            contender.row, layout=first.layout, computed=first.computed,
+            contender_threads=first.threads,
+        )  # fmt: skip
+        self._keep(records.WarmupRow(
+            **vars(contender.row), steps=case.T,
+            seconds=first.seconds, compile_seconds=first.compile_seconds,
+        ))  # fmt: skip
+        if not late and not contender.is_floor:
             self._keep_memory(contender, first)
-        if contender.claims_to_be_equal:
+        if equal:
             self._audit(contender, "late" if late else "before")
-        if late:
+        if late and not contender.is_floor:
             contender.call(Worker.ask, judge.question(case))
 
     def _keep_memory(self, contender: Contender, first: First) -> None:
-        row, part, why = vars(contender.row), contender.part, shortened(first.unmeasured)
+        row, part, why = vars(contender.row), contender.part, first.unmeasured
         if part is not None:
             why = f"{part.samples} samples at {part.steps} steps were run, not all"
         if part is not None or first.peak_mib is None:
-            self._keep(records.UnmeasuredRow(**row, figure="memory", reason=why))
+            self._keep(records.UnmeasuredRow(**row, figure="memory", reason=shortened(why)))
         else:
             self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
 
@@ -223,7 +216,7 @@ class Cell:
         for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
             if not each.lean and memory.available_mib("cpu") < needed:
                 each.lean = True
-                self._run_or_record_failure(each, each.call, Worker.release)
+                self._each([each], lambda large: large.call(Worker.release))
 
     def _audit(self, contender: Contender, when: When) -> None:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
@@ -278,36 +271,29 @@ class Cell:
         return all(ratios.mean(each, moves).half_width <= within for each, within in wanted)
 
     def round(self) -> None:
-        """Run each contender once, warm, in a fresh random order; one that fails runs no more.
-
-        Then the audits: of all if this round is drawn, and of a turn whose votes are not the
-        others'.
-        """
+        """Run each contender once, warm, in a fresh random order; then the audits."""
+        self.say(f"round {self.number + 1}")
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
             # of pages of a program's own code; one that gives memory back runs before each turn
-            for each in self._running:
-                if not each.lean:
-                    self._run_or_record_failure(each, each.call, Worker.turn, 0)
+            rested = [each for each in self._running if not each.lean]
+            self._each(rested, lambda each: each.call(Worker.turn, 0))
         if any(each.lean for each in self._running):  # each takes an iteration's memory anew
             self._make_room()
         self.number += 1
-        for each in self._random.sample(self._running, len(self._running)):
-            self._run_or_record_failure(each, self._turn, each)
+        self._each(self._random.sample(self._running, len(self._running)), self._turn)
         self._rest = clock.Stopwatch()
-        drawn = self._drawn.random() < DRAWN or self.number == self._always_audited_round
-        equal = [each for each in self._running if each.claims_to_be_equal]
         # nobody knows before it is over
-        self._audit_round(each for each in equal if drawn or _is_odd(each, equal))
+        self._audit_turns(self._drawn.random() < DRAWN or self.number == self._always_audited_round)
 
-    def _audit_round(self, contenders: Iterable[Contender]) -> None:
-        """Audit the last turn of each."""
-        for each in contenders:
-            self._run_or_record_failure(each, self._audit, each, "round")
+    def _audit_turns(self, drawn: bool) -> None:
+        """Audit the last turn of all, or of those whose votes are not the others'."""
+        equal = [each for each in self._running if each.claims_to_be_equal]
+        audited = [each for each in equal if drawn or _is_odd(each, equal)]
+        self._each(audited, partial(self._audit, when="round"))
         self._judge.forget()
 
     def _turn(self, contender: Contender) -> None:
-        """Run one timed iteration. Raises Failed where its outcome cannot be true."""
         row, turn = contender.row, contender.call(Worker.turn, self.number)
         if contender.is_floor and turn.changed:  # all others are divided by it
             raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")
@@ -333,13 +319,8 @@ class Cell:
         """End all contenders; those that have all their rounds get a row that says so."""
         # there may have been no time for the round that is always audited
         if 0 < self.number < self._always_audited_round:
-            self._audit_round([each for each in self._running if each.claims_to_be_equal])
-        for each in self._running:
-            # in each round: on a busy machine reading may take long in some
-            if (left := min(each.left, default=0.0)) > LEFT:
-                what = f"{left:.0%} of an iteration's time was left when the clock stopped"
-                why = f"{what}: reading its gradients took so long"
-                self._fail(each, Incomparable(why))
+            self._audit_turns(drawn=True)
+        self._each(self._running, _check_left)
         if self.comparable:
             budget = None if self.budget.seconds == inf else self.budget.seconds
             done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
@@ -360,30 +341,21 @@ class Cell:
 
     # At any time
 
-    def _run_or_record_failure(
-        self, contender: Contender, work: Callable[..., object], *given: object
-    ) -> bool:
-        """Do something with a contender; a failure becomes one row with its reason."""
-        try:
-            work(*given)
-            return True
-        except (Failed, MemoryError, RuntimeError) as error:
-            if not isinstance(error, Failed) and not memory.is_exhausted(error):
-                raise
-            self._fail(contender, error)
-            return False
-
-    def _fail(self, contender: Contender, error: Exception) -> None:
-        contender.failed = True
-        contender.end()
-        status = error.status if isinstance(error, Failed) else "failed"
-        self._keep(ended(contender.row, status, str(error)))
+    def _each(self, contenders: list[Contender], work: Callable[[Contender], object]) -> None:
+        """Do something with each; one that fails is ended, and becomes one row with its reason."""
+        for each in contenders:
+            try:
+                with failed_without_memory():
+                    work(each)
+            except Failed as error:
+                each.failed = True
+                each.end()
+                self._keep(ended(each.row, error.status, str(error)))
 
     def _warn(self, row: Record, reason: str) -> None:
         self._keep(records.WarningRow(**vars(row), reason=reason))
 
     def _keep(self, row: Row) -> None:
-        """Store a row, with the state of the machine."""
         stored = stamped(row, machine.moment())
         self.ledger.keep(stored)
         self.rows.append(stored)
@@ -408,6 +380,15 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
     usual = torch.stack([each for each in alike if each is not None]).median(0).values
     off = (own - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
     return float(off) > OTHER_VOTES
+
+
+def _check_left(contender: Contender) -> None:
+    """Raise Incomparable where work was left in each round: a busy machine reads slowly in some."""
+    if (left := min(contender.left, default=0.0)) > LEFT:
+        raise Incomparable(
+            f"{left:.0%} of an iteration's time was left when the clock stopped: "
+            "reading its gradients took so long"
+        )
 
 
 def checked(turn: Turn, labels: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """A contender, which owns the process that its `Worker` runs in.
 
 The system stops the process whenever it is not its turn: nothing that it does or leaves running
-can take from the others' time. What it changes in its process is its own.
+can take from the others' time.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -49,7 +50,7 @@ class Contender:
     settings_changed: set[str] = field(default_factory=set)  # what it changed in its process
 
     @property
-    def case(self) -> Timed:  # as it is run
+    def case(self) -> Timed:  # as it is run, in part it may be
         case = Timed.of(self.row)
         return case if self.part is None else self.part.of(case)
 
@@ -66,10 +67,9 @@ class Contender:
     ) -> None:
         """Start its process. Raises Failed.
 
-        `compiled`: the folder of what torch compiles for it. Each contender has its own: else
-        another's code would be ready, and its first iteration shown without compiling.
-        One that `trains` is not timed: its threads sleep sooner. One that is examined has a single
-        thread, or it measures for those that are timed: it waits as they do.
+        `compiled`: the folder of what torch compiles for it, its own: else another's code would be
+        ready, and its first iteration shown without compiling. One that `trains` is not timed: its
+        threads sleep sooner.
         """
         case = self.case
         try:
@@ -79,7 +79,7 @@ class Contender:
         self._call(START_SECONDS, begin, case, facts.known(), compiled, alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Let the process run, have its worker call a method, and stop it again. Raises Failed."""
+        """Let its process run, have the worker call a method, and stop it again. Raises Failed."""
         return self._call(SILENCE, work, method, *given)
 
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
@@ -99,7 +99,6 @@ class Contender:
 
     @property
     def held_mib(self) -> float:
-        """Memory in MiB that its process holds now; 0 where there is none."""
         try:
             return memory.resident_mib(self.child.pid) if self.child else 0.0
         except psutil.Error:
@@ -109,3 +108,14 @@ class Contender:
         if self.child is not None:
             self.child.end()
         self.child, self.lean = None, False
+
+
+@contextmanager
+def failed_without_memory() -> Iterator[None]:
+    """Raise Failed where the block runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise Failed(str(error)) from None

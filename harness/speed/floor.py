@@ -48,8 +48,7 @@ class Product:
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     """Return a function that runs one iteration of a case's floor, on inputs of its own.
 
-    It ends when as many plain numbers are in memory as contenders must give: as their weights, in
-    inference as the last output.
+    It ends when as many plain numbers are in memory as contenders must give.
     """
     all_of_them = products(case, layouts)
 
@@ -84,11 +83,7 @@ def images(case: Timed) -> list[int]:
 
 
 def fastest(case: Timed) -> tuple[Layout, ...]:
-    """Return the layout of each layer that is faster here, at full size: the minimum of several.
-
-    A product has one layout alone. What was found is kept: a later run's floor is the same one, at
-    once.
-    """
+    """Return the layout of each layer that is faster here, at full size, as it is kept."""
     stages = zip(case.network.stages, images(case), strict=True)
     return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
 

@@ -1,7 +1,4 @@
-"""The timed iteration of a contender, parts of it where it takes too long, and its peak memory.
-
-A contender is a torch module with torch's optimiser, or a trainer in a runtime of its own.
-"""
+"""The timed iteration of a contender, parts of it where it takes too long, and its peak memory."""
 
 from __future__ import annotations
 
@@ -30,19 +27,18 @@ from harness.training import step
 # is in the base then, and not in the peak.
 FIRST_USE = 2
 LONGEST = 25.0  # seconds of an iteration that is run whole
-# Seconds that a part may take, which is run about a dozen times. Of some time a share is there
-# whatever the part: where the first is not proportional, the next is tried.
+# Seconds that a part may take. Some time is there whatever the part: where the first is not
+# proportional, the next is tried.
 PARTS = (10.0, 20.0)
 # Relative: so far may twice the half be from the part. One conv2 for each pair of maps takes 11 to
-# 15 % more for a sample alone than for each of two, and is scaled all the same: the verdict that
-# hangs on it is on tens of times. What is scaled wrongly is off by far more (im2col: 3.8 times).
+# 15 % more for a sample alone, and is scaled all the same: its verdict is on tens of times. What is
+# scaled wrongly is off by far more (im2col: 3.8 times).
 PROPORTIONAL = 0.2
 NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is examined on
 Output = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and the loss () it has
 
 
-def labels_of(asked: Question) -> Tensor:  # (B,)
-    """Return the labels of a question of training or inference."""
+def _labels(asked: Question) -> Tensor:  # (B,)
     assert asked.labels is not None
     return asked.labels
 
@@ -59,7 +55,7 @@ class OfModule:
         self.case = case
         self.subject = adapter.build(case.network).to(device=device, dtype=dtype)
         self._held = asked.x.to(device=device, dtype=dtype, copy=True)
-        self._labels = labels_of(asked).to(device, copy=True)
+        self._labels = _labels(asked).to(device, copy=True)
         module, labels = self.subject, self._labels
         x = self._held.expand(case.T, *asked.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
@@ -97,10 +93,9 @@ class OfModule:
         """
         asked.load(self.subject)
         self._held.copy_(asked.x)
-        self._labels.copy_(labels_of(asked))
+        self._labels.copy_(_labels(asked))
 
     def run(self) -> None:
-        """Run one iteration, which is done when the device is synchronised."""
         self.result = self._iterate()
 
     def gradients(self) -> list[Tensor]:
@@ -109,18 +104,16 @@ class OfModule:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
     def weights(self) -> list[Tensor]:
-        """Return the weights after the last iteration."""
         return list(self.subject.parameters())
 
     def tapped(self, asked: Question) -> Answer:
-        """Return the answer to a question with every layer's spikes."""
         return tapped_pass(self.subject, asked)
 
     def close(self) -> None: ...
 
 
 class OfTrainer:
-    """A trainer, ready. Batches are laid out before the clock starts, as other devices' are."""
+    """A trainer in a runtime of its own, ready: batches are laid out before the clock starts."""
 
     layout = None  # it is the runtime's own
     has_own_optimiser = True
@@ -143,7 +136,7 @@ class OfTrainer:
         self.subject.load(asked.parameters)
         x = asked.x.to(DTYPES[self.case.precision])
         watch = clock.Stopwatch(torch.device(self.case.device))
-        self._batch = self.subject.put(x.expand(self.case.T, *x.shape[1:]), labels_of(asked))
+        self._batch = self.subject.put(x.expand(self.case.T, *x.shape[1:]), _labels(asked))
         self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
@@ -207,10 +200,10 @@ DRAWS = 65_537  # a prime: they are used over and over, and fall on other weight
 
 
 def of_round(asked: Question, number: int) -> Question:
-    """Return the question of a round, made from the cell's, the same for all contenders.
+    """Return the question of a round, the same for all contenders.
 
-    Weights are a thousandth off by draws of its own, the batch is rolled by so many samples. Spike
-    rates stay, and no round can be answered from another.
+    Weights are a thousandth off the cell's, the batch is rolled by so many samples. Spike rates
+    stay, and no round can be answered from another.
     """
     generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
     draws = NEAR * torch.randn(DRAWS, generator=generator)
@@ -220,7 +213,7 @@ def of_round(asked: Question, number: int) -> Question:
         return torch.addcmul(weights, weights, own.view_as(weights))
 
     weights = tuple(near(each) for each in asked.parameters)
-    x, labels = asked.x.roll(number, 1), labels_of(asked).roll(number, 0)
+    x, labels = asked.x.roll(number, 1), _labels(asked).roll(number, 0)
     return replace(asked, parameters=weights, x=x, labels=labels)
 
 
@@ -237,10 +230,9 @@ def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) ->
     return built(adapter, case, question(case, weights, x, labels))
 
 
-# A part of an iteration. Its time is scaled in proportion, and marked as scaled wherever it is
-# shown. First it is measured whether time is proportional: the part against its half or its double,
-# in samples and in steps, wherever it has fewer than the whole. (One sample at all steps took
-# im2col and a product 2.5 s, and twenty 16 s.)
+# The time of a part of an iteration is scaled in proportion, and marked as scaled. First it is
+# measured whether time is proportional: the part against its half or its double, in samples and in
+# steps. (One sample at all steps took im2col and a product 2.5 s, and twenty 16 s.)
 
 
 @dataclass(frozen=True)
@@ -251,8 +243,7 @@ class Part:
     samples: int
 
     @property
-    def amount(self) -> int:
-        """Samples times steps, to which time is proportional."""
+    def amount(self) -> int:  # to which time is proportional
         return self.steps * self.samples
 
     def of(self, case: Timed) -> Timed:
@@ -260,10 +251,9 @@ class Part:
 
 
 def part_of(adapter: Adapter, case: Timed) -> Part | None:
-    """Return the part of an iteration that a contender runs; None: all of it.
+    """Return the part of an iteration that a contender runs; None: all of it, as torch's modules.
 
     Raises Incomparable where its time cannot be scaled.
-    Torch's modules are run whole, however long that takes: as they always were.
     """
     if contract.trainer_of(adapter) is None:
         return None
@@ -324,16 +314,15 @@ class Meter:
 
     @classmethod
     def after_trial_run(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
-        """Return a meter whose base is the memory in use after a trial run of the network.
+        """Return a meter whose base is the memory in use after a trial run on a few samples.
 
-        The trial is on a few samples and steps. Raises what it raises, and OSError where the peak
-        cannot be read.
+        Raises what the trial raises, and OSError where the peak cannot be read.
         """
         device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
         small = Part(min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)).of(case)
-        tried = build_for_trial(adapter, small, asked.x, labels_of(asked))
+        tried = build_for_trial(adapter, small, asked.x, _labels(asked))
         tried.run()
         tried.close()
         del tried  # its weights are not in the base
@@ -344,7 +333,6 @@ class Meter:
         return cls(device, memory.resident_mib())
 
     def start(self) -> None:
-        """Reset the peak of memory, before the iteration whose peak is wanted."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return

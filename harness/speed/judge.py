@@ -1,8 +1,4 @@
-"""The judge of contenders, in the owner's process.
-
-Exams before one is built to be timed, audits of the timed object at its full size, and the training
-that bf16 must pass.
-"""
+"""Exams of contenders, audits of what is timed at its full size, the training bf16 must pass."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +21,7 @@ from harness.formats.weights import initial_network
 from harness.proof.answer import Question, question
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
-from harness.proof.exam import Exam, ExamAnswers
+from harness.proof.exam import Exam
 from harness.records import Bf16TrainingRow, Record, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, shortened, stamped
@@ -32,7 +29,7 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed
-from harness.speed.contender import Contender
+from harness.speed.contender import Contender, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.speed.worker import Worker
 from harness.system import machine, memory
@@ -54,10 +51,7 @@ OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 @dataclass(eq=False)
 class Judge:
-    """Examines and audits the contenders of one cell.
-
-    It keeps the reference's answers of a round until it is to forget them.
-    """
+    """Examines and audits the contenders of one cell, with the reference's answers for all."""
 
     cell: Timed
     batch: Batch
@@ -66,7 +60,7 @@ class Judge:
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
-    _failed: dict[str, Exception] = field(default_factory=dict)
+    _failed: dict[str, Failed] = field(default_factory=dict)
     _doing: dict[Contender, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
@@ -81,15 +75,13 @@ class Judge:
             needed = required(Timed.of(row).precision)
             wanted.setdefault(row.contender, (row, set()))[1].update(needed)
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
-        alone = any(facts.of(each).foreign for each in {row.framework for row in rows})
-        # kernels of float64 and of the other precisions are compiled at the same time; a runtime of
-        # its own takes long to start
-        tasks = [
-            (row, part)
-            for row, needed in wanted.values()
-            for part in ([needed] if alone else [needed & {"fp64"}, needed - {"fp64"}])
-            if part
-        ]
+        alone = any(facts.of(row.framework).foreign for row in rows)
+        tasks = list[tuple[Record, set[Precision]]]()
+        for row, needed in wanted.values():
+            # kernels of float64 and of the other precisions are compiled at the same time; a
+            # runtime of its own takes long to start
+            parts = [needed] if alone else [needed & {"fp64"}, needed - {"fp64"}]
+            tasks += [(row, part) for part in parts if part]
         with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
                 pending = {pool.submit(self._examine, *each, alone) for each in tasks}
@@ -108,7 +100,7 @@ class Judge:
         """Return a case's certificates. Raises Failed if the adapter was not built, or died."""
         try:
             return [self._proofs[case.framework, each] for each in required(case.precision)]
-        except KeyError:  # in bf16 alone, it may be: float32 stands
+        except KeyError:  # it may be in bf16 alone: float32 stands
             raise self._failed[case.framework] from None
 
     def network_of(self, case: Timed) -> Network:
@@ -120,28 +112,23 @@ class Judge:
     def _examine(self, row: Record, precisions: set[Precision], alone: bool) -> None:
         name, contender = row.contender, Contender(row.contender, row)
         deviations = (row.deviations,) if row.deviations else ()
+        self._doing[contender] = f"exam of {name}"
         try:
-            contender.start(alone=alone)
-            self._doing[contender] = f"exam of {name}"
-            try:
+            with failed_without_memory():
+                contender.start(alone=alone)
                 if contender.call(Worker.compiles):
                     self._doing[contender] = f"compiling {name}'s kernels"
                 self.parts[name] = contender.call(Worker.part)
                 network = self.network_of(contender.case)
-
-                def take_exam(asked: Question) -> ExamAnswers:
-                    return contender.call(Worker.take_exam, asked)
-
+                take_exam = partial(contender.call, Worker.take_exam)
                 for precision in sorted(precisions, reverse=True):  # float64 first
                     exam = self._exam(network, precision)
                     self._proofs[name, precision] = exam.judge(deviations, take_exam)
-            finally:
-                contender.end()
-                del self._doing[contender]
-        except (Failed, MemoryError, RuntimeError) as error:
-            if not isinstance(error, Failed) and not memory.is_exhausted(error):
-                raise
+        except Failed as error:
             self._failed[name] = error
+        finally:
+            contender.end()
+            del self._doing[contender]
 
     def _exam(self, network: Network, precision: Precision) -> Exam:
         with self._one_at_a_time:
@@ -171,10 +158,7 @@ class Judge:
         return question(case, tuple(parameters), batch.inputs, batch.labels)
 
     def audit(self, contender: Contender, when: When, number: int | None) -> Finding:
-        """Compare the last iteration of a contender with the reference. Raises Failed.
-
-        `number`: of the round, if it is one.
-        """
+        """Compare the last iteration (of round `number`) with the reference. Raises Failed."""
         given, updated = contender.call(Worker.answer)
         case = replace(contender.case, framework="")  # the same question for all contenders
         if (audit := self._audits.get((case, when, number))) is None:
@@ -200,10 +184,7 @@ class Judge:
 def wrong_update(
     asked: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
-    """Return the fault of a contender's own first update of its weights.
-
-    None where it is what torch's optimiser does with the same gradients.
-    """
+    """Return how a contender's own first update differs from torch's; None where it does not."""
     shapes = [tuple(each.shape) for each in asked.parameters]
     if [tuple(each.shape) for each in updated] != shapes:
         return f"its new weights have the shapes {[tuple(each.shape) for each in updated]}"
@@ -231,38 +212,36 @@ def check_bf16_training(
 ) -> list[Bf16TrainingRow]:
     """Have the contender of a row train in float32 and in bf16; return and keep the outcome.
 
-    bf16 is no proof of equality, so what was audited in it must learn as float32 does.
-    Once for each installation, in a process of its own, whose crash costs this row alone. Nothing
-    happens where a row of its installation is known; a training that was cut short is tried once a
-    run, and one for which there is no time leaves no row.
+    bf16 is no proof of equality, so what was audited in it must learn as float32 does. Once for
+    each installation: one that was cut short is tried once a run, and one for which there is no
+    time leaves no row.
     """
     for each in known:
         same = (each.installation, each.exam) == (row.installation, EXAM)
         if same and (each.finished or each.run == row.run):
             return []
     case, terms = descent.case_of(Timed.of(row)), descent.CHECK_SETTINGS
-    courses: dict[Precision, list[LossEnds]] = {"fp32": [], "bf16": []}
+    ends: dict[Precision, list[LossEnds]] = {"fp32": [], "bf16": []}
     what, finished = f"{case.framework} trains, for bf16", False
+    digits, contender = Digits.read(), Contender(row.contender, row)
     try:
         say(what)
-        digits, contender = Digits.read(), Contender(row.contender, row)
         contender.start(trains=True)
-        try:
-            for n, (precision, seed) in enumerate(terms.trainings, 1):
-                if not has_time():
-                    return []
-                say(f"{what}: {n} of {len(terms.trainings)}")
-                one = replace(case, seed=seed, precision=precision)
-                losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
-                courses[precision].append(LossEnds.of(losses, terms.averaged))
-        finally:
-            contender.end()
-        reason, finished = judged(courses["fp32"], courses["bf16"]), True
+        for n, (precision, seed) in enumerate(terms.trainings, 1):
+            if not has_time():
+                return []
+            say(f"{what}: {n} of {len(terms.trainings)}")
+            one = replace(case, seed=seed, precision=precision)
+            losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
+            ends[precision].append(LossEnds.of(losses, terms.averaged))
+        reason, finished = judged(ends["fp32"], ends["bf16"]), True
     except Failed as error:
         reason = str(error)
-    firsts = [each.first for each in courses["fp32"] if isfinite(each.first)]
+    finally:
+        contender.end()
+    firsts = [each.first for each in ends["fp32"] if isfinite(each.first)]
     fp32, bf16 = (
-        tuple(each.last if isfinite(each.last) else None for each in of) for of in courses.values()
+        tuple(each.last if isfinite(each.last) else None for each in of) for of in ends.values()
     )
     made = Bf16TrainingRow(
         **vars(row), exam=EXAM, setting=descent.in_words(case), steps=terms.steps,

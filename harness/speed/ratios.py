@@ -2,9 +2,8 @@
 
 Seconds are noisy by factors, not by amounts, so all is done in logs. In a round both contenders
 meet the same drift of the machine: what is left in the log of their ratio is the noise of these two
-alone, and nobody else's is asked for. A process lies somewhere in memory as long as it lives, and
-may be faster or slower there: so all of a cell's are started twice, and what differs between two
-starts is a part of every interval.
+alone. A process may be faster or slower as long as it lives, by where it lies in memory: so all of
+a cell's are started twice, and what differs between two starts is a part of every interval.
 """
 
 from __future__ import annotations
@@ -50,10 +49,9 @@ Groups = Sequence[Sequence[float]]  # ratios of the rounds of each start
 
 
 def starts(cell: Iterable[Groups]) -> Starts:
-    """Estimate how far ratios move between starts of the processes, from a cell's contenders.
+    """Estimate how far ratios move between starts, by an analysis of variance of each contender.
 
-    An analysis of variance of each. A single contender's two starts tell next to nothing; those of
-    all that are timed together do.
+    A single contender's two starts tell next to nothing; those of all of a cell do.
     """
     found = list[tuple[float, int]]()
     for groups in cell:
@@ -84,12 +82,9 @@ def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
     """Return the geometric mean of the ratios of all rounds, with its 95 % interval.
 
     Student's interval of the mean of their logs; `moves`: the variance that the starts of its cell
-    add. Raises ValueError without any round.
-
-    One ratio says nothing of its noise, and two next to nothing: their interval is 0 to infinity,
-    and is not shown. Of 3 to 20 rounds of the noise that was recorded, which drifts and has heavy
-    tails, the interval covers 93 to 97 % of the time: tests/test_ratios.py simulates it, starts
-    that move a ratio among it.
+    add. Of 3 to 20 rounds of the noise that was recorded it covers 93 to 97 % of the time
+    (tests/test_ratios.py); of fewer it is 0 to infinity, and is not shown. Raises ValueError
+    without any round.
     """
     within, means, sizes, n = _within(groups)
     if n == 0:

@@ -2,8 +2,7 @@
 
 Cells come in order of worth. A cell is begun only if it fits into what is left of the budget, by
 an estimate that the cells before it have corrected; the others are reported with their estimate,
-and the same command goes on there. A process may be faster or slower as long as it lives, so
-half-way all of a cell's are started anew.
+and the same command goes on there.
 """
 
 from __future__ import annotations
@@ -34,9 +33,7 @@ SURE = 1.2  # times its estimate must fit into what is left for a cell to be beg
 RANKED = Budget.rounds  # from which on a figure may have a rank
 NEAR_THE_END = 0.99  # the most that is shown while anything runs: estimates are rough
 # What most readers ask first: the table of a short run has these.
-WORTH = (
-    *(("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")),
-)
+WORTH = ("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")
 Group = tuple[Timed, ...]  # the cases of a cell
 
 
@@ -48,17 +45,16 @@ def worth(cell: Timed) -> tuple[object, ...]:
 
 
 class Schedule:
-    """Measures the cells one after the other, as many as the budget has room for.
-
-    What an earlier run has measured is not measured again.
-    """
+    """Measures cells that no earlier run has measured, as many as the budget has room for."""
 
     def __init__(
         self, cases: Group, ledger: Ledger, access: Access, budget: Budget, run: Run
     ) -> None:
-        waiting = sorted(cells(cases).items(), key=lambda each: worth(each[0]))
-        self.waiting = [Cell(*each, run, ledger, access, budget) for each in waiting]
-        self.budget, self.watch = budget, clock.Stopwatch()
+        self.waiting = [
+            Cell(case, group, run, ledger, access, budget, partial(self._say, case))
+            for case, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
+        ]
+        self.ledger, self.budget, self.watch = ledger, budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
         known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
         self.plan = Plan(budget.rounds, (row.contender for row in known))
@@ -76,7 +72,6 @@ class Schedule:
             cell = self.waiting.pop(0)
             takes = self.plan.seconds(cell.group)
             self.until = self.watch.seconds + takes
-            self._say(cell, "data")
             try:
                 if cell.read():
                     first = self.budget.first and not any_done
@@ -103,15 +98,13 @@ class Schedule:
         yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
 
     def _measured(self, cell: Cell) -> Iterator[Result]:
-        """Measure a cell, and yield it when it has its first round."""
-        say = partial(self._say, cell)
-        cell.prove(say)
+        cell.prove()
         began = self.watch.seconds
-        cell.start(say)
+        cell.start()
         rounds, is_look = self.budget.rounds, self.budget.is_look
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
-            self._round(cell)
+            cell.round()
             if cell.number == 1:
                 yield replace(self._result(cell), more=True)
             if is_look and self._is_over(cell):
@@ -121,25 +114,22 @@ class Schedule:
         ends_here = is_look and self._is_over(cell, again)
         if cell.comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
-            cell.start(say)
+            cell.start()
             while cell.comparable and cell.number < total:
-                self._round(cell)
+                cell.round()
                 if self._is_over(cell):
                     break
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
         while cell.comparable and not is_look and self._needs_a_start(cell, began):
-            cell.start(say)
+            cell.start()
             for _ in range(half):
                 if cell.comparable:
-                    self._round(cell)
+                    cell.round()
         cell.close()
 
     def _is_over(self, cell: Cell, takes: float = 0.0) -> bool:
-        """Return whether a cell has its fewest rounds and no time for more.
-
-        More `takes` so long.
-        """
+        """Return whether a cell has its fewest rounds and no time for more, which takes so long."""
         enough = cell.number >= self.budget.fewest
         return enough and self.watch.seconds + takes > self.budget.seconds
 
@@ -152,24 +142,16 @@ class Schedule:
             wanted = row.precision == "bf16" and row.key in ranked
             if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
-                say = partial(self._say, cell)
-                self.bf16_trainings += check_bf16_training(
-                    row, self.bf16_trainings, cell.ledger, say, self._has_time
-                )
+                known = self.bf16_trainings
+                known += check_bf16_training(row, known, self.ledger, cell.say, self._has_time)
                 self.plan.trained.add(row.contender)
 
     def _has_time(self) -> bool:
         return self.watch.seconds < self.budget.seconds
 
     def _result(self, cell: Cell) -> Result:
-        rows, bf16_trainings = tuple(cell.rows), tuple(self.bf16_trainings)
-        return Result(
-            cell.case, rows, cell.number, before=cell.before, bf16_trainings=bf16_trainings
-        )
-
-    def _round(self, cell: Cell) -> None:
-        self._say(cell, f"round {cell.number + 1}")
-        cell.round()
+        rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
+        return Result(cell.case, rows, cell.number, before=cell.before, bf16_trainings=trainings)
 
     def _is_unsure(self, cell: Cell, began: float) -> bool:
         """Return whether its ratios are not known yet, and there is time for more rounds.
@@ -182,7 +164,6 @@ class Schedule:
         return self._may_last(self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group))
 
     def _needs_a_start(self, cell: Cell, began: float) -> bool:
-        """Return whether versions' ratios are not known yet, and there is time for a start more."""
         if not cell.versions or len(cell.starts) >= MOST_STARTS or cell.known:
             return False
         now = self.watch.seconds
@@ -197,34 +178,31 @@ class Schedule:
         return True
 
     def _ends(self, cell: Cell, began: float) -> float:
-        """Return when the present cell will have ended, by the watch, as it went so far.
-
-        Its second half takes as long as the first, without compiling.
-        """
+        """Return when the present cell will have ended: its second half compiles nothing."""
         compiled = self.plan.compile_seconds(cell.group)
         return max(self.until, 2 * self.watch.seconds - began - compiled)
 
     def _fits(self, start: float, takes: float) -> bool:
         return start + SURE * takes <= self.budget.seconds
 
-    def _say(self, cell: Cell, what: str) -> None:
-        """Say how far the run is: as its own time so far, of what it will have taken."""
+    def _say(self, case: Timed, what: str) -> None:
+        """Say how far the run is: its time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
             end += takes if self._fits(end, takes) else 0.0
         fraction = min(now / max(end, 1e-9), NEAR_THE_END)
-        cell.ledger.say(fraction, f"{_named(cell.case)}: {what}")
+        self.ledger.say(fraction, f"{_named(case)}: {what}")
 
 
 def _named(case: Timed) -> str:
     return f"{case.dataset} {network_name(case)}"
 
 
-# How long it will take, about: first by earlier runs, then as this one went. What an
-# iteration takes as a multiple of the float32 floor's, over all frameworks; in bf16 without
-# instructions for it, with them, and with a matrix unit, for a contender and for the floor.
+# How long it will take, about: first by earlier runs, then as this one went. An iteration as a
+# multiple of the float32 floor's, over all frameworks; in bf16 without instructions for it, with
+# them, and with a matrix unit, for a contender and for the floor.
 OF_FLOOR = 1.7
 BF16 = ((1.1, 1.6), (0.5, 0.5), (0.4, 0.2))
 LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
@@ -234,16 +212,14 @@ AUDITED = 9.0  # in iterations of the floor: three audits of a contender, some o
 EXAM_SECONDS = 3.0  # of one contender: two are examined at a time
 START_SECONDS = 4.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
-# Of torch.compile, once: 35 to 310 for three frameworks. In bf16 an audit replays, and its tapped
-# pass is compiled separately; a training compiles in both precisions.
+# Of torch.compile, once: 35 to 310 for three frameworks; twice that in bf16.
 COMPILED, COMPILE_SECONDS = ":compiled", 110.0
 # Of the small training that bf16 must pass, once a contender: our own engine took 16.
 TRAINING_IN_BF16_SECONDS = 20.0
 PASSES = 3  # forward, and two gradients
 RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
-# The time of a training, divided by that of its dense convolutions in float32: it is narrow, and it
-# tests. Our own engine, which trains where no other is named, skips zeros and may run in bf16: it
-# takes less than they (measured on two processors: 0.3 to 0.5; 2.5 had been by plain PyTorch).
+# The time of a training, divided by that of its dense convolutions in float32: 0.3 to 0.5 on two
+# processors for our own engine, which trains where no other is named.
 OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
 
 
@@ -269,19 +245,16 @@ class Plan:
         untimed = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
         return untimed + timed + self._without_floor(group)
 
-    def _without_floor(self, group: Group) -> float:
-        """Return what no floor tells: of compilers, and of runtimes of their own."""
+    def _without_floor(self, group: Group) -> float:  # of compilers, and runtimes of their own
         names = (case.framework.partition(":")[0] for case in group)
         foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
-        """Estimate the seconds of what torch compiles for a cell, once."""
         compiled = (case for case in group if case.framework.endswith(COMPILED))
         return sum(COMPILE_SECONDS * (2 if case.precision == "bf16" else 1) for case in compiled)
 
     def round_seconds(self, group: Group) -> float:
-        """Estimate the seconds of one more round of a cell."""
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, spent: float, rounds: int) -> None:
@@ -297,16 +270,14 @@ class Plan:
         of_floor = LAYOUTS + (rounds + UNTIMED) * self._times(group) + AUDITED * len(group)
         return START_SECONDS * len(group) + self._floor(group) * of_floor
 
-    def _times(self, group: Group) -> float:
-        """Return what a round takes, in iterations of the floor."""
+    def _times(self, group: Group) -> float:  # a round, in iterations of the floor
         bf16 = sum(each.precision == "bf16" for each in group)
         instructions = machine.has_bf16(torch.device(group[0].device)) + machine.has_amx()
         of_bf16, floor_bf16 = BF16[instructions]
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
-    def _floor(self, group: Group) -> float:
-        """Estimate the seconds of an iteration of the float32 floor."""
+    def _floor(self, group: Group) -> float:  # seconds of its iteration in float32
         case = group[0]
         passes = PASSES if case.mode == "training" else 1
         stages = zip(case.network.stages, images(case), strict=True)

@@ -68,11 +68,9 @@ class Worker:
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
-        """Return the part to run of an iteration that is too long as a whole; None: all of it."""
         return iteration.part_of(adapters.load(self.case.framework), self.case)
 
     def compiles(self) -> bool:
-        """Return whether kernels are still to be compiled, where the adapter can tell."""
         compiles = getattr(adapters.load(self.case.framework), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
@@ -85,7 +83,6 @@ class Worker:
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
-        """Train from these weights on the digits; return the loss of each step."""
         if self._trainee is None:
             self._trainee = Bf16Trainee.of(adapters.load(case.framework), case)
         return self._trainee.losses(case, weights, digits)
@@ -94,7 +91,6 @@ class Worker:
         return floor.fastest(self.case)
 
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
-        """Build the floor, and run its first iteration."""
         self._run = floor.iteration(self.case, layouts)
         return First(self.turn(0).seconds, floor.in_words(layouts))
 
@@ -123,7 +119,7 @@ class Worker:
         self._asked = asked
 
     def turn(self, number: int) -> Turn:
-        """Run one timed iteration, on the question of the round of that number."""
+        """Run one timed iteration, on the question of that round."""
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
@@ -136,7 +132,6 @@ class Worker:
         return turn
 
     def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
-        """Time one iteration."""
         if asked is not None and self._built is not None:
             self._built.load(asked)
             torch.manual_seed(asked.seed)
@@ -169,7 +164,6 @@ class Worker:
         return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
 
     def tapped(self, asked: Question) -> Answer:
-        """Return the answer to a question with every layer's spikes."""
         assert self._built is not None, "it was not built"
         answer = _carried(self._built.tapped(asked))
         if self.lean:
@@ -193,19 +187,15 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 def begin(
     case: Timed, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
 ) -> None:
-    """Make this process, which is new, a contender's: create its worker.
-
-    `known`: of adapters; a checkout that has changed since then is refused. `compiled`: the folder
-    of what torch compiles. `alone`: nothing else runs meanwhile.
-    """
+    """Make this process, which is new, a contender's; `alone`: nothing else runs meanwhile."""
     facts.remember(*known)
     if compiled is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
     if not alone:
-        kept.measure_nothing()
+        kept.share_with("nobody")
         torch.set_num_threads(1)
     elif not trains:  # its threads wait in another way than timed ones do
-        kept.measure_alone()
+        kept.share_with("timed")
     _workers[:] = [Worker(case)]
 
 

@@ -1,10 +1,7 @@
 """One child process, in which its owner calls functions.
 
-It may crash, hang, eat memory or be killed at the cost of its own call alone.
-
-Values travel by copy, so that neither side can change the other's. Its output goes nowhere; its
-stderr goes to a file without a name, whose last line is in the message if it dies. All that it
-starts ends with it, and it ends with its owner, even where that is killed.
+It may crash, hang, eat memory or be killed at the cost of its own call alone. Values travel by
+copy. All that it starts ends with it, and it ends with its owner, even where that is killed.
 
 Built on a pipe: a call takes 0.1 ms, through `ProcessPoolExecutor` 0.6 ms and two threads more in
 the process that reads the clock.
@@ -50,12 +47,10 @@ LAST_WORDS = 300  # characters of what it wrote on stderr
 # imports torch._dynamo.
 PRELOAD = ["torch._dynamo", "harness.jobs.local", "harness.system.child"]
 LONGEST_FOLDER = 70  # of a socket's 107 characters, less what multiprocessing adds
-# How often a thread looks at a barrier before it sleeps. GNU's OpenMP, which torch's wheels for
-# Linux bring along (libgomp), reads it when it is loaded; its default is 300,000. On a busy machine
-# threads that look for so long take the cores from the one that they wait for. LLVM's OpenMP, as on
-# macOS, ignores it.
-SHORT_SPIN = {"GOMP_SPINCOUNT": "30000"}
-WAIT_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # a user's choice
+# How often a thread of GNU's OpenMP looks at a barrier before it sleeps, by default 300,000: on a
+# busy machine such threads take the cores from the one that they wait for. It is read when libgomp
+# is loaded, which torch's wheels for Linux bring along; LLVM's OpenMP, as on macOS, ignores it.
+SPIN_VARIABLE, SHORT_SPIN = "GOMP_SPINCOUNT", "30000"
 
 _living: WeakSet[Child] = WeakSet()
 _owner: Connection | None = None  # of this process, if it is a child
@@ -107,10 +102,9 @@ class Child:
     ) -> T:
         """Call a function in the child and return its value; all must be picklable.
 
-        `hear` is given what the function tells meanwhile.
-        Raises what the function raised (an exception of another package as one of the same name and
-        text), and Died where the process died, ran out of memory or did not even `tell` anything
-        for `silence` seconds.
+        `hear` is given what the function tells meanwhile. Raises what the function raised (an
+        exception of another package as one of the same name and text), and Died where the process
+        died, ran out of memory or did not even `tell` anything for `silence` seconds.
         """
         with suppress(OSError):  # it is dead: `_next` raises
             self._pipe.send_bytes(pickle.dumps((function, args)))
@@ -131,7 +125,6 @@ class Child:
             raise value
 
     def _next(self, silence: float) -> tuple[str, Any]:
-        """Return its next message. Raises Died."""
         if self._pipe.closed:
             raise Died("its process was ended before")
         # what it forked may hold the pipe open when it is dead: its own end is waited for too
@@ -204,11 +197,6 @@ def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | For
     return context
 
 
-def spin_settings() -> dict[str, str]:
-    """Return the variable by which threads sleep sooner; none if a user has set how they wait."""
-    return {} if any(name in os.environ for name in WAIT_VARIABLES) else SHORT_SPIN
-
-
 @contextmanager
 def _starting(short_spin: bool) -> Iterator[None]:
     """Set what a program that is started in the block begins with, and its children keep."""
@@ -221,7 +209,9 @@ def _starting(short_spin: bool) -> Iterator[None]:
         # compilers of contenders that were ended leave semaphores: freeing them is no news
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
-        os.environ |= memory.for_programs() | (spin_settings() if short_spin else {})
+        os.environ |= memory.for_programs()
+        if short_spin:
+            os.environ.setdefault(SPIN_VARIABLE, SHORT_SPIN)
         resource_tracker.ensure_running()  # it unblocks signals
         # signals of a terminal are for the owner, which ends the others
         terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP
@@ -283,11 +273,8 @@ def _answer(call: bytes) -> bytes:
         return pickle.dumps(("raised", (type(error).__name__, str(error))))
 
 
-def _end_with_owner() -> None:
-    """Have Linux end this process group as soon as the owner is gone and its pipe is closed.
-
-    A thread of ours would wait where the interpreter hangs or is stopped.
-    """
+def _end_with_owner() -> None:  # by Linux, as soon as the pipe to the owner is closed
+    # a thread of ours would wait where the interpreter hangs or is stopped
     owner = multiprocessing.parent_process()
     assert owner is not None
     fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it

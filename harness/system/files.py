@@ -35,7 +35,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Write a file of results, whole or not at all. Raises UsageError where it cannot."""
+    """Write a file of results, whole or not at all. Raises Unwritable."""
     try:
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:
@@ -75,8 +75,7 @@ def user_cache() -> Path:
 def make_user_cache(name: str) -> Path:
     """Return the folder `name` in the user's cache folder, made where there is none.
 
-    Nobody else may enter the cache folder: compiled code is run from there. Raises OSError
-    where it cannot be made, and where it is another user's.
+    Nobody else may enter: compiled code is run from there. Raises OSError where it cannot be made.
     """
     folder = user_cache() / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +96,7 @@ def cached(
     """Return what a folder of the user's cache has of `key`, else make it and keep it there.
 
     Of processes that want the same one makes it; `wait` is called each second that another does.
-    What `read` cannot read is made again; what cannot be kept is made each time. The text that is
-    returned with it says so, "" where all went well.
+    What `read` cannot read is made again; what cannot be kept is made each time: the note says so.
     """
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     try:

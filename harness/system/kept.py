@@ -1,8 +1,7 @@
 """What is measured once on this machine and kept in the user's cache folder.
 
 All processes go on with what was measured first. It is measured anew where the processor, torch or
-a variable that changes their speed is another. Timed contenders share no measurement with processes
-that run at the same time as others (`measure_alone`).
+a variable that changes their speed is another.
 """
 
 from __future__ import annotations
@@ -11,34 +10,22 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from harness.system import machine
 from harness.system.files import cached
 
 T = TypeVar("T")
-
-_alone = False  # whether this process shares measurements with its like alone
-_measures = True  # whether it may measure
-
-
-def measure_alone() -> None:
-    """Share measurements, from now on, only with processes that call this too.
-
-    These are contenders, while nothing else of ours runs: a measurement on a busy machine would
-    stand for good.
-    """
-    global _alone
-    _alone = True
+# "timed": contenders that are, while nothing else of ours runs: what was measured on a busy machine
+# would stand for good. "nobody": it uses defaults, since another process computes meanwhile.
+Sharing = Literal["all", "timed", "nobody"]
+_sharing: Sharing = "all"
 
 
-def measure_nothing() -> None:
-    """Use the default, from now on, where a measurement is asked for.
-
-    Another process computes meanwhile, and no time of this one is shown.
-    """
-    global _measures
-    _measures = False
+def share_with(processes: Sharing) -> None:
+    """Set which processes this one shares its measurements with, from now on."""
+    global _sharing
+    _sharing = processes
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class MeasurementCache(Generic[T]):
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
         """Return the kept measurement, else a new one. `of`: all that it depends on, by `repr`."""
-        if not _measures:
+        if _sharing == "nobody":
             return self.usual
 
         def read(path: Path) -> T:
@@ -61,5 +48,5 @@ class MeasurementCache(Generic[T]):
             content = {"of": [repr(each) for each in of], "value": measured}
             path.write_text(json.dumps(content, default=vars), "utf-8")
 
-        key = repr((_alone, *machine.speed(), *of))
+        key = repr((_sharing == "timed", *machine.speed(), *of))
         return cached(self.folder, ".json", key, measure, read, write)[0]

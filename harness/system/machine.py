@@ -67,18 +67,14 @@ def speed() -> tuple[str, str, str, str | None]:
     return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
 
 
-def _affinity() -> set[int]:
-    """Return the cores that this process may run on; empty where the system does not tell."""
+def _affinity() -> set[int]:  # empty where the system does not tell
     ask = getattr(os, "sched_getaffinity", None)
     return ask(0) if ask else set()
 
 
 def _capability() -> str:
-    """Return the instructions that torch uses, and whether there is a matrix unit.
-
-    With one, bf16 takes a fifth of the time. Two of one name, with and without, are two machines;
-    so is one that is restricted to fewer instructions than it has.
-    """
+    # two of one name are two machines where one has a matrix unit (bf16 takes a fifth of the time)
+    # or is restricted to fewer instructions than it has
     named = str(torch.backends.cpu.get_cpu_capability())
     named += " and AMX" if has_amx() else ""
     return f"{named} (forced)" if any(name in os.environ for name in FORCING) else named
@@ -115,8 +111,7 @@ def _onednn_may_use(*instructions: str) -> bool:
 def suited(cases: Iterable[C]) -> tuple[C, ...]:
     """Return the cases without those in bf16 whose device has no instructions for it.
 
-    There they take many times what float32 does, and most of a run's budget. They are measured if
-    asked for.
+    There they take many times what float32 does, and most of a run's budget.
     """
     return tuple(c for c in cases if c.precision != "bf16" or has_bf16(torch.device(c.device)))
 
@@ -136,10 +131,7 @@ def moment() -> Moment:
 
 
 def cpu_name() -> str:
-    """Return the CPU's name as in /proc/cpuinfo.
-
-    py-cpuinfo has the same, after a second and in a process of its own.
-    """
+    """Return the CPU's name as in /proc/cpuinfo: py-cpuinfo takes a second for it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -167,10 +159,7 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
 
 
 def settings() -> dict[str, object]:
-    """Return the global settings that this process computes with now.
-
-    It takes a fraction of a millisecond and changes nothing.
-    """
+    """Return the global settings that this process computes with now, in under a millisecond."""
     return {name: ask() for name, ask in SETTINGS.items()}
 
 

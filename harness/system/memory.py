@@ -1,12 +1,10 @@
 """Memory: how children keep it between iterations, what a case will take, and what is free.
 
-glibc gives large blocks back to the system as soon as they are freed, and takes them anew, page by
-page, in the next step. On a virtual machine that was measured to cost up to half of an iteration of
-the frameworks that allocate most, and most of the noise. So glibc is set to keep what it has, as
-jemalloc and tcmalloc do; every contender gains, and the record names the allocator.
-
-Children have huge pages too, where the system has them: next to the contenders of another cell, a
-floor in single pages took 0.30 to 0.38 s that takes 0.22 s alone.
+glibc gives large blocks back as soon as they are freed, and takes them anew, page by page, in the
+next step: on a virtual machine up to half of an iteration of the frameworks that allocate most, and
+most of the noise. So glibc is set to keep what it has, as jemalloc and tcmalloc do; every contender
+gains, and the record names the allocator. Children have huge pages too, where there are any: a
+floor in single pages took 0.30 to 0.38 s, next to other contenders, that takes 0.22 s alone.
 """
 
 from __future__ import annotations
@@ -44,7 +42,6 @@ def keep() -> str:
 
 
 def _kept() -> str:
-    """Return in words whether this process keeps its memory, which takes glibc's allocator."""
     if preloaded := os.environ.get("LD_PRELOAD"):
         return f"system, LD_PRELOAD={preloaded}"
     return KEPT if platform.libc_ver()[0] == "glibc" else "system"
@@ -107,19 +104,13 @@ def too_large(case: Case) -> str | None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Return whether a process or its card has run out of memory.
-
-    After the former nothing that the process does can be trusted.
-    """
+    """Return whether a process or its card has run out of memory."""
     kinds = MemoryError, torch.OutOfMemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def process_tree(pid: int | None = None) -> list[psutil.Process]:
-    """Return a process, by default this one, and all processes that it has started.
-
-    A framework's runtime may be one of them. Raises psutil's errors.
-    """
+    """Return a process, by default this one, and all that it has started, as a runtime."""
     own = psutil.Process(pid)
     return [own, *own.children(recursive=True)]
 
