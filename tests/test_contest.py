@@ -25,9 +25,8 @@ from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, contender
-from harness.speed.contender import Contender
+from harness.speed.contender import Contender, First, Turn, Worker
 from harness.speed.schedule import Plan
-from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)

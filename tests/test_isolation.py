@@ -42,28 +42,13 @@ def build(network):
 # Deeds where it is built, where it is examined, and where it is trained.
 EVIL = """
 import torch
+from contenders import made
 from hostile_contenders import DEEDS
 from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork
 from harness.spec import UsageError
 
-DEVIATIONS = ()
-ERRORS = {"complains": UsageError("give another"), "raises": RuntimeError("it is broken")}
-ERRORS["leaves"] = SystemExit(0)
-
-class Late(ReferenceNetwork):
-    deed = staticmethod(DEEDS["exits"])
-
-    def forward(self, x):
-        self.deed()
-        return super().forward(x)
-
-class Trained(Late):
-    def forward(self, x):
-        # not when it is examined
-        if x.dtype == torch.float32 and x.shape[1] > 2 and torch.is_grad_enabled():
-            self.deed()
-        return ReferenceNetwork.forward(self, x)
+DEVIATIONS, build = (), ReferenceNetwork
 
 def fails(error):
     def build(network):
@@ -71,11 +56,18 @@ def fails(error):
     return build
 
 def trained(name):
-    return type(name, (Trained,), {"deed": staticmethod(DEEDS[name])})
+    def run(right, x):
+        # not when it is examined
+        if x.dtype == torch.float32 and x.shape[1] > 2 and torch.is_grad_enabled():
+            DEEDS[name]()
+        return right(x)
+    return made(run)
 
-build = ReferenceNetwork
-FORMS = {"Late": Late, "dies": lambda network: DEEDS["crashes"]()}
-FORMS |= {name: fails(error) for name, error in ERRORS.items()}
+FORMS = {"Late": made(lambda right, x: DEEDS["exits"]())}
+FORMS["dies"] = lambda network: DEEDS["crashes"]()
+FORMS["complains"] = fails(UsageError("give another"))
+FORMS["raises"] = fails(RuntimeError("it is broken"))
+FORMS["leaves"] = fails(SystemExit(0))
 FORMS |= {name: trained(name) for name in ("crashes", "eats", "babbles")}
 VARIANTS = {name: Variant((), form) for name, form in FORMS.items()}
 VARIANTS["marked"] = Variant(("another",), FORMS["dies"])

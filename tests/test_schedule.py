@@ -359,9 +359,7 @@ class SlowWatch:
 
 
 @pytest.mark.parametrize(
-    ("watch", "rounds", "starts"),
-    [(clock.Stopwatch, 5, 2), (SlowWatch, 2, 1)],
-    ids=["fast", "slow"],
+    ("watch", "rounds", "starts"), [(clock.Stopwatch, 5, 2), (SlowWatch, 2, 1)]
 )
 def test_a_first_look_has_the_rounds_of_a_rank_where_there_is_time_and_is_audited_in_any_case(
     watch: type, rounds: int, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -400,7 +398,6 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
         (("fp64",), {("fp64", False), ("fp64", True), ("fp32", False)}),
         (("fp32", "bf16"), {("fp32", False), ("fp32", True), ("bf16", False)}),
     ],
-    ids=["fp64", "fp32-bf16"],
 )
 def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_floor(
     precisions: tuple[str, ...], floors: set[tuple[str, bool]], tmp_path: Path

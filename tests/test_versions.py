@@ -26,8 +26,7 @@ from harness.records.store import Ledger
 from harness.reports import page
 from harness.spec import Access, Budget, UsageError
 from harness.speed.cell import Cell
-from harness.speed.contender import Contender
-from harness.speed.worker import Worker
+from harness.speed.contender import Contender, Worker
 from harness.system import machine
 from harness.system.child import Child
 

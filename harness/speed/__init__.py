@@ -3,10 +3,9 @@
 - One iteration is zero_grad, forward, loss, backward and optimiser step, on data already on the
   device, until loss, votes and weights are plain numbers in memory. The time of an epoch is that of
   an iteration times the iterations of an epoch.
-- Each contender has a process of its own (`contender.py`, `worker.py`), free of the others'
-  settings, threads and patches. The system stops all of them but the one whose turn it is. A
-  process keeps the memory that it frees, and has huge pages where the system offers them
-  (`system/memory.py`).
+- Each contender has a process of its own (`contender.py`), free of the others' settings, threads
+  and patches. The system stops all of them but the one whose turn it is. A process keeps the memory
+  that it frees, and has huge pages where the system offers them (`system/memory.py`).
 - The first iteration, of the very object that is timed, warms it up, measures its peak of memory,
   has a time of its own, and is audited against the reference (`judge.py`).
 - Then come rounds: in each every contender runs once, in a fresh random order, since a machine's

@@ -28,10 +28,9 @@ from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
 from harness.speed import ratios
-from harness.speed.contender import Contender, failed_without_memory
+from harness.speed.contender import Contender, First, Turn, Worker, failed_without_memory
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
-from harness.speed.worker import First, Turn, Worker
 from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work

@@ -1,4 +1,4 @@
-"""A contender, which owns the process that its `Worker` runs in.
+"""A contender, which owns a process, and its worker there, which is examined, audited and timed.
 
 The system stops the process whenever it is not its turn: nothing that it does or leaves running
 can take from the others' time.
@@ -6,26 +6,36 @@ can take from the others' time.
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import psutil
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
+import adapters
 from adapters import Missing, facts
-from harness.adapter import Unsupported
+from adapters.facts import Facts
+from harness.adapter import Unsupported, Variant, exam_builder
+from harness.proof.answer import Answer, Question
+from harness.proof.exam import ExamAnswers, take_exam
 from harness.records import Record
 from harness.records.row import Outcome
 from harness.records.run import Failed
 from harness.spec import FLOOR, Timed
-from harness.speed.iteration import Part
-from harness.speed.worker import Worker, begin, work
-from harness.system import memory
+from harness.speed import floor, iteration
+from harness.speed.iteration import Meter, Part, Ready, Result, of_round
+from harness.system import clock, kept, machine, memory
 from harness.system.child import SILENCE, START_SECONDS, Child, Died
+from harness.training.descent import Bf16Trainee, Digits
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
@@ -119,3 +129,185 @@ def failed_without_memory() -> Iterator[None]:
         if not memory.is_exhausted(error):
             raise
         raise Failed(str(error)) from None
+
+
+# What follows runs in the process.
+
+COMPILED = "a compiler works in the process that it compiles for: its memory would be in the figure"
+
+
+class Turn(NamedTuple):
+    """The outcome of a timed iteration."""
+
+    seconds: float
+    votes: list[list[float]] | None = None  # (B, classes); None of the floor
+    loss: float | None = None  # of training
+    left: float = 0.0  # seconds of work that was left when the clock stopped
+    changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
+
+
+class First(NamedTuple):
+    """The outcome of the first iteration, which warms up, is audited, and is no turn."""
+
+    seconds: float
+    layout: str | None  # of its convolutions' weights
+    threads: int | None = None  # None of the floor
+    peak_mib: float | None = None
+    unmeasured: str = ""  # why there is no peak
+    compile_seconds: float | None = None  # before it, where a trainer compiles for the batch's size
+    computed: str | None = None  # how its layers were computed, where its adapter can tell
+
+
+@dataclass(eq=False)
+class Worker:
+    """An adapter's network, or the floor, in its process."""
+
+    case: Timed
+    lean: bool = False  # gives its memory back after each turn
+    _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
+    _result: Result | None = None  # of the last iteration; None of the floor
+    _built: Ready | None = None  # None of the floor
+    _asked: Question | None = None
+    _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
+    _frozen: bool = False
+    _exam_module: nn.Module | None = None
+    _trainee: Bf16Trainee | None = None
+
+    def part(self) -> Part | None:
+        return iteration.part_of(adapters.load(self.case.framework), self.case)
+
+    def compiles(self) -> bool:
+        compiles = getattr(adapters.load(self.case.framework), "compiles", None)
+        return compiles is not None and bool(compiles(self.case.device))
+
+    def take_exam(self, asked: Question) -> ExamAnswers:
+        """Return the network's answers in an exam; one module serves all exams."""
+        if self._exam_module is None:
+            build = exam_builder(adapters.load(self.case.framework))
+            self._exam_module = build(asked.network).to(self.case.device)
+        answers = take_exam(self._exam_module, asked)
+        return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
+
+    def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+        if self._trainee is None:
+            self._trainee = Bf16Trainee.of(adapters.load(case.framework), case)
+        return self._trainee.losses(case, weights, digits)
+
+    def layouts(self) -> tuple[floor.Layout, ...]:
+        return floor.fastest(self.case)
+
+    def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
+        self._run = floor.iteration(self.case, layouts)
+        return First(self.turn(0).seconds, floor.in_words(layouts))
+
+    def build(self, asked: Question, metered: bool = True) -> First:
+        """Build the timed object, with a question in its memory, and run the first iteration.
+
+        Where it is `metered`, its peak of memory is measured too.
+        """
+        self._before, adapter = machine.settings(), adapters.load(self.case.framework)
+        meter, why = None, COMPILED
+        if metered and not (isinstance(adapter, Variant) and adapter.compiled):
+            try:
+                meter, why = Meter.after_trial_run(adapter, self.case, asked), ""
+            except Exception as error:  # noqa: BLE001 the row has the reason; the time stands
+                why = f"{type(error).__name__}: {error}"
+        self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
+        self._run = partial(iteration.done, ready)
+        seconds = self._seconds(asked, meter)
+        peak = None if meter is None else meter.peak_mib()
+        threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
+        computed = None if say is None else str(say(ready.subject))
+        return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
+
+    def ask(self, asked: Question) -> None:
+        """Set the question that the rounds' are made from, each with weights a little off."""
+        self._asked = asked
+
+    def turn(self, number: int) -> Turn:
+        """Run one timed iteration, on the question of that round."""
+        asked = None if self._asked is None else of_round(self._asked, number)
+        if self.lean:  # its memory was given back: a timed turn is to take no new page
+            self._seconds(asked)
+        seconds, changed = self._seconds(asked), machine.changes(self._before)
+        turn = Turn(seconds, changed=changed)
+        if self._built is not None and self._result is not None:
+            turn = Turn(seconds, *self._result, iteration.left_seconds(self._built), changed)
+        if self.lean:
+            self.release()
+        return turn
+
+    def _seconds(self, asked: Question | None, meter: Meter | None = None) -> float:
+        if asked is not None and self._built is not None:
+            self._built.load(asked)
+            torch.manual_seed(asked.seed)
+        gc.collect()  # what must not fall into the time
+        if not self._frozen:
+            gc.freeze()  # to look through these objects at every turn takes long
+            self._frozen = True
+        gc.disable()
+        if meter is not None:
+            meter.start()
+        seconds = clock.seconds(self._once, torch.device(self.case.device))
+        gc.enable()
+        return seconds
+
+    def _once(self) -> None:
+        assert self._run is not None, "it was not built"
+        self._result = self._run()
+
+    def release(self) -> None:
+        """Give free memory back to the system, now and after each turn and audit."""
+        self.lean = True
+        memory.release()
+
+    def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
+        """Return the last iteration's answer; and new weights, if a trainer made the update."""
+        ready, asked, trains = self._built, self._asked, self.case.mode == "training"
+        assert ready is not None and asked is not None, "it was not built"
+        own = ready.weights() if ready.has_own_optimiser and trains else ()
+        gradients = tuple(ready.gradients() if trains else ())
+        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
+
+    def tapped(self, asked: Question) -> Answer:
+        assert self._built is not None, "it was not built"
+        answer = _carried(self._built.tapped(asked))
+        if self.lean:
+            self.release()
+        return answer
+
+
+def _carried(answer: Answer) -> Answer:
+    (out,) = _on_cpu([answer.out])
+    return Answer(out, _on_cpu(answer.gradients), _on_cpu(answer.spikes))
+
+
+def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Return the tensors to send, without anything else that lies in the same memory."""
+    return tuple(each.detach().cpu().contiguous() for each in tensors)
+
+
+_workers: list[Worker] = []  # in a contender's process: the one that it is for
+
+
+def begin(
+    case: Timed, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
+) -> None:
+    """Make this process, which is new, a contender's; `alone`: nothing else runs meanwhile."""
+    facts.remember(*known)
+    if compiled is not None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
+    if not alone:
+        kept.share_with("nobody")
+        torch.set_num_threads(1)
+    elif not trains:  # its threads wait in another way than timed ones do
+        kept.share_with("timed")
+    _workers[:] = [Worker(case)]
+
+
+def work(method: Callable[..., R], *given: Any) -> R:
+    """Call a method of this process's worker."""
+    try:
+        return method(_workers[0], *given)
+    except TorchDynamoException as error:
+        raise Unsupported(f"torch.compile: {type(error).__name__}: {error}") from None

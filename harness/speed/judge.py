@@ -29,9 +29,8 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Network, Precision, Timed
-from harness.speed.contender import Contender, failed_without_memory
+from harness.speed.contender import Contender, Worker, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
-from harness.speed.worker import Worker
 from harness.system import machine, memory
 from harness.training import descent, step
 from harness.training.descent import Digits, LossEnds, judged
