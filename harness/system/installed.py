@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, util
@@ -58,11 +59,9 @@ def check_adapters() -> None:
     """
     spec = util.find_spec("adapters")
     found = "nothing" if spec is None else spec.origin or "a folder"
-    try:
+    with suppress(OSError):
         if MARK in Path(found).read_text(encoding="utf-8", errors="replace"):
             return
-    except OSError:
-        pass
     raise UsageError(
         f"`import adapters` finds {found}, which is not of snn-harness: take it from the folders "
         "that Python searches (PYTHONPATH, the working folder), or uninstall what brought it, and "
