@@ -348,11 +348,8 @@ class WarningRow(Record):
     reason: str
 
 
-OfTiming = (
-    CertificateRow | WarmupRow | IterationRow | TimedRow | MemoryRow | AuditRow | Bf16TrainingRow
-)
-OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
-Row = OfTiming | UnmeasuredRow | OfTraining | OperationsRow | EndedRow | WarningRow
-KINDS: Mapping[str, type[Row]] = {
-    each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
-}
+_Proof = CertificateRow | AuditRow | Bf16TrainingRow
+_OfTiming = WarmupRow | IterationRow | TimedRow | MemoryRow | UnmeasuredRow
+_OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
+Row = _Proof | _OfTiming | _OfTraining | OperationsRow | EndedRow | WarningRow
+KINDS: Mapping[str, type[Row]] = {each.kind: each for each in get_args(Row)}
