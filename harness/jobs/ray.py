@@ -8,7 +8,6 @@ what the command does on its own machine, in the same result folder: all machine
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Ray reads these as it is imported. Tries of 40 s until a server counts as dead: else 20.
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
@@ -130,9 +130,9 @@ def _connected() -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     try:
-        place = re.fullmatch(r"(?:ray://)?(\[?[^/]+?\]?):([0-9]{1,5})", address)
-        if place is not None:  # where nobody answers, Ray itself would try for minutes
-            socket.create_connection((place[1].strip("[]"), int(place[2])), REACH).close()
+        place = urlsplit(address if "//" in address else f"//{address}")
+        if place.hostname and place.port:  # where nobody answers, Ray would try for minutes
+            socket.create_connection((place.hostname, place.port), REACH).close()
         ray.init(log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(

@@ -20,7 +20,6 @@ OPT_IN = ("jax", "octave", "sinabs")
 At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 OF_TRAININGS = ("epochs", "samples", "neunorm_u", "dropout")
-COUNTS_SHORTER = "--networks, --datasets or --width"
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
 

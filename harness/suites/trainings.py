@@ -78,16 +78,18 @@ PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, dropout=None, precisi
 PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
 
+SIZES = {
+    "quick": {"cifar10": QUICK_STATIC, "nmnist": QUICK_EVENTS, "dvs-cifar10": QUICK_EVENTS},
+    "long": {"cifar10": LONG_STATIC, "nmnist": LONG_NMNIST, "dvs-cifar10": LONG_DVS},
+    "paper": {"cifar10": PAPER_STATIC, "nmnist": PAPER_EVENTS, "dvs-cifar10": PAPER_EVENTS},
+    "default": {"cifar10": STATIC, "nmnist": NMNIST, "dvs-cifar10": EVENTS},
+}
+
+
 def size_of(options: Options, dataset: str) -> Size:
     """Return the size of trainings on a data set."""
-    static, nmnist = paper.settings(dataset).static, dataset == "nmnist"
-    if options.quick:
-        return QUICK_STATIC if static else QUICK_EVENTS
-    if options.paper:
-        return PAPER_STATIC if static else PAPER_EVENTS
-    if options.long:
-        return LONG_STATIC if static else LONG_NMNIST if nmnist else LONG_DVS
-    return STATIC if static else NMNIST if nmnist else EVENTS
+    chosen = [name for name in ("quick", "long", "paper") if getattr(options, name)]
+    return SIZES[chosen[0] if chosen else "default"][dataset]
 
 
 @dataclass(frozen=True)
