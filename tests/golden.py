@@ -72,17 +72,32 @@ def entries(file: str) -> Iterator[Entry]:
         yield from {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}[file]()
 
 
-def moved(file: str) -> Iterator[str]:
+def moved(file: str) -> list[str]:
     """A sentence of each entry that is not as the golden file has it, with what to do."""
-    kept, gone = _read(file), {*_read(file)}
-    for entry in entries(file):
-        gone.discard(entry.name)
-        sentence = _sentence(file, entry, kept.get(entry.name))
-        if sentence:
-            yield sentence
-    for name in gone:
-        if not _is_absent(file, name):
-            yield f"{file}.json, {name}: nothing makes it any more: {RENEW}"
+    kept = _read(file)
+    now = {entry.name: entry for entry in entries(file)}
+    found = [sentence for entry in now.values() if (sentence := _sentence(file, entry, kept))]
+    gone = (name for name in kept if name not in now and not _is_absent(file, name))
+    return found + [f"{file}.json, {name}: nothing makes it any more: {RENEW}" for name in gone]
+
+
+def renew(file: str, *, anyway: bool) -> list[str]:
+    """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
+    kept, now, refused = _read(file), {entry.name: entry for entry in entries(file)}, []
+    new = {name: each for name, each in kept.items() if name in now or _is_absent(file, name)}
+    for name, entry in now.items():
+        sentence = _sentence(file, entry, kept)
+        if sentence and name in kept and kept[name]["numbers"] == entry.numbers and not anyway:
+            refused.append(sentence)
+        elif sentence:
+            new[name] = entry.kept
+    text = json.dumps(new, indent=1, ensure_ascii=False)
+    (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
+    return refused
+
+
+def _read(file: str) -> dict[str, dict[str, Any]]:
+    return json.loads((FOLDER / f"{file}.json").read_text(encoding="utf-8"))
 
 
 def _is_absent(file: str, name: str) -> bool:
@@ -90,8 +105,8 @@ def _is_absent(file: str, name: str) -> bool:
     return file == "numerics" and name in adapters.names()
 
 
-def _sentence(file: str, entry: Entry, known: dict[str, Any] | None) -> str | None:
-    here = f"{file}.json, {entry.name}"
+def _sentence(file: str, entry: Entry, kept: dict[str, dict[str, Any]]) -> str | None:
+    here, known = f"{file}.json, {entry.name}", kept.get(entry.name)
     if known is None:
         return f"{here}: it is not there yet: {RENEW}"
     if known["numbers"] != entry.numbers:
@@ -123,26 +138,6 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, each in value.items() if isinstance(value, dict) else enumerate(value):
         yield from _leaves(each, f"{place}/{name}")
-
-
-def _read(file: str) -> dict[str, dict[str, Any]]:
-    path = FOLDER / f"{file}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def renew(file: str, *, anyway: bool) -> list[str]:
-    """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
-    now, refused = {entry.name: entry for entry in entries(file)}, []
-    kept = {k: each for k, each in _read(file).items() if k in now or _is_absent(file, k)}
-    for name, entry in now.items():
-        sentence = _sentence(file, entry, kept.get(name))
-        if sentence and name in kept and kept[name]["numbers"] == entry.numbers and not anyway:
-            refused.append(sentence)
-        elif sentence:
-            kept[name] = entry.kept
-    text = json.dumps(kept, indent=1, ensure_ascii=False)
-    (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
-    return refused
 
 
 # What a training computes and draws. `NUMERICS` stands for it.
