@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -92,45 +93,44 @@ def test_wrong_options_write_nothing(inside: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "") and list(inside.iterdir()) == []
 
 
-class Executor:
-    """Keeps the rows of a run in which a case failed."""
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The commands that were run; each kept the rows of a run in which a case failed."""
+    found: list[tuple[str, ...]] = []
 
-    def measure(self, cases: object, store: Store, *rest: object) -> Iterator[Result]:
+    def measure(cases: object, store: Store, *rest: object) -> Iterator[Result]:
         rows = rows_of_a_run()
         filled(store.out, rows)
         yield Result(CASE.cell, tuple(rows), 1, more=True)
         yield Result(CASE.cell, tuple(rows), 2)
         yield Result(replace(CASE, T=5).cell, (), left_seconds=180.0)
 
-
-def test_a_run_that_fails_warns_and_returns_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands: list[tuple[str, ...]] = []
-
-    def executor(name: str, command: tuple[str, ...]) -> Executor:
-        commands.append(command)
-        return Executor()
+    def executor(name: str, command: tuple[str, ...]) -> SimpleNamespace:
+        found.append(command)
+        return SimpleNamespace(measure=measure)
 
     monkeypatch.setattr("harness.api.executor", executor)
-    given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
+    return found
+
+
+def test_a_run_that_fails_warns_and_returns_the_rest(
+    tmp_path: Path, commands: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.warns(harness.CasesFailed, match="failed"):
-        found = harness.run("acceleration", quiet=True, **given)
+        found = harness.run("acceleration", quiet=True, frameworks="norse", out=tmp_path)
     assert capsys.readouterr().out == ""
-    ((*front, frameworks, quick, _),) = commands  # as the run's file says what was asked for
-    assert front == ["harness", "run", "suite=acceleration"]
-    assert "norse" in frameworks + quick
+    ((*front, frameworks, _),) = commands  # as the run's file says what was asked for
+    assert front == ["harness", "run", "suite=acceleration"] and "norse" in frameworks
     assert "norse does not load" in set(found.failed()["reason"])
     assert any(isinstance(row, EndedRow) for row in found.rows)
 
 
+@pytest.mark.usefixtures("commands")
 @pytest.mark.filterwarnings("ignore::harness.CasesFailed")
 def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.api.executor", lambda name, command: Executor())
-    given: dict[str, Any] = {"frameworks": "norse", "quick": True, "out": tmp_path}
-    harness.run("acceleration", **given)
+    harness.run("acceleration", frameworks="norse", out=tmp_path)
     first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
     assert first.startswith("cifar10 Small T=10 seed 0: ") and "row" in first
     assert "T=5" in second and "not begun, it takes about 180 s" in second and "row" not in second
