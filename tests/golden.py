@@ -2,8 +2,8 @@
 keeps what a training computes and draws, `exam.json` what a proof examines and by which rules,
 `keys.json` two keys.
 
-`python tests/golden.py --renew` writes anew those whose number was raised, and refuses the others;
-`--anyway` takes those too: for what a golden itself looks at, where that has changed.
+`python tests/golden.py --renew` writes anew those whose number was raised, and leaves the others as
+they were. Where what a golden itself looks at has changed, delete its entry first.
 """
 
 from __future__ import annotations
@@ -81,19 +81,15 @@ def moved(file: str) -> list[str]:
     return found + [f"{file}.json, {name}: nothing makes it any more: {RENEW}" for name in gone]
 
 
-def renew(file: str, *, anyway: bool) -> list[str]:
-    """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
-    kept, now, refused = _read(file), {entry.name: entry for entry in entries(file)}, []
+def renew(file: str) -> None:
+    """Writes a golden file anew; an entry whose numbers are the same stays as it was."""
+    kept, now = _read(file), {entry.name: entry.kept for entry in entries(file)}
     new = {name: each for name, each in kept.items() if name in now or _is_absent(file, name)}
-    for name, entry in now.items():
-        sentence = _sentence(file, entry, kept)
-        if sentence and name in kept and kept[name]["numbers"] == entry.numbers and not anyway:
-            refused.append(sentence)
-        elif sentence:
-            new[name] = entry.kept
+    for name, each in now.items():
+        if name not in kept or kept[name]["numbers"] != each["numbers"]:
+            new[name] = each
     text = json.dumps(new, indent=1, ensure_ascii=False)
     (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
-    return refused
 
 
 def _read(file: str) -> dict[str, dict[str, Any]]:
@@ -116,8 +112,7 @@ def _sentence(file: str, entry: Entry, kept: dict[str, dict[str, Any]]) -> str |
         return None
     # a key has no number: with it every key moves, and no row measured before is found again
     do = "raise " + " or the adapter's ".join(entry.numbers) if entry.numbers else "carry rows over"
-    how = RENEW if entry.numbers else f"{RENEW} --anyway"
-    return f"{here} has moved ({difference}): {do}, then {how}"
+    return f"{here} has moved ({difference}): {do}, then {RENEW}"
 
 
 def first_difference(kept: Any, now: Any, tolerance: float) -> str | None:
@@ -422,7 +417,9 @@ def keys_made() -> list[Entry]:
 
 
 if __name__ == "__main__":
-    renews, anyway = "--renew" in sys.argv, "--anyway" in sys.argv
-    said = [s for file in FILES for s in (renew(file, anyway=anyway) if renews else moved(file))]
-    print("\n".join(said) or "nothing has moved")
-    sys.exit(bool(said))
+    if "--renew" in sys.argv:
+        for file in FILES:
+            renew(file)
+    found = [sentence for file in FILES for sentence in moved(file)]
+    print("\n".join(found) or "nothing has moved")
+    sys.exit(bool(found))
