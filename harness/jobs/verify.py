@@ -151,16 +151,15 @@ def _cell(
     budget: float,
 ) -> Iterator[Check]:
     """Yield the ratios to the floor of a cell's last run, against those of now."""
-    cell, suite = cell_of(group[0]), group[0].suite
-    recorded = _lines(r for r in records if r.suite == suite and cell_of(r) == cell)
+    cell = cell_of(group[0])
+    recorded = _lines(row for row in records if cell_of(row) == cell)
     now = dict[str, TimedLine]()
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
     if cases and recorded:
         spending = Budget(seconds=budget, first=True)
         list(here.executor.measure(cases, store, here.access, spending, here.say))
-        rows = store.read(suite)[0]
-        now = _lines(row for row in rows if Case.of(row).cell == cases[0].cell)
+        now = _lines(row for row in store.read()[0] if Case.of(row).cell == cases[0].cell)
     for name, old in recorded.items():
         yield ratio_check(name, old, now.get(name), "it was not timed here")
 
