@@ -115,8 +115,7 @@ class Record(Moment, Machine, CaseFields):
     @property
     def installation(self) -> tuple[object, ...]:
         """What computes: the form, its versions, the device and the machine with its torch."""
-        versions = self.framework_version, self.revision
-        return self.contender, *versions, self.device, self.place
+        return self.contender, self.framework_version, self.revision, self.device, self.place
 
     def to_json(self, shared: dict[str, Any] | None = None) -> str:
         """Return the row as a line of JSON, without fields as in `shared`, else as by default."""
