@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.words import counted
-from harness.spec import Case, Options, Timed, UsageError, network_name
+from harness.spec import Case, Options, UsageError, network_name
 from harness.spec.options import GIVEN, RESULTS, Device
 
 if TYPE_CHECKING:  # pandas and torch take seconds
@@ -98,8 +98,7 @@ class Work:
             options.refuse("long", why="has no trainings of --long")
             options.refuse("keep_weights", why="trains no network")
         if suite.trains:
-            why = f"does each case to its end (use {suite.shorter} to make it shorter)"
-            options.refuse("budget", why=why)
+            options.refuse("budget", why="does each case to its end")
         from harness import formats
 
         read = formats.read_networks(options.networks)
@@ -108,6 +107,7 @@ class Work:
 
             child.warm(short_spin=suite.trains)  # it imports while this process does
         from harness import datasets
+        from harness.formats import weights
         from harness.records import Store
         from harness.spec import Access
 
@@ -123,11 +123,8 @@ class Work:
         store = Store(options.out.resolve())
         store.check_writable()
         for each in read:  # where trainings and timings find them
-            from harness.formats import weights
-
             weights.keep(store.out, each.weights)
-        runs = executor(options.executor, command)
-        return cls(options, suite, found, store, access, runs)
+        return cls(options, suite, found, store, access, executor(options.executor, command))
 
     @property
     def suited(self) -> tuple[Case, ...]:
@@ -136,11 +133,10 @@ class Work:
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
         """Run the cases and yield results; a timed cell is yielded again as it gets more rounds."""
-        given, budget = (self.store, self.access), self.options.spending
+        given = self.suited, self.store, self.access
         if self.suite.trains:
-            return self.executor.train(self.suited, *given, say)
-        timed = tuple(case for case in self.suited if isinstance(case, Timed))
-        return self.executor.measure(timed, *given, budget, say)
+            return self.executor.train(*given, say)
+        return self.executor.measure(*given, self.options.spending, say)
 
     def failed(self, rows: Iterable[Row]) -> list[EndedRow]:
         """Return the rows of failed cases; those that were named and are missing are among them."""
@@ -181,8 +177,8 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     before is not measured again, and a run that was interrupted goes on. Says each case as it
     comes, unless `quiet`.
 
-    Raises UsageError for a wrong request. Warns CasesFailed where the command
-    would end with exit code 1: the other cases stand.
+    Raises UsageError for a wrong request. Warns CasesFailed where the command would end with exit
+    code 1: the other cases stand.
     """
     rows: dict[Case, tuple[Row, ...]] = {}
     with _in_python():
@@ -190,9 +186,6 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
         values = ((each, getattr(asked, each.name)) for each in GIVEN)
         given = [f"{each.name}={value}" for each, value in values if value != each.default]
         work = Work.of(asked, ("harness", "run", *given))
-        if not quiet and (compiled := _compiled(work.suited)):
-            names = ", ".join(compiled)
-            print(f"{names}: compiled at first use, which may take minutes", flush=True)
         for each in work.results(lambda *_: None):
             rows[each.case] = each.rows
             if not quiet and not each.more:
@@ -222,22 +215,6 @@ def _in_python() -> Iterator[None]:
         sentence = re.sub(r"--[a-z-]+", lambda flag: names.get(flag[0], flag[0]), str(error))
         error.args = (sentence,)
         raise
-
-
-def _compiled(cases: tuple[Case, ...]) -> list[str]:
-    """Return the contenders that are compiled here: compiled forms, and kernels of their own."""
-    import adapters
-    from adapters import facts
-
-    known = adapters.names()
-
-    def is_compiled(name: str) -> bool:
-        framework, _, form = name.partition(":")
-        if framework not in known or facts.of(framework).foreign:
-            return False
-        return form == "compiled" or bool(facts.of(framework).implementations)
-
-    return [name for name in dict.fromkeys(case.framework for case in cases) if is_compiled(name)]
 
 
 _every = inspect.signature(Options).parameters

@@ -2,8 +2,8 @@
 keeps what a training computes and draws, `exam.json` what a proof examines and by which rules,
 `keys.json` two keys.
 
-`python tests/golden.py --renew` writes anew those whose number was raised, and refuses the others;
-`--anyway` takes those too: for what a golden itself looks at, where that has changed.
+`python tests/golden.py --renew` writes anew those whose number was raised, and leaves the others as
+they were. Where what a golden itself looks at has changed, delete its entry first.
 """
 
 from __future__ import annotations
@@ -72,17 +72,28 @@ def entries(file: str) -> Iterator[Entry]:
         yield from {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}[file]()
 
 
-def moved(file: str) -> Iterator[str]:
+def moved(file: str) -> list[str]:
     """A sentence of each entry that is not as the golden file has it, with what to do."""
-    kept, gone = _read(file), {*_read(file)}
-    for entry in entries(file):
-        gone.discard(entry.name)
-        sentence = _sentence(file, entry, kept.get(entry.name))
-        if sentence:
-            yield sentence
-    for name in gone:
-        if not _is_absent(file, name):
-            yield f"{file}.json, {name}: nothing makes it any more: {RENEW}"
+    kept = _read(file)
+    now = {entry.name: entry for entry in entries(file)}
+    found = [sentence for entry in now.values() if (sentence := _sentence(file, entry, kept))]
+    gone = (name for name in kept if name not in now and not _is_absent(file, name))
+    return found + [f"{file}.json, {name}: nothing makes it any more: {RENEW}" for name in gone]
+
+
+def renew(file: str) -> None:
+    """Writes a golden file anew; an entry whose numbers are the same stays as it was."""
+    kept, now = _read(file), {entry.name: entry.kept for entry in entries(file)}
+    new = {name: each for name, each in kept.items() if name in now or _is_absent(file, name)}
+    for name, each in now.items():
+        if name not in kept or kept[name]["numbers"] != each["numbers"]:
+            new[name] = each
+    text = json.dumps(new, indent=1, ensure_ascii=False)
+    (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _read(file: str) -> dict[str, dict[str, Any]]:
+    return json.loads((FOLDER / f"{file}.json").read_text(encoding="utf-8"))
 
 
 def _is_absent(file: str, name: str) -> bool:
@@ -90,8 +101,8 @@ def _is_absent(file: str, name: str) -> bool:
     return file == "numerics" and name in adapters.names()
 
 
-def _sentence(file: str, entry: Entry, known: dict[str, Any] | None) -> str | None:
-    here = f"{file}.json, {entry.name}"
+def _sentence(file: str, entry: Entry, kept: dict[str, dict[str, Any]]) -> str | None:
+    here, known = f"{file}.json, {entry.name}", kept.get(entry.name)
     if known is None:
         return f"{here}: it is not there yet: {RENEW}"
     if known["numbers"] != entry.numbers:
@@ -101,8 +112,7 @@ def _sentence(file: str, entry: Entry, known: dict[str, Any] | None) -> str | No
         return None
     # a key has no number: with it every key moves, and no row measured before is found again
     do = "raise " + " or the adapter's ".join(entry.numbers) if entry.numbers else "carry rows over"
-    how = RENEW if entry.numbers else f"{RENEW} --anyway"
-    return f"{here} has moved ({difference}): {do}, then {how}"
+    return f"{here} has moved ({difference}): {do}, then {RENEW}"
 
 
 def first_difference(kept: Any, now: Any, tolerance: float) -> str | None:
@@ -123,26 +133,6 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, each in value.items() if isinstance(value, dict) else enumerate(value):
         yield from _leaves(each, f"{place}/{name}")
-
-
-def _read(file: str) -> dict[str, dict[str, Any]]:
-    path = FOLDER / f"{file}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def renew(file: str, *, anyway: bool) -> list[str]:
-    """Writes a golden file anew; what is refused stays as it was, and a sentence says why."""
-    now, refused = {entry.name: entry for entry in entries(file)}, []
-    kept = {k: each for k, each in _read(file).items() if k in now or _is_absent(file, k)}
-    for name, entry in now.items():
-        sentence = _sentence(file, entry, kept.get(name))
-        if sentence and name in kept and kept[name]["numbers"] == entry.numbers and not anyway:
-            refused.append(sentence)
-        elif sentence:
-            kept[name] = entry.kept
-    text = json.dumps(kept, indent=1, ensure_ascii=False)
-    (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
-    return refused
 
 
 # What a training computes and draws. `NUMERICS` stands for it.
@@ -427,7 +417,9 @@ def keys_made() -> list[Entry]:
 
 
 if __name__ == "__main__":
-    renews, anyway = "--renew" in sys.argv, "--anyway" in sys.argv
-    said = [s for file in FILES for s in (renew(file, anyway=anyway) if renews else moved(file))]
-    print("\n".join(said) or "nothing has moved")
-    sys.exit(bool(said))
+    if "--renew" in sys.argv:
+        for file in FILES:
+            renew(file)
+    found = [sentence for file in FILES for sentence in moved(file)]
+    print("\n".join(found) or "nothing has moved")
+    sys.exit(bool(found))

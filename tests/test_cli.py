@@ -93,7 +93,7 @@ BAD = {
     "--steps 0": "--steps: '0', expected whole numbers of 1 or more",
     "--batch-size 0": "--batch-size",
     "--epochs 3": "leave --epochs out",
-    "--suite scale --budget 10m": "use --epochs, --samples or --width to make it",
+    "--suite scale --budget 10m": "leave --budget out",
     "--suite scale --tuned": "leave --tuned out",
     "--suite energy --tuned": "leave --tuned out",
     "--suite scale --baselines hats": "leave --baselines out",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cells import run
-from rows import changed, row, trained_case, training
+from rows import changed, row, training
 
 from harness.analysis import timings
 from harness.analysis.frame import frames
@@ -16,7 +16,6 @@ from harness.jobs import verify
 from harness.records import (
     AuditRow,
     CertificateRow,
-    EpochRow,
     IterationRow,
     Row,
     TestedRow,
@@ -113,8 +112,8 @@ def test_a_row_that_is_there_twice_changes_nothing() -> None:
 def test_a_training_done_twice_is_named_and_the_later_one_counts() -> None:
     rows = [*training(0, (0.2, 0.4)), *training(0, (0.2, 0.5))]
     found = current(rows)
-    assert [each.test_accuracy for each, counts in zip(rows, found.counts, strict=True)
-            if counts and isinstance(each, TrainedRow)] == [0.5]  # fmt: skip
+    (counted,) = frames(rows).counted(TrainedRow)
+    assert counted.test_accuracy == 0.5
     (note,) = found.notes
     assert "twice" in note and "50.00% counts" in note
 
@@ -156,7 +155,3 @@ def test_timings_whose_run_record_is_missing_have_no_rank() -> None:
     lines = timings.lines(frames(rows))
     assert lines and all(each.rank is None for each in lines)
     assert any(re.search("record, runs/.*.json, is missing", each.reason) for each in lines)
-
-
-def test_a_training_without_a_key_does_not_count() -> None:
-    assert not any(current([row(EpochRow, trained_case())]).counts)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from recordings import quiet
 from surroundings import needs_linux
-from trainings import case
+from trainings import case, rows_of
 
 from harness import api
 from harness.jobs.local import Local, Result
@@ -58,15 +58,12 @@ def sweep() -> tuple[Case, ...]:
 
 
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
-    rows, damaged = Store(out).read()
-    assert not damaged
     found: dict[tuple[object, ...], tuple[object, ...]] = {}
     names = ("key", "loss", "test_accuracy", "rates", "gradient_norm")
-    for row in rows:
-        if isinstance(row, EpochRow | TrainedRow):
-            place = (row.T, row.seed, row.kind, getattr(row, "epoch", None))
-            assert place not in found, f"{place} is there twice"
-            found[place] = tuple(getattr(row, name, None) for name in names)
+    for row in [*rows_of(out, EpochRow), *rows_of(out, TrainedRow)]:
+        place = (row.T, row.seed, row.kind, getattr(row, "epoch", None))
+        assert place not in found, f"{place} is there twice"
+        found[place] = tuple(getattr(row, name, None) for name in names)
     return found
 
 
@@ -170,7 +167,7 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     ended: list[list[Result]] = [[], []]
 
     def command(n: int) -> None:
-        ended[n] += Local().train(cases, Store(tmp_path), access, lambda fraction, doing: None)
+        ended[n] += Local().train(cases, Store(tmp_path), access, quiet)
 
     threads = [threading.Thread(target=command, args=(n,)) for n in range(2)]
     for thread in threads:
@@ -179,8 +176,6 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [len(each) for each in ended] == [4, 4]
-    done = [r for r in Store(tmp_path).read()[0] if isinstance(r, TrainedRow)]
-    assert sorted(row.seed for row in done) == [0, 1, 2, 3]
+    assert sorted(row.seed for row in rows_of(tmp_path, TrainedRow)) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
-    mine = [each for trained in ended for each in trained if not each.before]
-    assert len(mine) == 4
+    assert sum(not each.before for trained in ended for each in trained) == 4

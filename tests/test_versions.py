@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,11 @@ from harness.system.child import Child
 
 
 @pytest.fixture(autouse=True)
-def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty cache, and pip that asks nobody."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    known = dict(facts._known)
-    yield
-    facts._known.clear()
-    facts._known.update(known)
+    monkeypatch.setattr(facts, "_known", dict(facts._known))
 
 
 def wheel(folder: Path, version: str, files: Mapping[str, str | bytes]) -> Path:

@@ -40,9 +40,10 @@ from harness.training.trial import End, count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
+Cases = tuple[Case, ...]
 
 
-def begin_run(cases: tuple[Case, ...], store: Store, command: Sequence[str]) -> Run:
+def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     """Write the file of a run of these cases; return what all its rows share."""
     here = machine.describe(torch.device(cases[0].device))
     frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
@@ -66,15 +67,14 @@ class Local:
     command: tuple[str, ...] = ()  # as it was typed, for the file of the run
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
+        self, cases: Cases, store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         """Run the trainings, other systems and counts that are not done, in any order.
 
-        Cases that another process is at come last, once it has ended them.
-
-        Each has a child of its own: what a framework sets for its process would decide the next
-        case's weights. A child that found a case done, or another process at it, has imported none,
-        and goes on to the next with the data that it has read.
+        Cases that another process is at come last, once it has ended them. Each has a child of its
+        own: what a framework sets for its process would decide the next case's weights. A child
+        that found a case done, or another process at it, has imported none, and goes on to the next
+        with the data that it has read.
 
         Raises UsageError where rows cannot be written.
         """
@@ -111,12 +111,7 @@ class Local:
                 child.end()
 
     def measure(
-        self,
-        cases: tuple[Case, ...],
-        store: Store,
-        access: Access,
-        budget: Budget,
-        say: ProgressCallback,
+        self, cases: Cases, store: Store, access: Access, budget: Budget, say: ProgressCallback
     ) -> Iterator[Result]:
         """Time the cases that are not done. Raises UsageError where rows cannot be written."""
         run = begin_run(cases, store, self.command)

@@ -8,7 +8,6 @@ what the command does on its own machine, in the same result folder: all machine
 from __future__ import annotations
 
 import os
-import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Ray reads these as it is imported. Tries of 40 s until a server counts as dead: else 20.
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
@@ -26,9 +26,9 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from harness.jobs.local import Local, Result, begin_run, keep_failure
+from harness.jobs.local import Cases, Local, Result, begin_run, keep_failure
 from harness.records import Store
-from harness.spec import Access, Budget, Case, ProgressCallback, UsageError, cells
+from harness.spec import Access, Budget, ProgressCallback, UsageError, cells
 
 RETRIES = 3  # of a training, after its machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
@@ -43,71 +43,58 @@ class Ray:
     command: tuple[str, ...] = ()  # as it was typed, for the file of the run
 
     def train(
-        self, cases: tuple[Case, ...], store: Store, access: Access, say: ProgressCallback
+        self, cases: Cases, store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
         """Run as many cases at once as the cluster has room for; see `Local.train`."""
-        groups = [(case,) for case in cases]
-        yield from _done(Local.train, self.command, groups, store, say, access)
+        yield from self._results(Local.train, [(case,) for case in cases], store, say, access)
 
     def measure(
-        self,
-        cases: tuple[Case, ...],
-        store: Store,
-        access: Access,
-        budget: Budget,
-        say: ProgressCallback,
+        self, cases: Cases, store: Store, access: Access, budget: Budget, say: ProgressCallback
     ) -> Iterator[Result]:
         """Time all cases on one machine, with its CPUs and a GPU if any; see `Local.measure`."""
-        yield from _done(Local.measure, self.command, [cases], store, say, access, budget)
+        yield from self._results(Local.measure, [cases], store, say, access, budget)
 
-
-def _done(
-    work: Work,
-    command: tuple[str, ...],
-    groups: list[tuple[Case, ...]],
-    store: Store,
-    say: ProgressCallback,
-    *given: object,
-) -> Iterator[Result]:
-    """Connect to the cluster; yield the results of a task for each group, as they come."""
-    trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
-    running: dict[Any, tuple[Case, ...]] = {}
-    total, done = sum(case.pace for group in groups for case in group), 0.0
-    store.out.mkdir(parents=True, exist_ok=True)
-    # a machine that sees it shares the folder: one of the same name may be its own
-    out = store.out.resolve()
-    with tempfile.NamedTemporaryFile(prefix=".share-", dir=out) as mark, _connected():
-        most, threads = _most_cpus(gpus), torch.get_num_threads()
-        options = {"num_cpus": min(threads, most) if trains else most, "num_gpus": gpus}
-        remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
-        try:
-            for group in groups:
-                settings = Path(mark.name), threads, work, Local(command), group
-                running[remote.remote(*settings, *given)] = group
-            while running:
-                for each in ray.wait(list(running), timeout=POLL)[0]:
-                    group = running.pop(each)
-                    try:
-                        results = ray.get(each)
-                    except RayError as error:
-                        reason = _reason(error)
-                        run = begin_run(group, store, command)
-                        rows = {case: keep_failure(case, reason, run, store) for case in group}
-                        lost = {case: (case,) for case in group} if trains else cells(group)
-                        results = [
-                            Result(case, tuple(rows[each] for each in of))
-                            for case, of in lost.items()
-                        ]
-                    done += sum(case.pace for case in group)
-                    yield from results
-                say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
-        finally:
-            for each in running:
-                ray.cancel(each, force=True)
+    def _results(
+        self, work: Work, groups: list[Cases], store: Store, say: ProgressCallback, *given: object
+    ) -> Iterator[Result]:
+        """Connect to the cluster; yield the results of a task for each group, as they come."""
+        trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
+        local, running = Local(self.command), dict[Any, Cases]()
+        total, done = sum(case.pace for group in groups for case in group), 0.0
+        store.out.mkdir(parents=True, exist_ok=True)
+        # a machine that sees it shares the folder: one of the same name may be its own
+        out = store.out.resolve()
+        with tempfile.NamedTemporaryFile(prefix=".share-", dir=out) as mark, _connected():
+            most, threads = _most_cpus(gpus), torch.get_num_threads()
+            options = {"num_cpus": min(threads, most) if trains else most, "num_gpus": gpus}
+            remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
+            try:
+                for group in groups:
+                    task = remote.remote(Path(mark.name), threads, work, local, group, *given)
+                    running[task] = group
+                while running:
+                    for each in ray.wait(list(running), timeout=POLL)[0]:
+                        group = running.pop(each)
+                        try:
+                            results = ray.get(each)
+                        except RayError as error:
+                            reason = _reason(error)
+                            run = begin_run(group, store, self.command)
+                            lost = {case: (case,) for case in group} if trains else cells(group)
+                            results = [
+                                Result(case, tuple(keep_failure(e, reason, run, store) for e in of))
+                                for case, of in lost.items()
+                            ]
+                        done += sum(case.pace for case in group)
+                        yield from results
+                    say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
+            finally:
+                for each in running:
+                    ray.cancel(each, force=True)
 
 
 def there(
-    mark: Path, threads: int, work: Work, local: Local, cases: tuple[Case, ...], *given: object
+    mark: Path, threads: int, work: Work, local: Local, cases: Cases, *given: object
 ) -> list[Result]:
     """Run cases on another machine as `Local` does, in the result folder that holds `mark`.
 
@@ -130,9 +117,9 @@ def _connected() -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     try:
-        place = re.fullmatch(r"(?:ray://)?(\[?[^/]+?\]?):([0-9]{1,5})", address)
-        if place is not None:  # where nobody answers, Ray itself would try for minutes
-            socket.create_connection((place[1].strip("[]"), int(place[2])), REACH).close()
+        place = urlsplit(address if "//" in address else f"//{address}")
+        if place.hostname and place.port:  # where nobody answers, Ray would try for minutes
+            socket.create_connection((place.hostname, place.port), REACH).close()
         ray.init(log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(

@@ -11,7 +11,6 @@ import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from math import exp, hypot, inf, isnan, log, log1p
 from pathlib import Path
 from typing import Literal
@@ -24,9 +23,8 @@ from harness.analysis.words import case_in_words
 from harness.jobs.local import Local
 from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
 from harness.records.current import cell_of, contradictions, is_outdated
-from harness.spec import FLOOR, Access, Budget, Case, ProgressCallback, Timed, Trained, schedule
+from harness.spec import FLOOR, Access, Budget, Case, ProgressCallback, Timed, Trained
 
-LARGEST = 700.0  # its exponential is still a float
 # The results of an epoch. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
 DECIDING = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
@@ -96,13 +94,13 @@ def _training(
     what = f"{row.dataset} {case_in_words(case)}"
     if isinstance(row, TrainedRow):  # another system's case is `Trained` too
         case = Trained.of(row)
-        # so few epochs have the rates of Table 7: as far as they were that, figures are the same
-        went = [each for each in before.values() if isinstance(each, EpochRow)]
-        usual = (e.learning_rate == schedule.table_7(case.optimiser, e.epoch) for e in went)
-        epochs = min(epochs, case.training.epochs, max(1, len([*takewhile(bool, usual)])))
-        case = replace(
-            case, training=replace(case.training, epochs=epochs, stages=(), least_epochs=None)
-        )
+        training = case.training
+        # a shorter training has the same figures as long as both have the first rate
+        limits = (training.epochs, *training.stages[:1], training.least_epochs)
+        epochs = min(epochs, *filter(None, limits))
+        stages = (epochs,) if training.stages else ()
+        training = replace(training, epochs=epochs, stages=stages, least_epochs=None)
+        case = replace(case, training=training)
         wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
     after, why = {}, here.lacks(case)
     if why is None:
@@ -153,16 +151,15 @@ def _cell(
     budget: float,
 ) -> Iterator[Check]:
     """Yield the ratios to the floor of a cell's last run, against those of now."""
-    cell, suite = cell_of(group[0]), group[0].suite
-    recorded = _lines(r for r in records if r.suite == suite and cell_of(r) == cell)
+    cell = cell_of(group[0])
+    recorded = _lines(row for row in records if cell_of(row) == cell)
     now = dict[str, TimedLine]()
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
     if cases and recorded:
         spending = Budget(seconds=budget, first=True)
         list(here.executor.measure(cases, store, here.access, spending, here.say))
-        rows = store.read(suite)[0]
-        now = _lines(row for row in rows if Case.of(row).cell == cases[0].cell)
+        now = _lines(row for row in store.read()[0] if Case.of(row).cell == cases[0].cell)
     for name, old in recorded.items():
         yield ratio_check(name, old, now.get(name), "it was not timed here")
 
@@ -173,7 +170,7 @@ def _lines(records: Iterable[Row]) -> dict[str, TimedLine]:
 
 
 def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "") -> Check:
-    """Compare a contender's recorded ratio to the floor with a new one; the module has the rule.
+    """Compare a contender's recorded ratio to the floor with a new one, by the module's rule.
 
     `new` is None where it was not timed again, and `why` then has the reason.
     """
@@ -188,8 +185,7 @@ def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "")
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
         return Check(*what, _ratio(new), "confirmed")
-    highest = exp(high) if high < LARGEST else inf
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {exp(high):.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
     if verdict != "differs":
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"

@@ -5,6 +5,7 @@ Timings, trainings, other systems, counts of operations and `harness status` all
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from math import inf
 
@@ -21,7 +22,14 @@ from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained
 
 
 def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
-    """Return whether a case needs no more work.
+    """Return whether a case needs no more work; see `served_by`."""
+    return served_by(case, keys, rows, wanted) is not None
+
+
+def served_by(
+    case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget
+) -> str | None:
+    """Return the suite whose rows serve a case, its own first; None where the case must be run.
 
     Args:
         case: The case.
@@ -29,13 +37,6 @@ def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wante
         rows: The rows that are there; those of other keys are passed over.
         wanted: What timing may cost: an earlier run must have measured at least as well.
     """
-    return served_by(case, keys, rows, wanted) is not None
-
-
-def served_by(
-    case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget
-) -> str | None:
-    """Return the suite whose rows serve a case, its own first; None where the case must be run."""
     of_keys = [row for row in rows if row.key is not None and row.key in keys]
     match case:
         case System():
@@ -43,20 +44,15 @@ def served_by(
         case Trained():
             return _trained_in(case, of_keys)
         case Timed() if case.suite == ACCELERATION:
-            done = _is_timed({*keys}, of_keys, wanted)
+            settled = defaultdict[str, set[str | None]](set)  # only a single run's seconds compare
+            for row in of_keys:
+                if _is_settled(row, wanted):
+                    settled[row.run].add(row.key)
+            done = any({*keys} <= found for found in settled.values())
         case _:  # what a trained network takes is counted too, and has epochs
             counts = (row for row in of_keys if isinstance(row, OperationsRow))
             done = any(row.suite == case.suite and row.epochs is None for row in counts)
     return case.suite if done else None
-
-
-def _is_timed(keys: set[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
-    """Return whether a single run has all contenders: only seconds of the same rounds compare."""
-    settled: dict[str, set[str | None]] = {}  # by run
-    for row in rows:
-        if _is_settled(row, wanted):
-            settled.setdefault(row.run, set()).add(row.key)
-    return any(keys <= found for found in settled.values())
 
 
 def _is_settled(row: Row, wanted: Budget) -> bool:
@@ -70,10 +66,12 @@ def _is_settled(row: Row, wanted: Budget) -> bool:
 
 def _trained_in(case: Trained, rows: Sequence[Row]) -> str | None:
     ended = {row.suite for row in rows if isinstance(row, TrainedRow)}
-    for suite in sorted(ended, key=lambda name: (name != case.suite, name)):
+    if case.suite in ended:
+        return case.suite
+    for suite in sorted(ended):
         of = [row for row in rows if row.suite == suite]
         deviates = case.suite != "ablations" and any(row.deviations for row in of)
         tested = {row.tested_T for row in of if isinstance(row, TestedRow)}
-        if suite == case.suite or not deviates and tested >= set(case.training.tested_at):
+        if not deviates and tested >= set(case.training.tested_at):
             return suite
     return None

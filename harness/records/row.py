@@ -115,8 +115,7 @@ class Record(Moment, Machine, CaseFields):
     @property
     def installation(self) -> tuple[object, ...]:
         """What computes: the form, its versions, the device and the machine with its torch."""
-        versions = self.framework_version, self.revision
-        return self.contender, *versions, self.device, self.place
+        return self.contender, self.framework_version, self.revision, self.device, self.place
 
     def to_json(self, shared: dict[str, Any] | None = None) -> str:
         """Return the row as a line of JSON, without fields as in `shared`, else as by default."""
@@ -348,11 +347,8 @@ class WarningRow(Record):
     reason: str
 
 
-OfTiming = (
-    CertificateRow | WarmupRow | IterationRow | TimedRow | MemoryRow | AuditRow | Bf16TrainingRow
-)
-OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
-Row = OfTiming | UnmeasuredRow | OfTraining | OperationsRow | EndedRow | WarningRow
-KINDS: Mapping[str, type[Row]] = {
-    each.__dataclass_fields__["kind"].default: each for each in get_args(Row)
-}
+_Proof = CertificateRow | AuditRow | Bf16TrainingRow
+_OfTiming = WarmupRow | IterationRow | TimedRow | MemoryRow | UnmeasuredRow
+_OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
+Row = _Proof | _OfTiming | _OfTraining | OperationsRow | EndedRow | WarningRow
+KINDS: Mapping[str, type[Row]] = {each.kind: each for each in get_args(Row)}

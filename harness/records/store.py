@@ -11,32 +11,21 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from filelock import AcquireReturnProxy, FileLock
+from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from harness.records.current import slot_of
-from harness.records.row import (
-    KINDS,
-    SCHEMA,
-    CertificateRow,
-    ConfusionRow,
-    EndedRow,
-    FittedRow,
-    OfTraining,
-    OperationsRow,
-    Record,
-    Row,
-)
-from harness.spec import SUITES, Case, ProgressCallback, network_name
+from harness.records.row import KINDS, SCHEMA, CertificateRow, EndedRow, Record, Row
+from harness.spec import Case, ProgressCallback, network_name
 from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Row)
@@ -54,8 +43,7 @@ class Store:
 
     @classmethod
     def at(cls, path: Path) -> Store:
-        """Return the store at a path: a result folder, its records folder or a file in that."""
-        path = path.parent if path.suffix == ".jsonl" else path
+        """Return the store at a path: a result folder, or its records folder."""
         return cls(path.parent if path.name == "records" else path)
 
     @property
@@ -76,7 +64,6 @@ class Store:
         """
         if not rows:
             return
-        assert rows[0].suite in SUITES, rows[0].suite  # it names the file
         lines = (row.to_json(shared_by(self.out, row.run).of(row.dataset)) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
         content = "".join(lines).encode(errors="replace")
@@ -97,8 +84,7 @@ class Store:
 
         The damage is a sentence for each line that is no row, and for each file without rows.
         """
-        paths = [path for path in self.files if suite in (None, path.stem)]
-        found = [each for path in paths for each in _lines(path)]
+        found = [each for path in self.files if suite in (None, path.stem) for each in _lines(path)]
         damaged = [each for each in found if isinstance(each, str)]
         return [each for each in found if not isinstance(each, str)], damaged
 
@@ -109,11 +95,7 @@ class Store:
         """
         values = set(values)
         texts = [json.dumps(value).encode() for value in values]
-
-        def wanted(line: bytes) -> bool:
-            return any(text in line for text in texts)
-
-        found = (each for path in self.files for each in _lines(path, wanted))
+        found = (each for path in self.files for each in _lines(path, texts))
         rows = (each for each in found if not isinstance(each, str))
         return [row for row in rows if getattr(row, field) in values]
 
@@ -160,12 +142,7 @@ class Shared:
 
 
 def shared_by(out: Path, run: str) -> Shared:
-    """Read the fields that all rows of a run share.
-
-    There are none where the run's file is missing, or damaged, which `damage` then says.
-    """
-    if not run.replace("-", "").isalnum():  # it names a file
-        return Shared()
+    """Read the fields that all rows of a run share; none where its file is missing or damaged."""
     try:
         return TypeAdapter(Shared).validate_json((out / "runs" / f"{run}.json").read_bytes())
     except OSError:
@@ -175,80 +152,53 @@ def shared_by(out: Path, run: str) -> Shared:
         return Shared(damage=f"runs/{run}.json is damaged, and what its rows share lost: {what}")
 
 
-@cache
+@cache  # made when first asked for: it takes half a second
 def _adapter() -> TypeAdapter[Row]:
     return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
 
 
-def _lines(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[Row | str]:
-    """Yield each wanted line's row, or what is wrong with it and with the file, and where."""
-    runs: dict[str, Shared] = {}
+def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]:
+    """Yield the row of each line with one of the texts, or what is wrong with it, and where."""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    if line.strip() and wanted(line):
-                        content = _content(line)
-                        run = str(content.get("run"))
-                        if run not in runs:
-                            runs[run] = shared_by(path.parent.parent, run)
-                            if runs[run].damage:
-                                yield f"{path}: {runs[run].damage}"
-                        yield row_of(runs[run].of(content.get("dataset")) | content)
-                except ValueError as error:
-                    yield f"{path}:{number}: damaged row: {str(error)[:300]}"
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         yield f"{path}: cannot be read ({error.strerror or error})"
+        return
+    runs: dict[str, Shared] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or not any(text in line for text in texts):
+            continue
+        try:
+            content = _content(line)
+            run = str(content.get("run"))
+            if run not in runs:
+                runs[run] = shared_by(path.parent.parent, run)
+                if runs[run].damage:
+                    yield f"{path}: {runs[run].damage}"
+            yield row_of(runs[run].of(content.get("dataset")) | content)
+        except ValueError as error:
+            yield f"{path}:{number}: damaged row: {str(error)[:300]}"
 
 
 def _content(line: bytes) -> dict[str, object]:
     content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     if not isinstance(content, dict):
         raise ValueError("a JSON object was expected")
-    schema = content.get("schema")
-    if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
-        by = "by a newer harness, " if newer else ""
-        raise ValueError(f"{by}of schema {repr(schema)[:60]}, this harness reads {SCHEMA}")
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"of schema {content.get('schema')!r}, this harness reads {SCHEMA}")
     return content
 
 
 def row_of(content: dict[str, object]) -> Row:
     """Return the row with these fields. Raises ValueError with the fault."""
-    if content.get("kind") not in tuple(KINDS):
-        raise ValueError(f"kind: one of {', '.join(KINDS)} was expected")
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
-        raise ValueError(f"{where}: {first['msg']}") from error
-    _check(row)
+        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
+    Case.of(row)  # raises UsageError, a ValueError, where there is no such case
     return row
-
-
-def _check(row: Row) -> None:
-    """Raise ValueError where a row has values that no harness writes."""
-    case = Case.of(row)
-    try:
-        zone = datetime.fromisoformat(row.time).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        raise ValueError("time: a date and time with a zone was expected")
-    if isinstance(row, OfTraining) and row.epochs is None:
-        raise ValueError("epochs: those of the training were expected")
-    if isinstance(row, FittedRow) and row.effort is None:
-        raise ValueError("effort: the effort of the other system was expected")
-    if isinstance(row, ConfusionRow):
-        sizes = {len(row.votes), len(row.confusion), *map(len, row.votes), *map(len, row.confusion)}
-        if sizes != {row.classes}:
-            raise ValueError(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
-    if isinstance(row, OperationsRow):
-        layers = len(case.network.stages)
-        counts = (row.spikes, row.events, row.operations, row.accumulates, row.multiplies)
-        if {len(each) for each in counts} != {layers}:
-            raise ValueError(f"operations: an entry for each of {layers} layers was expected")
 
 
 # the writing side: rows of a process that measures
@@ -269,7 +219,7 @@ class Ledger:
     patient: bool = False  # waits where another process is at the same case
     kept: list[Row] = field(default_factory=list)  # by this process
     _there: set[tuple[object, ...]] = field(default_factory=set)
-    _claims: list[AcquireReturnProxy] = field(default_factory=list)
+    _claims: ExitStack = field(default_factory=ExitStack)
 
     def begin(self, *rows: Record) -> list[Row]:
         """Claim the cases of the rows' keys; return the rows of these keys that are there.
@@ -288,7 +238,7 @@ class Ledger:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._claims.append(locked(folder / f"{name}.lock", wait))
+            self._claims.enter_context(locked(folder / f"{name}.lock", wait))
         except OSError as error:
             raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))
@@ -314,9 +264,7 @@ class Ledger:
 
     def release(self) -> None:
         """Release the claimed cases, so that other processes can take them."""
-        for claim in self._claims:
-            claim.lock.release()
-        self._claims.clear()
+        self._claims.close()
         self._there.clear()
 
 

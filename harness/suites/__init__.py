@@ -17,7 +17,6 @@ class Suite:
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
     opt_in: tuple[str, ...] = ()  # frameworks that run where they are named alone
     trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
-    shorter: str = "--epochs, --samples or --width"  # what to shorten it with, where no time does
     long: bool = False  # whether it has trainings of `--long`
 
 
@@ -27,9 +26,9 @@ SUITES: dict[str, Suite] = {
         cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
         for cases in trainings.SUITES
     },
-    "baselines": Suite(baselines.cases, (), trains=True, shorter=baselines.SHORTER),
+    "baselines": Suite(baselines.cases, (), trains=True),
     # the count depends on the function, not on the framework
-    "energy": Suite(timings.energy, ("reference",), trains=True, shorter=timings.COUNTS_SHORTER),
+    "energy": Suite(timings.energy, ("reference",), trains=True),
 }
 
 

@@ -11,7 +11,6 @@ from harness.baselines import SystemInfo
 from harness.spec import Effort, Options, Training, UsageError, Window, paper
 from harness.suites.trainings import USUAL, size_of
 
-SHORTER = "--baselines, --datasets, --samples or --epochs"
 USELESS = (
     *("frameworks", "networks", "width", "neunorm", "precision", "batch_size", "inference"),
     *("tuned", "init", "neunorm_u", "dropout"),
@@ -58,14 +57,9 @@ def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
         size = size_of(options, dataset)
         width = Fraction(1) if effort == "paper" else size.width
         name, network = paper.network(USUAL[dataset], dataset, width=width)
-        epochs, samples = system.epochs.get(effort, 1), options.samples or size.samples
-        training = Training(
-            sum(options.epochs or (epochs,)),
-            samples,
-            size.test_samples,
-            size.embedded,
-            system.steps,
-        )
+        epochs = sum(options.epochs or (system.epochs.get(effort, 1),))
+        samples = options.samples or size.samples
+        training = Training(epochs, samples, size.test_samples, size.embedded, system.steps)
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]
         for seed, T in product(seeds, options.steps or (size.steps,)):

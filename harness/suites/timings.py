@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import ANN, FORMS, NamedNetwork, Options, Precision, Timed, contender, paper
+from harness.spec import ANN, FORMS, Options, Precision, Timed, contender, paper
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS, SEEDS = (10,), (0,)
@@ -17,10 +17,8 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a f
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 OPT_IN = ("jax", "octave", "sinabs")
-At = tuple[str, int, int]  # data set, T and seed
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 OF_TRAININGS = ("epochs", "samples", "neunorm_u", "dropout")
-COUNTS_SHORTER = "--networks, --datasets or --width"
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
 
@@ -34,9 +32,9 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
     """
     options.refuse(*OF_TRAININGS, why="times iterations and trains nothing")
     return tuple(
-        _case(options, chosen, at, form, BATCH_SIZE)
-        for chosen, at in _cells(options, Fraction(1))
-        for form in _forms(options)
+        replace(cell, framework=name, precision=precision)
+        for cell in _cells(options, Fraction(1), BATCH_SIZE)
+        for name, precision in _forms(options)
     )
 
 
@@ -51,26 +49,28 @@ def energy(options: Options) -> tuple[Timed, ...]:
     use for; NotationError for a wrong notation.
     """
     options.refuse(*OF_TRAININGS, "tuned", "inference", why="infers, and trains nothing")
-    options = replace(options, inference=True)
     usual, width = (QUICK_COUNTED, QUICK_WIDTH) if options.quick else (COUNTED, Fraction(1))
-    precision = options.precision or "fp32"
-    found = []
-    for chosen, at in _cells(options, width):
-        bare = replace(chosen.network, neunorm=None)
-        ann = replace(chosen, network=bare, weights_sha256=None)
-        forms = [(chosen, name) for name in options.frameworks or ()] + [(ann, ANN)]
-        found += [_case(options, of, at, (name, precision), usual) for of, name in forms]
+    found = list[Timed]()
+    for cell in _cells(replace(options, inference=True), width, usual):
+        found += [replace(cell, framework=name) for name in options.frameworks or ()]
+        bare = replace(cell.network, neunorm=None)
+        found.append(replace(cell, framework=ANN, network=bare, weights_sha256=None))
     return tuple(found)
 
 
-def _cells(options: Options, width: Fraction) -> Iterator[tuple[NamedNetwork, At]]:
-    """Yield networks, and the data set, T and seed of each."""
+def _cells(options: Options, width: Fraction, usual_batch: int) -> Iterator[Timed]:
+    """Yield the networks on their data sets, for each T and seed; the framework is to come."""
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
-    for place in product(scales, datasets):
-        chosen = options.network(*place, neunorm=options.reading, width=width)
+    for scale, dataset in product(scales, datasets):
+        chosen = options.network(scale, dataset, neunorm=options.reading, width=width)
         for T, seed in product(options.steps or STEPS, options.seeds or SEEDS):
-            yield chosen, (place[1], T, seed)
+            yield Timed(
+                **vars(chosen), suite=options.suite, dataset=dataset, framework="", T=T,
+                batch_size=options.batch_size or usual_batch, device=options.device, seed=seed,
+                precision=options.precision or "fp32", optimiser=paper.settings(dataset).optimiser,
+                initialisation=options.init, mode=options.mode,
+            )  # fmt: skip
 
 
 def _forms(options: Options) -> list[Form]:
@@ -85,13 +85,3 @@ def _forms(options: Options) -> list[Form]:
             forms += [contender(name, form) for name in plain for form in FORMS[2:]]
         contenders += [(form, each) for each in (precision, *mixed) for form in forms]
     return contenders
-
-
-def _case(options: Options, chosen: NamedNetwork, at: At, form: Form, usual_batch: int) -> Timed:
-    (dataset, T, seed), (framework, precision) = at, form
-    return Timed(
-        **vars(chosen), suite=options.suite, dataset=dataset, framework=framework, T=T,
-        batch_size=options.batch_size or usual_batch, precision=precision, device=options.device,
-        seed=seed, optimiser=paper.settings(dataset).optimiser, initialisation=options.init,
-        mode=options.mode,
-    )  # fmt: skip

@@ -78,16 +78,18 @@ PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, dropout=None, precisi
 PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
 
+SIZES = {
+    "quick": {"cifar10": QUICK_STATIC, "nmnist": QUICK_EVENTS, "dvs-cifar10": QUICK_EVENTS},
+    "long": {"cifar10": LONG_STATIC, "nmnist": LONG_NMNIST, "dvs-cifar10": LONG_DVS},
+    "paper": {"cifar10": PAPER_STATIC, "nmnist": PAPER_EVENTS, "dvs-cifar10": PAPER_EVENTS},
+    "default": {"cifar10": STATIC, "nmnist": NMNIST, "dvs-cifar10": EVENTS},
+}
+
+
 def size_of(options: Options, dataset: str) -> Size:
     """Return the size of trainings on a data set."""
-    static, nmnist = paper.settings(dataset).static, dataset == "nmnist"
-    if options.quick:
-        return QUICK_STATIC if static else QUICK_EVENTS
-    if options.paper:
-        return PAPER_STATIC if static else PAPER_EVENTS
-    if options.long:
-        return LONG_STATIC if static else LONG_NMNIST if nmnist else LONG_DVS
-    return STATIC if static else NMNIST if nmnist else EVENTS
+    chosen = [name for name in ("quick", "long", "paper") if getattr(options, name)]
+    return SIZES[chosen[0] if chosen else "default"][dataset]
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ Change = Callable[[Trained], Trained]
 
 def _change(
     *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
-    fc_factor: float | None = None, **others: Any,
+    fc_factor: float | None = None, variant: str | None = None, **others: Any,
 ) -> Change:  # fmt: skip
     """Return a change: so many times the surrogate's width, the threshold and SGD's rate.
 
@@ -243,15 +245,13 @@ def _change(
             optimiser = replace(optimiser, lr=optimiser.lr * rate, fc_factor=fc)
         lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
         training = replace(case.training, loss=loss or case.training.loss)
-        given = {"optimiser": optimiser, "training": training, **others}
+        framework = case.framework
+        if variant:
+            framework = contender(framework.partition(":")[0], variant)
+        given = {"framework": framework, "optimiser": optimiser, "training": training, **others}
         return replace(case, network=replace(case.network, lif=lif), **given)
 
     return change
-
-
-def _detached(case: Trained) -> Trained:
-    framework = contender(case.framework.partition(":")[0], "detached-reset")
-    return replace(case, framework=framework)
 
 
 def _with_steps_as_long(case: Trained) -> Trained:
@@ -290,7 +290,7 @@ ABLATIONS: Mapping[str, Change] = {  # by what is changed, in words
     # calibrated weights are halved with the threshold: here it is halved alone
     "threshold halved, the usual weights": _change(v_th=0.5, initialisation="twice-v_th"),
     "PyTorch's initial weights": _change(initialisation="torch"),
-    "no gradient through the reset": _detached,
+    "no gradient through the reset": _change(variant="detached-reset"),
     "cross-entropy of the spikes": _change(loss="cross-entropy"),
     "cross-entropy of the spikes, steps as long": _with_steps_as_long,
     "cross-entropy of the votes": _change(loss=VOTES),
