@@ -286,8 +286,8 @@ class Audit:
         found = Gradients(du, d_weight, bias_gradient(du))
         if given and isinstance(ties, float):
             pairs = zip((d_weight, found.bias), allowed([stage], self.question), strict=False)
-            most = [max(of * each.abs().max().item(), TINY) for each, of in pairs]
-            known = Given(given[0], given[1], *most, inputs.detach())
+            of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
+            known = Given(given[0], given[1], of_weight, of_bias, inputs.detach())
             found = settle(trace, found, known, lif, ties)
         own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
         layer = replace(layer, gradients=own, left=found.left)

@@ -57,7 +57,8 @@ def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) 
     total = torch.zeros_like(synapse.weight, dtype=torch.float64)
     for x, back in zip(inputs, du, strict=True):
         if isinstance(synapse, nn.Conv2d):
-            total += conv2d_weight(x, synapse.weight.shape, back, padding=synapse.padding)
+            margin = synapse.weight.shape[-1] // 2
+            total += conv2d_weight(x, synapse.weight.shape, back, padding=margin)
         else:
             total += back.t() @ x.flatten(1)
     return total.to(du.dtype)
