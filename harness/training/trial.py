@@ -6,7 +6,7 @@ becomes one row with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
@@ -251,32 +251,26 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
         for proof in trial.ledger.of_kind(CertificateRow)
         if proof.layer is None and proof.exam == EXAM and place(proof) == place(row)
     }
-    required = certificate.required(case.precision)
-    if there.keys() >= set(required):
-        reason = row.deviations or next((there[each] for each in required if there[each]), "")
-    else:
+    if not there.keys() >= {*certificate.required(case.precision)}:
         trial.say(0.0, f"{case.dataset}: certificate of {case.framework}")
-        reason = _certify(trial, data)
+        there = dict(_certified(trial, data))
+    reason = row.deviations or next(filter(None, there.values()), "")
     # what deviates by name is trained where that is the question; its rows say how it does
     if reason and not (case.suite == "ablations" and row.deviations):
         raise Failed(reason, "not comparable")
 
 
-def _certify(trial: Trial[Trained], data: DataSplits) -> str:
-    """Keep the certificates as rows; why the adapter is not equal, "" where it is."""
+def _certified(trial: Trial[Trained], data: DataSplits) -> Iterator[tuple[str, str]]:
+    """Keep the certificates as rows; yield why the adapter is not equal, "" where it is."""
     case, normal = trial.case, data.train.info.normalisation
-    adapter = adapters.load(case.framework)
     steps = case.T if normal is None else max(case.T, RULES.steps)
     few = data.train.raw[:PROOF_SAMPLES]
     batch = datasets.network_input(few, steps, normal).to(case.device)
-    reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
-        proof = exam.certify(adapter)
-        rows += certificate.rows_of(trial.row, proof)
-        reasons += proof.failures
-    trial.keep(*rows)
-    return reasons[0] if reasons else ""
+        proof = exam.certify(adapters.load(case.framework))
+        trial.keep(*certificate.rows_of(trial.row, proof))
+        yield precision, "; ".join(proof.failures)
 
 
 def _epoch_row(row: Record, each: Epoch) -> EpochRow:
