@@ -303,11 +303,9 @@ def test_a_long_iteration_is_run_in_part_and_scaled(
 
 # Seconds of so many steps and samples, the limit of a part, the samples, and the part that is run.
 PARTS: list[tuple[Seconds, Parts, int, Part | str | None]] = [
-    (lambda t, n: 0.1 * t * n, (60.0,), 4, None),
     (lambda t, n: 3.6 * t * n, (60.0,), 4, None),
     (lambda t, n: 5.0 * t * n, (60.0,), 4, Part(4, 3)),
     (lambda t, n: 14.0 * t * n, (60.0,), 4, Part(4, 1)),
-    (lambda t, n: 50.0 * t * n, (60.0,), 4, Part(1, 1)),
     # 2 + 12 seconds of 12 against 2 + 4 of 4 are not proportional, 2 + 24 of 24 against 2 + 12
     # of 12 are: a larger part is run
     (lambda t, n: 2.0 + t * n, (18.0, 40.0), 40, Part(4, 6)),

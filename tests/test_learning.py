@@ -59,16 +59,6 @@ def weights(learner: Learner) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in learner.module.parameters()]
 
 
-def same(one: Learner, other: Learner) -> bool:
-    return all(map(torch.equal, weights(one), weights(other)))
-
-
-def close(one: Learner, other: Learner) -> bool:
-    """But for the order of sums."""
-    pairs = zip(weights(one), weights(other), strict=True)
-    return all((a - b).abs().max() <= 1e-12 * b.abs().max() for a, b in pairs)
-
-
 def test_a_tenth_is_held_out_whatever_the_seed() -> None:
     parts = data()
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (54, 6, 30)
@@ -87,45 +77,21 @@ def test_confusions_and_votes_are_of_the_test_samples() -> None:
     assert all(0 <= vote <= 1 for line in votes for vote in line)
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])  # with dropout; event frames
-def test_fused_and_reference_have_the_same_weights_after_20_steps_in_float64(dataset: str) -> None:
-    given = case(dataset, precision="fp64", batch_size=3, T=2)
-    parts = data(dataset, count=67)  # 60 to train: 20 steps
-    names = ("fused", "reference")
-    (ours, _), (theirs, _) = (trained(replace(given, framework=n), parts, 1) for n in names)
-    assert close(ours, theirs)
-
-
 # checkpoints
-
-
-def resumed(
-    path: Path, first: spec.Trained, then: spec.Trained, parts: DataSplits
-) -> tuple[Learner, Epoch]:
-    """After one epoch of the first, and one more of what goes on from its checkpoint."""
-    begun = epoch.begin(first, parts)
-    one = one_epoch(begun, 1)
-    checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
-    torch.manual_seed(12345)  # another process stands elsewhere
-    again = epoch.begin(then, parts)
-    assert checkpoint.restore(path, OF, again.module, again.optimiser) == (one,)
-    return again, one_epoch(again, 2)
 
 
 @pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
 def test_a_resumed_run_has_an_undisturbed_ones_weights(framework: str, tmp_path: Path) -> None:
-    parts, given = data(), case(framework=framework)
+    parts, given, path = data(), case(framework=framework), tmp_path / "a.pt"
     undisturbed, epochs = trained(given, parts)
-    again, second = resumed(tmp_path / "a.pt", given, given, parts)
-    assert same(undisturbed, again)
-    assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
-
-
-def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Path) -> None:
-    parts, given = data("nmnist"), case("nmnist", precision="fp64")  # Adam walks through its memory
-    undisturbed, _ = trained(given, parts)
-    other = replace(given, framework="fused")
-    assert close(resumed(tmp_path / "a.pt", given, other, parts)[0], undisturbed)
+    begun = epoch.begin(given, parts)
+    one = one_epoch(begun, 1)
+    checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
+    torch.manual_seed(12345)  # another process stands elsewhere
+    again = epoch.begin(given, parts)
+    assert checkpoint.restore(path, OF, again.module, again.optimiser) == (one,)
+    assert replace(one_epoch(again, 2), seconds=0) == replace(epochs[1], seconds=0)
+    assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
 OF = {"T": "4"}
@@ -161,15 +127,11 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
     with pytest.raises(spec.UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
         restored(path, {"T": "8"})
     flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
-    torch.save({"version": 2, "identity": Evil()}, path)  # as an older harness wrote them
-    for damage in (b"", whole[:100], whole[:-50], flipped, b"no checkpoint", path.read_bytes()):
+    torch.save({"identity": Evil()}, path)
+    for damage in (b"", whole[:100], flipped, path.read_bytes()):
         path.write_bytes(damage)
         with pytest.raises(spec.UsageError, match=f"{path} is damaged"):
             restored(path, OF)
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(spec.UsageError, match="cannot be read"):
-        restored(path, OF)
     assert capsys.readouterr().out == ""
 
 
@@ -234,16 +196,6 @@ def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_networ
     assert epoch.inside_window(given.network, learner.module, x) == pytest.approx(first.inside)
 
 
-def test_a_nan_loss_ends_the_run() -> None:
-    def spoil(module: nn.Module, given: object, out: Tensor) -> Tensor:
-        return out * float("nan")
-
-    learner = epoch.begin(case(), data())
-    learner.module.register_forward_hook(spoil)
-    with pytest.raises(Failed, match="the loss became nan in epoch 1"):
-        one_epoch(learner, 1)
-
-
 def test_a_training_on_events_is_proved_at_all_its_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,11 +206,18 @@ def test_a_training_on_events_is_proved_at_all_its_steps(
     assert ended.status == "not comparable" and "gradients differ" in ended.reason
 
 
-def test_nan_gradients_end_the_run() -> None:
-    learner = epoch.begin(case(), data())  # its votes are numbers whatever its weights are
-    with torch.no_grad():
-        list(learner.module.parameters())[2].fill_(float("nan"))
-    with pytest.raises(Failed, match="the gradient's norm became nan in epoch 1"):
+@pytest.mark.parametrize("what", ["the loss", "the gradient's norm"])
+def test_nan_ends_the_run(what: str) -> None:
+    def spoil(module: nn.Module, given: object, out: Tensor) -> Tensor:
+        return out * float("nan")
+
+    learner = epoch.begin(case(), data())
+    if what == "the loss":
+        learner.module.register_forward_hook(spoil)
+    else:  # votes are numbers whatever the weights are
+        with torch.no_grad():
+            list(learner.module.parameters())[2].fill_(float("nan"))
+    with pytest.raises(Failed, match=f"{what} became nan in epoch 1"):
         one_epoch(learner, 1)
 
 

@@ -7,7 +7,6 @@ A file has its layers under the names that `nir_file.write` gives: "01a_conv", "
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -50,25 +49,14 @@ each_neunorm = pytest.mark.parametrize("neunorm", [None, *READINGS])
 # what the importers of other frameworks make of a file
 
 
+IMPORTERS_WARN = pytest.mark.filterwarnings("ignore")
+
+
 def by_snntorch(path: Path) -> nn.Module:
     """Its neurons keep their state to themselves."""
-    with warnings.catch_warnings(action="ignore"):
-        from snntorch.import_nir import import_from_nir
+    from snntorch.import_nir import import_from_nir
 
-        return import_from_nir(nir.read(path))
-
-
-def by_spikingjelly(path: Path) -> nn.Module:
-    """In float64."""
-    with warnings.catch_warnings(action="ignore"):
-        from spikingjelly.activation_based.nir_exchange import import_from_nir
-
-        return import_from_nir(nir.read(path), dtype=torch.float64)
-
-
-def by_nirtorch(path: Path) -> nn.Module:
-    """nirtorch's own import with `MAP`, in float64: what NIR defines, node by node."""
-    return nirtorch.nir_to_torch(nir.read(path), MAP, dtype=torch.float64)
+    return import_from_nir(nir.read(path))
 
 
 class Leaky(nn.Module):
@@ -127,19 +115,15 @@ def spikes_of(module: nn.Module, network: Network, x: Tensor) -> list[Tensor]:
     A neuron's output is its spikes, alone or before its state.
     """
     kept: list[list[Tensor]] = [[] for _ in network.stages]
+    for neuron, own in zip(ending(module, "_lif"), kept, strict=True):
 
-    def keep(n: int) -> Callable[..., None]:
-        def hook(neuron: nn.Module, given: object, out: Any) -> None:
-            kept[n].append(out[0] if isinstance(out, tuple) else out)
+        def hook(neuron: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
+            own.append(out[0] if isinstance(out, tuple) else out)
 
-        return hook
-
-    handles = [each.register_forward_hook(keep(n)) for n, each in enumerate(ending(module, "_lif"))]
+        neuron.register_forward_hook(hook)
     state = None
     for frame in x:
         _, state = module(frame, state)
-    for handle in handles:
-        handle.remove()
     return [torch.stack(each) for each in kept]
 
 
@@ -194,13 +178,15 @@ def test_export_and_back(dataset: str, scale: str, neunorm: Reading | None, tmp_
     assert found.weights == encode(network, drawn)
 
 
+@IMPORTERS_WARN
 @each_network
 def test_spikingjelly_computes_the_reference(dataset: str, scale: str, tmp_path: Path) -> None:
     from spikingjelly.activation_based import surrogate
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
 
     network, path = small(dataset, scale), tmp_path / "network.nir"
     reference, x = exported(network, path, static=dataset == "cifar10", dtype=torch.float64)
-    module = by_spikingjelly(path)
+    module = import_from_nir(nir.read(path), dtype=torch.float64)
     for neuron in ending(module, "_lif"):
         neuron.module.surrogate_function = surrogate.Rect(alpha=1 / network.lif.a)
     found = spikes_of(module, network, x)
@@ -208,6 +194,7 @@ def test_spikingjelly_computes_the_reference(dataset: str, scale: str, tmp_path:
     check_gradients(module, found[-1], reference, x, 1e-12)
 
 
+@IMPORTERS_WARN
 @pytest.mark.parametrize("tie", ["at", "above"])
 @each_network
 def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
@@ -226,6 +213,7 @@ def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
         equal(spikes_of(module, network, one), expected_spikes(reference, one))
 
 
+@IMPORTERS_WARN
 def test_snntorch_has_the_references_gradients_with_the_surrogate(tmp_path: Path) -> None:
     network, path = small("nmnist", "Middle"), tmp_path / "network.nir"
     reference, x = exported(network, path, static=False, dtype=torch.float32)
@@ -243,7 +231,8 @@ def test_what_nir_defines_node_by_node_is_the_reference(
 ) -> None:
     network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
     reference, x = exported(network, path, static=dataset == "cifar10", dtype=torch.float64)
-    equal(spikes_of(by_nirtorch(path), network, x), expected_spikes(reference, x))
+    module = nirtorch.nir_to_torch(nir.read(path), MAP, dtype=torch.float64)
+    equal(spikes_of(module, network, x), expected_spikes(reference, x))
 
 
 def test_the_support_table_is_of_the_versions_that_are_tested() -> None:

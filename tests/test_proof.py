@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +24,7 @@ from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, Finding, allowed
-from harness.proof.certificate import RULES, Certificate, beyond
+from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
 from harness.reference import neuron
 from harness.reference.initialise import initialised
@@ -114,22 +113,15 @@ def crowded(reference: ReferenceNetwork) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
-def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(dataset: str) -> None:
-    of = network(dataset)
-    near_ties = edges = 0
-    for seed in range(10):
-        asked = question(of, seed=seed, static=dataset == "cifar10", weights=crowded)
-        found = replayed(contenders.Rounding(of), asked)
-        assert found.passed, (seed, found)
-        near_ties, edges = near_ties + found.near_ties, edges + found.edges
-    assert near_ties > 0 and edges > 0
-
-
-def test_another_arithmetic_in_float64_differs_by_its_rounding_alone() -> None:
-    of = network(neunorm=NeuNorm())
-    found = replayed(contenders.Rounding(of), question(of, "fp64"))
-    assert found.passed and found.mismatches == 0
-    assert found.gradient_error is not None and 0 < found.gradient_error < 1e-12
+def test_a_right_contender_passes_where_rounding_turns_spikes_and_edges(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, static = network(dataset), dataset == "cifar10"
+    asked = [question(of, seed=seed, static=static, weights=crowded) for seed in range(10)]
+    found = [replayed(contenders.Rounding(of), each) for each in asked]
+    assert all(each.passed for each in found) and any(each.near_ties for each in found), found
+    monkeypatch.setattr(gradients, "REACHES", ())  # no side of the edge is looked for
+    assert not all(replayed(contenders.Rounding(of), each).passed for each in asked)
 
 
 class WidePotential(LIFCell):
@@ -255,19 +247,12 @@ def test_what_is_wrong_is_refused_with_a_sentence_that_names_it(
     assert not passed and re.search(words, said), said
 
 
-def test_what_a_replay_refuses_is_not_tried_on_another_input() -> None:
-    certificate = certify(contenders.FirstSampleTimesB, "fp32")  # right where there is one sample
-    assert not certificate.passed and certificate.attempts == 1
-
-
 def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(network: Network, x: Tensor, seed: int, precision: Precision) -> nn.Module:
         return initialised(network, x, seed=seed, scheme="torch")
 
     monkeypatch.setattr(exam, "exam_weights", drawn)
-    network = small("cifar10")
-    batch = random_batch(network, 4, 4, static=True)
-    certificate = Exam(network, batch, "fp64").certify(Variant((), ReferenceNetwork))
+    certificate = certify(ReferenceNetwork)
     assert certificate.mismatches == 0 and not certificate.passed
     assert any("the test is void: layer 4" in each for each in certificate.failures)
 
@@ -354,30 +339,25 @@ def test_half_a_per_cent_of_one_map_cannot_hide_among_the_edges(kind: str, layer
 
 
 def test_an_answer_from_elsewhere_is_checked_and_not_believed() -> None:
-    of = network()
-    asked = question(of)
-    module = ReferenceNetwork(of)
-    audit = Audit(asked)
+    asked = question(network())
+    audit, module = Audit(asked), ReferenceNetwork(asked.network)
     given, tapped = plain_pass(module, asked), tapped_pass(module, asked)
     for wrong, words in (
         (replace(given, out=given.out[:4]), "the output is (4, 6, 20), expected a tensor of (10"),
         (replace(given, gradients=given.gradients[:-1]), "gradients of shapes"),
-        (replace(given, gradients=()), "gradients of shapes"),
     ):
         found = audit.direct(wrong)
         assert found is not None and not found.passed and words in str(found.reason)
     for spikes, words in (
         ((), "expected one tap a layer"),
-        (tuple(each.float() / 2 for each in tapped.spikes), SCALED),
         ((*tapped.spikes[:-1], ~tapped.spikes[-1]), "the output is not the voting"),
     ):
         assert words in str(audit.replay(given, replace(tapped, spikes=spikes)).reason)
 
 
 def test_a_pass_leaves_the_module_as_it_was() -> None:
-    of = network()
-    asked = question(of)
-    module = ReferenceNetwork(of)
+    asked = question(network())
+    module = ReferenceNetwork(asked.network)
     first = module.layers[0].synapse.weight
     first.grad = kept = torch.ones_like(first)
     generator = torch.random.get_rng_state()
@@ -420,48 +400,16 @@ def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None
 
 # What gradients are measured by.
 
-SYNAPSES = {
-    "convolution": (nn.Conv2d(5, 7, 3, padding=1), (10, 8, 5, 34, 34), (10, 8, 7, 34, 34)),
-    "still image": (nn.Conv2d(5, 7, 3, padding=1), (1, 8, 5, 34, 34), (10, 8, 7, 34, 34)),
-    "product": (nn.Linear(90, 7), (10, 30, 90), (10, 30, 7)),
-}
-
-
-@pytest.mark.parametrize("kind", SYNAPSES)
-def test_a_replayed_weight_gradient_is_nearer_than_what_is_allowed(kind: str) -> None:
-    synapse, of_inputs, of_currents = SYNAPSES[kind]
-    generator = torch.Generator().manual_seed(0)
-    inputs = (torch.rand(of_inputs, generator=generator) < 0.2).float()
-    du = torch.randn(of_currents, generator=generator)
-    double = deepcopy(synapse).double()
-    current = double(inputs.double().expand(10, *of_inputs[1:]).flatten(0, 1))
-    (exact,) = torch.autograd.grad(current, [double.weight], du.double().flatten(0, 1))
-    found = gradients.weight_gradient(synapse, inputs, du)
-    assert found.dtype == torch.float32
-    off = (found.double() - exact).abs().max() / exact.abs().max()
-    assert off < RULES.fp32.gradient_error / 5
-
-
-def of_a_default_run(of: Network, precision: Precision) -> Question:
-    """As a default run asks it: ten steps of 20 samples."""
-    return Question((), torch.zeros(10, 20, *of.input_shape), 10, precision, of)
-
 
 def test_a_gradient_may_be_off_by_what_one_float32_sum_of_its_products_is() -> None:
     _, network = paper.network("Middle", "nmnist")
-    bounds = allowed(network.stages, of_a_default_run(network, "fp32"))
-    weights, biases = bounds[::2], bounds[1::2]
-    places = [34**2, 34**2, 17**2, 1, 1]  # of each layer's neurons in one image and map
-    of_sums = [2**-24 * (200 * each) ** 0.5 for each in places]
-    assert list(weights) == pytest.approx([max(1e-5, each) for each in of_sums])
-    assert set(biases) == {RULES.bias_fp32}
-    assert set(allowed(network.stages, of_a_default_run(network, "fp64"))) == {RULES.replayed_fp64}
-
+    asked = Question((), torch.zeros(10, 20, *network.input_shape), 10, "fp32", network)
+    bound = allowed(network.stages, asked)[2]  # of the second layer's weights
     products = np.random.default_rng(0).standard_normal((200 * 34**2, 16)).astype(np.float32)
     in_a_row = np.add.accumulate(products, axis=0, dtype=np.float32)[-1]
     exact = products.sum(0, dtype=np.float64)
     off = abs(in_a_row - exact).max() / abs(exact).max()
-    assert weights[1] / 5 < off < weights[1]
+    assert bound / 5 < off < bound
 
 
 # Slow proofs: at the paper's own width, and over a whole training.
@@ -489,8 +437,3 @@ def test_certified_at_full_width(name: str, static: bool, neunorm: Reading | Non
         if adapter != "reference":
             certificate = exam.certify(adapters.load(adapter))
             assert certificate.passed, (adapter, certificate.failures)
-
-
-@pytest.mark.parametrize(("error", "shown"), [(1.04e-5, "1.04e-05"), (1.1e-5, "1.1e-05")])
-def test_an_error_beyond_its_bound_never_reads_as_the_bound(error: float, shown: str) -> None:
-    assert beyond(error, 1e-5) == f"{shown} of the largest entry, allowed is 1e-05"

@@ -25,20 +25,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from harness.formats.weights import encode, parameter_shapes
-from harness.spec import (
-    LIF,
-    AvgPool,
-    Conv,
-    Layer,
-    Linear,
-    Network,
-    NetworkFile,
-    NeuNorm,
-    Reading,
-    Tie,
-    UsageError,
-    Voting,
-)
+from harness.spec import LIF, Conv, Network, NetworkFile, NeuNorm, Reading, Tie, UsageError
 from harness.system.files import printable, unwritable, write_whole
 from harness.system.installed import VERSION
 
@@ -83,28 +70,21 @@ class NirMetadata:
 def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie = "at") -> None:
     """Write a network and its weights, given in layer order, to a new file.
 
-    `tie` = "at" writes V_th itself. "above" writes the next float32 number below it, for importers
-    whose neuron fires above its threshold and not at it.
-
-    Raises UsageError if the file exists or cannot be written, or the neuron does not leak
-    (decay 1).
+    `tie` = "at" writes V_th itself, "above" the next float32 number below it, for importers whose
+    neuron fires above its threshold. Raises UsageError if the file exists or cannot be written, or
+    the neuron does not leak (decay 1).
     """
     lif, norm = network.lif, network.neunorm
     described = NirMetadata(
-        f"snn-harness {VERSION}",
-        a=lif.a,
-        tie=tie,
-        k_tau=lif.k_tau,
-        v_th=lif.v_th,
-        classes=network.classes,
-        k_tau2=norm.k_tau2 if norm else None,
+        f"snn-harness {VERSION}", a=lif.a, tie=tie, k_tau=lif.k_tau, v_th=lif.v_th,
+        classes=network.classes, k_tau2=norm.k_tau2 if norm else None,
         neunorm=norm.reading if norm else None,
-    )
+    )  # fmt: skip
     metadata = {name: value for name, value in vars(described).items() if value is not None}
     v_th = lif.v_th if tie == "at" else below(lif.v_th)
     arrays = [each.detach().cpu().numpy() for each in parameters]
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), arrays, DT))
-    graph = nir.NIRGraph(nodes=nodes, edges=list(pairwise(nodes)), metadata=metadata)
+    graph = nir.NIRGraph(nodes=nodes, edges=[*pairwise(nodes)], metadata=metadata)
     if path.exists():
         raise UsageError(f"{printable(path)} is there already: name a new file with --to")
     try:
@@ -118,10 +98,8 @@ def _nodes(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the nodes of the chain: "00_input", "01a_conv", "01b_lif", "01c_pool", "01d_neunorm".
 
-    Names sort in the order of the chain: importers read nodes by name, and nirtorch 2.6 fails if a
-    subgraph comes before its input.
-
-    Raises UsageError if the neuron does not leak, or the weights have other shapes.
+    Names sort in the order of the chain, which importers read nodes by. Raises UsageError if the
+    neuron does not leak, or the weights have other shapes.
     """
     shapes = parameter_shapes(network)
     if len(parameters) != len(shapes):
@@ -131,27 +109,27 @@ def _nodes(
         if each.shape != shapes[name]:
             raise UsageError(f"{name} is of shape {each.shape}, {network} has {shapes[name]}")
     digits = max(2, len(str(len(network.stages) + 1)))
+    constants = (*_leak(network.lif.k_tau, dt), 0.0, network.lif.v_th, 0.0)
     yield f"{0:0{digits}}_input", nir.Input(_ints(*network.input_shape))
     shape: tuple[int, ...] = network.input_shape
     for n, stage in enumerate(network.stages, 1):
-        layer: list[tuple[str, Any]] = []
+        layer: dict[str, Any] = {}
         weight, bias = named[f"{n}.weight"], named[f"{n}.bias"]
         if isinstance(stage.synapse, Conv):
-            layer.append(("conv", _convolution(weight, bias, shape, stage.synapse.kernel // 2)))
+            layer["conv"] = _convolution(weight, bias, shape, stage.synapse.kernel // 2)
         else:
             if len(shape) == 3:  # NIR counts the dimensions of a sample, without the batch
-                layer.append(("flatten", nir.Flatten({"input": _ints(*shape)}, 0, -1)))
-            layer.append(("affine", nir.Affine(weight, bias)))
+                layer["flatten"] = nir.Flatten({"input": _ints(*shape)}, 0, -1)
+            layer["affine"] = nir.Affine(weight, bias)
         shape = stage.output_shape
-        constants = (*_leak(network.lif.k_tau, dt), 0.0, network.lif.v_th, 0.0)
-        layer.append(("lif", nir.LIF(*(np.full(shape, value) for value in constants))))
+        layer["lif"] = nir.LIF(*(np.full(shape, value) for value in constants))
         if stage.pool is not None:
             size = stage.pool.size
-            layer.append(("pool", nir.AvgPool2d(_ints(size, size), _ints(size, size), _ints(0, 0))))
+            layer["pool"] = nir.AvgPool2d(_ints(size, size), _ints(size, size), _ints(0, 0))
             shape = (shape[0], shape[1] // size, shape[2] // size)
         if network.neunorm is not None and f"{n}.U" in named:
-            layer.append(("neunorm", _neunorm(network.neunorm, named[f"{n}.U"], dt)))
-        for letter, (name, node) in zip("abcd", layer, strict=False):
+            layer["neunorm"] = _neunorm(network.neunorm, named[f"{n}.U"], dt)
+        for letter, (name, node) in zip("abcd", layer.items(), strict=False):
             yield f"{n:0{digits}}{letter}_{name}", node
     yield f"{len(network.stages) + 1:0{digits}}_output", nir.Output(_ints(*shape))
 
@@ -164,9 +142,8 @@ def _convolution(weight: Any, bias: Any, shape: Sequence[int], padding: int) -> 
 def _neunorm(neunorm: NeuNorm, U: NDArray[Any], dt: float) -> Any:
     """Build NeuNorm, eqs. (9) and (10), on spikes (C, H, W): `spikes + (-U) x`.
 
-    "sum" adds up the feature maps, "x" is the auxiliary neuron (a leaky integrator), "spread"
-    copies it to every map, "minus_u" scales it. "join" multiplies by one: not every importer adds
-    up the inputs of an output node.
+    "sum" adds up the feature maps, "x" is the auxiliary neuron, "spread" copies it to every map.
+    "join" multiplies by one: not every importer adds up the inputs of an output node.
     """
     maps, height, width = U.shape
     tau, gain = _leak(neunorm.k_tau2, dt)
@@ -207,15 +184,10 @@ def below(v_th: float) -> float:
 def read(name: str) -> NetworkFile:
     """Read the network and weights of the NIR file with this path.
 
-    A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th:
-    it then fires at the same potentials.
-
-    Raises UsageError if the file is missing or damaged, or a node is not of the paper's
-    networks: the message names the node and the reason.
+    A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th.
+    Raises UsageError if the file is damaged, or a node is not of the paper's networks, by its name.
     """
     shown = printable(name)
-    if not Path(name).is_file():
-        raise UsageError(f"{shown} is no file: name one that there is")
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
     has_check = "type_check" in signature(nir.read).parameters
     unchecked: dict[str, Any] = {"type_check": False} if has_check else {}
@@ -240,26 +212,23 @@ def read(name: str) -> NetworkFile:
 def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArray[Any]]]:
     chain = _chain(graph)
     size = np.ravel(chain[0][1].input_type["input"])
-    if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
+    if len(size) != 3:
         raise _error(*chain[0], f"is of shape {size}, expected (C, H, W)")
-    layers: list[Layer] = []
-    parameters: list[NDArray[Any]] = []
+    notation, parameters = list[str](), list[NDArray[Any]]()
     lif, neunorm = None, None
     for name, node in chain[1:-1]:
         match kind := type(node).__name__:
             case "Conv2d" | "Affine":
                 weight = _weights_of(name, node, "weight", 4 if kind == "Conv2d" else 2)
                 parameters += [weight, _weights_of(name, node, "bias", 1)]
-                if kind == "Conv2d":
-                    layers.append(Conv(len(weight), weight.shape[2], encoding=not layers))
-                else:
-                    layers.append(Linear(len(weight)))
+                form = f"C{weight.shape[2]}" if kind == "Conv2d" else "FC"
+                notation.append(f"{len(weight)}{form}" + ("" if notation else "(Encoding)"))
             case "LIF":
                 threshold = _first_number(name, node, "v_threshold")
                 k_tau = _decay(name, node, metadata, metadata.k_tau)
                 lif = lif or LIF(k_tau, threshold, metadata.a or DEFAULT_A)
             case "AvgPool2d":
-                layers.append(AvgPool(int(_first_number(name, node, "kernel_size"))))
+                notation.append(f"AP{_first_number(name, node, 'kernel_size'):.0f}")
             case "NIRGraph":
                 found, U = _neunorm_of(name, node, metadata)
                 neunorm = neunorm or found
@@ -268,13 +237,13 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
                 pass
             case _:
                 raise _error(name, node, f"is not of the paper's networks: they have {NODE_TYPES}")
-    if lif is None or not layers or not isinstance(layers[-1], Linear):
+    if lif is None or not notation or not notation[-1].endswith("FC"):
         raise UsageError("it does not end with a product and its neurons, which vote")
-    voters = layers[-1].features
+    voters = len(parameters[-1])
     if voters % metadata.classes:
         raise UsageError(f"{voters} voting neurons are no multiple of {metadata.classes} classes")
     network = Network.parse(  # checks sizes and order
-        "-".join(map(str, [*layers[:-1], Voting()])),
+        "-".join([*notation[:-1], "Voting"]),
         input_shape=(int(size[0]), int(size[1]), int(size[2])),
         lif=lif,
         neunorm=neunorm,
@@ -303,9 +272,6 @@ def _read_metadata(stored: dict[str, Any]) -> NirMetadata:
 def _chain(graph: Any) -> list[tuple[str, Any]]:
     """Return the named nodes in order from input to output. Raises UsageError if they branch."""
     nodes, edges = graph.nodes, set(graph.edges)
-    for source, target in edges:
-        if source not in nodes or target not in nodes:
-            raise UsageError(f"an edge leads from {source!r} to {target!r}: one is not there")
     for name, node in nodes.items():
         kind = type(node).__name__
         before, after = (sum(edge[side] == name for edge in edges) for side in (1, 0))
@@ -313,7 +279,7 @@ def _chain(graph: Any) -> list[tuple[str, Any]]:
             raise _error(name, node, f"has {before} nodes before it and {after} after it")
     following = dict(edges)
     chain = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
-    while chain and chain[-1] in following:
+    while chain and following.get(chain[-1]) in nodes:
         chain.append(following[chain[-1]])
     if not chain or len(chain) != len(nodes):
         raise UsageError("its nodes are not one chain from an input to an output")
@@ -327,11 +293,9 @@ def _error(name: str, node: Any, fault: str) -> UsageError:
 def _weights_of(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:
     """Return a node's weights, in float64 if they are stored so, else in float32."""
     array = np.asarray(getattr(node, field))
-    if array.ndim != dimensions:
-        shape = f"of shape {array.shape}, expected {dimensions} dimensions"
-        raise _error(name, node, f"has {field} {shape}")
-    if array.dtype.kind != "f":
-        raise _error(name, node, f"has {field} of {array.dtype}, expected floating-point numbers")
+    if array.ndim != dimensions or array.dtype.kind != "f":
+        has, wanted = f"{array.dtype} of shape {array.shape}", f"floats in {dimensions} dimensions"
+        raise _error(name, node, f"has {field} {has}, expected {wanted}")
     if bad := np.count_nonzero(~np.isfinite(array)):
         numbers = f"{bad:,} of {array.size:,} numbers NaN or infinite"
         raise _error(name, node, f"has in {field} {numbers}")
@@ -342,7 +306,7 @@ def _first_number(name: str, node: Any, field: str) -> float:
     """Return the first number of a field; `_compare` checks that the others are equal."""
     array = np.ravel(getattr(node, field))
     if not len(array) or array.dtype.kind not in "fiu" or not isfinite(array[0]):
-        raise _error(name, node, f"has {field} {str(array[:1])[1:-1] or 'nothing'}, not a number")
+        raise _error(name, node, f"has {field} {array[:1]}, expected numbers")
     return float(array[0])
 
 
@@ -353,9 +317,7 @@ def _decay(name: str, node: Any, metadata: NirMetadata, unconverted: float | Non
     """
     tau, digits = _first_number(name, node, "tau"), 12 if node.tau.itemsize >= 8 else 6
     if tau <= 0 or metadata.dt / tau > 1 + TOLERANCE:
-        raise _error(
-            name, node, f"has tau {tau:.6g} s, expected {metadata.dt:.6g} s, a step, or more"
-        )
+        raise _error(name, node, f"has tau {tau:.6g} s, expected {metadata.dt:.6g} s or more")
     k = max(0.0, 1 - metadata.dt / tau)
     candidates = [each for each in (unconverted, round(k, digits)) if each is not None and each < 1]
     equal = (c for c in candidates if abs(metadata.dt / (1 - c) - tau) <= 10.0**-digits * tau)
@@ -377,7 +339,6 @@ def _neunorm_of(name: str, node: Any, metadata: NirMetadata) -> tuple[NeuNorm, N
 
 
 def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> None:
-    """Raise UsageError unless the file's nodes are those of the paper's network."""
     for (name, node), (_, ours) in zip(found, wanted, strict=False):
         if type(node) is not type(ours):
             raise _error(name, node, f"stands where the paper has a {type(ours).__name__}")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from harness.reference.initialise import initialised
+from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Conv, Network, UsageError
 from harness.system.files import printable, write_result
@@ -41,9 +41,7 @@ def parameter_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 def encode(network: Network, parameters: Iterable[Tensor]) -> bytes:
     """Encode a network's parameters, given in layer order, as the bytes of a safetensors file.
 
-    Equal weights give equal bytes, whatever their device and memory format.
-
-    Raises ValueError if the parameters have other shapes than the network's.
+    Equal weights give equal bytes. Raises ValueError if the shapes are not the network's.
     """
     tensors = [each.detach().cpu().contiguous() for each in parameters]
     expected, shapes = parameter_shapes(network), [tuple(each.shape) for each in tensors]
@@ -59,10 +57,7 @@ def path_of(out: Path, sha256: str) -> Path:
 
 
 def keep(out: Path, content: bytes) -> str:
-    """Write an encoded file of weights into the result folder `out` and return its SHA-256.
-
-    Raises UsageError if the file cannot be written.
-    """
+    """Write encoded weights into the result folder `out`; return their hash. Raises UsageError."""
     sha256 = hashlib.sha256(content).hexdigest()
     if not path_of(out, sha256).is_file():
         write_result(path_of(out, sha256), content)
@@ -111,10 +106,8 @@ def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
 def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
     """Build the reference network with a case's initial weights, of `x`'s dtype and device.
 
-    If the case has `weights_sha256`, they are read from the result folder `out`. Otherwise they are
-    drawn from the case's seed and calibrated on the batch `x` (T, B, C, H, W).
-
-    Raises UsageError if `out` does not hold the named weights.
+    Reads those that the case names from the result folder `out`, else draws them from its seed,
+    calibrated on x (T, B, C, H, W). Raises UsageError if `out` does not hold the named weights.
     """
     if case.weights_sha256 is None:
         return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
@@ -123,7 +116,5 @@ def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork
     weights = load_kept(out, case.weights_sha256, case.network)
     with torch.random.fork_rng(devices=[]):
         module = ReferenceNetwork(case.network).to(x.dtype)
-    with torch.no_grad():
-        for parameter, value in zip(module.parameters(), weights, strict=True):
-            parameter.copy_(value)
+    copy_parameters(nn.ParameterList(weights), module)
     return module.to(x.device)

@@ -1,7 +1,4 @@
-"""What a contender is asked to compute, and what it answers, as plain tensors.
-
-These functions run where the contender's module lives; the judge of the answers may live elsewhere.
-"""
+"""What a contender is asked to compute, and what it answers, as plain tensors."""
 
 from __future__ import annotations
 
@@ -59,9 +56,8 @@ def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor)
     steps, samples = 1 if paper.settings(case.dataset).static else case.T, case.batch_size
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
     inputs = x[:steps, :samples].to("cpu", DTYPES[case.precision]).contiguous()
-    mode = case.mode if isinstance(case, Timed) else "training"
-    labels = labels[:samples].cpu()
-    return Question(weights, inputs, case.T, case.precision, case.network, case.seed, labels, mode)
+    of = weights, inputs, case.T, case.precision, case.network, case.seed, labels[:samples].cpu()
+    return Question(*of, mode=case.mode if isinstance(case, Timed) else "training")
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,14 @@ def plain_pass(module: nn.Module, question: Question, *, tapped: bool = False) -
     """Return the module's answer; `tapped`: with the spikes of every layer. Raises Incomparable."""
     with _asked(module, question) as x:
         with record_spikes(module) if tapped else nullcontext(()) as taps:
-            out = _forward(module, x, question)
+            with (
+                torch.inference_mode(question.mode == "inference"),
+                autocast(question.precision, x.device),
+                torch.random.fork_rng(devices=[x.device] if x.is_cuda else []),
+            ):
+                torch.manual_seed(question.seed)  # dropout's masks, where there are any
+                out = module(x)
+            _check_shape(out, question)
             spikes = tuple(_collected(tap, n) for n, tap in enumerate(taps, 1))
         # an ordinary tensor, also of inference mode
         carried = out.detach().to(x.dtype).cpu().clone()
@@ -101,8 +104,7 @@ def as_spikes(values: Tensor, of: str) -> Tensor:
     """Return spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
     if values.dtype == torch.bool:
         return values
-    wrong = int(((values != 0) & (values != 1)).sum())
-    if wrong:
+    if wrong := int(((values != 0) & (values != 1)).sum()):
         raise Incomparable(f"{wrong:,} of {values.numel():,} entries of {of} are neither 0 nor 1")
     return values.bool()
 
@@ -132,22 +134,8 @@ def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
             each.grad = gradient
     if not torch.equal(given.cpu(), question.x):
         raise Incomparable("it changes its input in place")
-    pairs = zip(parameters, question.parameters, strict=True)
-    if not all(torch.equal(each.detach().cpu(), asked) for each, asked in pairs):
+    if not all(map(torch.equal, (each.detach().cpu() for each in parameters), question.parameters)):
         raise Incomparable("it changes its parameters in place")
-
-
-def _forward(module: nn.Module, x: Tensor, question: Question) -> Tensor:
-    devices = [x.device] if x.is_cuda else []
-    with (
-        torch.inference_mode(question.mode == "inference"),
-        autocast(question.precision, x.device),
-        torch.random.fork_rng(devices=devices),
-    ):
-        torch.manual_seed(question.seed)  # dropout's masks, where there are any, are the same
-        out = module(x)
-    _check_shape(out, question)
-    return out
 
 
 def _check_shape(out: object, question: Question) -> None:
@@ -161,8 +149,7 @@ def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tens
         return ()
     if not out.requires_grad:
         raise Incomparable("the output carries no gradient")
-    wide = out.to(question.x.dtype)
-    objective(wide, question).backward()
+    objective(out.to(question.x.dtype), question).backward()
     return tuple(
         torch.zeros_like(each, device="cpu") if each.grad is None else each.grad.cpu()
         for each in module.parameters()
@@ -184,9 +171,9 @@ def check(answer: Answer, question: Question) -> None:
     if found != (shapes if question.mode == "training" else []):
         raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
     for name, given in zip(parameters_of(question.network), answer.gradients, strict=False):
-        wrong, of = int((~torch.isfinite(given)).sum()), f"the gradient of {name}"
-        if wrong:
-            raise Incomparable(f"{wrong:,} of {given.numel():,} entries of {of} are not finite")
+        if wrong := int((~torch.isfinite(given)).sum()):
+            of = f"{given.numel():,} entries of the gradient of {name}"
+            raise Incomparable(f"{wrong:,} of {of} are not finite")
 
 
 def check_tapped(answer: Answer, question: Question) -> None:
@@ -197,10 +184,7 @@ def check_tapped(answer: Answer, question: Question) -> None:
     found = [tuple(each.shape) for each in answer.spikes]
     if found != expected:
         raise Incomparable(f"spikes of shapes {found}, expected one tap a layer: {expected}")
-    for stage, each in zip(stages, answer.spikes, strict=True):
-        as_spikes(each, f"the spikes of layer {stage.name}")
-    differ = int((answer.out.bool() != answer.spikes[-1].bool()).sum())
-    if differ:
+    if differ := int((answer.out.bool() != answer.spikes[-1].bool()).sum()):
         of = f"{differ:,} of {answer.out.numel():,} entries differ"
         raise Incomparable(f"the output is not the voting layer's spikes: {of}")
 

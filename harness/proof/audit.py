@@ -64,13 +64,11 @@ class Finding:
     near_ties: int = 0  # of these, those that rounding decides
     gradient_error: float | None = None  # relative to the largest entry; of training alone
     gradient_cosine: float | None = None  # the lowest over the parameters; of bf16 alone
-    edges: int = 0  # potentials at the surrogate's edge whose side rounding decided
 
 
 def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
     """Return an audit's finding as a row of its case; `number` is that of the round."""
-    found = {name: value for name, value in vars(finding).items() if name != "edges"}
-    found["reason"] = shortened(finding.reason) if finding.reason else None
+    found = {**vars(finding), "reason": shortened(finding.reason or "") or None}
     return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
 
 
@@ -91,7 +89,6 @@ class ReplayedLayer:
     step: int = 0  # of the first that is wrong, from 0
     distance: float = 0.0  # the largest abs(u - V_th) there
     gradients: tuple[Tensor, ...] = ()  # of its parameters; () in inference
-    edges: int = 0  # potentials at the surrogate's edge whose side the gradients decide
     left: float = 0.0  # of the given gradients: the most, as a multiple of the bound
 
 
@@ -102,12 +99,10 @@ Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, a
 class Audit:
     """The judge of all contenders that are asked one question, for whom the reference answers once.
 
-    A replay is the reference layer by layer, given the contender's own spikes. Free-running, two
-    right networks part at the first potential that rounds to either side of the threshold. Here
-    each layer is the reference's on the spikes that the contender had below it, and its reset is by
-    the contender's own: a spike that rounding turned is seen once, and takes no other with it. The
-    gradients are replayed in the same way, from the loss down, through the reference's surrogate at
-    the replayed potentials.
+    In a replay each layer is the reference's on the spikes that the contender had below it, and its
+    reset is by the contender's own: a spike that rounding turned is seen once, and takes no other
+    with it. The gradients are replayed in the same way, from the loss down, through the reference's
+    surrogate at the replayed potentials.
     """
 
     question: Question
@@ -122,10 +117,7 @@ class Audit:
             return Finding("direct", False, str(reason))
 
     def direct(self, given: Answer) -> Finding | None:
-        """Judge an answer without taps against the reference's own.
-
-        Returns None where they differ, so that a replay must decide, and in bf16.
-        """
+        """Judge an answer without taps; None where a replay must decide: they differ, or bf16."""
         try:
             check(given, self.question)
         except Incomparable as reason:
@@ -134,42 +126,35 @@ class Audit:
             return None
         pairs = zip(given.gradients, self.answer.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
-        bounds = allowed(self.question.network.stages, self.question)
-        if any(each > of for each, of in zip(errors, bounds, strict=False)):
+        if any(each > of for each, of in zip(errors, self._bounds, strict=False)):
             return None
         least = 0.0 if self.question.mode == "training" else None
         error = max((each for each in errors if not isnan(each)), default=least)
         return Finding("direct", True, None, given.out.numel(), gradient_error=error)
 
     def replay(self, given: Answer, tapped: Answer) -> Finding:
-        """Judge `given` layer by layer, by the spikes of all layers that `tapped` recorded.
+        """Judge `given` layer by layer, by the spikes that `tapped`, a second pass, recorded.
 
-        `tapped` is a second pass of the same object. The finding fails where the outputs of the two
-        differ, a spike is wrong or a gradient is beyond its bound.
+        It fails where their outputs differ, a spike is wrong or a gradient is beyond its bound.
         """
         try:
             check(given, self.question)
             check_tapped(tapped, self.question)
-            differ = int((given.out != tapped.out).sum())
-            if differ:
-                raise Incomparable(
-                    f"{differ:,} of {given.out.numel():,} output spikes are others with no tap "
-                    "recording"
-                )
+            if differ := int((given.out != tapped.out).sum()):
+                of = f"{given.out.numel():,} output spikes"
+                raise Incomparable(f"{differ:,} of {of} are others with no tap recording")
         except Incomparable as reason:
             return Finding("replay", False, str(reason))
         layers, bf16 = self._replayed(given, tapped, "computed"), self._bf16
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
         gradients = [compared(each.to(own.device), own) for each, own in pairs]
-        bounds = allowed(self.question.network.stages, self.question)
-        if bf16:
-            bounds = self._explained(gradients, mine, given, tapped)
+        bounds = self._explained(gradients, mine, given, tapped) if bf16 else self._bounds
         # of the last parameter first, as gradients go: a fault is felt in all below
         named = list(zip(parameters_of(self.question.network), bounds, gradients, strict=False))
         reasons = [
             *_wrong_spikes(layers, RULES.bf16_turned if bf16 else RULES.turned),
-            *filter(None, (_off(*each, bf16=bf16) for each in reversed(named))),
+            *filter(None, (_gradient_fault(*each, bf16=bf16) for each in reversed(named))),
         ]
         error = max((each.error for each in gradients if not isnan(each.error)), default=None)
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
@@ -180,7 +165,6 @@ class Audit:
             mismatches=turned + sum(layer.wrong for layer in layers), near_ties=turned,
             gradient_error=error if error is not None and isfinite(error) and not bf16 else None,
             gradient_cosine=min(cosines, default=None) if bf16 else None,
-            edges=sum(layer.edges for layer in layers),
         )  # fmt: skip
 
     def _explained(
@@ -189,7 +173,7 @@ class Audit:
         """Return how far off each gradient may be in bf16, of its length."""
         least = sqrt(1 - RULES.bf16_cosine**2)
         bounds = [least] * len(gradients)
-        if all(each.distance <= least for each in gradients if not isnan(each.distance)):
+        if not any(each.distance > least for each in gradients):
             return bounds
         sides: tuple[Side, ...] = ("inside", "outside")
         for side in sides:
@@ -200,11 +184,13 @@ class Audit:
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
         return bounds
 
-    # What is the same for all contenders.
-
     @property
     def _bf16(self) -> bool:
         return self.question.precision == "bf16"
+
+    @cached_property
+    def _bounds(self) -> list[float]:
+        return allowed(self.question.network.stages, self.question)
 
     @cached_property
     def _reference(self) -> ReferenceNetwork:
@@ -221,7 +207,7 @@ class Audit:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the reference answers itself, untapped; in bf16 nobody asks."""
+        """What the reference answers itself, untapped."""
         return plain_pass(self._reference, self.question)
 
     @cached_property
@@ -239,13 +225,10 @@ class Audit:
             training = self.question.mode == "training"
             return dropout.stage_keys(self.question.network, whole, training=training)
 
-    # The replay.
-
     def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
-        """Return the layers' replays, the first layer first. Spikes are of `tapped`.
+        """Return the layers' replays, the first layer first, on the spikes of `tapped`.
 
-        Gradients are of `given` as far as they tell on which side of the surrogate's edge neurons
-        lie, in bf16 on `side`. Both answers are sound (`answer.check`), and their outputs the same.
+        `given`'s gradients tell on which side of the surrogate's edge neurons lie; in bf16 `side`.
         """
         gradients, layers, sent = [*given.gradients], list[ReplayedLayer](), None
         if self.question.mode == "training":
@@ -266,8 +249,8 @@ class Audit:
     ) -> tuple[ReplayedLayer, Sent | None]:
         """Replay layer n; return it, and the gradients that it sends on.
 
-        Given are its own gradients, if they settle anything, and those of the layer above.
-        `fired`: all layers' spikes (T, B, ...).
+        `fired`: all layers' spikes (T, B, ...). `sent`: of the layer above. `given`: its own, if
+        they settle anything.
         """
         lif, source, inputs = self.question.network.lif, None, self._x
         with torch.set_grad_enabled(sent is not None):
@@ -288,7 +271,8 @@ class Audit:
         else:
             exact = self.question.precision == "fp64"
             ties = typical(u, lif.v_th) * (RULES.replayed_fp64 if exact else RULES.near_tie)
-        layer = _fired(self.question.network.stages[n].name, spikes, u, lif.v_th, ties)
+        stage = self.question.network.stages[n]
+        layer = _fired(stage.name, spikes, u, lif.v_th, ties)
         if sent is None:
             return layer, None
         back, of_U = sent
@@ -301,26 +285,18 @@ class Audit:
         d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
         found = Gradients(du, d_weight, bias_gradient(du))
         if given and isinstance(ties, float):
-            found = self._settled(n, inputs.detach(), trace, found, given, ties)
+            pairs = zip((d_weight, found.bias), allowed([stage], self.question), strict=False)
+            of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
+            known = Given(given[0], given[1], of_weight, of_bias, inputs.detach())
+            found = settle(trace, found, known, lif, ties)
         own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
-        layer = replace(layer, gradients=own, edges=found.edges, left=found.left)
+        layer = replace(layer, gradients=own, left=found.left)
         if source is None:
             return layer, None
         neunorm = self._reference.layers[n - 1].neunorm
         wanted = [source] if neunorm is None else [source, neunorm.U]
         below = torch.autograd.grad(drawn, wanted, found.du)
         return layer, (below[0], below[1] if neunorm is not None else None)
-
-    def _settled(
-        self, n: int, inputs: Tensor, trace: NeuronTrace, found: Gradients, given: list[Tensor],
-        near_tie: float,
-    ) -> Gradients:  # fmt: skip
-        """Return the layer's gradients, with the side of near-edge neurons as it was decided."""
-        stage = self.question.network.stages[n]
-        pairs = zip((found.weight, found.bias), allowed([stage], self.question), strict=False)
-        of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-        known = Given(given[0], given[1], of_weight, of_bias, inputs)
-        return settle(trace, found, known, self.question.network.lif, near_tie)
 
     @torch.no_grad()
     def _ties(self, n: int, source: Tensor | None, current: Tensor, u: Tensor, o: Tensor) -> Tensor:
@@ -344,8 +320,7 @@ class Audit:
         return potentials(rounded, o, self.question.network.lif.k_tau)
 
 
-def _off(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
-    """Return a sentence, where a gradient is beyond its bound."""
+def _gradient_fault(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
     if not (found.distance if bf16 else found.error) > bound:
         return ""
     if bf16:
@@ -407,13 +382,10 @@ def _fired(
     distance = (u - v_th).abs()
     off = (u >= v_th) != spikes
     wrong = off & (distance >= ties)
-    count = int(wrong.sum())
-    turned = int(off.sum()) - count
-    if count == 0:
-        return ReplayedLayer(name, u.numel(), turned, 0)
     step = int(wrong.flatten(1).any(1).int().argmax())
-    furthest = distance[step][wrong[step]].max().item()
-    return ReplayedLayer(name, u.numel(), turned, count, step, furthest)
+    furthest = (distance[step] * wrong[step]).max().item()
+    count = int(wrong.sum())
+    return ReplayedLayer(name, u.numel(), int(off.sum()) - count, count, step, furthest)
 
 
 def _rounded(values: Tensor) -> Tensor:

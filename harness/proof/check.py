@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import get_args
 
 from torch import Tensor
@@ -63,8 +64,7 @@ class AdapterProof:
 def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
     """Return data sets and networks. Raises UsageError for unknown ones.
 
-    All of Table 1 unless the options name some, in both readings and without; a network out of a
-    file as it is there.
+    Default: Table 1, in both readings and without. A file's network is taken as it is.
     """
     own = {file.name: (None,) for file in options.files}
     return [
@@ -77,14 +77,12 @@ def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
 
 def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple[str, str, Exam]]:
     """Yield the exams of `networks`, each with its network's name without NeuNorm and in full."""
-    batches: dict[str, Tensor] = {}
+    batch_of = cache(batch_of)
     for dataset, of in networks(options):
-        if dataset not in batches:
-            batches[dataset] = batch_of(dataset)
         title, neunorm = f"{paper.settings(dataset).title} {network_name(of)}", of.network.neunorm
         named = f"{title} NeuNorm {neunorm.reading}" if neunorm else title
         for precision in PRECISIONS:
-            yield title, named, Exam(of.network, batches[dataset], precision)
+            yield title, named, Exam(of.network, batch_of(dataset), precision)
 
 
 def prove_adapters(
@@ -98,10 +96,11 @@ def prove_adapters(
     for name in names:
         adapters.check_name(name)
     networks(options)
-    here = [] if names else adapters.available()
-    variants = [contender(name, variant) for name in here for variant in adapters.variants_of(name)]
-    absent = [] if names else [name for name in adapters.names() if name not in here]
-    for name in (*names, *here, *variants, *absent):
+    if not names:
+        here = adapters.available()
+        variants = (contender(name, each) for name in here for each in adapters.variants_of(name))
+        names = (*here, *variants, *(name for name in adapters.names() if name not in here))
+    for name in names:
         framework, _, variant = name.partition(":")
         known = facts.of(framework)
         if known.missing:

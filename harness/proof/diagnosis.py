@@ -34,8 +34,7 @@ def computed_instead(
 ) -> tuple[str, ...]:
     """Return the deviations that answer as a contender did, in words that follow "computes with".
 
-    `ask` puts the exam's questions to a module, one by one in the exam's order. `bound`: on each
-    gradient, of its largest entry.
+    `ask` puts the exam's questions to a module, in order. `bound`: of a gradient's largest entry.
     """
 
     def answers(build: Build) -> Iterator[Answer]:
@@ -53,8 +52,7 @@ def computed_instead(
 
 
 def _same(given: Sequence[Answer], others: Iterable[Answer], bound: float) -> bool:
-    """Return whether all answers are the same; nothing more is asked after one that is not."""
-    return all(
+    return all(  # nothing more is asked after one that is not
         torch.equal(one.out, other.out)
         and all(map(torch.equal, one.spikes, other.spikes))
         and not any(
@@ -90,8 +88,6 @@ def _neuron(potential: Potential = _cleared, fire: Fire = fire) -> Build:
 
 
 def _window(width: float, height: float) -> Build:
-    """Return the surrogate's rectangle so many times as wide and as high."""
-
     def altered(distance: Tensor, a: float) -> Tensor:
         o = fire(distance, width * a)  # its height is 1 / (width a)
         return o.detach() + width * height * (o - o.detach())

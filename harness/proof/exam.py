@@ -1,8 +1,8 @@
 """The proof that an adapter computes the reference's function and gradient, layer by layer.
 
-The same calibrated weights and the same input go through the reference and the adapter; the output,
-every layer's spikes at every step and every parameter's gradient are compared: with taps recording
-and without, and in eval mode. What makes it hard to pass by accident, or with less than the work:
+With the same weights and input, the output, every layer's spikes at every step and every gradient
+are compared: with taps recording and without, and in eval mode. What makes it hard to pass by
+accident, or with less than the work:
 - In every layer the last neuron (of a convolution: the last feature map) has zero weights and V_th
   as its bias, so its potential is exactly the threshold: an adapter that only fires above it is
   found. The neuron before it lies exactly at the edge of the surrogate's window: an adapter that
@@ -12,8 +12,6 @@ and without, and in eval mode. What makes it hard to pass by accident, or with l
 - On weights a hundred times as large potentials go to 100 V_th and to -100 V_th: one that clips
   them, or holds them in too few bits, is found.
 - All that is answered is finite, and spikes are 0 or 1.
-
-`take_exam` runs where the adapter's module lives, and may run in another process than the judge.
 """
 
 from __future__ import annotations
@@ -43,6 +41,7 @@ from harness.proof.certificate import (
     Certificate,
     Divergence,
     LayerProof,
+    beyond,
     failures,
     typical,
     void,
@@ -63,10 +62,7 @@ def count_planted(neurons: int) -> int:
 
 @torch.no_grad()
 def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
-    """Set the last neurons' weights to zero, and their biases to what their potential is to be.
-
-    The last lies exactly at the threshold. The one before it, with `edge`, at the surrogate's edge.
-    """
+    """Plant each layer's last neuron at the threshold, with `edge` one at the surrogate's edge."""
     lif = reference.network.lif
     for layer in reference.layers:
         weight, bias = layer.synapse.weight, layer.synapse.bias
@@ -95,8 +91,7 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
 def counted(asked: Question) -> tuple[Question, Question, Question]:
     """Return what an exam asks: also in eval mode, and with potentials far beyond V_th.
 
-    The last in float32 of the spikes alone: few neurons are inside the surrogate's window then, and
-    rounding decides several of them.
+    The last in float32 of the spikes alone: rounding decides much of the few gradients there.
     """
     evaluated = replace(asked, mode="inference")
     large = tuple(RULES.driven * each for each in asked.parameters)
@@ -109,7 +104,7 @@ ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
 def take_exam(module: nn.Module, asked: Question) -> ExamAnswers:
-    """Return the module's answers. Raises Incomparable where it breaks its contract."""
+    """Return the answers of a module of this process. Raises Incomparable."""
     answers = _answers(module, asked)
     return tuple(zip(answers, answers, strict=True))
 
@@ -131,10 +126,8 @@ def _answers(module: nn.Module, asked: Question) -> Iterator[Answer]:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What one exam asks, and the reference's answers."""
-
     asked: Question
-    answer: Answer
+    answer: Answer  # the reference's
     potentials: list[Tensor]  # (T, B, ...) of each layer
     audits: tuple[Audit, ...]  # of each question that counts
 
@@ -214,24 +207,19 @@ class Exam:
                 faults = far + refused(0, 1)
                 found, certain = found + faults, bool(faults)
             if found and certain and not blank.deviations:
-                found = self._diagnosed(found, answers, expected)
+                given = [each for pair in answers for each in pair]
+                if names := self._computed_instead(given, expected):
+                    found = [f"{found[0]}: it is what the paper's network computes with {names}"]
         return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
 
-    def _diagnosed(self, found: list[str], answers: ExamAnswers, expected: _Expected) -> list[str]:
-        """Return the failures, or the first with the known deviation that explains them all."""
-        names = computed_instead(
-            self.network, [each for pair in answers for each in pair],
-            partial(_answers, asked=expected.asked),
-            RULES.allowed(self.precision).gradient_error, self.batch.device,
-        )  # fmt: skip
-        if not names:
-            return found
-        return [f"{found[0]}: it is what the paper's network computes with {' or '.join(names)}"]
+    def _computed_instead(self, given: list[Answer], expected: _Expected) -> str:
+        ask, device = partial(_answers, asked=expected.asked), self.batch.device
+        bound = RULES.allowed(self.precision).gradient_error
+        return " or ".join(computed_instead(self.network, given, ask, bound, device))
 
     def _other_passes(
         self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
     ) -> Iterator[str]:
-        """Yield faults of the untapped and the evaluated passes, in an exact precision."""
         unseen = "with no tap recording"
         for given, other, when in (untapped, tapped, unseen), (evaluated, right, "in eval mode"):
             if differ := int((given.out != other.out).sum()):
@@ -240,7 +228,7 @@ class Exam:
         pairs = zip(untapped.gradients, tapped.gradients, strict=True)
         for name, pair in zip(parameters_of(self.network), pairs, strict=True):
             if (error := compared(*pair).error) > bound:
-                yield f"the gradient of {name} differs by {error:.1e} of the largest entry {unseen}"
+                yield f"{unseen} the gradient of {name} differs by {beyond(error, bound)}"
 
     def expected(self, attempt: int = 0) -> _Expected:
         """Return what an attempt asks, and the reference's answers: made once.
@@ -259,13 +247,11 @@ class Exam:
     def _drawn(self, attempt: int, seed: int) -> _Expected:
         x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
         static = synapses.is_static(self.batch)
-        x = x[:1].expand_as(x) if static else x
-        reference = exam_weights(self.network, x, seed, self.precision)
-        asked = Question(
-            tuple(each.detach().cpu() for each in reference.parameters()),
-            (x[:1] if static else x).cpu().contiguous(), len(x), self.precision, self.network,
-        )  # fmt: skip
-        return _Expected.of(reference, asked)
+        moment = x[:1] if static else x
+        reference = exam_weights(self.network, moment.expand_as(x), seed, self.precision)
+        parameters = tuple(each.detach().cpu() for each in reference.parameters())
+        given = moment.cpu().contiguous(), len(x), self.precision, self.network
+        return _Expected.of(reference, Question(parameters, *given))
 
     def _proofs(self, answer: Answer, given: Answer) -> Iterator[LayerProof]:
         gradients = iter(zip(given.gradients, answer.gradients, strict=True))
@@ -289,8 +275,7 @@ def exam_input(
 ) -> Tensor:  # (T, B, C, H, W) -> (count, 2 or 1, C, H, W)
     """Return the part of the batch that the certificate runs on, another for each attempt.
 
-    Where the samples are used up, they are shifted by a pixel each time.
-    Of event frames those spread over the recording are taken, since the first can be empty.
+    Its steps are spread over the recording; samples that are used up are shifted by a pixel.
     """
     T, B = batch.shape[:2]
     size = RULES.samples if attempt == 0 else 1
@@ -316,5 +301,6 @@ def _first_divergence(network: Network, expected: _Expected, given: Answer) -> D
             if differ.any():
                 u = expected.potentials[n]
                 distance = (u[step][differ] - network.lif.v_th).abs().max().item()
-                return Divergence(step, stage.name, distance, typical(u, network.lif.v_th))
+                near = RULES.near_tie * typical(u, network.lif.v_th)
+                return Divergence(step, stage.name, distance, is_far=not distance < near)
     return None

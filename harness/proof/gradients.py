@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, nan, sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from harness.reference.network import StepNetwork
@@ -46,10 +48,9 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
-    """Return the gradient by inputs (T or 1, B, ...) and du (T, B, ...), a step at a time.
+    """Return the gradient by inputs (T or 1, B, ...) and du (T, B, ...).
 
-    The steps are added in float64. In one float32 sum over all of 200 images of 34x34 a right
-    gradient was 1.8e-5 of its largest entry off.
+    Steps are added in float64: one float32 sum over 200 images of 34x34 is 1.8e-5 off.
     """
     if len(inputs) == 1:
         du = du.sum(0, keepdim=True)
@@ -97,7 +98,7 @@ def keep_potentials(
 ) -> list[list[Tensor]]:
     """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...).
 
-    `keep` reduces a step's potentials before they are kept: all of them take much memory.
+    `keep` may reduce them first.
     """
     kept: list[list[Tensor]] = [[] for _ in module.layers]
     for layer, own in zip(module.layers, kept, strict=True):
@@ -152,7 +153,6 @@ class Gradients:
     du: Tensor  # (T, B, C, ...)
     weight: Tensor  # (C, ...)
     bias: Tensor  # (C,)
-    edges: int = 0  # potentials whose side was solved for
     left: float = 0.0  # of the given gradients, unexplained: the most, as a multiple of the bound
 
 
@@ -166,6 +166,14 @@ class Given:
     allowed_bias: float
     inputs: Tensor  # (T or 1, B, C, H, W); (T or 1, B, ...) of a product
 
+    @cached_property
+    def windows(self) -> tuple[Tensor, int]:
+        """The inputs with the convolution's margin, and its kernel; a product reads one pixel."""
+        if self.weight.dim() == 2:
+            return self.inputs.flatten(2)[..., None, None], 1
+        kernel = self.weight.shape[-1]
+        return functional.pad(self.inputs, [kernel // 2] * 4), kernel
+
 
 @dataclass(frozen=True)
 class _Unknowns:
@@ -174,7 +182,7 @@ class _Unknowns:
     A pair is a neuron with the steps of one unknown.
     """
 
-    neurons: Tensor  # (pairs,), each in B * P
+    neurons: Tensor  # (pairs,), each in P
     flips: Tensor  # (T, pairs) bool
     groups: Tensor  # (pairs,)
     count: int
@@ -187,25 +195,21 @@ def settle(
 
     Each map whose gradients differ by more than rounding is looked at alone.
     """
-    weight, bias = replayed.weight.clone(), replayed.bias.clone()
+    du, weight, bias = replayed.du, replayed.weight.clone(), replayed.bias.clone()
     weights = (given.weight - weight).flatten(1) / given.allowed_weight
     # the rest of each map's gradients, (C, E + 1), as multiples of the bound
     off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
-    du, edges = replayed.du, 0
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
-        # (T, B, C, ...) -> (T, B, P)
-        own = _Map(trace.of(lambda each, c=c: each[:, :, c].unsqueeze(2).flatten(2)), given, lif)
+        own = _Map(trace.of(lambda each, c=c: each[:, :, c].flatten(1)), given, lif)
         passes, left = own.settled(off[c], near_tie)
-        turned = int((passes != own.trace.passes).sum())
-        if turned == 0:
+        if torch.equal(passes, own.trace.passes):
             continue
-        edges += turned
         new = through_time(replace(own.trace, passes=passes), lif)
         du[:, :, c] = new.view_as(du[:, :, c])
         weight[c] = given.weight[c] - (left[:-1] * given.allowed_weight).view_as(weight[c])
         bias[c] = given.bias[c] - left[-1] * given.allowed_bias
         off[c] = left
-    return Gradients(du, weight, bias, edges, _most(off))
+    return Gradients(du, weight, bias, _most(off))
 
 
 def _most(left: Tensor) -> float:
@@ -214,7 +218,7 @@ def _most(left: Tensor) -> float:
 
 @dataclass(frozen=True)
 class _Map:
-    """One map, or one neuron of a product: its neurons over all steps, (T, B, P)."""
+    """One map, or one neuron of a product: its neurons in all samples over all steps, (T, P)."""
 
     trace: NeuronTrace
     given: Given
@@ -222,15 +226,13 @@ class _Map:
 
     def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
         """Return `passes` as the gradients show it, and the unexplained rest."""
-        best, least = self.trace.passes, left
+        best, least, seen = self.trace.passes, left, 0
         distance = ((self.trace.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
-        seen = 0
         for reach in REACHES if _most(left) > 1 else REACHES[:NEAREST]:
             near = distance < reach * near_tie
-            found = int(near.sum())
-            if found == seen:
+            if int(near.sum()) == seen:
                 continue
-            seen = found
+            seen = int(near.sum())
             for unknowns in self._unknowns(near):
                 for passes, rest in self._solutions(left, unknowns):
                     if _most(rest) < _most(least):
@@ -241,9 +243,7 @@ class _Map:
 
     def _unknowns(self, near: Tensor) -> Iterator[_Unknowns]:
         """Yield the potentials near the edge: those that are alike together, then each alone."""
-        steps, neurons = near.flatten(1).nonzero(as_tuple=True)
-        if len(steps) == 0:
-            return
+        steps, neurons = near.nonzero(as_tuple=True)
         for group in (self._alike(steps, neurons), torch.arange(len(steps), device=near.device)):
             count = int(group.max()) + 1
             if count > MOST_UNKNOWNS:
@@ -257,77 +257,63 @@ class _Map:
         """Return numbers each potential; the same for those that came of the same numbers.
 
         Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
-        under a current that stands still.
+        under a current that stands still. Random weights make one number of all that a neuron
+        reads at a step.
         """
-        u = self.trace.u.flatten(1)
-        before = torch.where(steps > 0, u[(steps - 1).clamp(min=0), neurons], 0)
-        before *= 1 - torch.where(steps > 0, self.trace.o.flatten(1)[steps - 1, neurons], 0)
-        columns = [u[steps, neurons].double(), before.double()]
+        carried = torch.roll(self.trace.u * (1 - self.trace.o), 1, 0)
+        carried[0] = 0
         chosen, place = neurons.unique(return_inverse=True)
-        marks = torch.cat([self._marks(part) for part in chosen.split(AT_ONCE)], 1)
+        entries, generator = self.given.weight[0].numel(), torch.Generator().manual_seed(0)
+        weights = torch.rand(entries, generator=generator, dtype=torch.float64).to(steps.device)
+        read = [self._inputs_of(part).double() @ weights for part in chosen.split(AT_ONCE)]
+        marks = torch.cat(read, 1)  # (T or 1, chosen)
+        columns = [each[steps, neurons].double() for each in (self.trace.u, carried)]
         columns.append(marks[steps.clamp(max=len(marks) - 1), place])
         return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
 
-    def _marks(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons)
-        """Return a number for what each neuron reads at each step, by random weights."""
-        read = self._read(neurons).double()
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.rand(read.shape[2], generator=generator, dtype=torch.float64)
-        return read @ weights.to(read.device)
-
-    def _solutions(self, given: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
+    def _solutions(self, left: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
         for solve in (_least_squares, _few):
-            own, left = self, given
+            own, rest = self, left
             for _ in range(ROUNDS):
-                turned = own._solved(left, unknowns, solve)
+                turned = own._solved(rest, unknowns, solve)
                 if not turned.any():
                     break
                 flips = torch.zeros_like(own.trace.passes)
                 steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
-                flips.flatten(1)[steps, unknowns.neurons[pairs]] = True
-                neurons = flips.flatten(1).any(0).nonzero()[:, 0].split(AT_ONCE)
-                effects = [own._effects(n, flips.flatten(1)[:, n]).sum(1) for n in neurons]
-                left = left - torch.stack(effects).sum(0)
+                flips[steps, unknowns.neurons[pairs]] = True
+                neurons = flips.any(0).nonzero()[:, 0].split(AT_ONCE)
+                effects = [own._effects(n, flips[:, n]).sum(1) for n in neurons]
+                rest = rest - torch.stack(effects).sum(0)
                 passes = own.trace.passes ^ flips
                 own = replace(own, trace=replace(own.trace, passes=passes))
-                yield passes, left
+                yield passes, rest
 
-    def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
-        """Return which unknowns are on the other side: (count,) bool."""
+    def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:  # (count,) bool
         columns = left.new_zeros(len(left), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
             effects = self._effects(unknowns.neurons[part], unknowns.flips[:, part])
             columns.index_add_(1, unknowns.groups[part], effects)
         return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
 
-    def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:
-        """Return each neuron's effect on the gradients at its `flips` (T, neurons).
-
-        The shape is (E + 1, neurons).
-        """
-        before = self.trace.of(lambda each: each.flatten(1)[:, neurons])
+    def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:  # (T, neurons) -> (E + 1, ...)
+        """Return what the flips of each neuron add to the gradients, as multiples of the bound."""
+        before = self.trace.of(lambda each: each[:, neurons])
         after = replace(before, passes=before.passes ^ flips)
-        du = through_time(after, self.lif) - through_time(before, self.lif)  # (T, neurons)
-        read = self._read(neurons)  # (T or 1, neurons, E)
+        du = through_time(after, self.lif) - through_time(before, self.lif)
+        read = self._inputs_of(neurons)
         over = du if len(read) > 1 else du.sum(0, keepdim=True)
         weight = torch.einsum("tk,tke->ek", over, read) / self.given.allowed_weight
         bias = du.sum(0, keepdim=True) / self.given.allowed_bias
         return torch.cat([weight, bias])
 
-    def _read(self, neurons: Tensor) -> Tensor:
-        """Return the inputs of each neuron: (T or 1, neurons, E)."""
-        pixels, inputs = self.trace.u.shape[2], self.given.inputs
-        sample, pixel = neurons // pixels, neurons % pixels
-        if self.given.weight.dim() == 2:  # a product
-            return inputs[:, sample].flatten(2)
-        (height, width), kernel = inputs.shape[3:], self.given.weight.shape[-1]
-        reach = torch.arange(kernel, device=neurons.device) - kernel // 2
+    def _inputs_of(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons, E)
+        inputs, kernel = self.given.windows
+        height, width = (size - kernel + 1 for size in inputs.shape[3:])
+        sample, pixel = neurons // (height * width), neurons % (height * width)
+        reach = torch.arange(kernel, device=neurons.device)
         rows = (pixel // width)[:, None, None] + reach[:, None]
         columns = (pixel % width)[:, None, None] + reach
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
-        found = found * inside[..., None, None]
         return found.permute(3, 0, 4, 1, 2).flatten(2)
 
 
@@ -345,8 +331,7 @@ def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
 def _few(columns: Tensor, target: Tensor) -> Tensor:
     """Return the few columns whose sum comes near the target, each time the one that helps most.
 
-    It distinguishes parallel columns: a neuron that is reset and reads the same at two steps
-    is at the edge at both, and adds the same pattern twice.
+    It tells parallel columns apart: two steps of a neuron that reads the same at both.
     """
     chosen = torch.zeros(columns.shape[1], dtype=torch.bool)
     squares = columns.square().sum(0)

@@ -26,15 +26,12 @@ def installation_of(case: Case) -> Installation:
         raise Missing(known.missing)
     kernels = known.implementations.get(case.device)
     versions = [known.version]
-    for name, version in known.packages.items():  # of those that its kernels are compiled by
-        if (kernels is None or name in kernels) and version != known.version:
-            versions.append(f"{name} {version}")
+    for name, each in known.packages.items():  # of those that its kernels are compiled by
+        if (kernels is None or name in kernels) and each != known.version:
+            versions.append(f"{name} {each}")
+    version = ", ".join(filter(None, versions)) or None
     return Installation(
-        Software(
-            torch=TORCH,
-            framework_version=", ".join(filter(None, versions)) or None,
-            revision=known.revision,
-        ),
+        Software(torch=TORCH, framework_version=version, revision=known.revision),
         deviations="; ".join(known.deviations_of(variant)) or None,
         implementation=kernels,
     )

@@ -66,8 +66,7 @@ def restore(
 ) -> tuple[Epoch, ...]:
     """Restore what `save` wrote; return the epochs done so far, none where there is no file.
 
-    Raises UsageError where it is damaged, or of another run, with the difference. Generators are
-    seeded anew each epoch, so none is kept.
+    Raises UsageError where it is damaged, or of another run, with a difference.
     """
     try:
         content = read_sealed(path)
@@ -78,13 +77,10 @@ def restore(
     if content is None:
         raise _unusable(path, "is damaged (it is not what its run wrote)")
     theirs = content["identity"]
-    differing = [
-        f"{name} is {theirs.get(name)}, expected {identity.get(name)}"
-        for name in sorted({*identity, *theirs})
-        if theirs.get(name) != identity.get(name)
-    ]
-    if differing:
-        raise _unusable(path, f"is of another run ({'; '.join(differing)})")
+    for name in sorted({*identity, *theirs}):
+        has, wanted = theirs.get(name), identity.get(name)
+        if has != wanted:
+            raise _unusable(path, f"is of another run ({name} is {has}, expected {wanted})")
     weights, state = content["weights"], content["optimiser"]["state"].values()
     found = [*weights, *(each for one in state for each in one.values())]
     if not all(bool(each.isfinite().all()) for each in found if isinstance(each, Tensor)):
@@ -92,11 +88,6 @@ def restore(
     optimiser.load_state_dict(content["optimiser"])
     for each, value in zip(module.parameters(), weights, strict=True):
         each.copy_(value)
-        # fused steps walk through both as they lie in memory, and the run may have been of an
-        # adapter that laid its weights out otherwise
-        for name, kept in optimiser.state.get(each, {}).items():
-            if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
-                optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
     return tuple(Epoch(**each) for each in content["epochs"])
 
 
@@ -105,19 +96,11 @@ def _unusable(path: Path, what: str) -> UsageError:
 
 
 def write_sealed(path: Path, content: object) -> None:
-    """Write tensors, numbers and texts in lists and dicts behind their hash, whole or not at all.
-
-    Raises OSError where that cannot be done.
-    """
+    """Write tensors, numbers and texts in lists and dicts behind their hash. Raises OSError."""
     file = io.BytesIO()  # torch tells of a full disk in words that name no disk
     torch.save(content, file)
-
-    def write(place: Path) -> None:
-        with place.open("wb") as opened:
-            opened.write(hashlib.sha256(file.getbuffer()).digest())
-            opened.write(file.getbuffer())
-
-    write_whole(path, write)
+    sealed = hashlib.sha256(file.getbuffer()).digest() + file.getbuffer()
+    write_whole(path, lambda part: part.write_bytes(sealed))
 
 
 def read_sealed(path: Path) -> Any | None:

@@ -1,7 +1,6 @@
-"""Small trainings of a few hundred steps, to see whether a contender learns in bf16.
+"""Small trainings that show whether a contender learns in bf16: it must end where float32 does.
 
-Its loss must end where float32's seeds end. The paper's optimiser on a narrow network and the
-embedded digits: an audit shows one gradient; only many steps show the sum of roundings.
+An audit shows one gradient; only many steps show the sum of roundings.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from harness.adapter import Adapter, Variant
 from harness.datasets import network_input
 from harness.datasets.images import colour_digits
-from harness.reference.initialise import initialised
+from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timed, paper
 from harness.training import step
@@ -101,10 +100,9 @@ def case_of(timed: Timed) -> Timed:
 
 def in_words(case: Timed) -> str:
     """Describe what is trained, in words."""
-    size, of = case.network.input_shape[-1], f"T={case.T}, batch {case.batch_size}"
-    return (
-        f"{case.network} on scikit-learn's digits of {size}x{size} pixels, {of}, {case.optimiser}"
-    )
+    size = case.network.input_shape[-1]
+    digits = f"scikit-learn's digits of {size}x{size} pixels"
+    return f"{case.network} on {digits}, T={case.T}, batch {case.batch_size}, {case.optimiser}"
 
 
 @dataclass(frozen=True)
@@ -126,9 +124,7 @@ class Bf16Trainee:
         images, every = given.images.to(device), given.labels.to(device)
         held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()
         run = self._iteration(case, held.expand(case.T, *held.shape), labels)
-        with torch.no_grad():  # after a capture, which has trained a few steps
-            for ours, theirs in zip(self.module.parameters(), weights, strict=True):
-                ours.copy_(theirs)
+        copy_parameters(nn.ParameterList(weights), self.module)  # which a capture has trained
         torch.manual_seed(case.seed)
         found = []
         for chosen in given.draws(case.seed):
@@ -182,7 +178,6 @@ class LossEnds:
 def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     """Return why trainings in bf16 do not pass against float32's; "" where they do.
 
-    Both have the same weights and batches.
     The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
     float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
     """

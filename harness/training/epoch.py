@@ -1,8 +1,8 @@
 """A network trained on a data set, epoch by epoch, and tested.
 
 Every random draw of an epoch (order, crops and flips, dropout) comes from a seed made of the run's
-seed and the epoch's number. So a run that goes on from a checkpoint draws what an undisturbed one
-would have drawn, and ends with the same weights, bit for bit on a CPU.
+seed and the epoch's number. So a run that goes on from a checkpoint ends with the weights of an
+undisturbed one, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from harness.training.checkpoint import Epoch
 VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
-
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
+
+Table = tuple[tuple[float, ...], ...]
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
@@ -57,15 +58,12 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """The three parts of a data set: a tenth of the training samples is held out to validate.
-
-    Beside simulated ones real recordings, to test on as well, where there are any.
-    """
+    """The three parts of a data set: a tenth of the training samples is held out to validate."""
 
     train: LabelledSplit
     validation: LabelledSplit
     test: LabelledSplit
-    recorded: LabelledSplit | None = None
+    recorded: LabelledSplit | None = None  # of simulated ones: real recordings, tested on as well
 
     @classmethod
     def of(
@@ -106,10 +104,7 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
 
 
 def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
-    """Return the network with its initial weights, of the type and on the device of x (T, B, ...).
-
-    Raises as `begin` does.
-    """
+    """Return the network with its initial weights, as x (T, B, ...) is. Raises as `begin` does."""
     if case.framework == ANN:
         return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
     module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
@@ -147,7 +142,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
     loss, gradient_norm = (torch.stack(each).double().cpu() for each in (losses, norms))
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    seconds = watch.seconds
+    seconds, mean_norm = watch.seconds, float(gradient_norm.mean())
     # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
     for what, values in (("the loss", loss), ("the gradient's norm", gradient_norm)):
         if not bool(values.isfinite().all()):
@@ -157,8 +152,7 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
             )
     sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
     validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
-    x, _ = next(data.validation.batches(case.T, EVALUATION_BATCH))
-    x = step.placed(x, case)
+    x = step.placed(next(data.validation.batches(case.T, EVALUATION_BATCH))[0], case)
     does = activity(module, x, case.precision)
     return Epoch(
         number=number,
@@ -167,10 +161,10 @@ def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], No
         validation_accuracy=validation,
         test_accuracy=test,
         rates=tuple(rate for rate, _ in does),
-        gradient_norm=float(gradient_norm.mean()),
+        gradient_norm=mean_norm,
         learning_rate=rate,
         seconds=seconds,
-        warnings=tuple(warnings_of(case, number, does)),
+        warnings=tuple(warnings_of(case, number, does, mean_norm)),
         inside=() if case.framework == ANN else inside_window(case.network, module, x),
     )
 
@@ -181,23 +175,21 @@ def seed_of(seed: int | str, number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def votes(learner: Learner, part: LabelledSplit, T: int) -> Iterator[Tensor]:
-    """Yield the votes (B, classes) of each batch of `part` over T steps, in order."""
+def votes(learner: Learner, part: LabelledSplit, T: int) -> Tensor:  # (samples, classes)
+    """Compute the votes on `part` over T steps."""
     learner.module.eval()
+    found = []
     for x, _ in part.batches(T, EVALUATION_BATCH):
         x = step.placed(x, learner.case)
         spikes = step.inference(learner.module, x, learner.case.precision)
         learner.alive()
-        yield coding.vote(spikes.to(x.dtype), learner.case.network.classes)
+        found.append(coding.vote(spikes.to(x.dtype), learner.case.network.classes))
+    return torch.cat(found)
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
     """Return the share of samples decided right over T steps: most votes, the first of equals."""
-    pairs = zip(votes(learner, part, T), part.labels.split(EVALUATION_BATCH), strict=True)
-    return sum(int((each.argmax(1) == expected).sum()) for each, expected in pairs) / len(part)
-
-
-Table = tuple[tuple[float, ...], ...]
+    return int((votes(learner, part, T).argmax(1) == part.labels).sum()) / len(part)
 
 
 def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
@@ -207,13 +199,12 @@ def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
 
 
 def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
-    """Return Fig. 6's matrix over that many random test samples, the same for every run.
+    """Return Fig. 6 of that many `drawn` test samples: the mean votes, and the decisions.
 
-    The mean votes, and the samples decided for each class. Rows are the labels.
+    Rows are the labels, columns the classes.
     """
     part, classes = drawn(learner.data.test, samples), learner.case.network.classes
-    voted = torch.cat(list(votes(learner, part, learner.case.T))).double().cpu()
-    labels = part.labels.cpu()
+    voted, labels = votes(learner, part, learner.case.T).double().cpu(), part.labels.cpu()
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
     mean.index_add_(0, labels, voted)
     counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
@@ -221,15 +212,9 @@ def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
     return tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
 
 
-# rates of the layers, and warnings
-
-
 @torch.inference_mode()
 def activity(module: nn.Module, x: Tensor, precision: Precision) -> list[tuple[float, bool]]:
-    """Return the activity of each layer on the samples x (T, B, ...), without dropout.
-
-    Spikes per neuron and step, and whether they are the same for every sample.
-    """
+    """Return each layer's rate on x (T, B, ...), and whether all samples have the same spikes."""
     module.eval()
     with record_spikes(module) as taps:
         step.inference(module, x, precision)
@@ -252,7 +237,9 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     return tuple(float(torch.stack(shares).mean()) for shares in kept)
 
 
-def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]) -> Iterator[str]:
+def warnings_of(
+    case: Trained, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
+) -> Iterator[str]:
     """Yield the warnings of a network whose layers were so active after an epoch."""
     if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
         remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
@@ -263,4 +250,9 @@ def warnings_of(case: Trained, number: int, layers: Sequence[tuple[float, bool]]
         yield (
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
+        )
+    if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
+        yield (
+            f"no gradient in epoch {number}, and so in none to come: use --init calibrated or "
+            "a lower rate in harness/spec/paper.py"
         )

@@ -1,13 +1,12 @@
 """One case that is no timing: a training, a count, or, by `baselines.trial`, another system.
 
-A training is proved equal, trained with a checkpoint after each epoch, and tested.
-
-It runs in a process of its own. A failure becomes one row with its reason.
+A training is proved equal, trained with a checkpoint after each epoch, and tested. A failure
+becomes one row with its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
@@ -42,6 +41,7 @@ from harness.records import (
 )
 from harness.records.done import served_by
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
+from harness.records.row import Outcome
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
@@ -67,6 +67,10 @@ CONFUSION_SAMPLES = 500  # as in Fig. 6
 COUNTED_SAMPLES = 500  # random test samples, those of Fig. 6, on which operations are counted
 COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
 
+STATUSES: Mapping[type[Exception], Outcome] = {
+    adapters.Missing: "missing",
+    Unsupported: "unsupported",
+}
 C = TypeVar("C", bound=Case)
 
 
@@ -102,12 +106,6 @@ class Trial(Generic[C]):
         """Repeat the last report: a process that is silent for too long is ended as hung."""
         self.ledger.say(*self.last)
 
-    def living(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the batches, each after a sign of life."""
-        for each in batches:
-            self.alive()
-            yield each
-
     def read(self, fraction: float, doing: str) -> None:
         """Report the reading of data, before the case begins."""
         self.say(0.0, doing)
@@ -118,14 +116,14 @@ class Trial(Generic[C]):
         Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
         """
         self.written = self.ledger.begin(self.row)
-        there = [row for row in self.written if not self._lacks_weights(row)]
+        there = self.written
+        if self.access.keep_weights:
+            there = [row for row in there if not isinstance(row, TrainedRow) or self._keeps(row)]
         return served_by(self.case, {self.row.key}, there, Budget())
 
-    def _lacks_weights(self, row: Row) -> bool:
-        if not self.access.keep_weights or not isinstance(row, TrainedRow):
-            return False
+    def _keeps(self, row: TrainedRow) -> bool:
         name = row.kept_weights_sha256
-        return name is None or not weights.path_of(self.out, name).is_file()
+        return name is not None and weights.path_of(self.out, name).is_file()
 
     def keep(self, *rows: Row) -> None:
         """Keep rows, with the present time."""
@@ -144,19 +142,14 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
         return End((*found, *ledger.kept), before)
     except Unwritable:
         raise
-    except adapters.Missing as error:
-        failure = Failed(str(error), "missing")
-    except Unsupported as error:
-        failure = Failed(str(error), "unsupported")
-    except Failed as error:
-        failure = error
-    except UsageError as error:  # what the case names is not here, or damaged
-        failure = Failed(str(error))
+    except (Failed, adapters.Missing, Unsupported, UsageError) as error:
+        status = error.status if isinstance(error, Failed) else STATUSES.get(type(error), "failed")
+        reason = str(error)
     except RuntimeError as error:  # a framework's own, or a full card
         if memory.is_exhausted(error) and not isinstance(error, torch.OutOfMemoryError):
             raise  # nothing that this process does now can be trusted
-        failure = Failed(f"{type(error).__name__}: {error}")
-    trial.keep(ended(trial.row, failure.status, str(failure)))
+        status, reason = "failed", f"{type(error).__name__}: {error}"
+    trial.keep(ended(trial.row, status, reason))
     return End(tuple(ledger.kept))
 
 
@@ -190,7 +183,7 @@ def train(trial: Trial[Trained]) -> bool:
     decisive = training_identity(case, *hashes, installation.software)
     identity = {name: str(value) for name, value in decisive.items()}
     if (suite := trial.served_by()) is not None:
-        _take_over(trial, suite)
+        _keep_rows_of(trial, suite)
         return True
     if case.framework != ANN:
         _prove(trial, data)
@@ -201,22 +194,19 @@ def train(trial: Trial[Trained]) -> bool:
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
+    doing = f"{case.dataset} {network_name(case)} T={case.T} seed {case.seed}: epoch"
     while (rate := schedule.next_rate(case, [e.train_accuracy for e in epochs])) is not None:
         number = len(epochs) + 1
-        what = f"{case.dataset} {network_name(case)} T={case.T} seed {case.seed}"
-        what += f": epoch {number}/{last}"
 
-        def say(fraction: float, number: int = number, what: str = what) -> None:
-            trial.say((number - 1 + fraction) / last, what)
+        def say(fraction: float, done: int = number - 1) -> None:
+            trial.say((done + fraction) / last, f"{doing} {done + 1}/{last}")
 
         epochs = (*epochs, epoch.epoch(learner, number, rate, say))
         checkpoint.save(path, identity, epochs, learner.module, learner.optimiser)
         trial.keep(_epoch_row(row, epochs[-1]))
     if epochs and len(epochs) < last:
-        reason = (
-            f"nothing was learnt in {len(epochs)} epochs (training accuracy "
-            f"{epochs[-1].train_accuracy:.1%}): the training ended"
-        )
+        accuracy = f"training accuracy {epochs[-1].train_accuracy:.1%}"
+        reason = f"nothing was learnt in {len(epochs)} epochs ({accuracy}): the training ended"
         trial.keep(WarningRow(**vars(row), reason=reason))
     _keep_results(trial, learner, epochs)
     return False
@@ -233,32 +223,25 @@ def _data(trial: Trial[Trained]) -> DataSplits:
     return _last[of]
 
 
-# what was done before
-
-
-def _take_over(trial: Trial[Trained], suite: str) -> None:
-    """Have what another suite trained be the case's own rows too."""
+def _keep_rows_of(trial: Trial[Trained], suite: str) -> None:
     case = trial.case
     if suite == case.suite:
         return
-    own_alone = CertificateRow | EndedRow | WarningRow
-    rows = [r for r in trial.written if r.suite == suite and not isinstance(r, own_alone)]
-    own = ("suite", "scale", "width", "tested_at")
-    names = {name: getattr(case.fields, name) for name in own}
-    asked = case.training.tested_at
-    mine = (r for r in rows if not isinstance(r, TestedRow) or r.tested_T in asked)
-    trial.ledger.keep(*(replace(row, **names) for row in mine))
-
-
-# the proof, before it is trained
+    own = {name: getattr(case.fields, name) for name in ("suite", "scale", "width", "tested_at")}
+    mine = []
+    for row in trial.written:
+        alone = isinstance(row, CertificateRow | EndedRow | WarningRow)
+        unasked = isinstance(row, TestedRow) and row.tested_T not in case.training.tested_at
+        if row.suite == suite and not alone and not unasked:
+            mine.append(replace(row, **own))
+    trial.ledger.keep(*mine)
 
 
 def _prove(trial: Trial[Trained], data: DataSplits) -> None:
     """Raise Failed where the adapter is not equal on this network. Once for all seeds."""
     case, row = trial.case, trial.row
 
-    def place(row: Record) -> tuple[object, ...]:
-        """Who computes it, where, and of what: other processors run other kernels. No seed."""
+    def place(row: Record) -> tuple[object, ...]:  # other processors run other kernels
         of = Case.of(row)
         what = of.framework, of.network, of.T, of.precision, of.device
         return *row.installation, row.deviations, row.data_sha256, *what
@@ -268,46 +251,31 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
         for proof in trial.ledger.of_kind(CertificateRow)
         if proof.layer is None and proof.exam == EXAM and place(proof) == place(row)
     }
-    required = certificate.required(case.precision)
-    if there.keys() >= set(required):
-        reason = row.deviations or next((there[each] for each in required if there[each]), "")
-    else:
+    if not there.keys() >= {*certificate.required(case.precision)}:
         trial.say(0.0, f"{case.dataset}: certificate of {case.framework}")
-        reason = _certify(trial, data)
+        there = dict(_certified(trial, data))
+    reason = row.deviations or next(filter(None, there.values()), "")
     # what deviates by name is trained where that is the question; its rows say how it does
     if reason and not (case.suite == "ablations" and row.deviations):
         raise Failed(reason, "not comparable")
 
 
-def _certify(trial: Trial[Trained], data: DataSplits) -> str:
-    """Keep the certificates as rows; why the adapter is not equal, "" where it is."""
+def _certified(trial: Trial[Trained], data: DataSplits) -> Iterator[tuple[str, str]]:
+    """Keep the certificates as rows; yield why the adapter is not equal, "" where it is."""
     case, normal = trial.case, data.train.info.normalisation
-    adapter = adapters.load(case.framework)
     steps = case.T if normal is None else max(case.T, RULES.steps)
     few = data.train.raw[:PROOF_SAMPLES]
     batch = datasets.network_input(few, steps, normal).to(case.device)
-    reasons, rows = list(adapter.DEVIATIONS), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
-        proof = exam.certify(adapter)
-        rows += certificate.rows_of(trial.row, proof)
-        reasons += proof.failures
-    trial.keep(*rows)
-    return reasons[0] if reasons else ""
-
-
-# rows
+        proof = exam.certify(adapters.load(case.framework))
+        trial.keep(*certificate.rows_of(trial.row, proof))
+        yield precision, "; ".join(proof.failures)
 
 
 def _epoch_row(row: Record, each: Epoch) -> EpochRow:
     own: dict[str, Any] = dict(vars(each))
-    number = own.pop("number")
-    if each.gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        own["warnings"] += (
-            f"no gradient in epoch {number}, and so in none to come: use --init calibrated or "
-            "a lower rate in harness/spec/paper.py",
-        )
-    return EpochRow(**vars(row), epoch=number, **own)
+    return EpochRow(**vars(row), epoch=own.pop("number"), **own)
 
 
 def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, ...]) -> None:
@@ -323,16 +291,12 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
             trial.keep(ConfusionRow(**vars(row), confusion_samples=samples, **more))
     if data.recorded is not None:
         source = data.recorded.source
-        trial.keep(
-            TransferRow(
-                **vars(row),
-                recorded_source=source.description,
-                recorded_sha256=source.sha256,
-                recorded_samples=len(data.recorded),
-                recorded_partial=source.partial,
-                test_accuracy=epoch.accuracy(learner, data.recorded, case.T),
-            )
-        )
+        trial.keep(TransferRow(
+            **vars(row),
+            recorded_source=source.description, recorded_sha256=source.sha256,
+            recorded_samples=len(data.recorded), recorded_partial=source.partial,
+            test_accuracy=epoch.accuracy(learner, data.recorded, case.T),
+        ))  # fmt: skip
     if case.framework != ANN and not row.deviations:
         audit = _audited(learner)
         trial.keep(row_of(row, "after", audit))
@@ -341,25 +305,22 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
             trial.keep(WarningRow(**vars(row), reason=shortened(reason)))
     part = epoch.drawn(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
-    layers = counted(case, learner.module, trial.living(batches))
+    layers = counted(case, learner.module, batches, trial.alive)
     trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
         kept = weights.keep(trial.out, weights.encode(case.network, learner.module.parameters()))
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
-    end = TrainedRow(
+    trial.keep(TrainedRow(
         **vars(row),
         test_accuracy=epochs[-1].test_accuracy,
-        best_test_accuracy=best.test_accuracy,
-        best_test_epoch=best.number,
-        chosen_test_accuracy=chosen.test_accuracy,
-        chosen_epoch=chosen.number,
+        best_test_accuracy=best.test_accuracy, best_test_epoch=best.number,
+        chosen_test_accuracy=chosen.test_accuracy, chosen_epoch=chosen.number,
         trained_epochs=len(epochs) if len(epochs) < case.training.epochs else None,
         seconds=sum(each.seconds for each in epochs),
         kept_weights_sha256=kept,
-    )
-    trial.keep(end)
+    ))  # fmt: skip
 
 
 def _audited(learner: Learner) -> Finding:
@@ -388,12 +349,8 @@ def count(trial: Trial[Timed]) -> bool:
     may = case.dataset in trial.access.download
     of = case.dataset, case.T, case.batch_size, case.seed, "test", trial.access.root, may
     batch = datasets.load_batch(*of)
-    row = trial.row = replace(
-        with_data(trial.row, batch.source),
-        key=timing_key(
-            case, batch.source.sha256, installation.software, run.machine, run.allocator
-        ),
-    )
+    on = batch.source.sha256, installation.software, run.machine, run.allocator
+    row = trial.row = replace(with_data(trial.row, batch.source), key=timing_key(case, *on))
     if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)
     if trial.served_by() is not None:
@@ -401,13 +358,18 @@ def count(trial: Trial[Timed]) -> bool:
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
     few = step.placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
-    layers = counted(case, module, trial.living(batch.inputs.split(COUNTED_TOGETHER, dim=1)))
+    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1), trial.alive)
     trial.keep(_operations(row, layers, len(batch.labels)))
     return False
 
 
-def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
-    """Sum the operations of each layer over batches x (T, B, C, H, W), at least one."""
+def counted(
+    case: Case,
+    module: nn.Module,
+    batches: Iterable[Tensor],
+    alive: Callable[[], object] = lambda: None,
+) -> Layers:
+    """Sum the operations of each layer over batches x (T, B, C, H, W); `alive` after each."""
     module.eval()
     named = dict(zip(weights.parameter_shapes(case.network), module.parameters(), strict=True))
     U = [named.get(f"{n}.U") for n, _ in enumerate(case.network.stages, 1)]  # behind each layer
@@ -421,6 +383,7 @@ def counted(case: Case, module: nn.Module, batches: Iterable[Tensor]) -> Layers:
                 parts.append(ann_operations(case.network, x, spikes))
             else:
                 parts.append(spiking_operations(case.network, x, spikes, U))
+        alive()
     return reduce(lambda one, other: tuple(map(add, one, other)), parts)
 
 
