@@ -127,15 +127,9 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
     (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
-    # the time of a training that two suites want is counted once
-    missing = replace(GIVEN, seed=1)
-    asked = replace(missing.training, tested_at=(1, 2))
-    twin = replace(missing, suite="neunorm", training=asked)
-    fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
-    alone, same, other = status.standings((missing, twin, fewer), rows_in(done), NOW, Budget())
-    assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
-    assert alone.seconds_left > 0 == same.seconds_left
-    assert other.seconds_left == pytest.approx(alone.seconds_left * 40 / 60)
+    fewer = replace(GIVEN, seed=1, training=replace(GIVEN.training, samples=40))
+    (other,) = status.standings((fewer,), rows_in(done), NOW, Budget())
+    assert other.seconds_left == pytest.approx(found.seconds_left / 2 * 40 / 60)
 
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:

@@ -44,23 +44,18 @@ class Standing:
 def standings(
     cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow, budget: Budget
 ) -> list[Standing]:
-    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost.
-
-    A training that several suites want is done once; the first of them counts its time.
-    """
+    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost."""
     rows_at = grouped(rows, lambda row: _network_of(Case.of(row)))
-    found, counted = [], set[Hashable]()
+    found = []
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
         states = {
             case: state(case, rows_at.get(network, []), key_now, budget, together)
             for network, together in grouped(wanted, _network_of).items()
             for case in together
         }
-        left = {_work_of(c): c for c, of in states.items() if of not in ("done", "left out")}
-        seconds = seconds_of([left[work] for work in left if work not in counted], rows)
-        counted |= set(left)
+        left = [case for case, of in states.items() if of not in ("done", "left out")]
         numbers = map([*states.values()].count, get_args(State))
-        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
+        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds_of(left, rows)))
     return found
 
 
@@ -98,14 +93,6 @@ def _network_of(case: Case) -> Hashable:
     if isinstance(case, Trained):
         return json.dumps(fields_that_train(case), sort_keys=True)
     return case.cell
-
-
-def _work_of(case: Case) -> Hashable:
-    """Return the work of a case: of a training the same for all suites."""
-    if not isinstance(case, Trained):
-        return case
-    training = case.training
-    return _network_of(case), training.samples, training.test_samples, training.embedded
 
 
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
