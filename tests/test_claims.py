@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from cells import MATLAB_REFUSED, matlab
 from rows import VOTES, changed, training
@@ -235,7 +236,7 @@ def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) 
 
 def effect(*values: float, **more: Any) -> Effect:
     """One that is reproduced above 0, and contradicted below STEP."""
-    return Effect("", "", 0.0, STEP, 4, dict(enumerate(values)), **more)
+    return Effect("", "", 0.0, STEP, 4, pd.Series(values), **more)
 
 
 def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:

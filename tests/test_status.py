@@ -208,15 +208,11 @@ def test_a_ratio_is_confirmed_only_within_the_margin() -> None:
         (about(10.7, 0.6), ONCE, "too noisy to tell"),
         (ONCE, about(10.7, 0.6), "too noisy to tell"),
         (about(2.0, 0.02), about(2.0, 0.02), "confirmed"),
-        (about(2.0, 0.0), about(2.0, 0.0), "confirmed"),
         (about(2.0, 0.01), about(2.1, 0.01), "confirmed"),  # another, by less than matters
         (about(2.0, 0.02), about(2.4, 0.02), "differs"),
-        (about(2.4, 0.02), about(2.0, 0.02), "differs"),
         (about(1.0, 0.0), about(1 + MARGIN, 0.001), "differs"),
         (about(2.0, 0.10), about(2.0, 0.10), "too noisy to tell"),
-        (about(2.0, 0.30), about(2.4, 0.30), "too noisy to tell"),
         (about(2.0, 1.00), about(9.0, 0.01), "differs"),
-        (UNKNOWN, about(2.0, 0.02), "not tested"),
         (about(2.0, 0.02), UNKNOWN, "not tested"),
         (about(2.0, 0.02), None, "not tested"),
     ):

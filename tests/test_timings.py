@@ -51,7 +51,7 @@ def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line()
         made = {name: build(rows) for name, build in tables.TABLES.items()}
         assert all(len(each.columns) for each in made.values())
         assert tuple(made["acceleration"].columns) == timings.COLUMNS
-    assert {*frames(rows)["iteration"]["contender"]} >= {"floor", "reference"}
+    assert {*frames(rows_of_a_run())["iteration"]["contender"]} >= {"floor", "reference"}
 
 
 def test_figures_by_hand() -> None:
@@ -74,9 +74,6 @@ def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
     assert set(ranks(rows_of_a_run()).values()) == {None}
     assert found["snntorch:subtract"].certificate == "not the paper's function"
     assert found["norse"].reason == "norse does not load" and isnan(found["norse"].ratio_to_floor)
-    failed = row(EndedRow, status="not comparable", reason="spikes differ")
-    line = lines([*timed("floor", 1.0), *certified("reference", False), failed])["reference"]
-    assert line.certificate == "not comparable" and "spikes differ" in line.reason
 
 
 def test_precisions_are_classes_of_their_own() -> None:
@@ -106,8 +103,6 @@ def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others(
     found = lines([*rows_of_a_run(), *later])
     assert {each.run for each in found.values()} == {LATER["run"]}
     assert found["floor"].seconds_per_iteration == 3.0
-    # the last is what was written last: a clock that once ran ahead hides nothing
-    assert lines([*later, *rows_of_a_run()])["snntorch"].ratio_to_floor == pytest.approx(1.5)
     # a run in another precision leaves the figures
     found = lines([*rows_of_a_run(), *timed("floor", 3.0, **LATER, **BF16)])
     assert found["snntorch"].ratio_to_floor == pytest.approx(1.5)
@@ -228,24 +223,11 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
         rows = slower_twin(run(), factor)
         assert any(ranks(rows).values()) == ranked
         assert ("is not within 0.8 to 1.25" in lines(rows)["fused"].reason) != ranked
-    # as where it ran too few rounds to know, or once alone
-    few = changed(run(), IterationRow, None, twin=True, round=1)
-    for n in (2, 3):
-        few = changed(few, IterationRow, None, twin=True, round=n)
-    assert set(ranks(few).values()) == {None}
-    alone = [each for each in run() if not (isinstance(each, IterationRow) and each.twin)]
+    alone = changed(run(), IterationRow, None, twin=True)
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
-
-
-def test_the_deciding_a_a_ratio_is_of_the_network_over_its_cells() -> None:
-    """N-MNIST's was 0.84 to 1.29, and two contenders had different ranks there even so."""
-    quiet = [each for n in range(9) for each in run(seed=n + 1)]
-    found = shown([*quiet, *slower_twin(run(scale="Large"), 1.3)])
-    assert {each.scale for each in found if each.rank} == {"Small"}
-    assert min(each.noise_high for each in found if each.scale == "Large") > 1.25
-    at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
-    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell also has its own
-    assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
+    # as where the second floor ran too few rounds to know
+    twin = [each for each in run() if isinstance(each, IterationRow) and each.twin]
+    assert set(ranks([*alone, *twin[:2]]).values()) == {None}
 
 
 def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not() -> None:
@@ -289,8 +271,8 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
     ids=str,
 )
 def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
-    descent = descended(**{"framework": "fused", **other})
-    assert in_bf16([*run_in_bf16(), descent]).standing == "none"
+    trained = descended(**{"framework": "fused", **other})
+    assert in_bf16([*run_in_bf16(), trained]).standing == "none"
 
 
 def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
@@ -306,7 +288,6 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
         found = in_bf16([*run_in_bf16(), *descents])
         assert found.rank == rank
         assert ("its loss ends at 0.09" in found.reason) == (rank is None)
-    assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
 
 
 def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import partial
 from math import exp, isnan, log1p
-from statistics import fmean, geometric_mean, stdev
+from operator import attrgetter
+from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -91,7 +92,7 @@ class Effect:
     above: float  # it is reproduced where its interval lies above this
     matters: float  # it is contradicted where its interval lies below this
     seeds: int  # fixed beforehand; fewer are no answer
-    by_seed: Mapping[int, float]  # of a share that is saved log(before / after)
+    by_seed: pd.Series  # of a share that is saved log(before / after), and so are its bounds
     groups: Sequence[TrainingLine] = ()  # the trainings that show it
     unit: Unit = "points"
     p: float | None = None  # of Page's trend test, one-sided
@@ -102,7 +103,7 @@ class Effect:
     @property
     def values(self) -> tuple[float, ...]:
         """The figure of each seed."""
-        return (*self.by_seed.values(),)
+        return (*self.by_seed,)
 
     @property
     def found(self) -> Mean:
@@ -111,7 +112,7 @@ class Effect:
 
     @property
     def _spread(self) -> float:
-        return max(stdev(self.values), ROUNDING)
+        return max(self.by_seed.std(), ROUNDING)
 
     @property
     def unanswered(self) -> Judgement | None:
@@ -128,7 +129,7 @@ class Effect:
     @property
     def p_against(self) -> float:
         """The one-sided p-value of so small an effect if there were one that matters."""
-        n, short = len(self.values), fmean(self.values) - self.matters
+        n, short = len(self.values), self.by_seed.mean() - self.matters
         return float(stats.t.cdf(short / (self._spread / n**0.5), n - 1))
 
     def judged(self, is_excluded: bool) -> Judgement:
@@ -178,9 +179,9 @@ class Effect:
         Where a seed learnt nothing, the mean of the others without an interval.
         """
         n, lost = len(self.values), {seed for each in self.groups for seed in each.lost}
-        learnt = [value for seed, value in self.by_seed.items() if seed not in lost]
+        learnt = self.by_seed[~self.by_seed.index.isin(lost)]
         if 0 < len(learnt) < n:
-            return f"{self.say(fmean(learnt))}; {n - len(learnt)} of {n} learnt nothing"
+            return f"{self.say(learnt.mean())}; {n - len(learnt)} of {n} learnt nothing"
         value, low, high = map(self.say, self.found[:3])
         interval = f" [{low.split(' ')[0]}, {high.split(' ')[0]}]" if n > 1 else ""
         return f"{value}{interval}, n={n}"
@@ -434,11 +435,6 @@ def _gained(before: pd.Series, after: pd.Series, of: TrainingLine) -> tuple[pd.S
     return np.log((1 - before + half) / (1 - after + half)), "share"
 
 
-def _logarithm(saved: float) -> float:
-    """Return what a share that is saved is in an effect: log(before / after)."""
-    return -log1p(-saved)
-
-
 def _trained_on(groups: Sequence[TrainingLine]) -> str:
     """Return in words what trainings were run on and for how long."""
     samples = span((each.train_samples for each in groups), ",")
@@ -469,10 +465,10 @@ def fig4(frames: Frames) -> list[Effect]:
         gains, unit = _gained(accuracies[0], accuracies[2], groups[0])
         gained, matters, seeds = "points gained", STEP, 4
         if unit == "share":
-            gained, matters, seeds = "errors taken", _logarithm(FEWER), 5
+            gained, matters, seeds = "errors taken", -log1p(-FEWER), 5
         words = f"{paper.settings(dataset).title}: {gained} a step of scale"
-        front, slopes = (words, "rises", 0.0, matters, seeds), (gains / 2).to_dict()
-        effects.append(Effect(*front, slopes, groups, unit, _rises(accuracies)))
+        front = words, "rises", 0.0, matters, seeds
+        effects.append(Effect(*front, gains / 2, groups, unit, _rises(accuracies)))
     if not effects:
         raise Untested("no data set has all three scales with a common seed")
     return effects
@@ -489,20 +485,17 @@ def fig5(frames: Frames) -> list[Effect]:
     accuracies = _by_seed(groups).set_axis([*by_steps], axis="columns")
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
     chance = 1 / groups[0].case.network.classes
-    parts = (
-        ("points of T=8 over T=1", "rises", 0.0, RISE, eight - one),
-        ("points of T=4 over T=8", "suffices", -SUFFICES, -SUFFICES, four - eight),
-        (
-            f"points of T=1 over {100 * NOT_BAD:.0f} % of T=8",
-            *("not bad", 0.0, 0.0),
-            (one - chance) - NOT_BAD * (eight - chance),
+    kept = (one - chance) - NOT_BAD * (eight - chance)
+    words = f"CIFAR-10: points of T=1 over {100 * NOT_BAD:.0f} % of T=8"
+    part, p = partial(Effect, seeds=5, groups=groups), _rises(accuracies)
+    return [
+        part("CIFAR-10: points of T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one, p=p),
+        part(
+            *("CIFAR-10: points of T=4 over T=8", "suffices", -SUFFICES, -SUFFICES),
+            by_seed=four - eight,
         ),
-    )
-    rise, *others = (
-        Effect(f"CIFAR-10: {words}", published, above, matters, 5, of.to_dict(), groups)
-        for words, published, above, matters, of in parts
-    )
-    return [replace(rise, p=_rises(accuracies)), *others]
+        part(words, "not bad", 0.0, 0.0, by_seed=kept),
+    ]
 
 
 def fig6(frames: Frames) -> list[Effect]:
@@ -512,7 +505,7 @@ def fig6(frames: Frames) -> list[Effect]:
     if contrasts.empty:
         raise Untested("no seed was run both without and with NeuNorm")
     front = "CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4
-    return [Effect(*front, (contrasts[1] - contrasts[0]).to_dict(), pair, "votes")]
+    return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes")]
 
 
 def conv(frames: Frames) -> list[Effect]:
@@ -527,8 +520,8 @@ def conv(frames: Frames) -> list[Effect]:
     if reached.empty:
         raise Untested("no seed both without and with NeuNorm has learnt enough")
     words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
-    front = words, "157 to 103", 0.0, _logarithm(SOONER), 3
-    effect = Effect(*front, np.log(reached[0] / reached[1]).to_dict(), pair, "share")
+    front = words, "157 to 103", 0.0, -log1p(-SOONER), 3
+    effect = Effect(*front, np.log(reached[0] / reached[1]), pair, "share")
     if never := sorted(pair[0].curves.keys() & pair[1].curves.keys() - {*reached.index}):
         seeds = ", ".join(map(str, never))
         why = f"with seed {seeds} it never reached {100 * goal:.1f} %: more epochs"
@@ -565,8 +558,7 @@ def _against(row: PublishedRow, each: TrainingLine) -> Effect:
     kind = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
     words = f"{each.scale}, {kind}: points over the paper's"
     front = words, f"{100 * row.accuracy:.2f} %", -ACCURACY, -ACCURACY, FEWEST_SEEDS
-    over = {seed: accuracy - row.accuracy for seed, accuracy in each.accuracies.items()}
-    return Effect(*front, over, [each])
+    return Effect(*front, pd.Series(each.accuracies) - row.accuracy, [each])
 
 
 def _neunorm_gains(
@@ -587,20 +579,18 @@ def _neunorm_gains(
     words, matters = f"{title}: points NeuNorm gains", part * (of[True] - of[False])
     if unit == "share":
         words = f"{title}: errors NeuNorm takes away"
-        matters = _logarithm(matters / (1 - of[False]))
+        matters = -log1p(-matters / (1 - of[False]))
     figures = f"{100 * of[False]:.2f} to {100 * of[True]:.2f}"
     front = words, figures, 0.0, matters, OF_TABLE[number]
     declared = OF_TABLE_3 if number == 3 else ""
-    yield Effect(*front, gains.to_dict(), groups, unit, declared=declared)
+    yield Effect(*front, gains, groups, unit, declared=declared)
 
 
 def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> Iterator[Effect]:
     """Yield a spiking network with NeuNorm minus the same structure without spikes."""
-
-    def structure(each: TrainingLine) -> tuple[object, ...]:  # an ANN has no steps
-        case, samples = each.case, (each.train_samples, each.data_source)
-        return each.dataset, each.network, each.width, each.epochs, case.training.stages, *samples
-
+    # an ANN has no steps
+    names = ("dataset", "network", "width", "epochs", "stages", "train_samples", "data_source")
+    structure = attrgetter(*names)
     anns = {structure(each): each for each in found if each.framework == ANN}
     spiking = (each for each in found if each.framework != ANN and each.neunorm == "mean")
     pairs = [(each, anns[structure(each)]) for each in spiking if structure(each) in anns]
@@ -612,7 +602,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
         words = f"{pair[0].scale}: points over its ANN"
         front = words, figures, -ACCURACY, -ACCURACY, OF_TABLE[number]
         pilot = None if all(map(full_size, pair)) else _by_pilot(frames)
-        yield Effect(*front, (accuracies[0] - accuracies[1]).to_dict(), pair, fixed=pilot)
+        yield Effect(*front, accuracies[0] - accuracies[1], pair, fixed=pilot)
 
 
 def _by_pilot(frames: Frames) -> Judgement | None:
@@ -653,7 +643,7 @@ def bf16(frames: Frames) -> list[Effect]:
     less = accuracies[1] - accuracies[0]
     parts = {"Points of bf16 over float32": less, "Points of float32 over bf16": -less}
     return [
-        Effect(words, "ours", -EQUAL, -EQUAL, 6, of.to_dict(), groups, on_schedule=False)
+        Effect(words, "ours", -EQUAL, -EQUAL, 6, of, groups, on_schedule=False)
         for words, of in parts.items()
     ]
 

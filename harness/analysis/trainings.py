@@ -103,11 +103,6 @@ class TrainingLine:
         return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
 
     @property
-    def at_chance(self) -> int:
-        """How many seeds learnt nothing."""
-        return len(self.lost)
-
-    @property
     def gained_at_first(self) -> float:
         """The gain of the last quarter of the epochs at the first rate over the one before.
 
@@ -306,16 +301,14 @@ def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[object]] = 
 
     `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
     `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
-    as the function of that name.
+    as the property of that name.
     """
-
-    def columns(*names: str) -> dict[str, Sequence[object]]:
-        return {name: [getattr(each, name) for each in found] for name in names}
-
-    shown = columns(*FRONT, *FIGURES, "at_chance") | {**more}
-    shown |= columns(*CONDITION, "machines", "gained_at_first")
-    shown["epochs"] = [round(fmean(each.trained_epochs)) for each in found]
-    return pd.DataFrame(shown)
+    own = {"at_chance": [len(each.lost) for each in found]}
+    own["gained_at_first"] = [each.gained_at_first for each in found]
+    own["epochs"] = [round(fmean(each.trained_epochs)) for each in found]
+    order = [*FRONT, *FIGURES, "at_chance", *more, *CONDITION, "machines", "gained_at_first"]
+    made = pd.DataFrame([vars(each) for each in found], columns=_FIELDS)
+    return made.assign(**own, **more)[order]
 
 
 def scale(frames: Frames) -> Frame:
