@@ -4,9 +4,7 @@ A claim has parts, each with one answer. Of a part's effect over seeds two bound
 any run. It is reproduced where the 95 % interval lies above the one, and contradicted where the
 interval lies below the other, so that what would matter is excluded. Where it lies between the two
 the effect has the claim's direction and is smaller than what matters. Data that fit several of
-these leave a part open, or say that it cannot be decided here. Every answer names the width of the
-networks; of an accuracy that the paper states for its own size only networks of that size say
-anything.
+these leave a part open, or say that it cannot be decided here.
 """
 
 from __future__ import annotations
@@ -133,11 +131,7 @@ class Effect:
         return float(stats.t.cdf(short / (self._spread / n**0.5), n - 1))
 
     def judged(self, is_excluded: bool) -> Judgement:
-        """Answer by the interval.
-
-        `is_excluded`: whether an effect that matters is excluded, with all parts of all claims
-        corrected for.
-        """
+        """Answer by the interval; `is_excluded`: an effect that matters, by Holm over all parts."""
         if unanswered := self.unanswered:
             return unanswered
         excluded = f"an effect of {self.say(self.matters)} is excluded"
@@ -205,13 +199,11 @@ class Effect:
 
     def say(self, value: float) -> str:
         """Return a value of the effect in words."""
-        match self.unit:
-            case "points":
-                return f"{round(100 * value, 1) + 0.0:+.1f}"  # no -0.0
-            case "share":
-                return f"{100 * self.shown(value):+.0f} %"
-            case "votes":
-                return f"{value:+.3f}"
+        if self.unit == "votes":
+            return f"{value:+.3f}"
+        if self.unit == "share":
+            return f"{100 * self.shown(value):+.0f} %"
+        return f"{round(100 * value, 1) + 0.0:+.1f}"  # no -0.0
 
 
 @dataclass(frozen=True)
@@ -377,11 +369,9 @@ def _alike(
     by: Callable[[TrainingLine], Value],
     *differing: Column,
 ) -> dict[Value, TrainingLine]:
-    """Return comparable trainings by a value of which all wanted are there; else empty.
+    """Return trainings with a common seed that differ only in `differing`, by a value.
 
-    They have a common seed and differ only in it and in the columns `differing`. Of several such
-    sets, one on the fixed schedule, with seeds enough, of the paper's size, on most samples, of the
-    claim's own suite.
+    All wanted values are there, or none. Of several such sets the best one (`_best_first`).
     """
     sets = grouped(found, same_but(*differing)).values()
     by_value = ({by(each): each for each in of} for of in sets)
@@ -414,11 +404,11 @@ def _on_schedule(groups: Iterable[TrainingLine]) -> bool:
 
 
 def _by_seed(groups: Iterable[TrainingLine]) -> Frame:
-    """Return accuracies by seed (a line) and training (a column), of the seeds that all have."""
     return _common(each.accuracies for each in groups)
 
 
 def _common(of_groups: Iterable[Mapping[int, float]]) -> Frame:
+    """Return figures by seed (a line) and training (a column), of the seeds that all have."""
     return pd.DataFrame(dict(enumerate(of_groups))).dropna().sort_index()
 
 
@@ -436,7 +426,6 @@ def _gained(before: pd.Series, after: pd.Series, of: TrainingLine) -> tuple[pd.S
 
 
 def _trained_on(groups: Sequence[TrainingLine]) -> str:
-    """Return in words what trainings were run on and for how long."""
     samples = span((each.train_samples for each in groups), ",")
     data = " and ".join(dict.fromkeys(data_source(vars(each)) for each in groups))
     precisions = dict.fromkeys(each.precision for each in groups)
@@ -453,7 +442,7 @@ def _trained_on(groups: Sequence[TrainingLine]) -> str:
 
 
 def fig4(frames: Frames) -> list[Effect]:
-    """Whether accuracy rises with the scale, on each data set: its slope, and Page's trend test."""
+    """Test whether accuracy rises with the scale on each data set: its slope, and Page's test."""
     effects = []
     for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
         of = _alike(found, {*paper.SCALES}, lambda e: e.scale, "scale", "network")
@@ -509,11 +498,7 @@ def fig6(frames: Frames) -> list[Effect]:
 
 
 def conv(frames: Frames) -> list[Effect]:
-    """Test whether DVS-CIFAR10 is learnt in fewer epochs with NeuNorm.
-
-    By the log ratio, over seeds, of the epochs to one accuracy, the same for all
-    (`trainings.goal`).
-    """
+    """Test whether DVS-CIFAR10 is learnt to one accuracy in fewer epochs with NeuNorm."""
     pair = _of_neunorm(frames, "accuracy", "dvs-cifar10")
     goal = trainings.goal(pair)
     reached = _common(trainings.epochs_to(goal, each) for each in pair)
@@ -564,10 +549,7 @@ def _against(row: PublishedRow, each: TrainingLine) -> Effect:
 def _neunorm_gains(
     number: int, ours: Sequence[PublishedRow], found: Sequence[TrainingLine]
 ) -> Iterator[Effect]:
-    """Yield NeuNorm's gain, against half of the published one; in Table 5 against all of it.
-
-    Half of Table 5's gain is less than two runs of one seed differ by.
-    """
+    """Yield NeuNorm's gain, against half of the published one; in Table 5 against all of it."""
     of = {bool(row.neunorm): row.accuracy for row in reversed(ours) if row.framework != ANN}
     pair = _by_neunorm(found)
     if not pair or len(of) < 2:
@@ -575,7 +557,7 @@ def _neunorm_gains(
     groups, title = (pair["off"], pair["mean"]), paper.settings(ours[0].dataset).title
     accuracies = _by_seed(groups)
     gains, unit = _gained(accuracies[0], accuracies[1], groups[0])
-    part = 1 if number == 5 else HALF
+    part = 1 if number == 5 else HALF  # half of Table 5's is less than two runs of a seed differ by
     words, matters = f"{title}: points NeuNorm gains", part * (of[True] - of[False])
     if unit == "share":
         words = f"{title}: errors NeuNorm takes away"
@@ -606,10 +588,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
 
 
 def _by_pilot(frames: Frames) -> Judgement | None:
-    """Judge whether the gap between CIFARNet and its ANN depends on the schedule.
-
-    It does where it moves as both go on at the second rate. None where it does not.
-    """
+    """Judge whether the gap of CIFARNet to its ANN moves as both go on at the second rate."""
     found = [each for each in _of(frames, "accuracy", "cifar10") if each.scale == "CIFARNet"]
     gaps = []
     for stages in (schedule.STAGES["cifar10"], PILOT):
@@ -631,10 +610,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
 
 
 def bf16(frames: Frames) -> list[Effect]:
-    """Return whether training in bf16 ends as in float32: within EQUAL either way, over seeds.
-
-    On whatever schedule, the same for both.
-    """
+    """Test whether training in bf16 ends as in float32, either way, on whatever schedule."""
     both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, lambda e: e.precision, "precision")
     if not both:
         raise Untested("no training was run in float32 and in bf16 with a common seed")
@@ -658,10 +634,7 @@ TENS = 10.0  # "tens of times" begins here
 
 
 def fig3(frames: Frames) -> list[Range]:
-    """Whether plain PyTorch is tens of times faster than Matlab code by its conv functions.
-
-    Of proved Matlab code that was timed together with plain PyTorch.
-    """
+    """Test whether plain PyTorch is tens of times faster than proved Matlab code."""
     timed = [
         each
         for each in timings.lines(frames)

@@ -109,11 +109,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
 
     def pace_like(case: Case) -> float:
-        """Seconds per unit of work of the trainings that are most like this one: their median.
-
-        A small network takes several times as long for each unit as a large one, and bf16 another
-        time than float32.
-        """
+        # a small network takes several times as long for each unit of work as a large one
         alike = [sum(getattr(case, n) == getattr(of, n) for n in ALIKE) for of, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
@@ -122,8 +118,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
 def _work(row: records.TrainedRow) -> float:
     """Return the pace of the case a row is of, with the samples that were there."""
-    case = Trained.of(row)
-    samples = (row.train_samples or 0) + (row.validation_samples or 0)
+    case, samples = Trained.of(row), (row.train_samples or 0) + (row.validation_samples or 0)
     return replace(case, training=replace(case.training, samples=min(samples, MOST) or None)).pace
 
 

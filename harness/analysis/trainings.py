@@ -206,10 +206,9 @@ def reading(case: Case) -> str:
 
 @lru_cache(maxsize=32)
 def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
-    """Return the finished trainings of a suite: one line a condition, in the paper's order.
+    """Return the finished trainings of suites: a line a condition, in the paper's order.
 
-    With those of other suites, behind its own: of a seed that was trained more than once under one
-    condition its own suite's counts, else the last.
+    Of a seed that was trained twice under one condition its own suite's counts, else the last.
     """
     ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
     ended.sort(key=lambda row: row.suite == suite)
@@ -430,11 +429,17 @@ class AblationLine:
     gains: tuple[float, ...]  # accuracy less that without the change, by the seeds that both have
 
 
+# Columns that an ablation may change.
+CHANGED = ("framework", "precision", "initialisation", "v_th", "a", "loss_function", "optimiser")
+
+
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return the changes that were trained, each set after the training that it is held against."""
-    found, data = [], attrgetter(*DATA)
-    same = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data(e)))
-    for of in same.values():
+    found, same = [], attrgetter(*(name for name in SAME if name not in CHANGED))
+    of_engine = grouped(
+        lines(frames, "ablations"), lambda each: (each.framework.partition(":")[0], same(each))
+    )
+    for of in of_engine.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -444,18 +449,6 @@ def ablated(frames: Frames) -> list[AblationLine]:
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
             found.append(AblationLine(change, by_case[case], gains))
     return found
-
-
-def _unchanged(case: Trained) -> Trained:
-    return replace(
-        case,
-        framework=case.framework.partition(":")[0],
-        precision="fp32",
-        initialisation="calibrated",
-        network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
-        training=replace(case.training, loss="mse"),
-        optimiser=paper.settings(case.dataset).optimiser,
-    )
 
 
 def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:
