@@ -105,7 +105,7 @@ def compare(
 def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X]], list[X]]:
     """Return the lines that both have, in pairs, and those that one alone has."""
     both = [(each, new[key]) for key, each in old.items() if key in new]
-    return both, [each for key, each in {**old, **new}.items() if key not in old or key not in new]
+    return both, [{**old, **new}[key] for key in old.keys() ^ new.keys()]
 
 
 FEW = 3  # values that are named
@@ -116,7 +116,6 @@ WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 
 
 def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
-    """Return the machines, versions and data of rows, by what they are called."""
     found = defaultdict[str, set[str]](set)
     for row in rows:
         of = {name: getattr(row, name) for name in MADE_WITH}
@@ -263,7 +262,6 @@ def sentence(change: Change, against: str) -> str:
 
 
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
-    """Return the trainings of a folder, by what is the same in both folders."""
     suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
     found = (each for suite in suites for each in trainings.lines(of, suite))
     return {(each.case, same(each)): each for each in found}

@@ -256,7 +256,6 @@ def _line(
     together: Rounds,
     bf16_trainings: Sequence[Bf16TrainingRow],
 ) -> TimedLine:
-    """Return what the rows of a contender in a cell, precision and run say of it."""
 
     def of(kind: type[R]) -> list[R]:
         return [each for each in rows if isinstance(each, kind)]
