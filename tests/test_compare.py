@@ -48,7 +48,7 @@ def test_the_machine_with_most_rows_and_its_last_run_are_compared() -> None:
     first = [*timed("floor", 1.0, cpu="A"), *timed("reference", 8.0, cpu="A")]
     for new in ([*first, *old, *more], [*more, *first, *old]):
         found = compare(old, new)
-        assert {each.new for each in found.changes} == {2.0}
+        assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
         assert found.differences == ("CPU: A before, A; B now",)
 
 
@@ -115,15 +115,14 @@ def default_run(
 @pytest.mark.parametrize("name", ["fused", "norse"])
 def test_a_planted_slowdown_of_a_default_run_is_called_over_all_cells(name: str) -> None:
     found = compare(default_run(1), default_run(2, slower={name: 1.1}))
-    (change,) = (each for each in found.beyond(0.05) if each.where == "all cells")
+    (change,) = (each for each in found.beyond(0.05) if each.where.startswith("all cells"))
     assert (change.contender, change.call) == (f"{name} fp32", "slower")
     assert 0.06 < change.change < 0.14 and found.differences == found.unmatched == ()
 
 
 def test_a_common_slowdown_is_called() -> None:
     slower = default_run(2, slower=dict.fromkeys(CONTENDERS, 1.5))
-    found = called(compare(default_run(1), slower).changes)
-    assert found == {(f"{name} fp32", "slower") for name in CONTENDERS}
+    assert ("all fp32", "slower") in called(compare(default_run(1), slower).changes)
 
 
 def test_bf16_is_compared_by_the_float32_floor_too() -> None:
@@ -145,12 +144,12 @@ def test_no_change_needs_data_that_could_show_one() -> None:
     quiet, loud = (
         compare(default_run(3, noise), default_run(4, noise)).changes for noise in (0.01, 0.4)
     )
-    over_all = [each for each in quiet if each.where == "all cells"]
+    over_all = [each for each in quiet if each.where.startswith("all cells")]
     assert {each.call for each in over_all} == {"no change"}
     assert all(each.low > -0.0910 and each.high <= 0.1 for each in over_all)
     assert {each.call for each in loud} == {"too noisy to tell"}
     strict = compare(default_run(3, 0.01), default_run(4, 0.01), 0.001).changes  # --fail-above
-    assert {e.call for e in strict if e.where == "all cells"} == {"too noisy to tell"}
+    assert {e.call for e in strict if e.where.startswith("all cells")} == {"too noisy to tell"}
 
 
 def test_the_command_fails_on_a_regression_and_names_incomparable_results(
@@ -163,7 +162,7 @@ def test_the_command_fails_on_a_regression_and_names_incomparable_results(
     ):
         Store(tmp_path / name).append(*rows)
     for words, code, said in (
-        ("old new --fail-above 5%", 0, "50 are too noisy to tell"),
+        ("old new --fail-above 5%", 0, "51 are too noisy to tell"),
         ("old new --fail-above 5%", 0, "5 % (speed)"),
         ("new slow --fail-above 5%", 1, "slower"),
         ("good bad", 0, "worse"),

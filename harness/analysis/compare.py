@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isnan, log, nan, sqrt
-from statistics import fmean, variance
+from statistics import fmean, median, variance
 from typing import Literal
 
 from scipy import stats
@@ -34,6 +34,7 @@ ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # Relative. Two runs of the same code differ by 3 to 5 % (median of their ratios to the floor), so
 # less than this may be noise and not the code.
 MARGIN = 0.1
+FEWEST_COMPARED = 3  # contenders of a cell, each with the others
 ROUNDING = 1e-24  # the least variance of seeds, where they have the same result
 Call = Literal[
     "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
@@ -183,9 +184,14 @@ Noise = tuple[float, int]  # deviation of a log change where nothing changed, de
 
 
 def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Change]:
-    """Yield, for each precision, the mean change of each contender, and that in every cell."""
+    """Yield, for each precision, all contenders together, each against the others, every cell.
+
+    A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
+    or more, each is compared with the median of its cell.
+    """
+    groups = grouped(shared, lambda pair: pair[0].precision)
     contenders = {_label(old) for old, _ in shared}
-    tests = len(contenders) + len(shared)  # they share the level
+    tests = len(groups) + len(contenders) + len(shared)  # they share the level
 
     def change(where: str, label: str, logs: Sequence[float], noise: Noise | None) -> Change:
         centre, reach = fmean(logs), nan
@@ -196,13 +202,22 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
         value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
         return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
-    for of in grouped(shared, lambda pair: pair[0].precision).values():
-        by_label = grouped(of, lambda pair: _label(pair[0]))
-        logs = {label: [*map(_log, its)] for label, its in by_label.items()}
-        noise = _noise(logs.values()) or _noise_of_rounds(of)
-        for label, its in logs.items():
-            if len(its) > 1:
-                yield change("all cells", label, its, noise)
+    for precision, of in groups.items():
+        by_label, where = grouped(of, lambda pair: _label(pair[0])), "all cells"
+        by_cell = grouped(of, lambda pair: timings.of_cell(pair[0]))
+        usual = dict.fromkeys(by_cell, 0.0)  # the change of a cell that is no contender's own
+        if len(by_label) >= FEWEST_COMPARED:
+            usual = {cell: median(map(_log, its)) for cell, its in by_cell.items()}
+            medians = [*usual.values()]
+            yield change(where, f"all {precision}", medians, _noise([medians]))
+            where = "all cells, against the others"
+        own = {
+            label: [_log(pair) - usual[timings.of_cell(pair[0])] for pair in its]
+            for label, its in by_label.items()
+        }
+        for label, logs in own.items():
+            yield change(where, label, logs, _noise(own.values()))
+        noise = _noise([[*map(_log, its)] for its in by_label.values()]) or _noise_of_rounds(of)
         for old, new in of:
             found = change(_network(old), _label(old), [_log((old, new))], noise)
             ratios = {"old": old.ratio_to_floor, "new": new.ratio_to_floor}
