@@ -473,16 +473,13 @@ def fig5(frames: Frames) -> list[Effect]:
     accuracies = _by_seed(groups).set_axis([*by_steps], axis="columns")
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
     chance = 1 / groups[0].case.network.classes
-    kept = (one - chance) - NOT_BAD * (eight - chance)
-    words = f"CIFAR-10: points of T=1 over {100 * NOT_BAD:.0f} % of T=8"
-    part, p = partial(Effect, seeds=5, groups=groups), _rises(accuracies)
+    kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
+    part, over = partial(Effect, seeds=5, groups=groups), "CIFAR-10: points of"
+    rise = part(f"{over} T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one)
     return [
-        part("CIFAR-10: points of T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one, p=p),
-        part(
-            *("CIFAR-10: points of T=4 over T=8", "suffices", -SUFFICES, -SUFFICES),
-            by_seed=four - eight,
-        ),
-        part(words, "not bad", 0.0, 0.0, by_seed=kept),
+        replace(rise, p=_rises(accuracies)),
+        part(f"{over} T=4 over T=8", "suffices", -SUFFICES, -SUFFICES, by_seed=four - eight),
+        part(f"{over} T=1 over {least}", "not bad", 0.0, 0.0, by_seed=kept),
     ]
 
 
