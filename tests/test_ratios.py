@@ -14,6 +14,7 @@ from scipy import stats
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.records import Store
+from harness.reports.table import interval
 from harness.speed import ratios
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -39,6 +40,7 @@ def test_fewer_than_three_rounds_have_no_interval() -> None:
         ratio = ratios.mean([rounds])
         assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
         assert ratio.value == pytest.approx(2) and ratio.half_width == inf
+    assert interval(19.38, 0.0, inf, ".2f") == "19.38"
     with pytest.raises(ValueError, match="at least one round"):
         ratios.mean([[]])
     extreme = ratios.mean([[1e160, 1.0, 1e-160]])  # it ends at infinity and not in an error
