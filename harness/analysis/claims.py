@@ -370,25 +370,21 @@ def _alike(
 ) -> dict[Value, TrainingLine]:
     """Return trainings with a common seed that differ only in `differing`, by a value.
 
-    All wanted values are there, or none. Of several such sets the best one (`_best_first`).
+    Of several sets with all wanted values the best one (`_best_first`). Raises Untested for none.
     """
     sets = grouped(found, same_but(*differing)).values()
     by_value = ({by(each): each for each in of} for of in sets)
     whole = [
         of for of in by_value if wanted <= of.keys() and len(_by_seed(of[each] for each in wanted))
     ]
-    return min(whole, key=lambda of: _best_first([of[each] for each in wanted]), default={})
+    if not whole:
+        values = ", ".join(map(str, sorted(wanted)))
+        raise Untested(f"no trainings alike, with a common seed, have {differing[0]} = {values}")
+    return min(whole, key=lambda of: _best_first([of[each] for each in wanted]))
 
 
-def _by_neunorm(found: Sequence[TrainingLine]) -> dict[str, TrainingLine]:
-    return _alike(found, {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u")
-
-
-def _of_neunorm(frames: Frames, suite: str, dataset: str) -> tuple[TrainingLine, TrainingLine]:
-    of = _by_neunorm(_of(frames, suite, dataset))
-    if not of:
-        title = paper.settings(dataset).title
-        raise Untested(f"{title} was not run without and with NeuNorm with a common seed")
+def _by_neunorm(found: Sequence[TrainingLine]) -> tuple[TrainingLine, TrainingLine]:
+    of = _alike(found, {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u")
     return of["off"], of["mean"]
 
 
@@ -444,8 +440,9 @@ def fig4(frames: Frames) -> list[Effect]:
     """Test whether accuracy rises with the scale on each data set: its slope, and Page's test."""
     effects = []
     for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
-        of = _alike(found, {*paper.SCALES}, lambda e: e.scale, "scale", "network")
-        if not of:
+        try:
+            of = _alike(found, {*paper.SCALES}, lambda e: e.scale, "scale", "network")
+        except Untested:
             continue
         groups = [of[name] for name in paper.SCALES]
         accuracies = _by_seed(groups)
@@ -465,8 +462,6 @@ def fig4(frames: Frames) -> list[Effect]:
 def fig5(frames: Frames) -> list[Effect]:
     """Test on CIFAR-10 whether accuracy rises with T, and what T = 4 and 1 lose to T = 8."""
     by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, lambda e: e.T, "T")
-    if not by_steps:
-        raise Untested("T = 1, 4 and 8 were not all run on CIFAR-10 with a common seed")
     seeds = {*_by_seed(by_steps[T] for T in (1, 4, 8)).index}  # no other T takes one away
     by_steps = {T: by_steps[T] for T in sorted(by_steps) if seeds <= by_steps[T].accuracies.keys()}
     groups = [*by_steps.values()]
@@ -485,7 +480,7 @@ def fig5(frames: Frames) -> list[Effect]:
 
 def fig6(frames: Frames) -> list[Effect]:
     """Test whether the votes on CIFAR-10 are clearer with NeuNorm, over seeds."""
-    pair = _of_neunorm(frames, "neunorm", "cifar10")
+    pair = _by_neunorm(_of(frames, "neunorm", "cifar10"))
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
         raise Untested("no seed was run both without and with NeuNorm")
@@ -495,7 +490,7 @@ def fig6(frames: Frames) -> list[Effect]:
 
 def conv(frames: Frames) -> list[Effect]:
     """Test whether DVS-CIFAR10 is learnt to one accuracy in fewer epochs with NeuNorm."""
-    pair = _of_neunorm(frames, "accuracy", "dvs-cifar10")
+    pair = _by_neunorm(_of(frames, "accuracy", "dvs-cifar10"))
     goal = trainings.goal(pair)
     reached = _common(trainings.epochs_to(goal, each) for each in pair)
     if reached.empty:
@@ -547,10 +542,13 @@ def _neunorm_gains(
 ) -> Iterator[Effect]:
     """Yield NeuNorm's gain, against half of the published one; in Table 5 against all of it."""
     of = {bool(row.neunorm): row.accuracy for row in reversed(ours) if row.framework != ANN}
-    pair = _by_neunorm(found)
-    if not pair or len(of) < 2:
+    if len(of) < 2:
         return
-    groups, title = (pair["off"], pair["mean"]), paper.settings(ours[0].dataset).title
+    try:
+        groups = _by_neunorm(found)
+    except Untested:
+        return
+    title = paper.settings(ours[0].dataset).title
     accuracies = _by_seed(groups)
     gains, unit = _gained(accuracies[0], accuracies[1], groups[0])
     part = 1 if number == 5 else HALF  # half of Table 5's is less than two runs of a seed differ by
@@ -608,8 +606,6 @@ def _by_pilot(frames: Frames) -> Judgement | None:
 def bf16(frames: Frames) -> list[Effect]:
     """Test whether training in bf16 ends as in float32, either way, on whatever schedule."""
     both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, lambda e: e.precision, "precision")
-    if not both:
-        raise Untested("no training was run in float32 and in bf16 with a common seed")
     groups = both["fp32"], both["bf16"]
     accuracies = _by_seed(groups)
     less = accuracies[1] - accuracies[0]
