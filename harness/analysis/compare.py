@@ -161,7 +161,8 @@ def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
     for each in timings.lines(of):  # the machine with most rows comes first
         if each.framework != FLOOR and not isnan(each.ratio_to_floor):
             key = timings.of_cell(each), _label(each)
-            if found.setdefault(key, each).machine == each.machine:
+            if key not in found or found[key].machine == each.machine:
+                found.pop(key, None)  # in the order of the last run
                 found[key] = each
     return found
 
