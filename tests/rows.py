@@ -97,11 +97,7 @@ def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     if case is None:
         case = trained_case() if kind in TRAINED else CASE
         case = fitted_case("hats") if kind is records.FittedRow else case
-    shared = {name: fields.pop(name) for name in list(fields) if name in _SHARED}
-    return kind(**{**vars(base(case, **shared)), **_ADDED[kind], **fields})
-
-
-_SHARED = frozenset(records.Record.__dataclass_fields__)
+    return kind(**{**vars(base(case)), **_ADDED[kind], **fields})
 
 
 def changed(
@@ -143,7 +139,7 @@ ROW = row(records.IterationRow)
 
 def timed(framework: str, *seconds: float, **fields: Any) -> list[records.Row]:
     """A framework's rounds in the small cell."""
-    given: dict[str, Any] = {"framework": framework, "protocol": identity.PROTOCOL, **fields}
+    given: dict[str, Any] = {"framework": framework, **fields}
     return [
         row(records.IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)
     ]

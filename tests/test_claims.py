@@ -13,9 +13,10 @@ from statistics import fmean, stdev
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from cells import MATLAB_REFUSED, matlab
-from rows import VOTES, changed, timed, training
+from rows import VOTES, changed, training
 
 from harness.analysis import claims
 from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
@@ -114,7 +115,6 @@ NOISE_ALONE = scales((0.5, 0.4, 0.3), (0.4, 0.4, 0.51), (0.3, 0.41, 0.4))
 UNSEEN = scales(*[(0.3, 0.6, 0.5)] * 3)  # its interval is above nothing, its trend is not
 # the paper's Small and wider ones are no larger networks of the same size
 WHOLE = [row for row in full(RISING) if row.scale == "Small"]
-WHOLE = changed(WHOLE, TrainedRow, lambda row: {"test_accuracy": 0.9})
 WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.scale != "Small"]
 WIDE_TOO = scales(*UP, width=Fraction(1, 4))
 SHORTER = changed(full(RISING), TrainedRow, lambda row: {"trained_epochs": EPOCHS})
@@ -154,12 +154,10 @@ def all_of(found: Finding) -> str:
     ("rows", "answer", "said"),
     [
         (RISING, "reproduced", CLEAR),
-        (full(RISING), "reproduced", ""),
-        (some(full(RISING), precision="bf16"), "reproduced", "bf16 (the paper's"),
+        (some(full(RISING), precision="bf16"), "reproduced", ", bf16, "),
         (SHORTER, "reproduced", "12 epochs"),
         ([r for r in RISING if paper.SCALES.index(r.scale) == r.seed], "not tested", "common seed"),
         (FALLING, "contradicted", "an effect of +1.0 is excluded"),
-        (full(FALLING), "contradicted", "-9.8"),
         (full(CLOSE), "contradicted", ""),
         (full(NOISY), "open", "seeds of this spread decide it in four of five cases"),
         (full(NOISE_ALONE), "cannot be decided here", "6 seeds of this spread decide it in"),
@@ -172,7 +170,6 @@ def all_of(found: Finding) -> str:
         (staged(RISING, (20, 5, 5)), "open", "another schedule"),
         # trainings of unlike sizes are never compared
         ([*WHOLE, *RISING], "reproduced", ""),
-        ([*full(RISING), *FALLING], "reproduced", ""),
         ([*WHOLE, *WIDER], "not tested", ""),
         # the fixed schedule counts, then seeds enough, then what learnt from most
         ([*EARLIER, *some(FALLING, train_samples=90)], "contradicted", ""),
@@ -181,7 +178,7 @@ def all_of(found: Finding) -> str:
         ([*RISING, *some(WIDE_TOO, 1)], "reproduced", "width 1/8"),
         # fewer seeds than were fixed decide nothing: nobody looks in between
         *((some(rows, 3), "open", "3 of 4 seeds") for rows in (RISING, FALLING)),
-        *((some(rows, n), "open", "seeds, which were fixed") for rows in (RISING,) for n in (1, 2)),
+        (some(RISING, 1), "open", "1 of 4 seeds, which were fixed; +10.0, n=1"),
     ],
 )
 def test_fig4_is_answered_by_paired_seeds(rows: list[Row], answer: str, said: str) -> None:
@@ -214,13 +211,6 @@ def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
 
 
-def test_an_answer_has_its_differences_by_seed() -> None:
-    effect = one("fig4", RISING).by
-    assert isinstance(effect, Effect)
-    assert effect.values == pytest.approx((0.1, 0.095, 0.095, 0.1, 0.095))
-    assert one("fig4", some(RISING, 1)).ours == "+10.0, n=1"
-
-
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     where: dict[str, Any] = {"seed": 2, "scale": "Large"}
     dead = along(RISING, *(0.1,) * EPOCHS, **where)
@@ -229,7 +219,6 @@ def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert found.answer in ("open", "cannot be decided here")
     assert isinstance(found.by, Effect) and min(found.by.values) == pytest.approx(-0.1)
-    assert one("fig4", along(RISING, *(0.21,) * EPOCHS, seed=2)).ours == one("fig4", RISING).ours
 
 
 @ANY("parts", [1, 3, 12])
@@ -238,32 +227,32 @@ def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) 
     drawn, draws = random.Random(0), 600
 
     def falls() -> bool:  # how large the noise is cancels out
-        values = (tuple(drawn.gauss(STEP, 0.02) for _ in range(4)) for _ in range(parts))
-        return bool(claims.excluded([effect(of, 0.0, STEP) for of in values]))
+        found = [effect(*(drawn.gauss(STEP, 0.02) for _ in range(4))) for _ in range(parts)]
+        return bool(claims.excluded(found))
 
     assert sum(falls() for _ in range(draws)) <= 1.5 * AGAINST * draws
 
 
-def effect(values: tuple[float, ...], above: float, matters: float, **more: Any) -> Effect:
-    return Effect("", "", above, matters, 4, values=values, **more)
+def effect(*values: float, **more: Any) -> Effect:
+    """One that is reproduced above 0, and contradicted below STEP."""
+    return Effect("", "", 0.0, STEP, 4, pd.Series(values), **more)
 
 
 def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
     """Holm: the least of m is held against the level / m, the next against it / (m - 1)."""
-    low, lower = (effect((-x, -x - 0.004, -x + 0.004, -x), 0.0, STEP) for x in (0.0, 0.02))
-    level = low.p_against
-    assert level is not None and AGAINST / 12 < level < AGAINST
+    low, lower = (effect(-x, -x - 0.004, -x + 0.004, -x) for x in (0.0, 0.02))
+    assert AGAINST / 12 < low.p_against < AGAINST
     assert claims.excluded([low]) == {id(low)}
-    vague = [effect((-0.1, 0.1, -0.1, 0.1), 0.0, STEP) for _ in range(11)]
+    vague = [effect(-0.1, 0.1, -0.1, 0.1) for _ in range(11)]
     assert claims.excluded([low, *vague]) == set()
     assert claims.excluded([lower, *vague]) == {id(lower)}
-    few = effect((-0.5, -0.5, -0.51), 0.0, STEP)  # has no test, and takes no part
+    few = effect(-0.5, -0.5, -0.51)  # takes no part
     assert claims.excluded([low, few]) == {id(low)}
 
 
 def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
     values = (0.03, -0.005, 0.02, 0.005)
-    found = effect(values, 0.0, STEP)
+    found = effect(*values)
     needed = found.seeds_needed
     assert needed is not None and found.power(needed) >= 0.8 > found.power(needed - 1)
     drawn, spread, middle = random.Random(1), stdev(values), fmean(values)
@@ -277,7 +266,7 @@ def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
 
 def test_a_share_is_averaged_and_tested_as_a_log_ratio_and_shown_as_a_share() -> None:
     twice = log(2)
-    of = replace(effect((log(4), log(2), 0.0), 0.0, log(10 / 9)), unit="share")
+    of = replace(effect(log(4), log(2), 0.0, unit="share"), matters=log(10 / 9))
     assert of.found.value == pytest.approx(twice)  # half as many and twice as many are none
     assert "+50 % [-" in of.ours and "least that matters: +10 %" in of.bound
     given = replace(findings([])[4], by=of)
@@ -353,7 +342,6 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
 def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
     rows = sooner((6, 3), (6, 3), (6, 3), (6, 3))
     held = along(rows, *(0.4,) * EPOCHS, seed=3, neunorm="mean")
-    assert one("conv", rows).answer == "reproduced" and one("conv", rows).ours.endswith("n=4")
     found = one("conv", held)
     assert found.answer == "open" and found.ours.endswith("n=3")
     assert "with seed 3 it never reached 44." in found.why and "more epochs" in found.why
@@ -455,12 +443,11 @@ def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
 
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
 LOW = of_table_5((0.70, 0.906, 0.9), (0.71, 0.907, 0.9), (0.70, 0.906, 0.9))
-WIDE = of_table_5((0.70, 0.906, 0.9), (0.95, 0.907, 0.9), (0.85, 0.906, 0.9))
 BEHIND = of_table_5((0.4, 0.42, 0.5), (0.41, 0.43, 0.51), (0.4, 0.42, 0.5))
 LOST = of_table_5((0.42, 0.41, 0.4), (0.43, 0.42, 0.4), (0.42, 0.41, 0.4))
 GAIN, PARITY = "CIFAR-10: points NeuNorm gains", "CIFARNet: points over its ANN"
 SIZED = [
-    f"CIFARNet, {kind}, at the paper's size" for kind in ("ANN", "NeuNorm off", "NeuNorm mean")
+    f"CIFARNet, {kind}: points over the paper's" for kind in ("ANN", "NeuNorm off", "NeuNorm mean")
 ]
 
 
@@ -473,8 +460,6 @@ SIZED = [
         (full(GOOD), {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         ([*GOOD, *full(GOOD)], {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         (full(LOW), {SIZED[0]: YES, SIZED[1]: NO, SIZED[2]: YES, GAIN: YES, PARITY: YES}),
-        (full(WIDE), {SIZED[0]: YES, SIZED[1]: CANNOT, SIZED[2]: YES, GAIN: CANNOT, PARITY: YES}),
-        ([r for r in GOOD if r.neunorm is None and r.framework != "ann"], {"": "not tested"}),
         ([r for r in GOOD if r.neunorm is None], {"": "not tested"}),  # parity is with NeuNorm
     ],
 )
@@ -502,8 +487,7 @@ def test_table_3s_gain_needs_more_than_the_noise_of_a_pair_of_runs() -> None:
 @ANY(
     "change",
     [
-        *({"data_partial": True}, {"data_lossy": True}, {"data_simulated": True}),
-        *({"data_substitute": True}, {"data_test_partial": True}, {"data_test_lossy": True}),
+        *({"data_partial": True}, {"data_test_lossy": True}, {"data_simulated": True}),
         *({"precision": "bf16"}, {"dropout": 0.0}, {"width": "1/2"}, {"epochs": 9}),
     ],
     ids=str,
@@ -513,10 +497,7 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
     assert {each.words for each in found} == {GAIN, PARITY}
     (name,) = change
     if name.startswith("data_"):
-        flag = name.rpartition("_")[2]
-        assert all(f"({flag})" in each.why for each in found)
-        named = [replace(row, **change, data_source=f"a {flag} copy") for row in full(GOOD)]
-        assert all(f"({flag})" not in each.why for each in judged("tab5", named))  # its name
+        assert all(f"({name.rpartition('_')[2]})" in each.why for each in found)
 
 
 @ANY(
@@ -546,9 +527,8 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 
 
 def test_fig3_without_matlab_code_that_was_proved_is_not_tested() -> None:
-    for rows in (MATLAB_REFUSED, matlab(), timed("floor", 1.0), timed("reference", 2.0)):
-        found = one("fig3", rows)
-        assert found.answer == "not tested" and "octave:conv2" in found.why
+    found = one("fig3", MATLAB_REFUSED)
+    assert found.answer == "not tested" and "octave:conv2" in found.why
 
 
 def test_answers_as_a_table_have_their_effects_as_numbers() -> None:

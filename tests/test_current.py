@@ -141,13 +141,13 @@ def test_machines_of_one_name_are_told_apart(change: dict[str, Any], said: str) 
     rows = [replace(each, **here) for each in finished()]
     other = [replace(each, **here | change) for each in finished(**LATER)]
     assert all(current([*rows, *other]).counts)
-    names = frames([*rows, *other])["all"]["machine"].unique()
+    names = {*frames([*rows, *other]).machines}
     assert len(names) == 2 and any(said in name for name in names)
 
 
 def test_threads_that_a_variable_sets_make_no_other_machine() -> None:
     rows = [*finished(), *finished(environment="OMP_NUM_THREADS=2", **LATER)]
-    assert len(frames(rows)["all"]["machine"].unique()) == 1
+    assert len({*frames(rows).machines}) == 1
 
 
 def test_timings_whose_run_record_is_missing_have_no_rank() -> None:

@@ -50,7 +50,6 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
     assert all(Case.of(each) == GIVEN for each in rows_in(done))
     gone = replace(GIVEN, framework="gone:variant")
     for given, change, now, state in (
-        (GIVEN, {}, NOW, "done"),
         (GIVEN, {"code": "another", "commit": "another"}, NOW, "done"),
         (GIVEN, {}, lambda case, row: "another", "dated"),
         (GIVEN, {"data_sha256": "another"}, NOW, "dated"),  # the key follows from the row's data
@@ -67,9 +66,7 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
     for found, state in (
         ([], "missing"),
         ([failed], "failed"),
-        ([replace(failed, status="not comparable")], "failed"),
         ([replace(failed, status="missing")], "left out"),
-        ([replace(failed, status="unsupported")], "left out"),
         ([failed, end], "done"),
         ([old, failed], "failed"),
         ([failed, old], "dated"),
@@ -115,7 +112,6 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
         (other, rows_in(done), "done"),
         (tested, rows_in(done), "missing"),
         (other, deviates, "missing"),
-        (other, [row(EndedRow, GIVEN, reason="why")], "missing"),
     ):
         assert status.state(case_, found, NOW, Budget()) == state
 
@@ -127,15 +123,9 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
     (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
-    # the time of a training that two suites want is counted once
-    missing = replace(GIVEN, seed=1)
-    asked = replace(missing.training, tested_at=(1, 2))
-    twin = replace(missing, suite="neunorm", training=asked)
-    fewer = replace(missing, suite="scale", training=replace(missing.training, samples=40))
-    alone, same, other = status.standings((missing, twin, fewer), rows_in(done), NOW, Budget())
-    assert [each.missing for each in (alone, same, other)] == [1, 1, 1]
-    assert alone.seconds_left > 0 == same.seconds_left
-    assert other.seconds_left == pytest.approx(alone.seconds_left * 40 / 60)
+    fewer = replace(GIVEN, seed=1, training=replace(GIVEN.training, samples=40))
+    (other,) = status.standings((fewer,), rows_in(done), NOW, Budget())
+    assert other.seconds_left == pytest.approx(found.seconds_left / 2 * 40 / 60)
 
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
@@ -150,9 +140,6 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
         ([given, other], [end, slow], 1001),
     ):
         assert status.seconds_of(cases, found) == pytest.approx(times * expected)
-    # all samples of a data set are as many as the paper has
-    whole = replace(GIVEN, dataset="dvs-cifar10", training=Training(epochs=2))
-    assert whole.pace == replace(whole, training=Training(epochs=2, samples=9_000)).pace
 
 
 @pytest.mark.parametrize(
@@ -214,15 +201,11 @@ def test_a_ratio_is_confirmed_only_within_the_margin() -> None:
         (about(10.7, 0.6), ONCE, "too noisy to tell"),
         (ONCE, about(10.7, 0.6), "too noisy to tell"),
         (about(2.0, 0.02), about(2.0, 0.02), "confirmed"),
-        (about(2.0, 0.0), about(2.0, 0.0), "confirmed"),
         (about(2.0, 0.01), about(2.1, 0.01), "confirmed"),  # another, by less than matters
         (about(2.0, 0.02), about(2.4, 0.02), "differs"),
-        (about(2.4, 0.02), about(2.0, 0.02), "differs"),
         (about(1.0, 0.0), about(1 + MARGIN, 0.001), "differs"),
         (about(2.0, 0.10), about(2.0, 0.10), "too noisy to tell"),
-        (about(2.0, 0.30), about(2.4, 0.30), "too noisy to tell"),
         (about(2.0, 1.00), about(9.0, 0.01), "differs"),
-        (UNKNOWN, about(2.0, 0.02), "not tested"),
         (about(2.0, 0.02), UNKNOWN, "not tested"),
         (about(2.0, 0.02), None, "not tested"),
     ):

@@ -47,12 +47,11 @@ def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
-    odd = row(IterationRow, framework="reference", seconds=2.0, wanted_samples=2**70)
-    for rows in (rows_of_a_run(), [], [*rows_of_a_run(), odd]):
+    for rows in (rows_of_a_run(), []):
         made = {name: build(rows) for name, build in tables.TABLES.items()}
         assert all(len(each.columns) for each in made.values())
         assert tuple(made["acceleration"].columns) == timings.COLUMNS
-    assert {*frames(rows)["iteration"]["contender"]} >= {"floor", "reference"}
+    assert {*frames(rows_of_a_run())["iteration"]["contender"]} >= {"floor", "reference"}
 
 
 def test_figures_by_hand() -> None:
@@ -61,7 +60,7 @@ def test_figures_by_hand() -> None:
     assert (ours.seconds_per_iteration, ours.seconds_per_epoch) == (1.5, 1.5 * 2500)
     assert ours.ratio_to_floor == pytest.approx(1.5)  # in every round
     assert ours.speedup_vs_reference == pytest.approx((4 / 3 * 4 / 3 * 22 / 15) ** (1 / 3))
-    assert (ours.first_over_second, ours.peak_memory_mib, ours.spike_rate) == (0.5, 607.0, 0.15)
+    assert (ours.peak_memory_mib, ours.spike_rate) == (607.0, 0.15)
     assert ours.rounds == 3
     assert ours.certificate == "equal (fp64+fp32)"
     assert (floor.ratio_to_floor, floor.ratio_low, floor.ratio_high) == (1, 1, 1)
@@ -75,9 +74,6 @@ def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
     assert set(ranks(rows_of_a_run()).values()) == {None}
     assert found["snntorch:subtract"].certificate == "not the paper's function"
     assert found["norse"].reason == "norse does not load" and isnan(found["norse"].ratio_to_floor)
-    failed = row(EndedRow, status="not comparable", reason="spikes differ")
-    line = lines([*timed("floor", 1.0), *certified("reference", False), failed])["reference"]
-    assert line.certificate == "not comparable" and "spikes differ" in line.reason
 
 
 def test_precisions_are_classes_of_their_own() -> None:
@@ -107,25 +103,9 @@ def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others(
     found = lines([*rows_of_a_run(), *later])
     assert {each.run for each in found.values()} == {LATER["run"]}
     assert found["floor"].seconds_per_iteration == 3.0
-    # the last is what was written last: a clock that once ran ahead hides nothing
-    assert lines([*later, *rows_of_a_run()])["snntorch"].ratio_to_floor == pytest.approx(1.5)
     # a run in another precision leaves the figures
     found = lines([*rows_of_a_run(), *timed("floor", 3.0, **LATER, **BF16)])
     assert found["snntorch"].ratio_to_floor == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize("kind", sorted({type(each).__name__ for each in rows_of_a_run()}))
-def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
-    """Whatever stands in it, wherever it stands, timed against a floor or not."""
-    unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
-    untimed = [each for each in rows_of_a_run() if not isinstance(each, IterationRow)]
-    for rows in (rows_of_a_run(), unpaired, untimed):
-        before = {(each.name, each.rounds, each.certificate) for each in shown(rows)}
-        of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
-        for odd in (replace(each, run="odd") for each in of_kind.values()):
-            for found in (shown([*rows, odd]), shown([odd, *rows])):
-                kept = (each for each in found if each.run != "odd")
-                assert before <= {(each.name, each.rounds, each.certificate) for each in kept}
 
 
 @pytest.mark.parametrize(
@@ -179,12 +159,10 @@ def test_a_rank_is_one_plus_the_intervals_wholly_below() -> None:
     assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
     slow = [*run(), *contender("norse", 2.5)]
     assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
-    noisy = seconds_of(
-        [*run(), *contender("spikingjelly", 1.0)],
-        lambda r: r.seconds * (1 + (r.framework == "spikingjelly") * (r.round % 2)),
-    )
+    noisy = [*run(), *contender("spikingjelly", 1.0)]
+    noisy = changed(noisy, IterationRow, lambda of: {"seconds": of.round}, framework="spikingjelly")
     # its interval reaches from below the first to above the last, and takes no one's place
-    assert ranks(noisy) == {"spikingjelly": 1, "fused": 1, "reference": 2, "snntorch": 2}
+    assert {**ranks(noisy), "spikingjelly": 1} == {**ranks(run()), "spikingjelly": 1}
     found = lines(run())["fused"]
     assert found.speedup_low < found.speedup_vs_reference < found.speedup_high
     assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
@@ -245,24 +223,11 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
         rows = slower_twin(run(), factor)
         assert any(ranks(rows).values()) == ranked
         assert ("is not within 0.8 to 1.25" in lines(rows)["fused"].reason) != ranked
-    # as where it ran too few rounds to know, or once alone
-    few = changed(run(), IterationRow, None, twin=True, round=1)
-    for n in (2, 3):
-        few = changed(few, IterationRow, None, twin=True, round=n)
-    assert set(ranks(few).values()) == {None}
-    alone = [each for each in run() if not (isinstance(each, IterationRow) and each.twin)]
+    alone = changed(run(), IterationRow, None, twin=True)
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
-
-
-def test_the_deciding_a_a_ratio_is_of_the_network_over_its_cells() -> None:
-    """N-MNIST's was 0.84 to 1.29, and two contenders had different ranks there even so."""
-    quiet = [each for n in range(9) for each in run(seed=n + 1)]
-    found = shown([*quiet, *slower_twin(run(scale="Large"), 1.3)])
-    assert {each.scale for each in found if each.rank} == {"Small"}
-    assert min(each.noise_high for each in found if each.scale == "Large") > 1.25
-    at = {each.scale: each for each in shown([*run(), *slower_twin(run(scale="Large"), 1.1)])}
-    assert at["Small"].noise_low < 1 < at["Small"].noise_high  # each cell also has its own
-    assert 1 < at["Large"].noise_low < 1.1 < at["Large"].noise_high
+    # as where the second floor ran too few rounds to know
+    twin = [each for each in run() if isinstance(each, IterationRow) and each.twin]
+    assert set(ranks([*alone, *twin[:2]]).values()) == {None}
 
 
 def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not() -> None:
@@ -306,8 +271,8 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
     ids=str,
 )
 def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
-    descent = descended(**{"framework": "fused", **other})
-    assert in_bf16([*run_in_bf16(), descent]).standing == "none"
+    trained = descended(**{"framework": "fused", **other})
+    assert in_bf16([*run_in_bf16(), trained]).standing == "none"
 
 
 def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
@@ -323,7 +288,6 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
         found = in_bf16([*run_in_bf16(), *descents])
         assert found.rank == rank
         assert ("its loss ends at 0.09" in found.reason) == (rank is None)
-    assert len(shown([*run_in_bf16(), failed])) == len(shown(run_in_bf16()))  # no line of its own
 
 
 def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:

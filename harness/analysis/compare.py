@@ -12,6 +12,7 @@ lies within what would matter: one that has 0 in it and more than that is too no
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isnan, log, nan, sqrt
@@ -34,6 +35,7 @@ ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # less than this may be noise and not the code.
 MARGIN = 0.1
 FEWEST_COMPARED = 3  # contenders of a cell, each with the others
+ROUNDING = 1e-24  # the least variance of seeds, where they have the same result
 Call = Literal[
     "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
 ]
@@ -93,7 +95,7 @@ def compare(
     before, after = frames(old), frames(new)
     timed, alone_timed = _joined(_speeds(before), _speeds(after))
     learnt, alone_learnt = _joined(_learnt(before), _learnt(after))
-    changes = [*_speed_changes([SpeedPair(*pair) for pair in timed], margins[0])]
+    changes = [*_speed_changes(timed, margins[0])]
     changes += [_accuracy_change(*pair, len(learnt), margins[1]) for pair in learnt]
     alone = [f"{_network(each)} {_setting(each)} {_label(each)}" for each in alone_timed]
     alone += [f"{each.case.suite}: {_trained(each)}, {_shared(each)}" for each in alone_learnt]
@@ -104,7 +106,7 @@ def compare(
 def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X]], list[X]]:
     """Return the lines that both have, in pairs, and those that one alone has."""
     both = [(each, new[key]) for key, each in old.items() if key in new]
-    return both, [each for key, each in {**old, **new}.items() if key not in old or key not in new]
+    return both, [{**old, **new}[key] for key in old.keys() ^ new.keys()]
 
 
 FEW = 3  # values that are named
@@ -114,40 +116,36 @@ MADE_WITH += ("harness", "commit", "allocator", "environment")
 WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 
 
-def _differences(old: Sequence[Row], new: Sequence[Row]) -> Iterator[str]:
-    def there(rows: Iterable[Row], name: str) -> list[str]:
-        return sorted({str(value) for row in rows if (value := getattr(row, name))})
-
-    def in_words(found: list[str]) -> str:
-        return "; ".join(found if len(found) <= FEW else [f"{len(found)} of them"]) or "none"
-
-    pairs = [(WORDS.get(name, name), there(old, name), there(new, name)) for name in MADE_WITH]
-    for name in sorted({row.framework for row in old} & {row.framework for row in new}):
-        own = ([row for row in rows if row.framework == name] for rows in (old, new))
-        a, b = (there(rows, "framework_version") for rows in own)
-        pairs += [(name, a, b)] if a and b else []
-    yield from (
-        f"{name}: {in_words(a)} before, {in_words(b)} now" for name, a, b in pairs if a != b
-    )
-    known = ([row for row in rows if row.data_sha256] for rows in (old, new))
-    one, two = (grouped(rows, lambda row: (row.suite, row.dataset)) for rows in known)
-    for suite, dataset in sorted(one.keys() & two.keys()):
-        of = (there(by_data[suite, dataset], "data_sha256") for by_data in (one, two))
-        if len({*map(tuple, of)}) > 1:
-            yield f"data of {dataset} in {suite}: not the same"
+def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
+    found = defaultdict[str, set[str]](set)
+    for row in rows:
+        of = {name: getattr(row, name) for name in MADE_WITH}
+        of[row.framework] = row.framework_version
+        of[f"data of {row.dataset} in {row.suite}"] = (row.data_sha256 or "")[:12]
+        for name, value in of.items():
+            if value:
+                found[name].add(str(value))
+    return found
 
 
-@dataclass(frozen=True)
-class SpeedPair:
-    """A contender in a cell that both folders have."""
+def _differences(old: Iterable[Row], new: Iterable[Row]) -> Iterator[str]:
+    before, now = _made_with(old), _made_with(new)
+    both = before.keys() & now.keys()  # a framework or data of one folder alone is no difference
+    for name in (*MADE_WITH, *sorted(both - {*MADE_WITH})):
+        if before.get(name) != now.get(name):
+            values = (of.get(name, {"none"}) for of in (before, now))
+            a, b = (
+                "; ".join(sorted(of)) if len(of) <= FEW else f"{len(of)} of them" for of in values
+            )
+            yield f"{WORDS.get(name, name)}: {a} before, {b} now"
 
-    old: TimedLine
-    new: TimedLine
 
-    @property
-    def log(self) -> float:
-        """Of the change of its ratio to the floor."""
-        return log(self.new.ratio_to_floor / self.old.ratio_to_floor)
+SpeedPair = tuple[TimedLine, TimedLine]  # a contender in a cell that both folders have
+
+
+def _log(pair: SpeedPair) -> float:
+    old, new = pair
+    return log(new.ratio_to_floor / old.ratio_to_floor)
 
 
 def _label(each: TimedLine) -> str:
@@ -159,15 +157,13 @@ def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
 
     Of a machine those of the last run, of several machines those of the one with most rows.
     """
-    last = dict[tuple[str, Hashable], TimedLine]()
-    for each in timings.lines(of):
-        if each.framework != FLOOR and not isnan(each.ratio_to_floor):
-            key = each.machine, (timings.of_cell(each), _label(each))
-            last.pop(key, None)
-            last[key] = each
     found: dict[Hashable, TimedLine] = {}
-    for (_, contender), each in last.items():  # the machine with most rows comes first
-        found.setdefault(contender, each)
+    for each in timings.lines(of):  # the machine with most rows comes first
+        if each.framework != FLOOR and not isnan(each.ratio_to_floor):
+            key = timings.of_cell(each), _label(each)
+            if key not in found or found[key].machine == each.machine:
+                found.pop(key, None)  # in the order of the last run
+                found[key] = each
     return found
 
 
@@ -176,14 +172,13 @@ def _network(each: TimedLine) -> str:
 
 
 def _setting(each: TimedLine) -> str:
-    """Return what several cells share."""
     special = (
         f"NeuNorm {each.neunorm}" if each.neunorm else "",
         f"width {each.width}" if each.width != "1" else "",
         each.mode if each.mode != "training" else "",
     )
     front = f"{each.device} T={each.T} batch {each.batch_size}"
-    return " ".join(text for text in (front, *special) if text)
+    return " ".join(filter(None, (front, *special)))
 
 
 Noise = tuple[float, int]  # deviation of a log change where nothing changed, degrees of freedom
@@ -195,8 +190,8 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.
     """
-    groups = grouped(shared, lambda pair: pair.old.precision)
-    contenders = {(pair.old.precision, _label(pair.old)) for pair in shared}
+    groups = grouped(shared, lambda pair: pair[0].precision)
+    contenders = {_label(old) for old, _ in shared}
     tests = len(groups) + len(contenders) + len(shared)  # they share the level
 
     def change(where: str, label: str, logs: Sequence[float], noise: Noise | None) -> Change:
@@ -209,26 +204,25 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
         return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
     for precision, of in groups.items():
-        cells, where = grouped(of, lambda pair: timings.of_cell(pair.old)), "all cells"
-        by_label = grouped(of, lambda pair: _label(pair.old))
-        usual = dict.fromkeys(cells, 0.0)  # the change of a cell that is no contender's own
+        by_label, where = grouped(of, lambda pair: _label(pair[0])), "all cells"
+        by_cell = grouped(of, lambda pair: timings.of_cell(pair[0]))
+        usual = dict.fromkeys(by_cell, 0.0)  # the change of a cell that is no contender's own
         if len(by_label) >= FEWEST_COMPARED:
-            usual = {cell: median(pair.log for pair in its) for cell, its in cells.items()}
+            usual = {cell: median(map(_log, its)) for cell, its in by_cell.items()}
             medians = [*usual.values()]
             yield change(where, f"all {precision}", medians, _noise([medians]))
             where = "all cells, against the others"
         own = {
-            label: [pair.log - usual[timings.of_cell(pair.old)] for pair in its]
+            label: [_log(pair) - usual[timings.of_cell(pair[0])] for pair in its]
             for label, its in by_label.items()
         }
         for label, logs in own.items():
             yield change(where, label, logs, _noise(own.values()))
-        by_contender = [[pair.log for pair in its] for its in by_label.values()]
-        noise = _noise(by_contender) or _noise_of_rounds(of)
-        for pair in of:
-            found = change(_network(pair.old), _label(pair.old), [pair.log], noise)
-            ratios = pair.old.ratio_to_floor, pair.new.ratio_to_floor
-            yield replace(found, old=ratios[0], new=ratios[1], setting=_setting(pair.old))
+        noise = _noise([[*map(_log, its)] for its in by_label.values()]) or _noise_of_rounds(of)
+        for old, new in of:
+            found = change(_network(old), _label(old), [_log((old, new))], noise)
+            ratios = {"old": old.ratio_to_floor, "new": new.ratio_to_floor}
+            yield replace(found, **ratios, setting=_setting(old))
 
 
 def _noise(groups: Collection[Sequence[float]]) -> Noise | None:
@@ -240,7 +234,7 @@ def _noise(groups: Collection[Sequence[float]]) -> Noise | None:
 
 def _noise_of_rounds(of: Sequence[SpeedPair]) -> Noise | None:
     """Return what the rounds of the two runs say; None where they are too few."""
-    lines = [line for pair in of for line in (pair.old, pair.new)]
+    lines = [line for pair in of for line in pair]
     if not all(line.ratio_low > 0 and line.ratio_high < inf for line in lines):
         return None
     halves = [log(line.ratio_high / line.ratio_low) / 2 for line in lines]  # of the intervals
@@ -259,16 +253,14 @@ def within_run(
     Of each network the last run that timed both. The interval is of the paired rounds, at 95 %.
     """
     of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
-    together, lines = timings.rounds(of), timings.lines(of)
-    found: dict[int, Change] = {}
-    for each in (line for line in lines if line.name == contender):
+    together, found = timings.rounds(of), dict[int, Change]()
+    for each in (line for line in timings.lines(of) if line.name == contender):
         pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
         rounds = together.get((each.cell, each.run))
         ratio = rounds.ratio(*pair) if rounds else timings.UNKNOWN
         if ratio.rounds:
-            known = ratio.method != "none"
-            low, high = (ratio.low - 1, ratio.high - 1) if known else (nan, nan)
-            figures = nan, nan, ratio.value - 1, low, high, margin
+            low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)
+            figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
             found[each.cell] = Change("speed", _network(each), contender, *figures, _setting(each))
     return [*found.values()]
 
@@ -286,7 +278,6 @@ def sentence(change: Change, against: str) -> str:
 
 
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
-    """Return the trainings of a folder, by what is the same in both folders."""
     suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
     found = (each for suite in suites for each in trainings.lines(of, suite))
     return {(each.case, same(each)): each for each in found}
@@ -298,7 +289,6 @@ def _trained(each: TrainingLine) -> str:
 
 
 def _shared(each: TrainingLine) -> str:
-    """Return what several trainings share, in words."""
     data = data_name(each.dataset, substitute=each.substitute, simulated=each.simulated)
     samples = counted(each.train_samples, "sample").replace(",", "")
     return (
@@ -310,18 +300,16 @@ def _shared(each: TrainingLine) -> str:
 def _accuracy_change(
     before: TrainingLine, after: TrainingLine, tests: int, margin: float
 ) -> Change:
-    """Welch's interval of the difference of two means over seeds."""
+    """Return the difference of two means over seeds, with Welch's interval."""
     old, new = ([*each.accuracies.values()] for each in (before, after))
     change, reach = fmean(new) - fmean(old), nan
     if sorted(old) == sorted(new):
         change = reach = 0.0
     elif min(len(old), len(new)) > 1:
         # by hand: SciPy's warns where all seeds of one side have the same result
-        a, b, confidence = variance(old) / len(old), variance(new) / len(new), 1 - LEVEL / tests
-        reach = 0.0  # where no seed differs on either side
-        if a + b:
-            freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
-            reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * sqrt(a + b)
-    front = ("accuracy", _trained(before), before.framework, fmean(old), fmean(new))
+        a, b = (max(variance(each), ROUNDING) / len(each) for each in (old, new))
+        freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
+        reach = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom)) * sqrt(a + b)
+    front = "accuracy", _trained(before), before.framework, fmean(old), fmean(new)
     setting = f"{before.case.suite}: {_shared(before)}"
     return Change(*front, change, change - reach, change + reach, margin, setting)

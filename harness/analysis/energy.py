@@ -42,12 +42,11 @@ COLUMNS = (
 
 
 def energy(frames: Frames) -> Frame:
-    """Return one line a network that was counted: what one sample costs."""
+    """Return what one sample costs: a line for each network, untrained and trained."""
     return pd.DataFrame([*_untrained(frames), *_trained(frames)], columns=list(COLUMNS))
 
 
 def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
-    """Yield a line for each network with initial weights, in the paper's order."""
     rows = [row for row in frames.counted(OperationsRow) if row.suite == "energy"]
     same = grouped(rows, lambda r: (replace(Case.of(r), seed=0), r.place, r.data_source))
 
@@ -63,7 +62,6 @@ def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
 
 
 def _trained(frames: Frames) -> Iterator[dict[str, object]]:
-    """Yield a line for each training of all suites whose trainings are the paper's, once."""
     for line in trainings.lines(frames, "accuracy", *ALIKE):
         if rows := rows_of(frames, OperationsRow, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))

@@ -23,7 +23,7 @@ class Frames:
     """Rows as they were written, with the machine and the cell of each, and whether it counts.
 
     `notes`: what does not count and why, a sentence each. `frames["epoch"]` is the DataFrame of the
-    rows of a kind, `frames["all"]` of all with what all kinds share.
+    rows of a kind.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
@@ -40,9 +40,8 @@ class Frames:
 
     def __getitem__(self, kind: str) -> Frame:
         """Return the rows of a kind, a column a field; their numbers are the index."""
-        of = {n: row for n, row in enumerate(self.rows) if kind in ("all", row.kind)}
-        fields = (KINDS[kind] if kind != "all" else Record).__dataclass_fields__
-        columns = [*dict.fromkeys(("kind", *fields))]
+        of = {n: row for n, row in enumerate(self.rows) if row.kind == kind}
+        columns = [*dict.fromkeys(("kind", *KINDS[kind].__dataclass_fields__))]
         return pd.DataFrame([vars(row) for row in of.values()], [*of], columns).assign(
             scale=[network_name(row) for row in of.values()],
             contender=[row.contender for row in of.values()],

@@ -44,23 +44,18 @@ class Standing:
 def standings(
     cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow, budget: Budget
 ) -> list[Standing]:
-    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost.
-
-    A training that several suites want is done once; the first of them counts its time.
-    """
+    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost."""
     rows_at = grouped(rows, lambda row: _network_of(Case.of(row)))
-    found, counted = [], set[Hashable]()
+    found = []
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
         states = {
             case: state(case, rows_at.get(network, []), key_now, budget, together)
             for network, together in grouped(wanted, _network_of).items()
             for case in together
         }
-        left = {_work_of(c): c for c, of in states.items() if of not in ("done", "left out")}
-        seconds = seconds_of([left[work] for work in left if work not in counted], rows)
-        counted |= set(left)
+        left = [case for case, of in states.items() if of not in ("done", "left out")]
         numbers = map([*states.values()].count, get_args(State))
-        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds))
+        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds_of(left, rows)))
     return found
 
 
@@ -100,14 +95,6 @@ def _network_of(case: Case) -> Hashable:
     return case.cell
 
 
-def _work_of(case: Case) -> Hashable:
-    """Return the work of a case: of a training the same for all suites."""
-    if not isinstance(case, Trained):
-        return case
-    training = case.training
-    return _network_of(case), training.samples, training.test_samples, training.embedded
-
-
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     """Return what cases of one suite take, about, by what others took; nan where nothing tells."""
     if not left:
@@ -122,11 +109,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
 
     def pace_like(case: Case) -> float:
-        """Seconds per unit of work of the trainings that are most like this one: their median.
-
-        A small network takes several times as long for each unit as a large one, and bf16 another
-        time than float32.
-        """
+        # a small network takes several times as long for each unit of work as a large one
         alike = [sum(getattr(case, n) == getattr(of, n) for n in ALIKE) for of, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
@@ -135,8 +118,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
 def _work(row: records.TrainedRow) -> float:
     """Return the pace of the case a row is of, with the samples that were there."""
-    case = Trained.of(row)
-    samples = (row.train_samples or 0) + (row.validation_samples or 0)
+    case, samples = Trained.of(row), (row.train_samples or 0) + (row.validation_samples or 0)
     return replace(case, training=replace(case.training, samples=min(samples, MOST) or None)).pace
 
 

@@ -8,30 +8,22 @@ doubtful, and by what source.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
-from harness.analysis.trainings import (
-    CONDITION,
-    FIGURES,
-    FRONT,
-    Condition,
-    TrainingLine,
-    conditions,
-    machines,
-    share,
-)
+from harness.analysis.trainings import CONDITION, FIGURES, FRONT, TrainingLine, share
 from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedRow, Row
-from harness.spec import ANN
+from harness.spec import ANN, Trained
 
 PUBLISHED = Path(__file__).with_name("published")
 
@@ -78,14 +70,14 @@ def baselines(frames: Frames) -> Frame:
     ended = [row for row in frames.counted(FittedRow) if row.suite == "baselines"]
     known = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
-    found = [(of, _figures(of, rows)) for of, _, rows in conditions(ended, "baselines")]
+    found = [_figures(*each) for each in trainings.conditions(ended, "baselines")]
 
-    def order(line: tuple[Condition, dict[str, object]]) -> tuple[object, ...]:
-        of, figures = line
-        place = known.index(of.framework) if of.framework in known else len(known)
-        return datasets.index(of.dataset), place, of.framework, figures["window"], of.T
+    def order(line: dict[str, Any]) -> tuple[object, ...]:
+        name = line["framework"]
+        place = known.index(name) if name in known else len(known)
+        return datasets.index(line["dataset"]), place, name, line["window"], line["T"]
 
-    return pd.DataFrame([figures for _, figures in sorted(found, key=order)], columns=COLUMNS)
+    return pd.DataFrame(sorted(found, key=order), columns=COLUMNS)
 
 
 # Of other systems.
@@ -97,13 +89,16 @@ COLUMNS = (
 )
 
 
-def _figures(of: Condition, ended: Sequence[FittedRow]) -> dict[str, object]:
+def _figures(
+    case: Trained, data: Mapping[str, Any], ended: Sequence[FittedRow]
+) -> dict[str, object]:
     last, accuracy = ended[-1], share([row.test_accuracy for row in ended])
     source = [row.source_accuracy for row in ended if row.source_accuracy is not None]
     spikes = [row.spikes for row in ended if row.spikes is not None]
     return {
-        **{name: value for name, value in vars(of).items() if name in COLUMNS},
-        **accuracy._asdict() | {"accuracy": accuracy.value},
+        **{name: getattr(case, name) for name in ("dataset", "framework", "T")},
+        **accuracy._asdict() | {"accuracy": accuracy.value, "epochs": case.training.epochs},
+        **data,
         **{name: getattr(last, name) for name in ("random", "structure", "fidelity", "effort")},
         "window": WINDOWS[last.window].format(T=last.T),
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
@@ -113,7 +108,7 @@ def _figures(of: Condition, ended: Sequence[FittedRow]) -> dict[str, object]:
         "spikes": fmean(spikes) if spikes else None,
         "seconds": fmean(row.seconds for row in ended),
         "test_seconds": fmean(row.test_seconds for row in ended),
-        "machines": machines(ended),
+        "machines": trainings.machines(ended),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf, isnan, nan, sqrt
 from operator import attrgetter
@@ -37,8 +37,8 @@ STEADY = (0.8, 1.25)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimedColumns:
-    """A contender in a cell, precision and run, by the columns of Fig. 3's table."""
+class TimedLine:
+    """A contender in a cell, precision and run: a line of Fig. 3's table."""
 
     dataset: str
     scale: str
@@ -55,7 +55,6 @@ class TimedColumns:
     ratio_to_floor: float = nan  # to float32's floor; geometric mean
     ratio_low: float = nan
     ratio_high: float = nan
-    interval: str = ""  # how it was made: student or none (speed/ratios.py)
     speedup_vs_reference: float = nan  # of the same precision
     speedup_low: float = nan
     speedup_high: float = nan
@@ -71,7 +70,6 @@ class TimedColumns:
     protocol: int = 0
     rounds: int = 0
     part: float = nan  # of an iteration that was run, where not all: the seconds are scaled
-    first_over_second: float = nan  # seconds of the first round over those of the second
     warmup_seconds: float = nan  # of the first iteration
     compile_seconds: float = nan  # of a compiled form the same; of a runtime what came before it
     noise_low: float = nan  # interval of the A/A ratio of the cell
@@ -92,13 +90,7 @@ class TimedColumns:
     torch: str = ""
     framework_version: str = ""
     run: str
-    reason: str = ""  # why it has no rank
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedLine(TimedColumns):
-    """A line of Fig. 3's table with the columns that only the page needs."""
-
+    reason: str = ""  # why it has no rank; the table's last column
     machine: str
     cell: int
     name: str  # "norse:compiled bf16"; float32 is left out
@@ -109,7 +101,8 @@ class TimedLine(TimedColumns):
     in_figure_3: bool  # full width, T = 10, no NeuNorm
 
 
-COLUMNS = tuple(each.name for each in fields(TimedColumns))
+_FIELDS = (*TimedLine.__dataclass_fields__,)
+COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
 # That every ratio is to; the floor in bf16 is a line of its own.
@@ -121,7 +114,7 @@ UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
 class Rounds:
     """The rounds of one run in a cell: the seconds of each contender.
 
-    Of the floor, which runs twice, the mean.
+    Of the floor, which runs twice, the mean, with less noise than either.
     """
 
     seconds: Mapping[ContenderKey, Seconds]
@@ -130,7 +123,7 @@ class Rounds:
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
         """Return the ratio of two contenders' seconds in the rounds of both."""
-        found = self._ratios(numerator, denominator)
+        found = self._divided(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
         return self._mean(found)
@@ -141,23 +134,18 @@ class Rounds:
         return self._mean(self.again)
 
     def _mean(self, of: Seconds) -> Ratio:
-        return ratios.mean(self.groups(of), self._moves) if of else UNKNOWN
+        return ratios.mean(self._by_start(of), self._moves) if of else UNKNOWN
 
-    def groups(self, of: Seconds) -> list[list[float]]:
-        """Return the seconds grouped by start."""
-        found = grouped(sorted(of), lambda n: self.starts.get(n, 1))
+    def _by_start(self, of: Seconds) -> list[list[float]]:
+        found = grouped(sorted(of), lambda n: self.starts[n])
         return [[of[n] for n in rounds] for rounds in found.values()]
 
     @cached_property
     def _moves(self) -> ratios.Starts:
-        of = [
-            self._ratios(contender, THE_FLOOR)
-            for contender in self.seconds
-            if contender[0] != FLOOR
-        ]
-        return ratios.starts(self.groups(each) for each in (*of, self.again))
+        of = [self._divided(each, THE_FLOOR) for each in self.seconds if each[0] != FLOOR]
+        return ratios.starts(map(self._by_start, (*of, self.again)))
 
-    def _ratios(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
+    def _divided(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
         return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
 
 
@@ -175,19 +163,13 @@ def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
 
 
 def _together(timed: Sequence[IterationRow]) -> Rounds:
-    """Return the rounds; of the floor, which ran twice, the mean, with less noise than either."""
-    by_name = grouped(timed, lambda row: (row.contender, row.precision, row.twin)).items()
+    by_name = grouped(timed, lambda row: ((row.contender, row.precision), row.twin)).items()
     took = {name: {row.round: row.seconds for row in of} for name, of in by_name}
-    seconds: dict[ContenderKey, Seconds] = {
-        (contender, p): of for (contender, p, twin), of in took.items() if not twin
-    }
-    again: Seconds = {}
-    for (contender, precision, twin), second in took.items():
-        if twin:
-            first = seconds.get((contender, precision), {})
-            again = _divided(second, first)
-            both = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
-            seconds[contender, precision] = both
+    seconds, again = {name: of for (name, is_twin), of in took.items() if not is_twin}, Seconds()
+    for name in [name for name, is_twin in took if is_twin]:
+        first, second = seconds.get(name, {}), took[name, True]
+        again = _divided(second, first)
+        seconds[name] = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
     return Rounds(seconds, again, {row.round: row.start for row in timed})
 
 
@@ -204,28 +186,29 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     Machine by machine, in the paper's order.
     A run's lines of a cell stand together: the floor, the ranked, then the others.
     """
-    entries: dict[tuple[str, int, str, str, str], list[Row]] = {}
-    last: dict[tuple[int, str, str], int] = {}  # a later run is written last
-    bf16_trainings: dict[object, list[Bf16TrainingRow]] = {}
-    of_rows = zip(frames.rows, frames.cells, frames.machines, frames.counts, strict=True)
-    for n, (row, cell, machine, counts) in enumerate(of_rows):
-        if not counts:
-            continue
-        if isinstance(row, Bf16TrainingRow):  # holds for every cell in which its version is timed
-            bf16_trainings.setdefault((machine, row.installation), []).append(row)
-        elif row.suite == ACCELERATION:
-            key = machine, cell, row.precision, row.run, row.contender
-            entries.setdefault(key, []).append(row)
-            if isinstance(row, IterationRow):
-                last[cell, row.precision, row.run] = n
+    every = [*zip(frames.rows, frames.cells, frames.machines, frames.counts, strict=True)]
+    entries = grouped(
+        (
+            (machine, cell, row)
+            for row, cell, machine, counts in every
+            if counts and row.suite == ACCELERATION and not isinstance(row, Bf16TrainingRow)
+        ),
+        lambda of: (*of[:2], of[2].precision, of[2].run, of[2].contender),
+    )
+    # holds for every cell in which its version is timed
+    bf16_trainings = grouped(frames.counted(Bf16TrainingRow), lambda row: row.installation)
     together, nothing = rounds(frames), Rounds({}, {}, {})
-    found = [
-        _line(
-            *(machine, cell, rows, together.get((cell, run), nothing)),
-            bf16_trainings.get((machine, rows[-1].installation), ()),
-        )
-        for (machine, cell, _, run, _), rows in entries.items()
-    ]
+    found = []
+    for (machine, cell, _, run, _), of_contender in entries.items():
+        rows = [row for *_, row in of_contender]
+        in_bf16 = bf16_trainings.get(rows[-1].installation, ())
+        found.append(_line(machine, cell, rows, together.get((cell, run), nothing), in_bf16))
+    # a later run is written last
+    last = {
+        (cell, row.precision, row.run): n
+        for n, (row, cell, *_) in enumerate(every)
+        if isinstance(row, IterationRow)
+    }
     place = {machine: n for n, machine in enumerate(machines(frames.machines))}
 
     def order(of: Sequence[TimedLine]) -> tuple[object, ...]:
@@ -273,7 +256,6 @@ def _line(
     together: Rounds,
     bf16_trainings: Sequence[Bf16TrainingRow],
 ) -> TimedLine:
-    """Return what the rows of a contender in a cell, precision and run say of it."""
 
     def of(kind: type[R]) -> list[R]:
         return [each for each in rows if isinstance(each, kind)]
@@ -307,7 +289,6 @@ def _line(
         ratio_to_floor=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,
-        interval=ratio.method if ratio.rounds else "",
         speedup_vs_reference=speedup.value,
         speedup_low=speedup.low,
         speedup_high=speedup.high,
@@ -323,7 +304,6 @@ def _line(
         gradient_cosine=min(cosines, default=nan),
         rounds=len(seconds),
         part=_first((each.part for each in of(IterationRow)), nan),
-        first_over_second=seconds[1] / seconds[2] if {1, 2} <= seconds.keys() else nan,
         warmup_seconds=took,
         compile_seconds=took if "compiled" in (row.variant or "") else compiled,
         noise_low=noise.low,
@@ -346,15 +326,15 @@ def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
     others = [replace(line, lacks=(*line.lacks, *_lacking_rounds(line))) for line in others]
     ranked = [line for line in others if not line.lacks]
 
-    def place(line: TimedLine) -> tuple[float, float]:
-        ratio = line.ratio_to_floor
-        return inf if line.rank is None else line.rank, inf if isnan(ratio) else ratio
-
     def finished(line: TimedLine) -> TimedLine:
         if line.lacks:
             return replace(line, reason="; ".join(line.lacks))
         # one more than the contenders whose whole interval lies below
         return replace(line, rank=1 + sum(e.ratio_high < line.ratio_low for e in ranked))
+
+    def place(line: TimedLine) -> tuple[float, bool, float]:
+        ratio = line.ratio_to_floor
+        return line.rank or inf, isnan(ratio), ratio
 
     return floors + sorted(map(finished, others), key=place)
 
@@ -373,17 +353,12 @@ def _lacking_rounds(line: TimedLine) -> Iterator[str]:
         yield f"preliminary: {count}, ranked from {FEWEST_RANKED} on"
     elif isnan(line.noise_low):
         yield "no A/A: the floor did not run twice"
-    elif not is_steady(line):
+    elif line.noise_low < STEADY[0] or line.noise_high > STEADY[1]:
         a_a = f"{line.noise_low:.2f} to {line.noise_high:.2f}"
         yield (
             f"the A/A interval, {a_a}, is not within {STEADY[0]} to {STEADY[1]}, so there are no "
             "ranks: measure again (--fresh) on a quieter machine, or for longer (--budget)"
         )
-
-
-def is_steady(line: TimedLine) -> bool:
-    """Return whether the A/A interval of a line's network is known and narrow enough for ranks."""
-    return STEADY[0] <= line.noise_low and line.noise_high <= STEADY[1]
 
 
 # Those that a rank needs, in words.

@@ -6,14 +6,15 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import nan, sqrt
 from operator import attrgetter
 from statistics import fmean, stdev
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -38,10 +39,19 @@ Ended = TypeVar("Ended", TrainedRow, FittedRow)
 Column = Literal["scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """What trainings share that differ in the seed alone, as tables show it."""
+class LearningCurve(NamedTuple):
+    """How a training went."""
 
+    at_first: Sequence[float]  # held-out accuracy by epoch, as long as the rate was the first one
+    train_accuracy: float  # of the last epoch
+    rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLine:
+    """The trainings of a condition over their seeds: a line of every table."""
+
+    # the condition: what they share
     dataset: str
     scale: str  # the paper's name of the network, or its notation
     framework: str
@@ -69,12 +79,7 @@ class Condition:
     lossy: bool
     simulated: bool
     substitute: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Results over the seeds; accuracies are in [0, 1]."""
-
+    # the figures over the seeds; accuracies are in [0, 1]
     accuracy: float  # after the last epoch: the mean, with Student's 95 % interval
     low: float
     high: float
@@ -82,20 +87,7 @@ class Figures:
     chosen_accuracy: float  # at the epoch that validates best
     n: int  # seeds
     seconds_per_epoch: float
-
-
-class LearningCurve(NamedTuple):
-    """How a training went."""
-
-    at_first: Sequence[float]  # held-out accuracy by epoch, as long as the rate was the first one
-    train_accuracy: float  # of the last epoch
-    rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingLine(Condition, Figures):
-    """The trainings of a condition: a line of every table, and what claims and figures need."""
-
+    # what claims and figures need
     case: Trained  # with seed 0, and without what was asked of the trained network
     keys: Mapping[str, str]  # of its trainings, each with the suite whose rows count
     own: bool  # whether any was run under the suite that was asked for
@@ -111,11 +103,6 @@ class TrainingLine(Condition, Figures):
         return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
 
     @property
-    def at_chance(self) -> int:
-        """How many seeds learnt nothing."""
-        return len(self.lost)
-
-    @property
     def gained_at_first(self) -> float:
         """The gain of the last quarter of the epochs at the first rate over the one before.
 
@@ -128,11 +115,15 @@ class TrainingLine(Condition, Figures):
         return fmean(gains) if gains else nan
 
 
-SAME = tuple(each.name for each in fields(Condition))  # what a condition's trainings share
+_FIELDS = (*TrainingLine.__dataclass_fields__,)
+SAME = _FIELDS[: _FIELDS.index("accuracy")]  # what a condition's trainings share
 # How tables order it: what stands before the figures, the figures, and the rest.
-FRONT, FIGURES, CONDITION = SAME[:5], tuple(each.name for each in fields(Figures)), SAME[5:]
+FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
+CONDITION = SAME[5:]
 DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
 FIELDS = Case.__dataclass_fields__
+# Fields of a case that tables have as they are.
+OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device", "initialisation")
 
 
 class Mean(NamedTuple):
@@ -160,24 +151,14 @@ def share(values: Sequence[float]) -> Mean:
 
 def conditions(
     ended: Iterable[Ended], suite: str
-) -> Iterator[tuple[Condition, Trained, list[Ended]]]:
-    """Yield each condition with its case, and the rows of its finished cases: of a seed the last.
+) -> Iterator[tuple[Trained, dict[str, Any], list[Ended]]]:
+    """Yield each condition: its case, its data, and the rows of its finished cases.
 
-    As if they had been run under that suite.
+    As if they had been run under that suite; of a seed the last.
     """
     by_condition = grouped(ended, lambda row: (_condition(row, suite), _data(row)))
     for (case, data), rows in by_condition.items():
-        lif, static = case.network.lif, paper.settings(case.dataset).static
-        columns = {name: getattr(case, name) for name in SAME if name in FIELDS}
-        columns |= {"scale": network_name(case), "width": str(case.width)}
-        columns |= {"network": str(case.network), "neunorm": reading(case)}
-        columns |= {"optimiser": str(case.optimiser).replace(", fc_factor=None", "")}
-        columns |= {"epochs": case.training.epochs, "dropout": case.network.dropout}
-        columns |= {"stages": stages(case), "neunorm_u": first_u(case)}
-        columns |= {"bin_ms": nan if static else case.training.bin_us / 1000}
-        columns |= {"v_th": lif.v_th, "a": lif.a, "loss_function": case.training.loss}
-        columns |= dict(zip(DATA, data, strict=True))
-        yield Condition(**columns), case, [*{row.seed: row for row in rows}.values()]
+        yield case, dict(zip(DATA, data, strict=True)), [*{row.seed: row for row in rows}.values()]
 
 
 def machines(rows: Iterable[Record]) -> str:
@@ -186,19 +167,15 @@ def machines(rows: Iterable[Record]) -> str:
 
 
 def _data(row: Record) -> tuple[object, ...]:
-    """Return the data of a row, as DATA."""
     found = ((getattr(row, f"data_{n}"), getattr(row, f"data_test_{n}")) for n in FLAGS)
     sizes = row.train_samples or 0, row.test_samples or 0
     return *sizes, row.data_source or "", *(any(of) for of in found)
 
 
 def _condition(row: Record, suite: str) -> Trained:
-    """Return how it was trained, without the seed and the tests of the trained network.
-
-    The rows have the rest about its data.
-    """
+    """Return how it was trained, without the seed and the tests of the trained network."""
     case = Trained.of(row)
-    asked = {"samples": None, "test_samples": None, "embedded": False}
+    asked = {"samples": None, "test_samples": None, "embedded": False}  # the row's data say it
     training = replace(case.training, tested_at=(), **asked)
     case = replace(case, suite=suite, seed=0, training=training)
     if suite != row.suite and paper.settings(case.dataset).static:
@@ -229,10 +206,9 @@ def reading(case: Case) -> str:
 
 @lru_cache(maxsize=32)
 def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
-    """Return the finished trainings of a suite: one line a condition, in the paper's order.
+    """Return the finished trainings of suites: a line a condition, in the paper's order.
 
-    With those of other suites, behind its own: of a seed that was trained more than once under one
-    condition its own suite's counts, else the last.
+    Of a seed that was trained twice under one condition its own suite's counts, else the last.
     """
     ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
     ended.sort(key=lambda row: row.suite == suite)
@@ -259,7 +235,6 @@ def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLin
 
 @lru_cache(maxsize=4)
 def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    """Return the curve of each training, by its key and suite."""
     rows = sorted(frames.counted(EpochRow), key=lambda row: row.epoch)
     found = {}
     for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
@@ -272,18 +247,32 @@ def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
 def _line(
     suite: str,
     curves: Mapping[tuple[str, str], LearningCurve],
-    condition: Condition,
     case: Trained,
+    data: Mapping[str, Any],
     ended: Sequence[TrainedRow],
 ) -> TrainingLine:
-    """Return the results of a condition's trainings over the seeds, and how each went."""
+    network, training = case.network, case.training
     keys = {row.key or "": row.suite for row in ended}
-    trained = tuple(row.trained_epochs or case.training.epochs for row in ended)
+    trained = tuple(row.trained_epochs or training.epochs for row in ended)
     of_seeds = zip((row.seed for row in ended), keys.items(), strict=True)
     accuracy = share([row.test_accuracy for row in ended])
     paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
     return TrainingLine(
-        **vars(condition),
+        **{name: getattr(case, name) for name in OF_CASE},
+        **data,
+        scale=network_name(case),
+        width=str(case.width),
+        network=str(network),
+        neunorm=reading(case),
+        neunorm_u=first_u(case),
+        optimiser=str(case.optimiser).replace(", fc_factor=None", ""),
+        epochs=training.epochs,
+        stages=stages(case),
+        dropout=network.dropout,
+        bin_ms=nan if paper.settings(case.dataset).static else training.bin_us / 1000,
+        v_th=network.lif.v_th,
+        a=network.lif.a,
+        loss_function=training.loss,
         accuracy=accuracy.value,
         low=accuracy.low,
         high=accuracy.high,
@@ -306,21 +295,19 @@ def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[R]:
     return [row for row in frames.counted(kind) if line.keys.get(row.key or "") == row.suite]
 
 
-def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[object]] = {}) -> Frame:
+def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[Any]] = {}) -> Frame:
     """Return the table of trainings: a line for each condition, over all its seeds.
 
     `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
     `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
-    as the function of that name.
+    as the property of that name.
     """
-
-    def columns(*names: str) -> dict[str, Sequence[object]]:
-        return {name: [getattr(each, name) for each in found] for name in names}
-
-    shown = columns(*FRONT, *FIGURES, "at_chance") | {**more}
-    shown |= columns(*CONDITION, "machines", "gained_at_first")
-    shown["epochs"] = [round(fmean(each.trained_epochs)) for each in found]
-    return pd.DataFrame(shown)
+    own: dict[str, Sequence[Any]] = {"at_chance": [len(each.lost) for each in found]}
+    own |= {"gained_at_first": [each.gained_at_first for each in found]}
+    own |= {"epochs": [round(fmean(each.trained_epochs)) for each in found]}
+    order = [*FRONT, *FIGURES, "at_chance", *more, *CONDITION, "machines", "gained_at_first"]
+    made = pd.DataFrame([vars(each) for each in found], columns=_FIELDS)
+    return made.assign(**own, **more)[order]
 
 
 def scale(frames: Frames) -> Frame:
@@ -427,9 +414,9 @@ def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dic
     """
     found: dict[int, float] = {}
     for seed, row in votes(frames, line, whole=whole).items():
-        right = [of[n] for n, of in enumerate(row.votes)]
-        wrong = [each for n, of in enumerate(row.votes) for each in (*of[:n], *of[n + 1 :])]
-        found[seed] = fmean(right) - fmean(wrong) if wrong else nan
+        table = np.array(row.votes)
+        right = np.eye(len(table), dtype=bool)
+        found[seed] = float(table[right].mean() - table[~right].mean())
     return found
 
 
@@ -442,11 +429,17 @@ class AblationLine:
     gains: tuple[float, ...]  # accuracy less that without the change, by the seeds that both have
 
 
+# Columns that an ablation may change.
+CHANGED = ("framework", "precision", "initialisation", "v_th", "a", "loss_function", "optimiser")
+
+
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return the changes that were trained, each set after the training that it is held against."""
-    found, data = [], attrgetter(*DATA)
-    same = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data(e)))
-    for of in same.values():
+    found, same = [], attrgetter(*(name for name in SAME if name not in CHANGED))
+    of_engine = grouped(
+        lines(frames, "ablations"), lambda each: (each.framework.partition(":")[0], same(each))
+    )
+    for of in of_engine.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -456,19 +449,6 @@ def ablated(frames: Frames) -> list[AblationLine]:
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
             found.append(AblationLine(change, by_case[case], gains))
     return found
-
-
-def _unchanged(case: Trained) -> Trained:
-    """Return what the changes leave alone."""
-    return replace(
-        case,
-        framework=case.framework.partition(":")[0],
-        precision="fp32",
-        initialisation="calibrated",
-        network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
-        training=replace(case.training, loss="mse"),
-        optimiser=paper.settings(case.dataset).optimiser,
-    )
 
 
 def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:
