@@ -186,6 +186,9 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
         values = ((each, getattr(asked, each.name)) for each in GIVEN)
         given = [f"{each.name}={value}" for each, value in values if value != each.default]
         work = Work.of(asked, ("harness", "run", *given))
+        if not quiet and (compiled := _compiled(work.suited)):
+            names = ", ".join(compiled)
+            print(f"{names}: compiled at first use, which may take minutes", flush=True)
         for each in work.results(lambda *_: None):
             rows[each.case] = each.rows
             if not quiet and not each.more:
@@ -215,6 +218,19 @@ def _in_python() -> Iterator[None]:
         sentence = re.sub(r"--[a-z-]+", lambda flag: names.get(flag[0], flag[0]), str(error))
         error.args = (sentence,)
         raise
+
+
+def _compiled(cases: tuple[Case, ...]) -> list[str]:
+    """Return the contenders that are compiled here: compiled forms, and kernels of their own."""
+    from adapters import facts, names
+
+    def is_compiled(name: str) -> bool:
+        framework, _, form = name.partition(":")
+        if framework not in names() or facts.of(framework).foreign:
+            return False
+        return form == "compiled" or bool(facts.of(framework).implementations)
+
+    return [name for name in dict.fromkeys(case.framework for case in cases) if is_compiled(name)]
 
 
 _every = inspect.signature(Options).parameters

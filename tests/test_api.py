@@ -134,6 +134,9 @@ def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
     first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
     assert first.startswith("cifar10 Small T=10 seed 0: ") and "row" in first
     assert "T=5" in second and "not begun, it takes about 180 s" in second and "row" not in second
+    harness.run("acceleration", frameworks="fused,norse:compiled,norse", out=tmp_path)
+    compiled, *_ = capsys.readouterr().out.splitlines()
+    assert compiled.startswith("fused, norse:compiled: compiled at first use")
 
 
 @pytest.mark.parametrize(
