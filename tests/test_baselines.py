@@ -210,7 +210,7 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
 @pytest.mark.parametrize(
     ("counts", "labels", "words"),
     [
-        ([*[3] * 10, 0, *[3] * 9], (0, 1) * 10, r"1 of \d+ nmnist: \w+ recordings have no event"),
+        ([*[3] * 10, 0, *[3] * 9], (0, 1) * 10, "1 of the nmnist recordings have no event"),
         ([3] * 20, (0,) * 20, "nmnist: no training sample is of class 1: use more"),
     ],
 )

@@ -18,7 +18,7 @@ from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, silent
-from harness.baselines.events import Rows, rows_of
+from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoised, rows_of
 from harness.baselines.hats import Parameters
 from harness.baselines.hots import (
     SurfaceSettings,
@@ -135,7 +135,7 @@ def test_events_without_a_neighbour_in_time_are_noise() -> None:
         (8, 8, 14_500, 0),  # its own pixel does not count
         (7, 7, 24_500, 1),  # 10 ms after (8, 8)
     )
-    kept = hfirst.denoised(events, 10_000, (10, 10))
+    kept = denoised(hfirst.without_repeats(events), (10, 10), 10_000, NEXT_8)
     assert kept.tolist() == events[[1, 2, 4]].tolist()
 
 
@@ -167,9 +167,9 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
     )
     spikes = [(2, 2, 0, 1), (2, 2, 1, 1), (3, 2, 2, 0), (2, 2, 6, 1)]
     spikes += [(2, 1, 30, 1), (2, 2, 31, 1), (3, 2, 33, 0)]
-    assert hfirst.s1(events, filters, hfirst.S1, (4, 6)).tolist() == rows(*spikes).tolist()
+    assert list(hfirst.s1(events, filters, hfirst.S1, (4, 6))) == spikes
     both = np.full((1, 1, 2), 151, np.float32)
-    assert hfirst.s1(events[:1], both, hfirst.S1, (4, 6)).tolist() == [[3, 2, 0, 0]]
+    assert list(hfirst.s1(events[:1], both, hfirst.S1, (4, 6))) == [(3, 2, 0, 0)]
 
 
 # C1, S2, C2
@@ -177,8 +177,8 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
     spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
-    passed = hfirst.pooled(spikes, 4, (1, 2))
-    assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
+    passed = list(hfirst.pooled(spikes, 4, (1, 2)))
+    assert passed == [(0, 0, 10, 3), (1, 0, 12, 5), (0, 0, 16, 1)]
 
 
 def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them_back() -> None:
@@ -192,12 +192,12 @@ def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them
         (0, 0, 8, 1),  # -10, 900
         (0, 0, 18, 1),  # 100 nearer to 0, then -10, 1700: class 1 fires
     )
-    assert hfirst.s2(spikes, seen, hfirst.S2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
+    assert list(hfirst.s2(spikes, seen, hfirst.S2, peak)) == [(0, 0, 2, 0), (0, 0, 18, 1)]
     assert peak.tolist() == [1000, 900]
     seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
     seen[1, 2, 1, 0] = 1501
-    assert len(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, hfirst.S2, peak)) == 0
-    assert hfirst.s2(rows((2, 1, 1, 1)), seen, hfirst.S2, peak).tolist() == [[0, 0, 1, 0]]
+    assert not list(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, hfirst.S2, peak))
+    assert list(hfirst.s2(rows((2, 1, 1, 1)), seen, hfirst.S2, peak)) == [(0, 0, 1, 0)]
 
 
 def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:
@@ -316,7 +316,7 @@ def test_histograms_are_tonics_but_for_two_things(sensor: tuple[int, int], of: P
 def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
     for seed in range(3):
         events = noise(600, (12, 15), seed)
-        kept = hats.denoised(rows_of(events, (12, 15)), (12, 15), window_us)
+        kept = denoised(rows_of(events, (12, 15)), (12, 15), window_us, NEXT_4, before=0)
         assert np.array_equal(kept, rows_of(denoise_numpy(events, window_us), (12, 15)))
         assert 0 < len(kept) < len(events)
 

@@ -24,15 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import (
-    Labels,
-    ProgressCallback,
-    Recordings,
-    count_progress,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Labels, Recordings, indices, progress_part, silent
 from harness.datasets.events import Events, bin_events
+from harness.spec import ProgressCallback
 
 FRAME = 1000  # events
 
@@ -96,7 +90,7 @@ def cut_frames(
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
     at_start = progress_part(tell, 0, 0)  # far shorter than the training
-    for n in count_progress(recordings, at_start, "frames of recording"):
+    for n in indices(recordings, at_start, "frames of recording"):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
             moved = centred(part, recordings.sensor)

@@ -20,17 +20,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import (
-    Answers,
-    Method,
-    ProgressCallback,
-    Recordings,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Answers, Method, Recordings, progress_part, silent
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
-from harness.spec import LIF
+from harness.spec import LIF, ProgressCallback
 
 # HFirst's bank, after its authors' code: 12 filters of 7 x 7 pixels.
 ORIENTATIONS = 12

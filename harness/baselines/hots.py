@@ -32,17 +32,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import (
-    Labels,
-    Method,
-    ProgressCallback,
-    Recordings,
-    count_progress,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
+from harness.spec import ProgressCallback
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
@@ -261,7 +254,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
                 dense = rng.random(entries)  # as all of the reproduction's prototypes start
             prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
-        for n in count_progress(some, tell, f"layer {number + 1}, recording"):
+        for n in indices(some, tell, f"layer {number + 1}, recording"):
             rows = self._through(some[n])
             learn_prototypes(rows, self._reach(number, rows), prototypes, wins)
         return prototypes
@@ -282,7 +275,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
     def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
         """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
         found = []
-        for n in count_progress(recordings, tell, "histogram"):
+        for n in indices(recordings, tell, "histogram"):
             rows = self._through(recordings[n])
             counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
             found.append(counts / max(1, len(rows)))
