@@ -25,7 +25,7 @@ from torch import Tensor, fx, nn
 
 from harness.baselines import converted
 from harness.baselines.contract import Images, ProgressCallback
-from harness.baselines.converted import STEPS, SpikingNetwork
+from harness.baselines.converted import STEPS
 from harness.spec import UsageError
 
 
@@ -49,23 +49,18 @@ class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to th
 
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
-) -> SpikingNetwork:
-    """Convert a network by SpikingJelly, scaled on batches of images in [0, 1].
-
-    `mode` is SpikingJelly's: "99.9%", "max".
+) -> nn.Module:
+    """Convert a network, scaled on batches of images in [0, 1] by a `mode` of SpikingJelly's.
 
     Raises UsageError if a layer is silent on the images.
     """
-    recipe = _QuietRecipe(batches, mode=mode)
     try:
-        module = ann2snn.Converter(recipe).convert(network)
+        return ann2snn.Converter(_QuietRecipe(batches, mode=mode)).convert(network)
     except ValueError as error:  # a scale of 0
         raise UsageError(
             f"SpikingJelly cannot scale the network ({str(error).rstrip('.')}): "
             "train it on more images or for more epochs"
         ) from error
-    neurons = tuple(each for each in module.modules() if isinstance(each, neuron.IFNode))
-    return SpikingNetwork(module, neurons, lambda x: x)
 
 
 class Rueckauer(converted.Conversion[RueckauerSizes]):
@@ -87,11 +82,9 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
             width=Fraction(1), steps=(*STEPS, 256, 512), images=2048, together=50
         ),
     }
-    TRAINING = 0.9
+    NEURON = neuron.IFNode
 
-    def converted(
-        self, train: Images, validation: Images, tell: ProgressCallback
-    ) -> SpikingNetwork:
+    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
