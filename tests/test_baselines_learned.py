@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recordings import answered, bars, events_of, recorded, striped
+from recordings import answered, bars, events_of, recorded
 from torch import Tensor, nn
 
 from harness.baselines import cnns, hm2_bp, learn, lee, lstm, stbp
@@ -464,27 +464,25 @@ def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
     ((outputs - torch.from_numpy(wanted)).square().sum() / 2).backward()
 
     delta = (last.after - wanted) / 15
-    back = (weights[1] * hm2_bp.potential_per_spike(last)) @ delta / 15
+    back = (weights[1] * last.per_spike()) @ delta / 15
     assert w.grad is not None and w2.grad is not None
     for found, expected in (
-        (last.e * hm2_bp.gradient_factor(weights[1], last, delta, OUTPUT), w2.grad),
-        (first.e * hm2_bp.gradient_factor(weights[0], first, back, HIDDEN), w.grad),
+        (last.e * last.gradient_factor(weights[1], delta, 15.0), w2.grad),
+        (first.e * first.gradient_factor(weights[0], back, 15.0), w.grad),
     ):
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10)
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
-    found = hm2_bp.spike_train_potentials(
-        train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK
-    )
+    found = Potentials.of(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
     assert found.before.tolist() == [2, 1, 0] and found.after.tolist() == [1, 0]
     assert found.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
     assert found.e[2, 0] == 0 and (found.e[:2, 0] > 0).all()
-    ratio = hm2_bp.potential_per_spike(found)
+    ratio = found.per_spike()
     assert ratio[:, 1].tolist() == [1, 1, 1] and ratio[2, 0] == 1
     assert ratio[0, 0] == found.e[0, 0] / 2
     weights = np.array([[1.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
-    gradient = found.e * hm2_bp.gradient_factor(weights, found, np.array([0.0, 1.0]), QUICK)
+    gradient = found.e * found.gradient_factor(weights, np.array([0.0, 1.0]), QUICK.v_th)
     assert gradient[:, 1].tolist() == pytest.approx([0.1 * (1 + 0.5 * 6)] * 2 + [0])
 
 
@@ -523,7 +521,7 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         counts = random.integers(1, 9, 7)
         found = passed(random.uniform(0, 2, (4, 3)), counts[:4], counts[4:])
         delta = random.uniform(-1, 1, 3)
-        own = found.e * hm2_bp.gradient_factor(weights.detach().numpy(), found, delta, HIDDEN)
+        own = found.e * found.gradient_factor(weights.detach().numpy(), delta, HIDDEN.v_th)
         optimiser.zero_grad()
         # lambda beta w / 8 exp(beta (mean of (w / 8)^2 - 1)) is this one's gradient
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
@@ -532,9 +530,3 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         layer.move(found, delta, PUBLISHED, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
-
-
-def test_recordings_that_are_too_short_are_refused() -> None:
-    recordings = striped(3, 0)
-    with pytest.raises(UsageError, match=r"recordings of [23]\.\d ms are too short"):
-        hm2_bp.HM2BP(hm2_bp.HM2BPSizes(hidden=5)).fit(recordings.first(3000), recordings, 0, silent)

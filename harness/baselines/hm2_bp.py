@@ -73,11 +73,10 @@ SILENT_RATIO = 0.5  # e / o where the neuron is silent
 def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
     """Simulate a layer with `weights` (I, O); a spike acts in the step after it."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
-    v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
-    given = np.zeros(weights.shape[1])
-    resting, last = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    v, ep, given, resting = np.zeros((4, weights.shape[1]))
     n = 0
     for t in range(1, steps):
+        last = raster[t - 1]
         given[:] = -neuron.inhibition * last.sum()
         while n < len(spikes.times) and spikes.times[n] < t:
             given += weights[spikes.owners[n]]
@@ -85,13 +84,12 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
         for i in range(len(v)):
             ep[i] += given[i] + neuron.inhibition * last[i] - ep[i] / neuron.tau_s
             v[i] += ep[i] / neuron.tau_s - v[i] / neuron.tau_m
-            if resting[i] > 0:
+            resting[i] -= 1.0
+            if resting[i] >= 0:
                 v[i] = 0.0
-                resting[i] -= 1.0
-            last[i] = 0.0
-            if v[i] > neuron.v_th:
+            elif v[i] > neuron.v_th:
                 raster[t, i] = True
-                v[i], last[i], resting[i] = 0.0, 1.0, neuron.rest
+                v[i], resting[i] = 0.0, neuron.rest
     return raster
 
 
@@ -154,8 +152,7 @@ def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> Spi
 
 def raster_to_spikes(raster: Raster) -> SpikeTrain:
     """Convert the spikes of a layer to the input of the next."""
-    times, owners = np.nonzero(raster)
-    return SpikeTrain(times.astype(np.int64), owners.astype(np.int64))  # astype: contiguous
+    return SpikeTrain(*map(np.ascontiguousarray, np.nonzero(raster)))
 
 
 @dataclass(frozen=True)
@@ -184,38 +181,33 @@ class Potentials:
     before: Array  # (I,) counts of spikes
     after: Array  # (O,)
 
+    @classmethod
+    def of(
+        cls, spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+    ) -> Potentials:
+        """Compute those of a layer, with the code's rule for silent neurons."""
+        before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
+        after = raster.sum(0).astype(np.float64)
+        e = sum_potentials(spikes, raster, inputs, neuron)
+        e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
+        return cls(e, before, after)
 
-def spike_train_potentials(
-    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
-) -> Potentials:
-    """Compute a layer's spike-train level potentials, with the code's rule for silent neurons."""
-    before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
-    after = raster.sum(0).astype(np.float64)
-    e = sum_potentials(spikes, raster, inputs, neuron)
-    e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
-    return Potentials(e, before, after)
+    def per_spike(self) -> Array:  # (I, O)
+        """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
+        both = np.outer(self.before > 0, self.after > 0)
+        return np.where(both, self.e / np.maximum(self.before, 1)[:, None], 1.0)
 
-
-def potential_per_spike(found: Potentials) -> Array:  # (I, O)
-    """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
-    both = np.outer(found.before > 0, found.after > 0)
-    return np.where(both, found.e / np.maximum(found.before, 1)[:, None], 1.0)
-
-
-def gradient_factor(
-    weights: Array, found: Potentials, delta: Array, neuron: NeuronConstants
-) -> Array:  # (O,)
-    """Return the factor of e in the gradient, for count errors `delta` over V_th."""
-    weighted = np.einsum("io,io->o", weights, found.e) / np.maximum(found.after, 1)
-    weighted = np.where(found.after > 0, weighted, SILENT_RATIO * weights.sum(0))
-    return delta * (1 + weighted / neuron.v_th)
+    def gradient_factor(self, weights: Array, delta: Array, v_th: float) -> Array:  # (O,)
+        """Return the factor of e in the gradient, for count errors `delta` over V_th."""
+        weighted = np.einsum("io,io->o", weights, self.e) / np.maximum(self.after, 1)
+        weighted = np.where(self.after > 0, weighted, SILENT_RATIO * weights.sum(0))
+        return delta * (1 + weighted / v_th)
 
 
 def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
     """Return the factor of the outputs' gradients that allows for their mutual inhibition."""
-    between = potential_per_spike(
-        spike_train_potentials(raster_to_spikes(raster), raster, raster.shape[1], neuron)
-    )
+    spikes = raster_to_spikes(raster)
+    between = Potentials.of(spikes, raster, raster.shape[1], neuron).per_spike()
     answers = raster.sum(0) > 0
     answers[label] = True
     both = between * between.T * np.outer(answers, answers) / neuron.v_th**2
@@ -254,7 +246,7 @@ class Layer:
         size, beta = len(self.weights) * sizes.limit**2, sizes.beta
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
-        push = gradient_factor(self.weights, found, delta, self.neuron)
+        push = found.gradient_factor(self.weights, delta, self.neuron.v_th)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
         adam_step(self.weights, found.e, push, shrink, self._moments, lr)
@@ -286,12 +278,6 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
-        if self.steps <= self.sizes.distance:
-            least = self.sizes.distance * STEP_US / 1000
-            raise UsageError(
-                f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
-                f"an output is to have: use longer ones, of {least:g} ms at least"
-            )
         inputs, hidden, classes = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)
@@ -306,9 +292,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
                 done = (epoch - 1 + n / len(order)) / self.epochs
                 tell(done, f"epoch {epoch}/{self.epochs}")
             if not np.isfinite(self.hidden.weights).all():
-                raise UsageError(
-                    f"weights are no numbers any more in epoch {epoch}: use fewer epochs"
-                )
+                raise UsageError(f"weights are no numbers any more in epoch {epoch}: use fewer")
 
     def predict(self, test: Recordings) -> Answers:
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
@@ -318,20 +302,18 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         return Answers(labels, spikes=total / len(test))
 
     def _fired(self, spikes: SpikeTrain) -> tuple[Raster, Raster]:
-        """Simulate both layers, and return their spikes."""
         first = fired(self.hidden.weights, spikes, self.steps, HIDDEN)
         return first, fired(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
 
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
-        """Learn from one recording."""
         hidden, output, sizes = self.hidden, self.output, self.sizes
         first, last = self._fired(spikes)
         delta = count_errors(last.sum(0), label, sizes, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label, OUTPUT)
         seen = with_target_spikes(last, label, sizes.distance)
-        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
+        found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
+        back = (output.weights * found.per_spike()) @ delta / HIDDEN.v_th
         output.move(found, delta * factor, sizes, lr)
-        found = spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN)
+        found = Potentials.of(spikes, first, len(hidden.weights), HIDDEN)
         hidden.move(found, back, sizes, lr)
