@@ -21,7 +21,6 @@ from harness.baselines.contract import Labels, silent
 from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoised, rows_of
 from harness.baselines.hats import Parameters
 from harness.baselines.hots import (
-    SurfaceSettings,
     first_surface,
     learn_prototypes,
     majority_vote,
@@ -33,7 +32,7 @@ from harness.spec import LIF
 
 # HOTS
 
-NEAR = SurfaceSettings((5, 6), radius=1, tau=10.0)
+NEAR = hots.Layer(2, radius=1, tau_us=10.0)
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
