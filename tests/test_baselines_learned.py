@@ -60,7 +60,7 @@ def test_there_are_as_many_frames_as_the_longest_recording_has() -> None:
     for last_us, bins in [(0, 1), (4999, 1), (5000, 2), (308_000, 62), (900_000, learn.MOST_BINS)]:
         short, long = events_of((0, 0, 0, True)), events_of((0, 0, 0, True), (1, 1, last_us, True))
         recordings = recorded(short, long, sensor=(6, 6))
-        method = stbp.STBP(stbp.STBPSizes(hidden=2), epochs=0)
+        method = stbp.STBP(learn.HiddenSizes(hidden=2, batch_size=2), epochs=0)
         method.fit(recordings, recordings, 0, silent)
         found = method.inputs(recordings, silent)(torch.tensor([1]))
         assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32

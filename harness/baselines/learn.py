@@ -40,10 +40,9 @@ def train(
     tell: ProgressCallback,
     augmented: bool = False,
 ) -> None:
-    """Minimise `loss` over batches, in an order and with draws that seed and epoch decide.
+    """Minimise `loss` over batches of `inputs` (N, ...); seed and epoch decide order and draws.
 
-    `inputs` (N, ...) are passed to `loss` in batches. If `augmented`, they are images, uint8
-    (N, C, H, W), and are cropped and flipped at random.
+    `augmented` inputs are images, uint8 (N, C, H, W), and are cropped and flipped at random.
 
     Raises UsageError if the loss is not finite.
     """
@@ -105,11 +104,9 @@ class Learner(Method[S, Z]):
         """Return the function that makes a network's input from these samples."""
 
     def loss(self, out: Any, labels: Tensor) -> Tensor:
-        """Compute the loss of the network's output for a batch."""
         return F.cross_entropy(out, labels)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Create the optimiser of the network."""
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
@@ -128,29 +125,34 @@ class Learner(Method[S, Z]):
         self.network.eval()
 
     def predict(self, test: S) -> Labels | Answers:
-        """Predict the class of the highest score."""
         pick = self.inputs(test, silent)
         return scores(self.network, pick, len(test), self.PREDICT_BATCH).argmax(1).numpy()
 
 
-class FrameLearner(Learner[Recordings, Z]):
+@dataclass(frozen=True, kw_only=True)
+class HiddenSizes(LearnerSizes):
+    """Parameters of a training of one hidden layer."""
+
+    hidden: int
+
+
+H = TypeVar("H", bound=HiddenSizes)
+
+
+class FrameLearner(Learner[Recordings, H]):
     """A learner whose network's input is all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
     DATASETS, INPUT = ("nmnist",), "frames"
 
-    bins: int  # of the longest recording, at most MOST_BINS
-
-    def fit(
-        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
-    ) -> None:
-        self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
-        super().fit(train, validation, seed, tell)
+    bins: int | None = None  # of the longest training recording, at most MOST_BINS
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> BatchInput:
-        """Make frames for each batch: all at once may not fit in memory."""
-        return lambda chosen: torch.from_numpy(
-            samples.part(chosen.numpy()).frames(self.bins)
-        ).float()
+        bins = self.bins = self.bins or min(-(-samples.longest_us // BIN_US), MOST_BINS)
+
+        def frames(chosen: Tensor) -> Tensor:  # all at once may not fit in memory
+            return torch.from_numpy(samples.part(chosen.numpy()).frames(bins)).float()
+
+        return frames
 
 
 def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)

@@ -45,7 +45,7 @@ LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeeSizes(learn.LearnerSizes):
+class LeeSizes(learn.HiddenSizes):
     """Parameters of network and training; those of the paper unless marked as ours."""
 
     hidden: int = 800

@@ -35,15 +35,6 @@ from harness.baselines.contract import ProgressCallback, Recordings
 from harness.datasets.events import Events, addresses, on_sensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class LSTMSizes(learn.LearnerSizes):
-    """Parameters of He et al. 2020."""
-
-    units: int = 512
-    lr: float = 5e-4
-    batch_size: int = 50
-
-
 class LSTMNetwork(nn.Module):
     """LSTM units, and a linear read-out of their mean over the steps."""
 
@@ -57,7 +48,7 @@ class LSTMNetwork(nn.Module):
         return self.readout(hidden.mean(0))  # linear: equals the mean of the read-outs
 
 
-class LSTM(learn.FrameLearner[LSTMSizes]):
+class LSTM(learn.FrameLearner[learn.HiddenSizes]):
     """An LSTM on frames of 5 ms, the plain variant of Neil et al. 2016."""
 
     TITLE, PAPER = "LSTM", "Neil et al. 2016"
@@ -72,13 +63,13 @@ class LSTM(learn.FrameLearner[LSTMSizes]):
     )
     EPOCHS = {"quick": 6, "default": 6, "paper": 100}
     SIZES = {
-        "quick": LSTMSizes(units=64, lr=3e-3, batch_size=15),
-        "default": LSTMSizes(units=128, lr=2e-3, batch_size=25),
-        "paper": LSTMSizes(),
+        "quick": learn.HiddenSizes(hidden=64, lr=3e-3, batch_size=15),
+        "default": learn.HiddenSizes(hidden=128, lr=2e-3, batch_size=25),
+        "paper": learn.HiddenSizes(hidden=512, lr=5e-4, batch_size=50),
     }
 
     def build_network(self, train: Recordings) -> LSTMNetwork:
-        inputs, units = train.inputs, self.sizes.units
+        inputs, units = train.inputs, self.sizes.hidden
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
         return LSTMNetwork(inputs, units, train.classes)
 

@@ -12,7 +12,7 @@ surrogate 0.5 wide, and fires above the threshold alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -24,15 +24,7 @@ from harness.reference.neuron import LIFCell
 from harness.spec import LIF, paper
 
 SETTINGS = paper.settings("nmnist")
-
-
-@dataclass(frozen=True, kw_only=True)
-class STBPSizes(learn.LearnerSizes):
-    """Parameters of `STBP`; those of the paper of 2019."""
-
-    hidden: int = 800
-    batch_size: int = 20  # the paper's
-    lr: float = SETTINGS.optimiser.lr
+sizes = partial(learn.HiddenSizes, batch_size=20, lr=SETTINGS.optimiser.lr)  # the paper's of 2019
 
 
 class STBPNetwork(nn.Module):
@@ -50,7 +42,7 @@ class STBPNetwork(nn.Module):
         return spikes[1:]
 
 
-class STBP(learn.FrameLearner[STBPSizes]):
+class STBP(learn.FrameLearner[learn.HiddenSizes]):
     """Fully connected LIF neurons trained by STBP (Wu et al. 2018)."""
 
     TITLE, PAPER = "STBP", "Wu et al. 2018"
@@ -62,7 +54,7 @@ class STBP(learn.FrameLearner[STBPSizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
-    SIZES = {"quick": STBPSizes(hidden=100), "default": STBPSizes(hidden=200), "paper": STBPSizes()}
+    SIZES = {"quick": sizes(hidden=100), "default": sizes(hidden=200), "paper": sizes(hidden=800)}
 
     def build_network(self, train: Recordings) -> STBPNetwork:
         return STBPNetwork(self.layers(train, self.sizes.hidden), SETTINGS.lif)
