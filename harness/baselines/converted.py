@@ -245,13 +245,12 @@ class Conversion(Method[Images, Z]):
         """Convert the trained network to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
-        """Predict by the spiking network after each of its steps, and by the one without spikes."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
         source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
     def answers(self, snn: nn.Module, images: Images) -> Answers:
-        """Predict by a spiking network; the same seed draws the input spikes each time."""
+        """Run a spiking network; the same seed draws the input spikes each time."""
         learn.set_seed(self.seed)
         return run(snn, self.NEURON, images, self.sizes.steps)
 

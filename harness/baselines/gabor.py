@@ -75,10 +75,7 @@ def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
-    """Find the V_th at which these currents make neurons fire at `rate` spikes a step.
-
-    If they cannot reach the rate, returns the lowest V_th that was tried.
-    """
+    """Find the V_th, by halving, at which these currents make neurons fire `rate` spikes a step."""
     low, high = 0.0, max(float(current.max()) for current in steps) / (1 - K_TAU)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -143,14 +140,13 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         found, spikes = self._counted(test, silent)
         return Answers(self.machine.predict(found), spikes=spikes)
 
-    def _steps(self, recordings: Recordings) -> Iterable[Tensor]:
-        """Yield the currents of all neurons at each step, (N, 2 K, H', W')."""
+    def _steps(self, recordings: Recordings) -> Iterable[Tensor]:  # T of (N, 2 K, H', W')
         recordings = recordings.reduced() if self.sizes.reduced else recordings
         frames = torch.from_numpy(recordings.frames(self.bins))
         return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
 
     def _sampled(self, recordings: Recordings) -> list[Tensor]:
-        """Return the currents of a sample of neurons and recordings."""
+        """Return the currents of a sample of neurons, in a sample of recordings."""
         number = min(CALIBRATION_SAMPLES, len(recordings))
         # far from each other: in a data set's order neighbours are often of one class
         chosen = np.linspace(0, len(recordings) - 1, number).astype(np.int64)

@@ -192,14 +192,15 @@ class HFirst(Method[Recordings, int | None]):
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters()
-        counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
+        # rows and columns of C1; the sensor's edge may cut the last ones
+        self.places = -(-train.sensor[0] // C1_POOL), -(-train.sensor[1] // C1_POOL)
+        counts = np.zeros((train.classes, *self.places, gabor.ORIENTATIONS))
         for n in indices(train, tell, "C1 spikes of recording"):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0))
 
     def predict(self, test: Recordings) -> Answers:
-        """Predict classes, and count the mean number of spikes of all layers."""
         labels, spikes = np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])
@@ -210,15 +211,10 @@ class HFirst(Method[Recordings, int | None]):
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
 
-    def _places(self) -> tuple[int, int]:
-        """Return rows and columns of C1; the sensor's edge may cut the last ones."""
-        height, width = self.sensor
-        return -(-height // C1_POOL), -(-width // C1_POOL)
-
     def c1(self, events: Events) -> tuple[Rows, int]:
         """Compute C1's spikes, and count those of S1."""
         seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
         seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
         seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
         spikes = rows(s1(seen, self.filters, S1, self.sensor))
-        return rows(pooled(spikes, C1_POOL, self._places())), len(spikes)
+        return rows(pooled(spikes, C1_POOL, self.places)), len(spikes)

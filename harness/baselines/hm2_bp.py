@@ -97,10 +97,7 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
 def sum_potentials(
     spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
 ) -> Array:
-    """Sum the potentials e (I, O) that each input left at the spikes of each neuron.
-
-    If the neuron fired after an input's spike, only the spike's current is left of it.
-    """
+    """Sum the potentials e (I, O) that each input left at the spikes of each neuron."""
     reach = int(REACH * neuron.tau_m)
     ages = np.arange(reach + 1)
     fall = np.exp(-ages / neuron.tau_s)

@@ -91,8 +91,8 @@ def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple
     return torch.stack(spikes), v
 
 
-def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:  # (T, B, N) -> bool (B, N)
-    """Return which neurons pass errors back."""
+def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:
+    """Return which neurons pass errors back: (T, B, N) -> bool (B, N)."""
     return (spikes.sum(0) > 0) | constants.silent
 
 
@@ -141,9 +141,7 @@ def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (
 
 
 @torch.no_grad()
-def error_scale(
-    spikes: Tensor, v_th: Tensor, constants: LayerConstants
-) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
+def error_scale(spikes: Tensor, v_th: Tensor, constants: LayerConstants) -> Tensor:  # -> (B, 1)
     """Return the factor of errors: sqrt(M / m) over the root mean square of g = 1 / V_th."""
     m = passes_errors(spikes, constants).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
     return (len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt()
@@ -198,9 +196,7 @@ class LeeNetwork(nn.Module):
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
-    """Compute the squared error of scaled spike counts against the one-hot label.
-
-    Counts are divided by the largest of them, or by a quarter of the steps if that is more.
+    """Compute the squared error of spike counts, over the largest of them, against one-hot labels.
 
     Its gradient goes to the traces `a` in place of the counts.
     """
@@ -236,7 +232,6 @@ class Lee(learn.FrameLearner[LeeSizes]):
         return error(a, layers[-1], labels) + penalty
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Create the optimiser; `balance` runs after each of its steps."""
         optimiser = super().optimiser()
         optimiser.register_step_post_hook(lambda *_: self.network.balance(self.sizes.rho))
         return optimiser

@@ -175,10 +175,7 @@ class PhasedLSTMNetwork(nn.Module):
 
 
 def subsample(events: Events, limit: int | None, offset: float) -> Events:
-    """Take one event of each of `limit` equal parts, at `offset` in [0, 1) of the part.
-
-    Returns all events if there are no more than `limit`, or if it is None.
-    """
+    """Take one event of each of `limit` equal parts (None: all), at `offset` in [0, 1) of it."""
     if limit is None or len(events) <= limit:
         return events
     return events[((np.arange(limit) + offset) * len(events) / limit).astype(np.int64)]
@@ -226,11 +223,10 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
         return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
-        """Subsample other events in each epoch of training; the middle of each part at test."""
-
-        def picked(chosen: Tensor) -> PaddedEvents:
-            training = self.network.training
-            offsets = torch.rand(len(chosen)) if training else torch.full((len(chosen),), 0.5)
+        def picked(chosen: Tensor) -> PaddedEvents:  # other events in each epoch of training
+            offsets = torch.full((len(chosen),), 0.5)
+            if self.network.training:
+                offsets = torch.rand(len(chosen))
             return pad_events(samples, chosen, self.sizes.events, offsets)
 
         return picked

@@ -28,7 +28,6 @@ class LinearSVM:
     c: float
 
     def predict(self, features: Features) -> Labels:
-        """Predict the class of the highest score."""
         return self.classes[(_unit(features) @ self.weight.T).argmax(1)]
 
 
@@ -38,10 +37,7 @@ def fit_linear_svm(
     tell: ProgressCallback,
     grid: tuple[float, ...] = GRID,
 ) -> LinearSVM:
-    """Fit a linear SVM with the C of `grid` that is best on the held-out samples `held`.
-
-    One class against all others, on samples scaled to L2 norm 1; of equal C the first.
-    """
+    """Fit one class against all others, with the first C of `grid` that is best on `held`."""
     features, labels = train
     unit = _unit(features)
     basis, inside = None, unit
