@@ -4,7 +4,6 @@ classifier, HATS, Gabor-SNN and the random forest, and their SVM.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import cos, exp, pi, sin, sqrt
 
 import numpy as np
@@ -318,13 +317,6 @@ def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
         kept = denoised(rows_of(events, (12, 15)), (12, 15), window_us, NEXT_4, before=0)
         assert np.array_equal(kept, rows_of(denoise_numpy(events, window_us), (12, 15)))
         assert 0 < len(kept) < len(events)
-
-
-def test_a_recording_that_denoising_empties_is_answered_too() -> None:
-    method = hats.HATS(None)
-    method.fit(bars(20, 0), bars(6, 1), 0, silent)
-    one = replace(recorded(events_of((9, 9, 20_000, True))), sensor=(20, 20))
-    assert not hats.features(one, hats.NMNIST, silent).any() and len(method.predict(one)) == 1
 
 
 # the random forest

@@ -30,7 +30,6 @@ from harness.baselines.hm2_bp import (
 from harness.baselines.lee import LayerConstants, LeeSizes
 from harness.baselines.lstm import PaddedEvents, PhasedLSTMCell, openness, pad_events, subsample
 from harness.datasets.events import EVENT, Events
-from harness.reference import coding
 from harness.spec import UsageError
 
 SENSOR = (3, 4)
@@ -250,20 +249,6 @@ def test_events_are_taken_evenly_over_the_whole_recording() -> None:
     ):
         events = events_of(*((0, 0, n, True) for n in range(count)))
         assert subsample(events, limit, offset)["t"].tolist() == expected
-
-
-# STBP
-
-
-def test_two_layers_of_the_papers_neurons_fire_as_derived_by_hand() -> None:
-    network = stbp.STBPNetwork((2, 1, 1), stbp.SETTINGS.lif)  # decay 0.3, threshold 0.25
-    given_weights(network, [0.2, 0.0], [0.0], [0.3], [0.0])
-    frames = torch.zeros(1, 4, 2, 1, 1)
-    frames[:, :, 0] = 1  # u is 0.2, then 0.3 x 0.2 + 0.2 = 0.26, which fires and forgets
-    first, last = network(frames)
-    assert first.flatten().tolist() == [0, 1, 0, 1]
-    assert last.flatten().tolist() == [0, 1, 0, 1]  # 0.3 reaches 0.25 at once
-    assert coding.vote(last, 1).item() == 0.5  # its rate over T
 
 
 # Lee et al.

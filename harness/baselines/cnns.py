@@ -7,10 +7,8 @@ On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 eve
 more, one frame where it has fewer. The events of a frame are moved so that their mean position is
 the middle of the sensor, counted by pixel and polarity, and divided by the largest count. The
 network learns the recording's label from each frame; a recording's class is the one of the largest
-sum of log probabilities over its frames. Published are 98.30 % where a tracker centres the digit
-and 95.30 % where nothing does. The layers are those that the same authors describe with their
-Phased LSTM, from memory: three times 8 kernels of 5x5, leaky rectification and
-pooling, then 256 units.
+sum of log probabilities over its frames. The layers are those that the same authors describe with
+their Phased LSTM, from memory.
 """
 
 from __future__ import annotations

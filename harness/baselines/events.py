@@ -30,8 +30,7 @@ def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function with numba at its first call, and cache it in the user's cache folder.
 
-    Functions that it calls must be in the same file: numba looks for changes only there. Indices
-    are not checked, and there is no fast math.
+    Functions that it calls must be in the same file: numba looks for changes only there.
     """
     source = Path(function.__code__.co_filename).read_bytes()
     with kept_in(f"baselines-{hashlib.sha256(source).hexdigest()[:12]}"):

@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
 from harness.baselines.contract import Answers, Method, Recordings, progress_part, silent
+from harness.baselines.svm import Features
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
 from harness.spec import LIF, ProgressCallback
@@ -43,11 +44,7 @@ PART = 16  # recordings at a time
 
 
 def bank() -> NDArray[np.float64]:
-    """Return the Gabor filters (K, SIZE, SIZE), of mean 0 and L2 norm 1, indexed [k, y, x].
-
-    The k-th varies along the direction k pi / K from the x axis towards the y axis: the 0th has
-    vertical stripes.
-    """
+    """Return the Gabor filters [k, y, x], of mean 0 and L2 norm 1; the 0th has vertical stripes."""
     theta = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
     offset = np.arange(SIZE) - (SIZE - 1) / 2
     y, x = offset[None, :, None], offset[None, None, :]
@@ -153,9 +150,7 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         steps = self._steps(recordings.part(chosen))
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
-    def _counted(
-        self, recordings: Recordings, tell: ProgressCallback
-    ) -> tuple[NDArray[np.float32], float]:
+    def _counted(self, recordings: Recordings, tell: ProgressCallback) -> tuple[Features, float]:
         """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
         found, total = [], 0.0
         for start in range(0, len(recordings), PART):

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from harness.baselines import svm
 from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
 from harness.baselines.events import NEXT_4, Rows, compiled, denoised, rows_of
+from harness.baselines.svm import Features
 from harness.spec import ProgressCallback
 
 
@@ -79,10 +80,7 @@ def _add_surfaces(
 
 
 def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> NDArray[np.float64]:
-    """Compute the averaged time surfaces (cells, 2, 2 R + 1, 2 R + 1) of events on the sensor.
-
-    Indexed [cell, polarity, R + offset in y, R + offset in x]; cells go row by row.
-    """
+    """Compute averaged time surfaces, by [cell, polarity, R + offset in y, R + offset in x]."""
     height, width = parameters.cells(sensor)
     cells, size = height * width, 2 * parameters.radius + 1
     x, y, t, p = rows.T
@@ -93,9 +91,7 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
     return sums.reshape(-1, 2, size, size) / np.maximum(count, 1)[:, None, None, None]
 
 
-def features(
-    recordings: Recordings, parameters: Parameters, tell: ProgressCallback
-) -> NDArray[np.float32]:
+def features(recordings: Recordings, parameters: Parameters, tell: ProgressCallback) -> Features:
     """Compute the histograms of each recording as one row, (N, D)."""
     found = []
     for n in indices(recordings, tell, "time surfaces, recording"):

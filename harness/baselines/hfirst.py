@@ -14,8 +14,7 @@ orientations of a place that one event brings above the threshold at once it let
 passes the first of them on. Of classes with equally many C2 spikes it takes the first by number. A
 recording without C2 spikes is an error there.
 
-In the layers events are rows x, y, t, polarity; spikes are rows x, y, t, k, where k is an
-orientation or a class. From S1 on t is in milliseconds.
+From S1 on t is in milliseconds.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from harness.datasets.events import Events
 
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
-Spike: TypeAlias = tuple[int, int, int, int]  # x, y, t, k
+Spike: TypeAlias = tuple[int, int, int, int]  # x, y, t, and k, an orientation or a class
 # Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
 NeuronSettings: TypeAlias = tuple[float, float, int]
 
@@ -78,10 +77,7 @@ def without_repeats(events: Rows) -> Rows:
 
 @compiled
 def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
-    """Update potentials by `leak` and weights, and return the neuron that fires, or -1.
-
-    The first neuron above the threshold fires, and sets all potentials to 0.
-    """
+    """Update potentials; return the first above the threshold, which sets all to 0, or -1."""
     fall = np.float32(leak)
     for k in range(len(potential)):
         v = potential[k]

@@ -93,10 +93,7 @@ def surfaces(events: Rows, layer: Layer, size: int) -> Iterator[tuple[int, Entri
 def nearest(
     entries: Entries, values: Values, prototypes: Values, norms: Values
 ) -> tuple[int, float]:
-    """Find the prototype nearest in direction to a surface of norm 1, and their cosine.
-
-    `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
-    """
+    """Find the first prototype nearest in direction to a surface of norm 1, and their cosine."""
     cosines = np.zeros(len(norms))
     for n in range(len(entries)):
         row, value = prototypes[entries[n]], values[n]
@@ -111,11 +108,7 @@ def nearest(
 def learn_prototypes(
     events: Rows, layer: Layer, prototypes: Values, wins: NDArray[np.int64]
 ) -> None:
-    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C.
-
-    beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
-    Both arrays change.
-    """
+    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C."""
     norms = np.sqrt((prototypes**2).sum(0))
     for _, entries, values in surfaces(events, layer, len(prototypes)):
         k, beta = nearest(entries, values, prototypes, norms)
@@ -197,8 +190,8 @@ class HOTS(Method[Recordings, HOTSSizes]):
             self.prototypes.append(self._learned(some, rng, progress_part(tell, start, end)))
         self.known = self._histograms(train, progress_part(tell, CLUSTERING_SHARE, 1))
         self.labels, self.classes = train.labels, train.classes
-        held = self._histograms(validation, silent)
         ks = [k for k in NEIGHBOURS if k <= len(train)]
+        held = self._histograms(validation, silent)
         near = train.labels[neighbours(self.known, held, max(ks))]
         right = [(majority_vote(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
         self.k = ks[int(np.argmax(right))]
@@ -242,7 +235,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
         return LAYERS[number]._replace(every=every)
 
     def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
-        """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
+        """Compute the shares of the last layer's prototypes, (N, prototypes)."""
         found = []
         for n in indices(recordings, tell, "histogram"):
             rows = self._through(recordings[n])
@@ -252,10 +245,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """Find the k nearest of the `known` to each of the `asked`: indices (N, k), nearest first.
-
-    Of equally near ones the first is taken.
-    """
+    """Find the k nearest, of equals the first, of the `known` to each of the `asked`: (N, k)."""
     distances = (((known - each) ** 2).sum(1) for each in asked)
     return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
 

@@ -23,14 +23,12 @@ from harness.training.epoch import seed_of
 
 MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
-# Inputs (B, ...) and labels (B,) of a batch to the loss.
-Loss = Callable[[Tensor, Tensor], Tensor]
 # Indices (B,) of samples to the network's input.
 BatchInput = Callable[[Tensor], Any]
 
 
 def train(
-    loss: Loss,
+    loss: Callable[[Tensor, Tensor], Tensor],  # of inputs (B, ...) and labels (B,)
     optimiser: torch.optim.Optimizer,
     inputs: Tensor,
     labels: NDArray[np.int64],
@@ -67,7 +65,7 @@ def train(
 
 
 def set_seed(seed: int) -> None:
-    """Seed torch's generator, for initial weights and later draws."""
+    """Seed torch's generator."""
     torch.manual_seed(seed_of(f"baseline {seed}", 0))
 
 
@@ -136,10 +134,7 @@ class HiddenSizes(LearnerSizes):
     hidden: int
 
 
-H = TypeVar("H", bound=HiddenSizes)
-
-
-class FrameLearner(Learner[Recordings, H]):
+class FrameLearner(Learner[Recordings, Z]):
     """A learner whose network's input is all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
     DATASETS, INPUT = ("nmnist",), "frames"

@@ -13,8 +13,7 @@ a share r_on of its period. With the phase phi = ((t + s) mod tau) / tau its ope
 and the LSTM's proposals c~ and h~ are taken by that share: c = k c~ + (1 - k) c_before, and h in
 the same way. alpha = 1e-3 in training, so that a closed unit learns too, and 0 afterwards. An
 event's address (x, y, polarity) is looked up in an embedding of 40; its time in ms is t. The state
-after the last event is read by a linear layer, fitted by the cross entropy. The authors' code
-(Theano) has the layer and another task. Equations are those of their section 2.
+after the last event is read by a linear layer, fitted by the cross entropy. Equations: section 2.
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ def read(
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
-    Raises UsageError if they cannot be loaded, a class has no training sample, or a recording
-    is empty.
+    Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
     request, tested = datasets.SplitRequest.of(case, access), case.training.test_samples
     if system.input == "images":
