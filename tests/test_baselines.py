@@ -125,7 +125,9 @@ def test_a_package_declares_a_class_or_a_module(declare: Any) -> None:
     assert (system.title, system.epochs, system.revision) == ("Counting", {"quick": 2}, 0)
 
 
-def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(declare: Any) -> None:
+def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(
+    declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for changes, words in (
         ({"DATASETS": ("mnist3d",)}, "mnist3d"),
         ({"WINDOWS": "whole"}, "WINDOWS of the baseline counting are 'whole', expected a tuple"),
@@ -133,6 +135,10 @@ def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(decl
         declare(**changes)
         with pytest.raises(UsageError, match=words):
             baselines.load("counting")
+    monkeypatch.delattr(Counting, "TITLE")
+    declare()
+    with pytest.raises(UsageError, match="the baseline counting has no TITLE"):
+        baselines.load("counting")
     with pytest.raises(UsageError, match="unknown baseline 'hat', choose from lstm, "):
         baselines.check_name("hat")
 
