@@ -327,18 +327,6 @@ def test_gabor_filters_are_waves_under_envelopes_of_mean_0_and_norm_1() -> None:
         assert np.allclose(found, expected / np.linalg.norm(expected))
 
 
-def test_an_event_drives_each_place_by_the_filters_value_there() -> None:
-    bank = gabor.bank()[:3]
-    frames = torch.zeros(1, 2, 10, 12, dtype=torch.float64)
-    frames[0, 1, 8, 10] = 2.0  # two ON events at x = 10, y = 8
-    found = gabor.currents(frames, torch.from_numpy(bank)[:, None]).numpy()
-    assert found.shape == (1, 6, 4, 6) and not found[0, :3].any()  # the maps of OFF come first
-    for k, y, x in np.ndindex(3, 4, 6):
-        inside = 8 - y < 7 and 10 - x < 7
-        expected = 2 * bank[k, 8 - y, 10 - x] if inside else 0.0
-        assert found[0, 3 + k, y, x] == pytest.approx(expected, abs=1e-15)
-
-
 def test_the_neurons_are_the_papers_and_fire_at_the_rate_that_the_threshold_is_set_for() -> None:
     # u = 1, 1.5: a spike; 1, 1.5: a spike; ...; and one that a half never lifts to 1.5
     given = [torch.tensor([1.0, 0.5], dtype=torch.float64)] * 6

@@ -191,19 +191,6 @@ def test_a_scale_is_the_percentile_of_all_activations() -> None:
         assert scales == [expected]
 
 
-@torch.no_grad()
-def test_the_answer_tends_to_the_sources_which_stays_as_it_was() -> None:
-    torch.manual_seed(0)
-    network = converted.build_source(TINY.width).eval()
-    x = converted.scaled(torch.from_numpy(squares(4, 0).pixels))
-    expected = network(x)
-    snn = converted_by_spikingjelly(network, (x,), "max")
-    mean = sum(snn(x) for _ in range(512)) / 512
-    assert (mean - expected).abs().max() < 0.05 * expected.abs().max()
-    assert [type(each) for each in network].count(nn.ReLU) == 7
-    assert torch.equal(network(x), expected)
-
-
 CROP, UNIT = soft_lif.CROP, soft_lif.SoftLIFNeuron()
 NARROW = soft_lif.SoftLIFSizes(filters=(4, 4, 4, 4), batch_size=8)
 
@@ -369,6 +356,7 @@ def test_crops_are_parts_of_the_image_mirrored_or_not() -> None:
 
 def test_every_spike_comes_when_the_analytic_count_says() -> None:
     j = 1 + 10 ** (4 * torch.rand(200, dtype=torch.float64) - 2)
+    j[:3] = doubles(-5.0, 0.99, 1.0)  # silent
     rate, neuron, fired = soft_lif.lif_rate(j, UNIT), soft_lif.LIFNeurons(UNIT), torch.zeros_like(j)
     for n in range(1, 401):
         fired += neuron.step(j)
@@ -377,12 +365,6 @@ def test_every_spike_comes_when_the_analytic_count_says() -> None:
     neuron = soft_lif.LIFNeurons(UNIT)
     first = [neuron.step(doubles(3.0)).item() for _ in range(50)].index(1.0)
     assert first == int(-0.05 * log(1 - 1 / 3.0) / soft_lif.DT)
-
-
-def test_a_neuron_is_silent_up_to_the_threshold_and_during_its_refractory_time() -> None:
-    neuron = soft_lif.LIFNeurons(replace(UNIT, tau_ref=0.004))
-    fired = torch.stack([neuron.step(doubles(-5.0, 0.99, 1.0, 1e6)) for _ in range(400)])
-    assert fired.sum(0).tolist() == [0, 0, 0, 100]  # one in 4 ms
 
 
 def test_the_alpha_synapse_gives_out_what_it_is_given() -> None:
