@@ -282,13 +282,13 @@ def inverse(c: float, size: int) -> Tensor:
 
 def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     spikes, v_th = torch.zeros(3, 2, 4), torch.full((4,), 0.5)
-    spikes[1, 0, 2] = 1  # in the first sample one of four, in the second none
-    found = lee.error_scale(spikes, v_th, CIRCUIT)
-    assert found.flatten().tolist() == [1, 1]  # sqrt(4 / 1) / (1 / 0.5)
-    spikes[:, 1] = 1
-    for silent_too, factors in ((False, [1, 0.5]), (True, [0.5, 0.5])):
-        found = lee.error_scale(spikes, v_th, replace(CIRCUIT, silent=silent_too))
-        assert found.flatten().tolist() == factors
+    spikes[1, 0, 2] = 1  # in the first sample one of four, in the second all
+    spikes[0, 1] = 1
+    one, every = lee.error_factor(spikes, v_th, CIRCUIT).tolist()
+    assert one == [0, 0, 1, 0]  # sqrt(4 / 1) / (1 / 0.5)
+    assert every == [0.5] * 4
+    silent_too = lee.error_factor(spikes, v_th, replace(CIRCUIT, silent=True))
+    assert silent_too.unique().tolist() == [0.5]
 
 
 def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
@@ -304,10 +304,11 @@ def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
     assert (counts == 0).any()  # an output that is silent does
     error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
-    error = error * lee.error_scale(last, v_th2, network.layer_constants[1])
+    error = error * lee.error_factor(last, v_th2, network.constants[1])
     c, c2 = (-parameters.sigma * parameters.inhibition / each for each in (6, 3))
     back = error @ inverse(c2, 3).T / v_th2 @ w2
-    back = back * lee.error_scale(first, v_th, network.layer_constants[0]) * (first.sum(0) > 0)
+    back = back * lee.error_factor(first, v_th, network.constants[0])
+    assert not back[:, 0].any()
     decay = exp(-5 / 200)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
     a, a2 = lee.trace(first, decay), lee.trace(last, decay)
@@ -325,8 +326,8 @@ def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
     network = lee.LeeNetwork((300, 12, 3), replace(SMALL, alpha=4.0))
     assert network.thresholds[0].tolist() == pytest.approx([0.4] * 12)  # 4 sqrt(3 / 300)
     assert 0.09 < network.weights[0].abs().max().item() <= 0.1
-    assert [each.kappa for each in network.layer_constants] == pytest.approx([-2 / 12, -2 / 3])
-    assert [each.silent for each in network.layer_constants] == [False, True]
+    assert [each.kappa for each in network.constants] == pytest.approx([-2 / 12, -2 / 3])
+    assert [each.silent for each in network.constants] == [False, True]
     network = lee.LeeNetwork((4, 2, 3), SMALL).double()
     with torch.no_grad():  # of norm one
         network.weights[0].fill_(0.5)

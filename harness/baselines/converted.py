@@ -4,7 +4,7 @@ The network without spikes has the structure of the paper's CIFARNet with rectif
 pools, a linear output layer and no biases, so that each of its parts has a spiking counterpart. Its
 inputs are pixels / 255, so that a pixel can be the probability of its spike in each step. It is
 trained once a seed and kept in the user's cache folder: conversions run in processes of their own,
-and compare only where they start from the very same weights, which are taken over as they are.
+and compare only where they start from the very same weights.
 
 Cao et al. 2015: all layers, the output's too, are integrate-and-fire neurons without a leak that
 have one threshold in common and fall back to 0. The class is the one whose neuron fires most often.
@@ -17,9 +17,8 @@ most that a neuron of the layer is given in one step,
     V_th = max over images, steps t and neurons i of sum_j w_ij s_j(t)
 
 while training images run through the layers before it, which already fire at their own thresholds.
-So no neuron would have to fire twice in a step. Neurons integrate without a leak and fall back to 0
-(a hard reset; code of the same group that came later subtracts the threshold). The output layer
-does not fire: what it is given is added up.
+Neurons integrate without a leak and fall back to 0. The output layer does not fire: what it is
+given is added up.
 """
 
 from __future__ import annotations

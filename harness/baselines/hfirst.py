@@ -12,9 +12,7 @@ spikes pass. The class is that of most C2 spikes, the "hard" one of the two rule
 Parameters and the order of steps are those of the authors' Matlab code (gorchard/HFIRST). Of the
 orientations of a place that one event brings above the threshold at once it lets all fire, and C1
 passes the first of them on. Of classes with equally many C2 spikes it takes the first by number. A
-recording without C2 spikes is an error there.
-
-From S1 on t is in milliseconds.
+recording without C2 spikes is an error there. From S1 on t is in milliseconds.
 """
 
 from __future__ import annotations

@@ -12,11 +12,10 @@ Prototypes are learned online, layer after layer, over the events of some traini
 random order: the nearest prototype C of a surface S, scaled to norm 1, becomes
 C + alpha beta (S - C), where beta is their cosine and alpha = 0.01 / (1 + n / 20000) after n wins.
 
-Sizes are those that a public reproduction (AntoineGrimaldi/hotsline) has for N-MNIST: 16 and 32
-prototypes, R 2 and 4, tau 20 and 160 ms, k = 6, 200 recordings to cluster, no homeostasis. Those of
-Lagorce (4, 8 and 16 prototypes, R 2, 4 and 8, tau ten times as long in each layer) are for other
-data sets; for CIFAR10-DVS none are known. Lagorce's update is reported as C + alpha (S - beta C),
-and the first surfaces as the first prototypes; the reproduction starts with random numbers.
+Sizes are those that a public reproduction (AntoineGrimaldi/hotsline) has for N-MNIST, with 200
+recordings to cluster and no homeostasis; Lagorce's are for other data sets. Lagorce's update is
+reported as C + alpha (S - beta C), and the first surfaces as the first prototypes; the reproduction
+starts with random numbers.
 
 Entry ((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p of P has at the offset
 dx, dy.

@@ -7,9 +7,8 @@ subtracted when it fires,
 
 and o s goes on. The scale s of a layer is the 99.9th percentile of its activations on training
 images (the paper's normalisation of parameters): the few that are larger are cut off. Pixels go in
-as they are, the same ones at every step (its analog input), so the mean output of a neuron of the
-first layer differs from its unit's activation, where that is below s, by less than s / T. The
-output layer does not fire: its input is added up.
+as they are, the same ones at every step (its analog input). The output layer does not fire: its
+input is added up.
 
 SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in.
 """

@@ -16,11 +16,10 @@ With spikes, each unit becomes a leaky integrate-and-fire neuron with a refracto
 
     tau_rc dv/dt = j - v;  at v = 1 a spike, v = 0, and no change during tau_ref
 
-Within a step it is solved exactly, so that a neuron under a constant current fires at the rate
-1 / (tau_ref + tau_rc log(1 + 1 / (j - 1))) to which the soft rate tends with sigma. Pixels are
-constant currents. Spikes are pooled and pass an alpha synapse, h(t) = t / tau_s^2 exp(-t / tau_s),
-before the next layer. The class is that of the largest mean read-out over the last half of the run,
-as in the authors' runs of 200 ms.
+Within a step it is solved exactly, so that a neuron under a constant current fires at the rate to
+which the soft rate tends with sigma. Pixels are constant currents. Spikes are pooled and pass an
+alpha synapse, h(t) = t / tau_s^2 exp(-t / tau_s), before the next layer. The class is that of the
+largest mean read-out over the last half of the run, as in the authors' runs of 200 ms.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 The paper of this project starts from this network and adds an encoding layer, voting populations
 and NeuNorm; here is none of them. The neurons are its own, eqs. (5) and (6), with the rectangular
 surrogate of eq. (14); a class is one neuron, whose rate over T stands in the squared error against
-the one-hot label, eq. (11). So only the network differs from the paper's rows, and the
-constants are those of 2019 (Table 7). How many frames it saw in 2018 is not known here; later code
-of the same laboratory (He et al. 2020) has 15 frames of 5 ms, the decay 0.3, the threshold 0.3, a
-surrogate 0.5 wide, and fires above the threshold alone.
+the one-hot label, eq. (11). So only the network differs from the paper's rows, and the constants
+are those of 2019 (Table 7). How many frames it saw in 2018 is not known here.
 """
 
 from __future__ import annotations
