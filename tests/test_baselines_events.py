@@ -164,9 +164,9 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
     )
     spikes = [(2, 2, 0, 1), (2, 2, 1, 1), (3, 2, 2, 0), (2, 2, 6, 1)]
     spikes += [(2, 1, 30, 1), (2, 2, 31, 1), (3, 2, 33, 0)]
-    assert list(hfirst.s1(events, filters, hfirst.S1, (4, 6))) == spikes
+    assert list(hfirst.s1(events, filters, (4, 6))) == spikes
     both = np.full((1, 1, 2), 151, np.float32)
-    assert list(hfirst.s1(events[:1], both, hfirst.S1, (4, 6))) == [(3, 2, 0, 0)]
+    assert list(hfirst.s1(events[:1], both, (4, 6))) == [(3, 2, 0, 0)]
 
 
 # C1, S2, C2
@@ -189,12 +189,12 @@ def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them
         (0, 0, 8, 1),  # -10, 900
         (0, 0, 18, 1),  # 100 nearer to 0, then -10, 1700: class 1 fires
     )
-    assert list(hfirst.s2(spikes, seen, hfirst.S2, peak)) == [(0, 0, 2, 0), (0, 0, 18, 1)]
+    assert list(hfirst.s2(spikes, seen, peak)) == [(0, 0, 2, 0), (0, 0, 18, 1)]
     assert peak.tolist() == [1000, 900]
     seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
     seen[1, 2, 1, 0] = 1501
-    assert not list(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, hfirst.S2, peak))
-    assert list(hfirst.s2(rows((2, 1, 1, 1)), seen, hfirst.S2, peak)) == [(0, 0, 1, 0)]
+    assert not list(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, peak))
+    assert list(hfirst.s2(rows((2, 1, 1, 1)), seen, peak)) == [(0, 0, 1, 0)]
 
 
 def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:

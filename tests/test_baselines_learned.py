@@ -354,7 +354,6 @@ def test_thresholds_move_from_silent_neurons_to_those_that_fire() -> None:
 # HM2-BP
 
 QUICK = NeuronConstants(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
-PUBLISHED = hm2_bp.HM2BPSizes()
 
 
 def train(*spikes: tuple[int, int]) -> SpikeTrain:
@@ -473,15 +472,15 @@ def test_silent_neurons_have_the_codes_numbers() -> None:
 
 
 def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
-    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST)
+    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, LONGEST)
     assert found.tolist() == [0, 0, 6]
-    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
+    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, LONGEST // 2)
     assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
     before = raster(LONGEST, (3,), ())
-    given = times(hm2_bp.with_target_spikes(before, 1, PUBLISHED.distance))
+    given = times(hm2_bp.with_target_spikes(before, 1))
     assert given == [[3], list(range(15, 540, 15))] and len(given[1]) == 35
     assert times(before) == [[3], []]
-    assert hm2_bp.with_target_spikes(before, 0, PUBLISHED.distance) is before
+    assert hm2_bp.with_target_spikes(before, 0) is before
 
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
@@ -513,6 +512,6 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
         ((weights * torch.from_numpy(own)).sum() + 10 * 8 * 4 / 2 * excess.exp().sum()).backward()
         optimiser.step()
-        layer.move(found, delta, PUBLISHED, 0.01)
+        layer.move(found, delta, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)

@@ -289,12 +289,13 @@ class Cao(Conversion[CaoSizes]):
         """Convert with the lowest of the thresholds that are best on held-out images."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
         tried = self.sizes.thresholds
-        correct: list[int] = []
-        for n, threshold in enumerate(tried):
-            tell(n / len(tried), f"threshold {threshold:g}")
+
+        def correct(threshold: float) -> int:
+            tell(tried.index(threshold) / len(tried), f"threshold {threshold:g}")
             answers = self.answers(self.with_threshold(threshold), held_out)
-            correct.append(int((answers.labels == held_out.labels).sum()))
-        best = tried[int(np.argmax(correct))]
+            return int((answers.labels == held_out.labels).sum())
+
+        best = max(tried, key=correct)
         self.chosen = f"threshold = {best:g}"
         return self.with_threshold(best)
 

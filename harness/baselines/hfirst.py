@@ -31,15 +31,13 @@ from harness.datasets.events import Events
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
 Spike: TypeAlias = tuple[int, int, int, int]  # x, y, t, and k, an orientation or a class
-# Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
-NeuronSettings: TypeAlias = tuple[float, float, int]
-
 # From HFIRST.m and full_NMINST_example.m of the authors' code.
 NOISE_US = 10_000
 NORM = 100.0  # mV, of a filter and of a class's weights
-S1: NeuronSettings = (150.0, 25.0, 5)  # in mV
+# Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
+S1 = (150.0, 25.0, 5)  # in mV
 LEAST, SILENT = 1.0, -1.0  # mV: weights of S2 below the first become the second
-S2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
+S2 = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
 C1_POOL, C2_POOL = 4, 8  # pixels, places
 REFRACTORY = 5  # ms, of C1 and C2
 
@@ -93,14 +91,12 @@ def rows(spikes: Iterator[Spike]) -> Rows:
 
 
 @compiled
-def s1(
-    events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[int, int]
-) -> Iterator[Spike]:
+def s1(events: Rows, filters: Potentials, sensor: tuple[int, int]) -> Iterator[Spike]:
     """Yield the S1 spikes: one neuron at each pixel for each polarity and orientation.
 
     `filters` (y, x, K) is of odd size.
     """
-    threshold, decay, refractory = neuron
+    threshold, decay, refractory = S1
     reach = filters.shape[0] // 2
     height, width = sensor
     # for each neuron: time of its last event, potential then, and time of its last spike
@@ -137,15 +133,13 @@ def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
 
 
 @compiled
-def s2(
-    spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentials
-) -> Iterator[Spike]:
+def s2(spikes: Rows, weights: Potentials, peak: Potentials) -> Iterator[Spike]:
     """Yield the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
 
     `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
     not make one of them fire.
     """
-    threshold, decay, refractory = neuron
+    threshold, decay, refractory = S2
     potential = np.zeros(len(peak), np.float32)
     updated, fired = 0, NEVER
     for n in range(len(spikes)):
@@ -199,7 +193,7 @@ class HFirst(Method[Recordings, int | None]):
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
-            of_s2 = rows(s2(c1, self.weights, S2, peak))
+            of_s2 = rows(s2(c1, self.weights, peak))
             c2 = rows(pooled(of_s2, C2_POOL, (1, 1)))
             labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
@@ -210,5 +204,5 @@ class HFirst(Method[Recordings, int | None]):
         seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
         seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
         seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
-        spikes = rows(s1(seen, self.filters, S1, self.sensor))
+        spikes = rows(s1(seen, self.filters, self.sensor))
         return rows(pooled(spikes, C1_POOL, self.places)), len(spikes)

@@ -62,7 +62,12 @@ class NeuronConstants(NamedTuple):
     inhibition: float  # of each other neuron of the layer, by a spike
 
 
-LONGEST = 540  # of a recording there; the wanted counts are for so many
+LIMIT = 8.0  # of weights
+STRENGTH, BETA = 10.0, 0.01  # lambda and beta of their decay
+LONGEST = 540  # of a recording there, in steps; the wanted counts are for so many
+WANTED, UNWANTED = 35.0, 5.0  # spikes of the output of the sample's class, and of the others
+MARGIN = 5.0
+DISTANCE = int(LONGEST / WANTED)  # steps between wanted spikes
 HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
@@ -157,17 +162,7 @@ class HM2BPSizes:
     """Parameters of network and training; the defaults are the published code's."""
 
     hidden: int = 800
-    limit: float = 8.0  # of weights
-    strength: float = 10.0  # lambda of their decay
-    beta: float = 0.01
-    wanted: float = 35.0  # spikes of the sample's class in LONGEST steps
-    unwanted: float = 5.0  # of the others
-    margin: float = 5.0
     lr: float = 1e-3  # over the root of the epoch's number
-
-    @property
-    def distance(self) -> int:  # steps between wanted spikes
-        return int(LONGEST / self.wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,22 +207,22 @@ def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Ar
     return 1 / (1 - neuron.inhibition**2 * both.sum(1))
 
 
-def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
+def with_target_spikes(raster: Raster, label: int) -> Raster:
     """Add spikes at equal distances if the output of the sample's class is silent."""
     if raster[:, label].any():
         return raster
     changed = raster.copy()
-    changed[distance::distance, label] = True
+    changed[DISTANCE::DISTANCE, label] = True
     return changed
 
 
-def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Array:  # (O,)
+def count_errors(counts: Array, label: int, steps: int) -> Array:  # (O,)
     """Subtract the target counts for so many steps; differences within the margin become 0."""
-    wanted = np.full(len(counts), sizes.unwanted)
-    wanted[label] = sizes.wanted
+    wanted = np.full(len(counts), UNWANTED)
+    wanted[label] = WANTED
     share = steps / LONGEST
     over = counts - share * wanted
-    return np.where(np.abs(over) > share * sizes.margin, over, 0.0)
+    return np.where(np.abs(over) > share * MARGIN, over, 0.0)
 
 
 class Layer:
@@ -238,11 +233,11 @@ class Layer:
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def move(self, found: Potentials, delta: Array, sizes: HM2BPSizes, lr: float) -> None:
+    def move(self, found: Potentials, delta: Array, lr: float) -> None:
         """Update the weights by Adam from the gradient and the weight decay."""
-        size, beta = len(self.weights) * sizes.limit**2, sizes.beta
+        size = len(self.weights) * LIMIT**2
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
-        shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
+        shrink = STRENGTH * BETA / LIMIT * np.exp(BETA * (squares - 1))
         push = found.gradient_factor(self.weights, delta, self.neuron.v_th)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
@@ -303,14 +298,14 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         return first, fired(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
 
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
-        hidden, output, sizes = self.hidden, self.output, self.sizes
+        hidden, output = self.hidden, self.output
         first, last = self._fired(spikes)
-        delta = count_errors(last.sum(0), label, sizes, self.steps) / OUTPUT.v_th
+        delta = count_errors(last.sum(0), label, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label, OUTPUT)
-        seen = with_target_spikes(last, label, sizes.distance)
+        seen = with_target_spikes(last, label)
         found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
         back = (output.weights * found.per_spike()) @ delta / HIDDEN.v_th
-        output.move(found, delta * factor, sizes, lr)
+        output.move(found, delta * factor, lr)
         found = Potentials.of(spikes, first, len(hidden.weights), HIDDEN)
-        hidden.move(found, back, sizes, lr)
+        hidden.move(found, back, lr)
