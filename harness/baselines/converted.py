@@ -197,7 +197,7 @@ def run(network: nn.Module, neuron: type[Any], images: Images, steps: Sequence[i
         nonlocal fired
         fired += int(spikes.sum())  # exact: fewer than 2**24 neurons together
 
-    neurons = [each for each in network.modules() if isinstance(each, neuron)]
+    neurons: list[Any] = [each for each in network.modules() if isinstance(each, neuron)]
     counters = [each.register_forward_hook(count) for each in neurons]
     for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
         for each in neurons:

@@ -56,12 +56,6 @@ def bank() -> NDArray[np.float64]:
     return filters / np.sqrt((filters**2).sum((1, 2), keepdims=True))
 
 
-def currents(frames: Tensor, filters: Tensor) -> Tensor:  # (B, 2, H, W) -> (B, 2 K, H', W')
-    """Convolve OFF and ON frames with the `filters` (K, 1, h, w), without padding."""
-    found = conv2d(frames.flatten(0, 1)[:, None], filters)
-    return found.unflatten(0, frames.shape[:2]).flatten(1, 2)
-
-
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
     """Count the spikes of neurons that start at rest and get a current at each step."""
     cell, state, total = LIFCell(lif), None, torch.zeros(())
@@ -138,9 +132,12 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         return Answers(self.machine.predict(found), spikes=spikes)
 
     def _steps(self, recordings: Recordings) -> Iterable[Tensor]:  # T of (N, 2 K, H', W')
+        """Yield the currents of each step, by the filters on OFF and ON frames, without padding."""
         recordings = recordings.reduced() if self.sizes.reduced else recordings
-        frames = torch.from_numpy(recordings.frames(self.bins))
-        return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
+        frames = torch.from_numpy(recordings.frames(self.bins))  # (N, T, 2, H, W)
+        for t in range(self.bins):
+            found = conv2d(frames[:, t].float().flatten(0, 1)[:, None], self.filters)
+            yield found.unflatten(0, (len(frames), 2)).flatten(1, 2)
 
     def _sampled(self, recordings: Recordings) -> list[Tensor]:
         """Return the currents of a sample of neurons, in a sample of recordings."""

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines.contract import Answers, Labels, Method, Recordings, S, silent
@@ -31,7 +29,7 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor],  # of inputs (B, ...) and labels (B,)
     optimiser: torch.optim.Optimizer,
     inputs: Tensor,
-    labels: NDArray[np.int64],
+    labels: Labels,
     epochs: int,
     batch_size: int,
     seed: int,

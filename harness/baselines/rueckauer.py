@@ -32,7 +32,6 @@ from harness.spec import UsageError
 class RueckauerSizes(converted.ConversionSizes):
     """Parameters of `Rueckauer`."""
 
-    percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
     images: int = 256  # that rank the activations
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
     # default. Later batches than the first count 0.1 (SpikingJelly's moving average).
@@ -88,4 +87,4 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
         batches = x.split(self.sizes.together)
-        return converted_by_spikingjelly(self.network, batches, self.sizes.percentile)
+        return converted_by_spikingjelly(self.network, batches, "99.9%")  # as in the paper
