@@ -118,8 +118,6 @@ def test_events_outside_the_sensor_are_left_out() -> None:
 
 # HFirst
 
-# the filter against noise
-
 
 def test_events_without_a_neighbour_in_time_are_noise() -> None:
     events = rows(
@@ -144,9 +142,6 @@ def test_times_are_rounded_to_milliseconds() -> None:
         assert len(spikes) and set(spikes[:, 2].tolist()) == {ms}
 
 
-# S1
-
-
 def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_fires() -> None:
     filters = np.zeros((3, 3, 2), np.float32)
     filters[1, 1] = 80, 10  # at the neuron's own place
@@ -167,9 +162,6 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
     assert list(hfirst.s1(events, filters, (4, 6))) == spikes
     both = np.full((1, 1, 2), 151, np.float32)
     assert list(hfirst.s1(events[:1], both, (4, 6))) == [(3, 2, 0, 0)]
-
-
-# C1, S2, C2
 
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:

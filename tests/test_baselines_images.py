@@ -78,9 +78,6 @@ def test_images_are_drawn_from_all_classes_and_the_seed_decides_which() -> None:
     assert len(converted.draw_images(images, 100, seed=3)) == 40
 
 
-# neurons
-
-
 def test_a_neurons_spikes_by_hand() -> None:
     z = torch.tensor([0.5])
     for neuron in (IF(1.0), IF(0.875)):  # at the threshold itself, and then from 0 again
@@ -156,9 +153,6 @@ def test_what_cannot_be_converted_is_refused() -> None:
         sizes = replace(method.SIZES["quick"], width=TINY.width)
         with pytest.raises(UsageError, match=said):
             method(sizes).fit(black, black, 0, silent)
-
-
-# Cao
 
 
 class Chosen(converted.Cao):

@@ -32,7 +32,6 @@ SIZE = 7
 SIGMA = 2.8  # pixels: the envelope's deviation across the stripes
 WAVELENGTH = 5.0  # pixels: from one stripe to the next
 ASPECT = 0.3  # gamma: the envelope is 1 / 0.3 times as long along the stripes
-PHASE = 0.0  # psi: a bright stripe lies in the middle
 
 K_TAU = 0.3  # Table 7's decay for N-MNIST
 RATE = 0.05  # spikes per neuron and step that the threshold is set for
@@ -51,7 +50,7 @@ def bank() -> NDArray[np.float64]:
     across = x * np.cos(theta) + y * np.sin(theta)
     along = y * np.cos(theta) - x * np.sin(theta)
     envelope = np.exp(-(across**2 + (ASPECT * along) ** 2) / (2 * SIGMA**2))
-    filters = envelope * np.cos(2 * np.pi * across / WAVELENGTH + PHASE)
+    filters = envelope * np.cos(2 * np.pi * across / WAVELENGTH)
     filters -= filters.mean((1, 2), keepdims=True)
     return filters / np.sqrt((filters**2).sum((1, 2), keepdims=True))
 
