@@ -4,24 +4,21 @@ classifier, HATS, Gabor-SNN and the random forest, and their SVM.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import cos, exp, pi, sin, sqrt
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recordings import bar, bars, events_of, recorded
-from sklearn.ensemble import RandomForestClassifier
+from recordings import bars, events_of, recorded
 from sklearn.svm import LinearSVC
 from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, silent
-from harness.baselines.events import Rows, rows_of
+from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoised, rows_of
 from harness.baselines.hats import Parameters
 from harness.baselines.hots import (
-    SurfaceSettings,
     first_surface,
     learn_prototypes,
     majority_vote,
@@ -33,7 +30,7 @@ from harness.spec import LIF
 
 # HOTS
 
-NEAR = SurfaceSettings((5, 6), radius=1, tau=10.0)
+NEAR = hots.Layer(2, radius=1, tau_us=10.0)
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
@@ -121,8 +118,6 @@ def test_events_outside_the_sensor_are_left_out() -> None:
 
 # HFirst
 
-# the filter against noise
-
 
 def test_events_without_a_neighbour_in_time_are_noise() -> None:
     events = rows(
@@ -135,19 +130,16 @@ def test_events_without_a_neighbour_in_time_are_noise() -> None:
         (8, 8, 14_500, 0),  # its own pixel does not count
         (7, 7, 24_500, 1),  # 10 ms after (8, 8)
     )
-    kept = hfirst.denoised(events, 10_000, (10, 10))
+    kept = denoised(hfirst.without_repeats(events), (10, 10), 10_000, NEXT_8)
     assert kept.tolist() == events[[1, 2, 4]].tolist()
 
 
-@pytest.mark.parametrize(("us", "ms"), [(499, 0), (500, 1), (1499, 1), (1500, 2)])
-def test_times_are_rounded_to_milliseconds(us: int, ms: int) -> None:
-    method = fitted()
-    stripe = events_of(*((8, y, us, True) for y in (8, 7, 9, 6, 10, 5) * 2))
-    spikes, _ = method.c1(stripe)
-    assert len(spikes) and set(spikes[:, 2].tolist()) == {ms}
-
-
-# S1
+def test_times_are_rounded_to_milliseconds() -> None:
+    method = hfirst.HFirst(None)
+    method.fit(bars(2, 0, 16), bars(2, 0, 16), 0, silent)
+    for us, ms in ((499, 0), (500, 1), (1499, 1), (1500, 2)):
+        spikes, _ = method.c1(events_of(*((8, y, us, True) for y in (8, 7, 9, 6, 10, 5) * 2)))
+        assert len(spikes) and set(spikes[:, 2].tolist()) == {ms}
 
 
 def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_fires() -> None:
@@ -167,18 +159,15 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
     )
     spikes = [(2, 2, 0, 1), (2, 2, 1, 1), (3, 2, 2, 0), (2, 2, 6, 1)]
     spikes += [(2, 1, 30, 1), (2, 2, 31, 1), (3, 2, 33, 0)]
-    assert hfirst.s1(events, filters, hfirst.S1, (4, 6)).tolist() == rows(*spikes).tolist()
+    assert list(hfirst.s1(events, filters, (4, 6))) == spikes
     both = np.full((1, 1, 2), 151, np.float32)
-    assert hfirst.s1(events[:1], both, hfirst.S1, (4, 6)).tolist() == [[3, 2, 0, 0]]
-
-
-# C1, S2, C2
+    assert list(hfirst.s1(events[:1], both, (4, 6))) == [(3, 2, 0, 0)]
 
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
     spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
-    passed = hfirst.pooled(spikes, 4, (1, 2))
-    assert passed.tolist() == [[0, 0, 10, 3], [1, 0, 12, 5], [0, 0, 16, 1]]
+    passed = list(hfirst.pooled(spikes, 4, (1, 2)))
+    assert passed == [(0, 0, 10, 3), (1, 0, 12, 5), (0, 0, 16, 1)]
 
 
 def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them_back() -> None:
@@ -192,12 +181,12 @@ def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them
         (0, 0, 8, 1),  # -10, 900
         (0, 0, 18, 1),  # 100 nearer to 0, then -10, 1700: class 1 fires
     )
-    assert hfirst.s2(spikes, seen, hfirst.S2, peak).tolist() == [[0, 0, 2, 0], [0, 0, 18, 1]]
+    assert list(hfirst.s2(spikes, seen, peak)) == [(0, 0, 2, 0), (0, 0, 18, 1)]
     assert peak.tolist() == [1000, 900]
     seen, peak = np.full((2, 3, 2, 2), -10, np.float32), np.zeros(2, np.float32)
     seen[1, 2, 1, 0] = 1501
-    assert len(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, hfirst.S2, peak)) == 0
-    assert hfirst.s2(rows((2, 1, 1, 1)), seen, hfirst.S2, peak).tolist() == [[0, 0, 1, 0]]
+    assert not list(hfirst.s2(rows((1, 1, 0, 1), (2, 1, 1, 0)), seen, peak))
+    assert list(hfirst.s2(rows((2, 1, 1, 1)), seen, peak)) == [(0, 0, 1, 0)]
 
 
 def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:
@@ -218,55 +207,21 @@ def test_most_spikes_decide() -> None:
         assert hfirst.class_of_spikes(spikes, np.array(peak, np.float32)) == expected
 
 
-# the whole
-
-
-def fitted() -> hfirst.HFirst:
-    method = hfirst.HFirst(None)
-    method.fit(bars(8, 0, 16), bars(8, 0, 16), 0, silent)
-    return method
-
-
-def spikes_of(method: hfirst.HFirst, *found: Events) -> float:
-    spikes = method.predict(recorded(*found, sensor=(16, 16))).spikes
-    assert spikes is not None
-    return spikes
-
-
-def test_bars_make_c2_spikes_and_a_mean_of_all_spikes_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    events = [bar(n % 2, np.random.default_rng(n), 16) for n in range(4)]
-    heard = [spikes_of(fitted(), each) for each in events]
-    assert spikes_of(fitted(), *events) == pytest.approx(np.mean(heard))
-    monkeypatch.setattr(hfirst, "S2", (1e9, 10.0, 5))
-    unheard = spikes_of(fitted(), *events)
-    assert np.mean(heard) - unheard >= 2  # S2's and C2's
-
-
 # HATS: two cells of 4 x 4 pixels beside each other; an event counts for 100 us
 
 SENSOR = (4, 8)
 SMALL = Parameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
-Listed = list[tuple[int, int, int, bool]]
 
 
 def test_an_earlier_event_near_by_adds_its_decay_at_its_offset() -> None:
     for rows, where, value in (
         ([(1, 1, 0, True), (2, 1, 50, True)], (0, 1, 1, 0), exp(-1)),  # one to the left
-        ([(2, 2, 0, False), (1, 1, 50, False)], (0, 0, 2, 2), exp(-1)),  # below and right, OFF
-        ([(6, 3, 0, True), (6, 3, 50, True)], (1, 1, 1, 1), exp(-1)),  # where it is; 2nd cell
-        ([(1, 1, 0, True), (1, 1, 100, True)], (0, 1, 1, 1), exp(-2)),  # as old as may be
-        # 2 on 1, 3 on 2 and 3 on 1; what is too old for one is not for another
-        ([(1, 1, t, True) for t in (0, 50, 100)], (0, 1, 1, 1), 2 * exp(-1) + exp(-2)),
+        ([(6, 3, 0, False), (6, 3, 100, False)], (1, 0, 1, 1), exp(-2)),  # as old as may be
         ([(1, 1, 0, True), (1, 1, 101, True)], None, 0),  # too old
         ([(1, 1, 7, True), (1, 1, 7, True)], None, 0),  # of the same time: [t - dt, t) is half open
-        ([(1, 1, 0, True), (2, 1, 50, False)], None, 0),  # of the other polarity
-        ([(3, 1, 0, True), (4, 1, 50, True)], None, 0),  # of the next cell
     ):
-        events = events_of(*rows)
-        count = np.bincount(events["x"] // 4, minlength=2)
-        sums = hats.histograms(rows_of(events, SENSOR), SENSOR, SMALL) * count[:, None, None, None]
+        events = rows_of(events_of(*rows), SENSOR)
+        sums = 2 * hats.histograms(events, SENSOR, SMALL)  # of two events
         assert np.count_nonzero(sums) == (where is not None)
         assert where is None or sums[where] == pytest.approx(value)
 
@@ -286,7 +241,6 @@ def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
     ("sensor", "of"),
     [
         ((34, 34), hats.NMNIST),
-        ((34, 34), Parameters(cell=6, radius=2, reach_us=40_000, tau_us=20_000.0)),
         ((30, 45), hats.CIFAR10_DVS),  # cells cut by both edges
         ((13, 7), Parameters(cell=7, radius=3, reach_us=5_000, tau_us=3_000.0)),
     ],
@@ -316,16 +270,9 @@ def test_histograms_are_tonics_but_for_two_things(sensor: tuple[int, int], of: P
 def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
     for seed in range(3):
         events = noise(600, (12, 15), seed)
-        kept = hats.denoised(rows_of(events, (12, 15)), (12, 15), window_us)
+        kept = denoised(rows_of(events, (12, 15)), (12, 15), window_us, NEXT_4, before=0)
         assert np.array_equal(kept, rows_of(denoise_numpy(events, window_us), (12, 15)))
         assert 0 < len(kept) < len(events)
-
-
-def test_a_recording_that_denoising_empties_is_answered_too() -> None:
-    method = hats.HATS(None)
-    method.fit(bars(20, 0), bars(6, 1), 0, silent)
-    one = replace(recorded(events_of((9, 9, 20_000, True))), sensor=(20, 20))
-    assert not hats.features(one, hats.NMNIST, silent).any() and len(method.predict(one)) == 1
 
 
 # the random forest
@@ -338,15 +285,6 @@ def test_a_forest_sees_how_many_events_of_which_polarity_are_where_and_when() ->
     expected[0, 0, 1, 0, 1] = 2
     expected[0, 1, 0, 1, 2] = expected[0, 1, 1, 1, 2] = 1
     assert np.array_equal(found, expected.reshape(1, -1))
-
-
-def test_a_forest_that_grows_in_portions_is_the_one_that_grows_at_once() -> None:
-    rng = np.random.default_rng(0)
-    features, labels = rng.poisson(1.0, (40, 12)).astype(np.float32), rng.integers(0, 3, 40)
-    forest = random_forest.grow_forest(features, labels, 120, 5, silent)
-    at_once = RandomForestClassifier(120, random_state=5).fit(features, labels)
-    assert len(forest.estimators_) == 120
-    assert np.array_equal(forest.predict_proba(features), at_once.predict_proba(features))
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -381,18 +319,6 @@ def test_gabor_filters_are_waves_under_envelopes_of_mean_0_and_norm_1() -> None:
         assert np.allclose(found, expected / np.linalg.norm(expected))
 
 
-def test_an_event_drives_each_place_by_the_filters_value_there() -> None:
-    bank = gabor.bank()[:3]
-    frames = torch.zeros(1, 2, 10, 12, dtype=torch.float64)
-    frames[0, 1, 8, 10] = 2.0  # two ON events at x = 10, y = 8
-    found = gabor.currents(frames, torch.from_numpy(bank)[:, None]).numpy()
-    assert found.shape == (1, 6, 4, 6) and not found[0, :3].any()  # the maps of OFF come first
-    for k, y, x in np.ndindex(3, 4, 6):
-        inside = 8 - y < 7 and 10 - x < 7
-        expected = 2 * bank[k, 8 - y, 10 - x] if inside else 0.0
-        assert found[0, 3 + k, y, x] == pytest.approx(expected, abs=1e-15)
-
-
 def test_the_neurons_are_the_papers_and_fire_at_the_rate_that_the_threshold_is_set_for() -> None:
     # u = 1, 1.5: a spike; 1, 1.5: a spike; ...; and one that a half never lifts to 1.5
     given = [torch.tensor([1.0, 0.5], dtype=torch.float64)] * 6
@@ -403,20 +329,6 @@ def test_the_neurons_are_the_papers_and_fire_at_the_rate_that_the_threshold_is_s
         lif = LIF(gabor.K_TAU, gabor.threshold(steps, rate), 1.0)
         found = gabor.spike_counts(steps, lif).mean().item() / 8
         assert found == pytest.approx(rate, abs=1e-3)
-
-
-def test_the_trained_layer_fires_near_its_rate_and_its_spikes_are_counted() -> None:
-    train = bars(30, 0)
-    method = gabor.GaborSNN.build("default", 1)
-    method.fit(train, bars(6, 1), 0, silent)
-    spikes, neurons, steps = (
-        method.predict(train).spikes,
-        24 * 14 * 14,
-        -(-train.longest_us // 5000),
-    )
-    assert spikes and spikes / (neurons * steps) == pytest.approx(gabor.RATE, rel=0.25)
-    both = method.predict(train.part(np.array([4, 4])))
-    assert method.predict(train.part(np.array([4]))).spikes == both.spikes
 
 
 # the linear SVM

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recordings import answered, bars, events_of, recorded, striped
+from recordings import answered, bars, events_of, recorded
 from torch import Tensor, nn
 
 from harness.baselines import cnns, hm2_bp, learn, lee, lstm, stbp
@@ -30,7 +30,6 @@ from harness.baselines.hm2_bp import (
 from harness.baselines.lee import LayerConstants, LeeSizes
 from harness.baselines.lstm import PaddedEvents, PhasedLSTMCell, openness, pad_events, subsample
 from harness.datasets.events import EVENT, Events
-from harness.reference import coding
 from harness.spec import UsageError
 
 SENSOR = (3, 4)
@@ -60,7 +59,7 @@ def test_there_are_as_many_frames_as_the_longest_recording_has() -> None:
     for last_us, bins in [(0, 1), (4999, 1), (5000, 2), (308_000, 62), (900_000, learn.MOST_BINS)]:
         short, long = events_of((0, 0, 0, True)), events_of((0, 0, 0, True), (1, 1, last_us, True))
         recordings = recorded(short, long, sensor=(6, 6))
-        method = stbp.STBP(stbp.STBPSizes(hidden=2), epochs=0)
+        method = stbp.STBP(learn.HiddenSizes(hidden=2, batch_size=2), epochs=0)
         method.fit(recordings, recordings, 0, silent)
         found = method.inputs(recordings, silent)(torch.tensor([1]))
         assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32
@@ -252,20 +251,6 @@ def test_events_are_taken_evenly_over_the_whole_recording() -> None:
         assert subsample(events, limit, offset)["t"].tolist() == expected
 
 
-# STBP
-
-
-def test_two_layers_of_the_papers_neurons_fire_as_derived_by_hand() -> None:
-    network = stbp.STBPNetwork((2, 1, 1), stbp.SETTINGS.lif)  # decay 0.3, threshold 0.25
-    given_weights(network, [0.2, 0.0], [0.0], [0.3], [0.0])
-    frames = torch.zeros(1, 4, 2, 1, 1)
-    frames[:, :, 0] = 1  # u is 0.2, then 0.3 x 0.2 + 0.2 = 0.26, which fires and forgets
-    first, last = network(frames)
-    assert first.flatten().tolist() == [0, 1, 0, 1]
-    assert last.flatten().tolist() == [0, 1, 0, 1]  # 0.3 reaches 0.25 at once
-    assert coding.vote(last, 1).item() == 0.5  # its rate over T
-
-
 # Lee et al.
 
 
@@ -297,13 +282,13 @@ def inverse(c: float, size: int) -> Tensor:
 
 def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     spikes, v_th = torch.zeros(3, 2, 4), torch.full((4,), 0.5)
-    spikes[1, 0, 2] = 1  # in the first sample one of four, in the second none
-    found = lee.error_scale(spikes, v_th, CIRCUIT)
-    assert found.flatten().tolist() == [1, 1]  # sqrt(4 / 1) / (1 / 0.5)
-    spikes[:, 1] = 1
-    for silent_too, factors in ((False, [1, 0.5]), (True, [0.5, 0.5])):
-        found = lee.error_scale(spikes, v_th, replace(CIRCUIT, silent=silent_too))
-        assert found.flatten().tolist() == factors
+    spikes[1, 0, 2] = 1  # in the first sample one of four, in the second all
+    spikes[0, 1] = 1
+    one, every = lee.error_factor(spikes, v_th, CIRCUIT).tolist()
+    assert one == [0, 0, 1, 0]  # sqrt(4 / 1) / (1 / 0.5)
+    assert every == [0.5] * 4
+    silent_too = lee.error_factor(spikes, v_th, replace(CIRCUIT, silent=True))
+    assert silent_too.unique().tolist() == [0.5]
 
 
 def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
@@ -319,10 +304,11 @@ def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
     assert (counts == 0).any()  # an output that is silent does
     error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
-    error = error * lee.error_scale(last, v_th2, network.layer_constants[1])
+    error = error * lee.error_factor(last, v_th2, network.constants[1])
     c, c2 = (-parameters.sigma * parameters.inhibition / each for each in (6, 3))
     back = error @ inverse(c2, 3).T / v_th2 @ w2
-    back = back * lee.error_scale(first, v_th, network.layer_constants[0]) * (first.sum(0) > 0)
+    back = back * lee.error_factor(first, v_th, network.constants[0])
+    assert not back[:, 0].any()
     decay = exp(-5 / 200)
     x = lee.trace(frames.flatten(2).transpose(0, 1), decay)
     a, a2 = lee.trace(first, decay), lee.trace(last, decay)
@@ -340,8 +326,8 @@ def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
     network = lee.LeeNetwork((300, 12, 3), replace(SMALL, alpha=4.0))
     assert network.thresholds[0].tolist() == pytest.approx([0.4] * 12)  # 4 sqrt(3 / 300)
     assert 0.09 < network.weights[0].abs().max().item() <= 0.1
-    assert [each.kappa for each in network.layer_constants] == pytest.approx([-2 / 12, -2 / 3])
-    assert [each.silent for each in network.layer_constants] == [False, True]
+    assert [each.kappa for each in network.constants] == pytest.approx([-2 / 12, -2 / 3])
+    assert [each.silent for each in network.constants] == [False, True]
     network = lee.LeeNetwork((4, 2, 3), SMALL).double()
     with torch.no_grad():  # of norm one
         network.weights[0].fill_(0.5)
@@ -368,7 +354,6 @@ def test_thresholds_move_from_silent_neurons_to_those_that_fire() -> None:
 # HM2-BP
 
 QUICK = NeuronConstants(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
-PUBLISHED = hm2_bp.HM2BPSizes()
 
 
 def train(*spikes: tuple[int, int]) -> SpikeTrain:
@@ -464,40 +449,38 @@ def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
     ((outputs - torch.from_numpy(wanted)).square().sum() / 2).backward()
 
     delta = (last.after - wanted) / 15
-    back = (weights[1] * hm2_bp.potential_per_spike(last)) @ delta / 15
+    back = (weights[1] * last.per_spike()) @ delta / 15
     assert w.grad is not None and w2.grad is not None
     for found, expected in (
-        (last.e * hm2_bp.gradient_factor(weights[1], last, delta, OUTPUT), w2.grad),
-        (first.e * hm2_bp.gradient_factor(weights[0], first, back, HIDDEN), w.grad),
+        (last.e * last.gradient_factor(weights[1], delta, 15.0), w2.grad),
+        (first.e * first.gradient_factor(weights[0], back, 15.0), w.grad),
     ):
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10)
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
-    found = hm2_bp.spike_train_potentials(
-        train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK
-    )
+    found = Potentials.of(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
     assert found.before.tolist() == [2, 1, 0] and found.after.tolist() == [1, 0]
     assert found.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
     assert found.e[2, 0] == 0 and (found.e[:2, 0] > 0).all()
-    ratio = hm2_bp.potential_per_spike(found)
+    ratio = found.per_spike()
     assert ratio[:, 1].tolist() == [1, 1, 1] and ratio[2, 0] == 1
     assert ratio[0, 0] == found.e[0, 0] / 2
     weights = np.array([[1.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
-    gradient = found.e * hm2_bp.gradient_factor(weights, found, np.array([0.0, 1.0]), QUICK)
+    gradient = found.e * found.gradient_factor(weights, np.array([0.0, 1.0]), QUICK.v_th)
     assert gradient[:, 1].tolist() == pytest.approx([0.1 * (1 + 0.5 * 6)] * 2 + [0])
 
 
 def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
-    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, PUBLISHED, LONGEST)
+    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, LONGEST)
     assert found.tolist() == [0, 0, 6]
-    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, PUBLISHED, LONGEST // 2)
+    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, LONGEST // 2)
     assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
     before = raster(LONGEST, (3,), ())
-    given = times(hm2_bp.with_target_spikes(before, 1, PUBLISHED.distance))
+    given = times(hm2_bp.with_target_spikes(before, 1))
     assert given == [[3], list(range(15, 540, 15))] and len(given[1]) == 35
     assert times(before) == [[3], []]
-    assert hm2_bp.with_target_spikes(before, 0, PUBLISHED.distance) is before
+    assert hm2_bp.with_target_spikes(before, 0) is before
 
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
@@ -523,18 +506,12 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         counts = random.integers(1, 9, 7)
         found = passed(random.uniform(0, 2, (4, 3)), counts[:4], counts[4:])
         delta = random.uniform(-1, 1, 3)
-        own = found.e * hm2_bp.gradient_factor(weights.detach().numpy(), found, delta, HIDDEN)
+        own = found.e * found.gradient_factor(weights.detach().numpy(), delta, HIDDEN.v_th)
         optimiser.zero_grad()
         # lambda beta w / 8 exp(beta (mean of (w / 8)^2 - 1)) is this one's gradient
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
         ((weights * torch.from_numpy(own)).sum() + 10 * 8 * 4 / 2 * excess.exp().sum()).backward()
         optimiser.step()
-        layer.move(found, delta, PUBLISHED, 0.01)
+        layer.move(found, delta, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
-
-
-def test_recordings_that_are_too_short_are_refused() -> None:
-    recordings = striped(3, 0)
-    with pytest.raises(UsageError, match=r"recordings of [23]\.\d ms are too short"):
-        hm2_bp.HM2BP(hm2_bp.HM2BPSizes(hidden=5)).fit(recordings.first(3000), recordings, 0, silent)

@@ -90,9 +90,7 @@ def check_name(name: str) -> None:
 def load(name: str) -> SystemInfo:
     """Import a system and check its description.
 
-    Raises:
-        UsageError: the name is unknown, or the description lacks a field.
-        Missing: the system's module cannot be imported.
+    Raises UsageError if the name is unknown or a field is wrong, Missing if it cannot be imported.
     """
     check_name(name)
     point = _declared().get(name) or EntryPoint(name, f"{__name__}.{_PLACES[name]}", ENTRY_POINTS)

@@ -7,10 +7,8 @@ On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 eve
 more, one frame where it has fewer. The events of a frame are moved so that their mean position is
 the middle of the sensor, counted by pixel and polarity, and divided by the largest count. The
 network learns the recording's label from each frame; a recording's class is the one of the largest
-sum of log probabilities over its frames. Published are 98.30 % where a tracker centres the digit
-and 95.30 % where nothing does. The layers are those that the same authors describe with their
-Phased LSTM, from memory: three times 8 kernels of 5x5, leaky rectification and
-pooling, then 256 units.
+sum of log probabilities over its frames. The layers are those that the same authors describe with
+their Phased LSTM, from memory.
 """
 
 from __future__ import annotations
@@ -24,15 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import (
-    Labels,
-    ProgressCallback,
-    Recordings,
-    count_progress,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Labels, Recordings, indices, progress_part, silent
 from harness.datasets.events import Events, bin_events
+from harness.spec import ProgressCallback
 
 FRAME = 1000  # events
 
@@ -96,7 +88,7 @@ def cut_frames(
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
     at_start = progress_part(tell, 0, 0)  # far shorter than the training
-    for n in count_progress(recordings, at_start, "frames of recording"):
+    for n in indices(recordings, at_start, "frames of recording"):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
             moved = centred(part, recordings.sensor)

@@ -103,7 +103,7 @@ def progress_part(tell: ProgressCallback, start: float, end: float) -> ProgressC
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
-def count_progress(samples: Samples, tell: ProgressCallback, doing: str) -> Iterator[int]:
+def indices(samples: Samples, tell: ProgressCallback, doing: str) -> Iterator[int]:
     """Yield the index of each sample, and report progress."""
     for n in range(len(samples)):
         tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")

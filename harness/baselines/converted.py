@@ -4,7 +4,7 @@ The network without spikes has the structure of the paper's CIFARNet with rectif
 pools, a linear output layer and no biases, so that each of its parts has a spiking counterpart. Its
 inputs are pixels / 255, so that a pixel can be the probability of its spike in each step. It is
 trained once a seed and kept in the user's cache folder: conversions run in processes of their own,
-and compare only where they start from the very same weights, which are taken over as they are.
+and compare only where they start from the very same weights.
 
 Cao et al. 2015: all layers, the output's too, are integrate-and-fire neurons without a leak that
 have one threshold in common and fall back to 0. The class is the one whose neuron fires most often.
@@ -17,21 +17,21 @@ most that a neuron of the layer is given in one step,
     V_th = max over images, steps t and neurons i of sum_j w_ij s_j(t)
 
 while training images run through the layers before it, which already fire at their own thresholds.
-So no neuron would have to fire twice in a step. Neurons integrate without a leak and fall back to 0
-(a hard reset; code of the same group that came later subtracts the threshold). The output layer
-does not fire: what it is given is added up.
+Neurons integrate without a leak and fall back to 0. The output layer does not fire: what it is
+given is added up.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import repeat
 from math import inf
 from pathlib import Path
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, ClassVar, TypeVar, assert_never
 
 import numpy as np
 import torch
@@ -120,101 +120,76 @@ def load_or_train_source(
         *(torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()),
     )
 
-    def weights() -> CachedArrays:
-        trained = _train_source(train, sizes, epochs, seed, tell).parameters()
-        arrays = tuple(each.detach().numpy() for each in trained)
+    learn.set_seed(seed)
+    network = build_source(sizes.width)
+
+    def trained() -> CachedArrays:
+        learn.train(
+            lambda x, labels: F.cross_entropy(network(scaled(x)), labels),
+            torch.optim.Adam(network.parameters()),
+            torch.from_numpy(train.pixels),
+            train.labels,
+            *(epochs, sizes.batch_size, seed, tell, train.augmented),
+        )
+        arrays = tuple(each.detach().numpy() for each in network.parameters())
         return CachedArrays(arrays, sha256(*arrays))
 
-    found = cached_arrays(" ".join(map(str, parts)), weights, tell)
-    network = build_source(sizes.width).eval().requires_grad_(False)
+    found = cached_arrays(" ".join(map(str, parts)), trained, tell)
+    network.eval().requires_grad_(False)
     for parameter, array in zip(network.parameters(), found.parts, strict=True):
         parameter.copy_(torch.from_numpy(array))
     return network
 
 
-def _train_source(
-    train: Images, sizes: ConversionSizes, epochs: int, seed: int, tell: ProgressCallback
-) -> nn.Sequential:
-    learn.set_seed(seed)
-    network = build_source(sizes.width)
-
-    def loss(x: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(network(scaled(x)), labels)
-
-    optimiser, pixels = torch.optim.Adam(network.parameters()), torch.from_numpy(train.pixels)
-    of = epochs, sizes.batch_size, seed, tell, train.augmented
-    learn.train(loss, optimiser, pixels, train.labels, *of)
-    return network
-
-
 # the network with spikes
 
-Reset = Literal["subtract", "zero"]
+
+class RandomSpikes(nn.Module):
+    """Draws the input of one step: a pixel is the probability of its spike (Bernoulli)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.rand_like(x) < x).to(x.dtype)
 
 
 class IF(nn.Module):
     """Integrate-and-fire neurons without leak that keep their potential from step to step.
 
-    V += z, and not below `floor`; a spike where V >= threshold; there V -= threshold ("subtract")
-    or V = 0 ("zero").
+    V += z, and not below `floor`; a spike and V = 0 where V >= threshold.
     """
 
-    def __init__(self, threshold: float, after: Reset, floor: float = -inf) -> None:
+    def __init__(self, threshold: float, floor: float = -inf) -> None:
         super().__init__()
         self.threshold, self.floor = threshold, floor
-        self.after: Reset = after
-        self.reset()
+        self.v: Tensor | None = None  # None: 0
 
     def reset(self) -> None:
         """Begin anew, as before the first step."""
-        self.v: Tensor | None = None  # None: 0
+        self.v = None
 
     def forward(self, z: Tensor) -> Tensor:  # (B, ...) -> (B, ...), of 0 and 1
         v = z.clone() if self.v is None else self.v.add_(z)
-        if self.floor > -inf:
-            v.clamp_(min=self.floor)
+        v.clamp_(min=self.floor)
         spikes = torch.ge(v, self.threshold, out=torch.empty_like(v))
-        if self.after == "subtract":
-            v.sub_(spikes, alpha=self.threshold)
-        else:
-            v.addcmul_(v, spikes, value=-1)  # many times as fast as a mask
-        self.v = v
+        self.v = v.addcmul_(v, spikes, value=-1)  # many times as fast as a mask
         return spikes
 
 
 def to_spiking(
-    network: nn.Sequential, thresholds: Sequence[float], reset: Reset, floor: float = -inf
+    layers: Iterable[nn.Module], thresholds: Iterable[float], floor: float = -inf
 ) -> nn.Sequential:
-    """Replace each layer of rectified units by `IF` neurons of these thresholds."""
+    """Replace each layer of rectified units by `IF` neurons, and pixels by random spikes."""
     left = iter(thresholds)
-    return nn.Sequential(
-        *(IF(next(left), reset, floor) if isinstance(each, nn.ReLU) else each for each in network)
-    )
-
-
-def random_spikes(x: Tensor) -> Tensor:
-    """Draw the input of one step: a pixel is the probability of its spike (Bernoulli)."""
-    return (torch.rand_like(x) < x).to(x.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class SpikingNetwork:
-    """A spiking network, and the functions that run it."""
-
-    step: Callable[[Tensor], Tensor]  # input of a step -> what it adds to each class (B, classes)
-    neurons: tuple[Any, ...]  # modules; each gives 1 for a spike, and `reset` begins anew
-    encode: Callable[[Tensor], Tensor]  # pixels in [0, 1] -> input of a step
-
-
-def with_random_spikes(network: nn.Sequential) -> SpikingNetwork:
-    """Wrap a network of `IF` neurons so that its input is Bernoulli spikes."""
-    neurons = tuple(each for each in network if isinstance(each, IF))
-    return SpikingNetwork(network, neurons, random_spikes)
+    spiking = (IF(next(left), floor) if isinstance(each, nn.ReLU) else each for each in layers)
+    return nn.Sequential(RandomSpikes(), *spiking)
 
 
 @torch.inference_mode()
-def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
-    """Run a spiking network on each image, and predict classes after each number of steps."""
+def run(network: nn.Module, neuron: type[Any], images: Images, steps: Sequence[int]) -> Answers:
+    """Run a spiking network on each image, and predict classes after each number of steps.
+
+    The network adds something to each class in each step. Its neurons are modules of the type
+    `neuron`, which give 1 for a spike and have `reset`.
+    """
     found: dict[int, list[Tensor]] = {step: [] for step in steps}
     fired = 0
 
@@ -222,19 +197,18 @@ def run(snn: SpikingNetwork, images: Images, steps: Sequence[int]) -> Answers:
         nonlocal fired
         fired += int(spikes.sum())  # exact: fewer than 2**24 neurons together
 
-    counters = [each.register_forward_hook(count) for each in snn.neurons]
-    try:
-        for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
-            for each in snn.neurons:
-                each.reset()
-            x, total = scaled(pixels), torch.zeros(len(pixels), CLASSES)
-            for t in range(1, max(steps) + 1):
-                total += snn.step(snn.encode(x))
-                if t in found:
-                    found[t].append(total.argmax(1))
-    finally:
-        for each in counters:
-            each.remove()
+    neurons: list[Any] = [each for each in network.modules() if isinstance(each, neuron)]
+    counters = [each.register_forward_hook(count) for each in neurons]
+    for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
+        for each in neurons:
+            each.reset()
+        x, total = scaled(pixels), torch.zeros(len(pixels), CLASSES)
+        for t in range(1, max(steps) + 1):
+            total += network(x)
+            if t in found:
+                found[t].append(total.argmax(1))
+    for each in counters:
+        each.remove()
     labels = {step: torch.cat(each).numpy() for step, each in found.items()}
     return Answers(labels[max(steps)], labels, fired / len(images))
 
@@ -257,30 +231,27 @@ class Conversion(Method[Images, Z]):
     DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
     STEPS = STEPS
-    TRAINING = 0.8  # the share of the time that the network takes, about
+    NEURON: ClassVar[type[Any]] = IF
 
     def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
         self.seed, self.structure = seed, structure(self.sizes.width)
-        training = progress_part(tell, 0, self.TRAINING)
+        training = progress_part(tell, 0, 0.8)  # its share of the time, about
         self.network = load_or_train_source(train, self.sizes, self.epochs, seed, training)
-        self.snn = self.converted(train, validation, progress_part(tell, self.TRAINING, 1))
+        self.snn = self.converted(train, validation, progress_part(tell, 0.8, 1))
 
     @abstractmethod
-    def converted(
-        self, train: Images, validation: Images, tell: ProgressCallback
-    ) -> SpikingNetwork:
+    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         """Convert the trained network to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
-        """Predict by the spiking network after each of its steps, and by the one without spikes."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
         source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
-    def answers(self, snn: SpikingNetwork, images: Images) -> Answers:
-        """Predict by a spiking network; the same seed draws the input spikes each time."""
+    def answers(self, snn: nn.Module, images: Images) -> Answers:
+        """Run a spiking network; the same seed draws the input spikes each time."""
         learn.set_seed(self.seed)
-        return run(snn, images, self.sizes.steps)
+        return run(snn, self.NEURON, images, self.sizes.steps)
 
 
 # two conversions
@@ -313,29 +284,25 @@ class Cao(Conversion[CaoSizes]):
         "default": CaoSizes(),
         "paper": CaoSizes(width=Fraction(1), steps=(*STEPS, 256, 512), choosing=1000),
     }
-    TRAINING = 0.7
 
-    def converted(
-        self, train: Images, validation: Images, tell: ProgressCallback
-    ) -> SpikingNetwork:
+    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         """Convert with the lowest of the thresholds that are best on held-out images."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
         tried = self.sizes.thresholds
-        correct: list[int] = []
-        for n, threshold in enumerate(tried):
-            tell(n / len(tried), f"threshold {threshold:g}")
+
+        def correct(threshold: float) -> int:
+            tell(tried.index(threshold) / len(tried), f"threshold {threshold:g}")
             answers = self.answers(self.with_threshold(threshold), held_out)
-            correct.append(int((answers.labels == held_out.labels).sum()))
-        best = tried[int(np.argmax(correct))]
+            return int((answers.labels == held_out.labels).sum())
+
+        best = max(tried, key=correct)
         self.chosen = f"threshold = {best:g}"
         return self.with_threshold(best)
 
-    def with_threshold(self, threshold: float) -> SpikingNetwork:
+    def with_threshold(self, threshold: float) -> nn.Module:
         """Convert with one threshold for all layers, the output included."""
-        layers = sum(isinstance(each, nn.ReLU) for each in self.network)
-        floor = self.sizes.floor * threshold
-        snn = to_spiking(self.network, [threshold] * layers, "zero", floor)
-        return with_random_spikes(nn.Sequential(*snn, IF(threshold, "zero", floor)))
+        layers = [*self.network, nn.ReLU()]
+        return to_spiking(layers, repeat(threshold), self.sizes.floor * threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,14 +332,12 @@ class Sengupta(Conversion[SenguptaSizes]):
         ),
     }
 
-    def converted(
-        self, train: Images, validation: Images, tell: ProgressCallback
-    ) -> SpikingNetwork:
+    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         images = draw_images(train, self.sizes.images, self.seed)
         x = scaled(torch.from_numpy(images.pixels))
         learn.set_seed(self.seed)
         thresholds = balance_thresholds(self.network, x, self.sizes.balancing, tell)
-        return with_random_spikes(to_spiking(self.network, thresholds, "zero"))
+        return to_spiking(self.network, thresholds)
 
 
 @torch.inference_mode()
@@ -387,11 +352,11 @@ def balance_thresholds(
     units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]
     thresholds: list[float] = []
     for layer, place in enumerate(units):
-        before = with_random_spikes(to_spiking(nn.Sequential(*layers[:place]), thresholds, "zero"))
+        before = to_spiking(layers[:place], thresholds)
         largest = 0.0
         for t in range(steps):
             tell((layer + t / steps) / len(units), f"threshold {layer + 1}/{len(units)}")
-            largest = max(largest, float(before.step(before.encode(x)).max()))
+            largest = max(largest, float(before(x).max()))
         if largest <= 0:
             raise UsageError(
                 f"layer {layer + 1} of the network is given no spikes that excite it: "

@@ -1,4 +1,4 @@
-"""Convert events to integer rows (x, y, t, p), and compile loops over them with numba."""
+"""Events as integer rows (x, y, t, p), a filter against noise, and loops compiled with numba."""
 
 from __future__ import annotations
 
@@ -30,9 +30,38 @@ def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function with numba at its first call, and cache it in the user's cache folder.
 
-    Functions that it calls must be in the same file: numba looks for changes only there. Indices
-    are not checked, and there is no fast math.
+    Functions that it calls must be in the same file: numba looks for changes only there.
     """
     source = Path(function.__code__.co_filename).read_bytes()
     with kept_in(f"baselines-{hashlib.sha256(source).hexdigest()[:12]}"):
         return numba.njit(cache=True, error_model="numpy")(function)
+
+
+Offsets: TypeAlias = tuple[tuple[int, int], ...]  # dy, dx
+NEXT_4: Offsets = ((-1, 0), (0, -1), (0, 1), (1, 0))
+NEXT_8: Offsets = (*NEXT_4, (-1, -1), (-1, 1), (1, -1), (1, 1))
+
+
+@compiled
+def _follow_neighbours(
+    events: Rows, last: NDArray[np.int64], around: Offsets, window: int
+) -> NDArray[np.bool_]:  # `last` (H + 2, W + 2): each pixel's last time
+    follow = np.zeros(len(events), np.bool_)
+    for n in range(len(events)):
+        row, column, t = events[n, 1] + 1, events[n, 0] + 1, events[n, 2]
+        for dy, dx in around:
+            if t - last[row + dy, column + dx] < window:
+                follow[n] = True
+        last[row, column] = t
+    return follow
+
+
+def denoised(
+    rows: Rows, sensor: tuple[int, int], window_us: int, around: Offsets, before: int = NEVER
+) -> Rows:
+    """Keep the events that a pixel `around` preceded by less than `window_us`.
+
+    All pixels count as having had an event at the time `before`.
+    """
+    last = np.pad(np.full(sensor, before), 1, constant_values=NEVER)
+    return rows[_follow_neighbours(rows, last, around, window_us)]

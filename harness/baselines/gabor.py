@@ -20,17 +20,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import (
-    Answers,
-    Method,
-    ProgressCallback,
-    Recordings,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Answers, Method, Recordings, progress_part, silent
+from harness.baselines.svm import Features
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
-from harness.spec import LIF
+from harness.spec import LIF, ProgressCallback
 
 # HFirst's bank, after its authors' code: 12 filters of 7 x 7 pixels.
 ORIENTATIONS = 12
@@ -38,7 +32,6 @@ SIZE = 7
 SIGMA = 2.8  # pixels: the envelope's deviation across the stripes
 WAVELENGTH = 5.0  # pixels: from one stripe to the next
 ASPECT = 0.3  # gamma: the envelope is 1 / 0.3 times as long along the stripes
-PHASE = 0.0  # psi: a bright stripe lies in the middle
 
 K_TAU = 0.3  # Table 7's decay for N-MNIST
 RATE = 0.05  # spikes per neuron and step that the threshold is set for
@@ -50,26 +43,16 @@ PART = 16  # recordings at a time
 
 
 def bank() -> NDArray[np.float64]:
-    """Return the Gabor filters (K, SIZE, SIZE), of mean 0 and L2 norm 1, indexed [k, y, x].
-
-    The k-th varies along the direction k pi / K from the x axis towards the y axis: the 0th has
-    vertical stripes.
-    """
+    """Return the Gabor filters [k, y, x], of mean 0 and L2 norm 1; the 0th has vertical stripes."""
     theta = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
     offset = np.arange(SIZE) - (SIZE - 1) / 2
     y, x = offset[None, :, None], offset[None, None, :]
     across = x * np.cos(theta) + y * np.sin(theta)
     along = y * np.cos(theta) - x * np.sin(theta)
     envelope = np.exp(-(across**2 + (ASPECT * along) ** 2) / (2 * SIGMA**2))
-    filters = envelope * np.cos(2 * np.pi * across / WAVELENGTH + PHASE)
+    filters = envelope * np.cos(2 * np.pi * across / WAVELENGTH)
     filters -= filters.mean((1, 2), keepdims=True)
     return filters / np.sqrt((filters**2).sum((1, 2), keepdims=True))
-
-
-def currents(frames: Tensor, filters: Tensor) -> Tensor:  # (B, 2, H, W) -> (B, 2 K, H', W')
-    """Convolve OFF and ON frames with the `filters` (K, 1, h, w), without padding."""
-    found = conv2d(frames.flatten(0, 1)[:, None], filters)
-    return found.unflatten(0, frames.shape[:2]).flatten(1, 2)
 
 
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
@@ -82,10 +65,7 @@ def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
-    """Find the V_th at which these currents make neurons fire at `rate` spikes a step.
-
-    If they cannot reach the rate, returns the lowest V_th that was tried.
-    """
+    """Find the V_th, by halving, at which these currents make neurons fire `rate` spikes a step."""
     low, high = 0.0, max(float(current.max()) for current in steps) / (1 - K_TAU)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -150,23 +130,23 @@ class GaborSNN(Method[Recordings, GaborSizes]):
         found, spikes = self._counted(test, silent)
         return Answers(self.machine.predict(found), spikes=spikes)
 
-    def _steps(self, recordings: Recordings) -> Iterable[Tensor]:
-        """Yield the currents of all neurons at each step, (N, 2 K, H', W')."""
+    def _steps(self, recordings: Recordings) -> Iterable[Tensor]:  # T of (N, 2 K, H', W')
+        """Yield the currents of each step, by the filters on OFF and ON frames, without padding."""
         recordings = recordings.reduced() if self.sizes.reduced else recordings
-        frames = torch.from_numpy(recordings.frames(self.bins))
-        return (currents(frames[:, t].float(), self.filters) for t in range(self.bins))
+        frames = torch.from_numpy(recordings.frames(self.bins))  # (N, T, 2, H, W)
+        for t in range(self.bins):
+            found = conv2d(frames[:, t].float().flatten(0, 1)[:, None], self.filters)
+            yield found.unflatten(0, (len(frames), 2)).flatten(1, 2)
 
     def _sampled(self, recordings: Recordings) -> list[Tensor]:
-        """Return the currents of a sample of neurons and recordings."""
+        """Return the currents of a sample of neurons, in a sample of recordings."""
         number = min(CALIBRATION_SAMPLES, len(recordings))
         # far from each other: in a data set's order neighbours are often of one class
         chosen = np.linspace(0, len(recordings) - 1, number).astype(np.int64)
         steps = self._steps(recordings.part(chosen))
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
-    def _counted(
-        self, recordings: Recordings, tell: ProgressCallback
-    ) -> tuple[NDArray[np.float32], float]:
+    def _counted(self, recordings: Recordings, tell: ProgressCallback) -> tuple[Features, float]:
         """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
         found, total = [], 0.0
         for start in range(0, len(recordings), PART):

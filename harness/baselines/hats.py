@@ -24,16 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import svm
-from harness.baselines.contract import (
-    Labels,
-    Method,
-    ProgressCallback,
-    Recordings,
-    count_progress,
-    progress_part,
-    silent,
-)
-from harness.baselines.events import Rows, compiled, rows_of
+from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
+from harness.baselines.events import NEXT_4, Rows, compiled, denoised, rows_of
+from harness.baselines.svm import Features
+from harness.spec import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,6 @@ class Parameters:
     radius: int  # R, in pixels
     reach_us: int  # dt
     tau_us: float
-    denoise_us: int = 10_000
 
     @cached_property
     def decay(self) -> NDArray[np.float64]:
@@ -61,31 +54,8 @@ class Parameters:
 
 NMNIST = Parameters(cell=5, radius=2, reach_us=100_000, tau_us=1e11)  # it does not decay
 CIFAR10_DVS = Parameters(cell=12, radius=4, reach_us=10_000, tau_us=2e5)
+DENOISE_US = 10_000
 LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for 34 x 34
-
-
-@compiled
-def _near(events: Rows, fired: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
-    """Return which events are kept; `fired` (H + 2, W + 2) has each pixel's last time."""
-    kept = np.zeros(len(events), np.bool_)
-    for i in range(len(events)):
-        row, column, t = events[i, 1] + 1, events[i, 0] + 1, events[i, 2]
-        upright = max(fired[row - 1, column], fired[row + 1, column])
-        level = max(fired[row, column - 1], fired[row, column + 1])
-        kept[i] = max(upright, level) + window > t
-        fired[row, column] = t
-    return kept
-
-
-def denoised(rows: Rows, sensor: tuple[int, int], window_us: int) -> Rows:
-    """Keep the events that one of the four next pixels preceded by less than `window_us`.
-
-    As in the code that the parameters are from (tonic's Denoise), all pixels count as having fired
-    at 0.
-    """
-    height, width = sensor
-    fired = np.pad(np.zeros((height, width), np.int64), 1, constant_values=-window_us)
-    return rows[_near(rows, fired, window_us)]
 
 
 @compiled
@@ -110,10 +80,7 @@ def _add_surfaces(
 
 
 def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> NDArray[np.float64]:
-    """Compute the averaged time surfaces (cells, 2, 2 R + 1, 2 R + 1) of events on the sensor.
-
-    Indexed [cell, polarity, R + offset in y, R + offset in x]; cells go row by row.
-    """
+    """Compute averaged time surfaces, by [cell, polarity, R + offset in y, R + offset in x]."""
     height, width = parameters.cells(sensor)
     cells, size = height * width, 2 * parameters.radius + 1
     x, y, t, p = rows.T
@@ -124,14 +91,13 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
     return sums.reshape(-1, 2, size, size) / np.maximum(count, 1)[:, None, None, None]
 
 
-def features(
-    recordings: Recordings, parameters: Parameters, tell: ProgressCallback
-) -> NDArray[np.float32]:
+def features(recordings: Recordings, parameters: Parameters, tell: ProgressCallback) -> Features:
     """Compute the histograms of each recording as one row, (N, D)."""
     found = []
-    for n in count_progress(recordings, tell, "time surfaces, recording"):
+    for n in indices(recordings, tell, "time surfaces, recording"):
         rows = rows_of(recordings[n], recordings.sensor)
-        rows = denoised(rows, recordings.sensor, parameters.denoise_us)
+        # as in the code that the parameters are from (tonic's Denoise), with an event at 0
+        rows = denoised(rows, recordings.sensor, DENOISE_US, NEXT_4, before=0)
         each = histograms(rows, recordings.sensor, parameters)
         found.append(each.ravel().astype(np.float32))
     return np.stack(found)

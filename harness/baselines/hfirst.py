@@ -12,36 +12,32 @@ spikes pass. The class is that of most C2 spikes, the "hard" one of the two rule
 Parameters and the order of steps are those of the authors' Matlab code (gorchard/HFIRST). Of the
 orientations of a place that one event brings above the threshold at once it lets all fire, and C1
 passes the first of them on. Of classes with equally many C2 spikes it takes the first by number. A
-recording without C2 spikes is an error there.
-
-In the layers events are rows x, y, t, polarity; spikes are rows x, y, t, k, where k is an
-orientation or a class. From S1 on t is in milliseconds.
+recording without C2 spikes is an error there. From S1 on t is in milliseconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings, count_progress
-from harness.baselines.events import NEVER, Rows, compiled, rows_of
+from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings, indices
+from harness.baselines.events import NEVER, NEXT_8, Rows, compiled, denoised, rows_of
 from harness.datasets.events import Events
 
 # In whole numbers, so that 32 bits are exact.
 Potentials: TypeAlias = NDArray[np.float32]
-# Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
-NeuronSettings: TypeAlias = tuple[float, float, int]
-
-
+Spike: TypeAlias = tuple[int, int, int, int]  # x, y, t, and k, an orientation or a class
 # From HFIRST.m and full_NMINST_example.m of the authors' code.
 NOISE_US = 10_000
 NORM = 100.0  # mV, of a filter and of a class's weights
-S1: NeuronSettings = (150.0, 25.0, 5)  # in mV
+# Of a neuron: its threshold, its decay a millisecond, its refractory period in milliseconds.
+S1 = (150.0, 25.0, 5)  # in mV
 LEAST, SILENT = 1.0, -1.0  # mV: weights of S2 below the first become the second
-S2: NeuronSettings = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
+S2 = (1500.0, 10.0, 5)  # in tenths of a mV, as the code has it
 C1_POOL, C2_POOL = 4, 8  # pixels, places
 REFRACTORY = 5  # ms, of C1 and C2
 
@@ -69,40 +65,15 @@ def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
     return int(classes[most][first[most].argmin()])
 
 
-@compiled
-def denoised(events: Rows, window: int, sensor: tuple[int, int]) -> Rows:
-    """Keep the events that one of the eight pixels around preceded by less than `window`.
-
-    An event that repeats the one before it, of the same pixel and polarity, is left out too, as in
-    the authors' code.
-    """
-    last = np.full((sensor[0] + 2, sensor[1] + 2), NEVER)
-    kept = np.empty_like(events)
-    found = 0
-    x0, y0, p0 = -1, -1, -1
-    for n in range(len(events)):
-        x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
-        if x == x0 and y == y0 and p == p0:
-            continue
-        last[y + 1, x + 1] = NEVER  # its own pixel does not count
-        near = 0
-        for row in range(y, y + 3):
-            for column in range(x, x + 3):
-                near += t - last[row, column] < window
-        if near:
-            kept[found] = events[n]
-            found += 1
-        last[y + 1, x + 1] = t
-        x0, y0, p0 = x, y, p
-    return kept[:found]
+def without_repeats(events: Rows) -> Rows:
+    """Drop events of the same pixel and polarity as the one before, as the authors' code does."""
+    same = (np.diff(events[:, [0, 1, 3]], axis=0) == 0).all(1)
+    return np.concatenate([events[:1], events[1:][~same]])
 
 
 @compiled
 def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
-    """Update potentials by `leak` and weights, and return the neuron that fires, or -1.
-
-    The first neuron above the threshold fires, and sets all potentials to 0.
-    """
+    """Update potentials; return the first above the threshold, which sets all to 0, or -1."""
     fall = np.float32(leak)
     for k in range(len(potential)):
         v = potential[k]
@@ -114,21 +85,24 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
     return -1
 
 
+def rows(spikes: Iterator[Spike]) -> Rows:
+    """Collect the spikes of a layer."""
+    return np.fromiter(spikes, (np.int64, 4))
+
+
 @compiled
-def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[int, int]) -> Rows:
-    """Compute the S1 spikes: one neuron at each pixel for each polarity and orientation.
+def s1(events: Rows, filters: Potentials, sensor: tuple[int, int]) -> Iterator[Spike]:
+    """Yield the S1 spikes: one neuron at each pixel for each polarity and orientation.
 
     `filters` (y, x, K) is of odd size.
     """
-    threshold, decay, refractory = neuron
+    threshold, decay, refractory = S1
     reach = filters.shape[0] // 2
     height, width = sensor
     # for each neuron: time of its last event, potential then, and time of its last spike
     updated = np.zeros((2, height, width), np.int64)
     potential = np.zeros((2, height, width, filters.shape[2]), np.float32)
     fired = np.full((2, height, width), NEVER)
-    spikes = np.empty((len(events) + 1, 4), np.int64)
-    found = 0
     for n in range(len(events)):
         x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
         for row in range(max(0, y - reach), min(height, y + reach + 1)):
@@ -139,48 +113,35 @@ def s1(events: Rows, filters: Potentials, neuron: NeuronSettings, sensor: tuple[
                 leak = decay * (t - updated[p, row, column])
                 updated[p, row, column] = t
                 winner = integrated(potential[p, row, column], weights, leak, threshold)
-                if winner < 0:
-                    continue
-                fired[p, row, column] = t
-                if found == len(spikes):
-                    spikes = np.concatenate((spikes, np.empty_like(spikes)))
-                spikes[found, 0], spikes[found, 1] = column, row
-                spikes[found, 2], spikes[found, 3] = t, winner
-                found += 1
-    return spikes[:found]
+                if winner >= 0:
+                    fired[p, row, column] = t
+                    yield column, row, t, winner
 
 
 @compiled
-def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Rows:
+def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
     """Pool spikes over size x size places (C1, C2); `places` are the rows and columns that result.
 
     After a spike all neurons of the place rest.
     """
     last = np.full(places, NEVER)
-    passed = np.empty_like(spikes)
-    found = 0
     for n in range(len(spikes)):
         x, y, t = spikes[n, 0] // size, spikes[n, 1] // size, spikes[n, 2]
-        if t - last[y, x] <= REFRACTORY:
-            continue
-        last[y, x] = t
-        passed[found, 0], passed[found, 1] = x, y
-        passed[found, 2], passed[found, 3] = t, spikes[n, 3]
-        found += 1
-    return passed[:found]
+        if t - last[y, x] > REFRACTORY:
+            last[y, x] = t
+            yield x, y, t, spikes[n, 3]
 
 
 @compiled
-def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentials) -> Rows:
-    """Compute the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
+def s2(spikes: Rows, weights: Potentials, peak: Potentials) -> Iterator[Spike]:
+    """Yield the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
 
     `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
     not make one of them fire.
     """
-    threshold, decay, refractory = neuron
+    threshold, decay, refractory = S2
     potential = np.zeros(len(peak), np.float32)
-    out = np.zeros_like(spikes)
-    found, updated, fired = 0, 0, NEVER
+    updated, fired = 0, NEVER
     for n in range(len(spikes)):
         x, y, t, k = spikes[n, 0], spikes[n, 1], spikes[n, 2], spikes[n, 3]
         if t - fired <= refractory:
@@ -189,11 +150,9 @@ def s2(spikes: Rows, weights: Potentials, neuron: NeuronSettings, peak: Potentia
         updated = t
         if winner < 0:
             peak[:] = np.maximum(peak, potential)
-            continue
-        fired = t
-        out[found, 2], out[found, 3] = t, winner
-        found += 1
-    return out[:found]
+        else:
+            fired = t
+            yield 0, 0, t, winner
 
 
 class HFirst(Method[Recordings, int | None]):
@@ -221,33 +180,29 @@ class HFirst(Method[Recordings, int | None]):
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters()
-        counts = np.zeros((train.classes, *self._places(), gabor.ORIENTATIONS))
-        for n in count_progress(train, tell, "C1 spikes of recording"):
+        # rows and columns of C1; the sensor's edge may cut the last ones
+        self.places = -(-train.sensor[0] // C1_POOL), -(-train.sensor[1] // C1_POOL)
+        counts = np.zeros((train.classes, *self.places, gabor.ORIENTATIONS))
+        for n in indices(train, tell, "C1 spikes of recording"):
             x, y, _, k = self.c1(train[n])[0].T
             np.add.at(counts[train.labels[n]], (y, x, k), 1)
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0))
 
     def predict(self, test: Recordings) -> Answers:
-        """Predict classes, and count the mean number of spikes of all layers."""
         labels, spikes = np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
-            of_s2 = s2(c1, self.weights, S2, peak)
-            c2 = pooled(of_s2, C2_POOL, (1, 1))
+            of_s2 = rows(s2(c1, self.weights, peak))
+            c2 = rows(pooled(of_s2, C2_POOL, (1, 1)))
             labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
 
-    def _places(self) -> tuple[int, int]:
-        """Return rows and columns of C1; the sensor's edge may cut the last ones."""
-        height, width = self.sensor
-        return -(-height // C1_POOL), -(-width // C1_POOL)
-
     def c1(self, events: Events) -> tuple[Rows, int]:
         """Compute C1's spikes, and count those of S1."""
-        rows = rows_of(events, self.sensor)[: self.sizes]
-        rows = denoised(rows, NOISE_US, self.sensor)
-        rows[:, 2] = (rows[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
-        spikes = s1(rows, self.filters, S1, self.sensor)
-        return pooled(spikes, C1_POOL, self._places()), len(spikes)
+        seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
+        seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
+        seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
+        spikes = rows(s1(seen, self.filters, self.sensor))
+        return rows(pooled(spikes, C1_POOL, self.places)), len(spikes)

@@ -62,7 +62,12 @@ class NeuronConstants(NamedTuple):
     inhibition: float  # of each other neuron of the layer, by a spike
 
 
-LONGEST = 540  # of a recording there; the wanted counts are for so many
+LIMIT = 8.0  # of weights
+STRENGTH, BETA = 10.0, 0.01  # lambda and beta of their decay
+LONGEST = 540  # of a recording there, in steps; the wanted counts are for so many
+WANTED, UNWANTED = 35.0, 5.0  # spikes of the output of the sample's class, and of the others
+MARGIN = 5.0
+DISTANCE = int(LONGEST / WANTED)  # steps between wanted spikes
 HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
@@ -73,11 +78,10 @@ SILENT_RATIO = 0.5  # e / o where the neuron is silent
 def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
     """Simulate a layer with `weights` (I, O); a spike acts in the step after it."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
-    v, ep = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
-    given = np.zeros(weights.shape[1])
-    resting, last = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    v, ep, given, resting = np.zeros((4, weights.shape[1]))
     n = 0
     for t in range(1, steps):
+        last = raster[t - 1]
         given[:] = -neuron.inhibition * last.sum()
         while n < len(spikes.times) and spikes.times[n] < t:
             given += weights[spikes.owners[n]]
@@ -85,13 +89,12 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
         for i in range(len(v)):
             ep[i] += given[i] + neuron.inhibition * last[i] - ep[i] / neuron.tau_s
             v[i] += ep[i] / neuron.tau_s - v[i] / neuron.tau_m
-            if resting[i] > 0:
+            resting[i] -= 1.0
+            if resting[i] >= 0:
                 v[i] = 0.0
-                resting[i] -= 1.0
-            last[i] = 0.0
-            if v[i] > neuron.v_th:
+            elif v[i] > neuron.v_th:
                 raster[t, i] = True
-                v[i], last[i], resting[i] = 0.0, 1.0, neuron.rest
+                v[i], resting[i] = 0.0, neuron.rest
     return raster
 
 
@@ -99,10 +102,7 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
 def sum_potentials(
     spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
 ) -> Array:
-    """Sum the potentials e (I, O) that each input left at the spikes of each neuron.
-
-    If the neuron fired after an input's spike, only the spike's current is left of it.
-    """
+    """Sum the potentials e (I, O) that each input left at the spikes of each neuron."""
     reach = int(REACH * neuron.tau_m)
     ages = np.arange(reach + 1)
     fall = np.exp(-ages / neuron.tau_s)
@@ -154,8 +154,7 @@ def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> Spi
 
 def raster_to_spikes(raster: Raster) -> SpikeTrain:
     """Convert the spikes of a layer to the input of the next."""
-    times, owners = np.nonzero(raster)
-    return SpikeTrain(times.astype(np.int64), owners.astype(np.int64))  # astype: contiguous
+    return SpikeTrain(*map(np.ascontiguousarray, np.nonzero(raster)))
 
 
 @dataclass(frozen=True)
@@ -163,17 +162,7 @@ class HM2BPSizes:
     """Parameters of network and training; the defaults are the published code's."""
 
     hidden: int = 800
-    limit: float = 8.0  # of weights
-    strength: float = 10.0  # lambda of their decay
-    beta: float = 0.01
-    wanted: float = 35.0  # spikes of the sample's class in LONGEST steps
-    unwanted: float = 5.0  # of the others
-    margin: float = 5.0
     lr: float = 1e-3  # over the root of the epoch's number
-
-    @property
-    def distance(self) -> int:  # steps between wanted spikes
-        return int(LONGEST / self.wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,38 +173,33 @@ class Potentials:
     before: Array  # (I,) counts of spikes
     after: Array  # (O,)
 
+    @classmethod
+    def of(
+        cls, spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
+    ) -> Potentials:
+        """Compute those of a layer, with the code's rule for silent neurons."""
+        before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
+        after = raster.sum(0).astype(np.float64)
+        e = sum_potentials(spikes, raster, inputs, neuron)
+        e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
+        return cls(e, before, after)
 
-def spike_train_potentials(
-    spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
-) -> Potentials:
-    """Compute a layer's spike-train level potentials, with the code's rule for silent neurons."""
-    before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
-    after = raster.sum(0).astype(np.float64)
-    e = sum_potentials(spikes, raster, inputs, neuron)
-    e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
-    return Potentials(e, before, after)
+    def per_spike(self) -> Array:  # (I, O)
+        """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
+        both = np.outer(self.before > 0, self.after > 0)
+        return np.where(both, self.e / np.maximum(self.before, 1)[:, None], 1.0)
 
-
-def potential_per_spike(found: Potentials) -> Array:  # (I, O)
-    """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
-    both = np.outer(found.before > 0, found.after > 0)
-    return np.where(both, found.e / np.maximum(found.before, 1)[:, None], 1.0)
-
-
-def gradient_factor(
-    weights: Array, found: Potentials, delta: Array, neuron: NeuronConstants
-) -> Array:  # (O,)
-    """Return the factor of e in the gradient, for count errors `delta` over V_th."""
-    weighted = np.einsum("io,io->o", weights, found.e) / np.maximum(found.after, 1)
-    weighted = np.where(found.after > 0, weighted, SILENT_RATIO * weights.sum(0))
-    return delta * (1 + weighted / neuron.v_th)
+    def gradient_factor(self, weights: Array, delta: Array, v_th: float) -> Array:  # (O,)
+        """Return the factor of e in the gradient, for count errors `delta` over V_th."""
+        weighted = np.einsum("io,io->o", weights, self.e) / np.maximum(self.after, 1)
+        weighted = np.where(self.after > 0, weighted, SILENT_RATIO * weights.sum(0))
+        return delta * (1 + weighted / v_th)
 
 
 def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
     """Return the factor of the outputs' gradients that allows for their mutual inhibition."""
-    between = potential_per_spike(
-        spike_train_potentials(raster_to_spikes(raster), raster, raster.shape[1], neuron)
-    )
+    spikes = raster_to_spikes(raster)
+    between = Potentials.of(spikes, raster, raster.shape[1], neuron).per_spike()
     answers = raster.sum(0) > 0
     answers[label] = True
     both = between * between.T * np.outer(answers, answers) / neuron.v_th**2
@@ -223,22 +207,22 @@ def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Ar
     return 1 / (1 - neuron.inhibition**2 * both.sum(1))
 
 
-def with_target_spikes(raster: Raster, label: int, distance: int) -> Raster:
+def with_target_spikes(raster: Raster, label: int) -> Raster:
     """Add spikes at equal distances if the output of the sample's class is silent."""
     if raster[:, label].any():
         return raster
     changed = raster.copy()
-    changed[distance::distance, label] = True
+    changed[DISTANCE::DISTANCE, label] = True
     return changed
 
 
-def count_errors(counts: Array, label: int, sizes: HM2BPSizes, steps: int) -> Array:  # (O,)
+def count_errors(counts: Array, label: int, steps: int) -> Array:  # (O,)
     """Subtract the target counts for so many steps; differences within the margin become 0."""
-    wanted = np.full(len(counts), sizes.unwanted)
-    wanted[label] = sizes.wanted
+    wanted = np.full(len(counts), UNWANTED)
+    wanted[label] = WANTED
     share = steps / LONGEST
     over = counts - share * wanted
-    return np.where(np.abs(over) > share * sizes.margin, over, 0.0)
+    return np.where(np.abs(over) > share * MARGIN, over, 0.0)
 
 
 class Layer:
@@ -249,12 +233,12 @@ class Layer:
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def move(self, found: Potentials, delta: Array, sizes: HM2BPSizes, lr: float) -> None:
+    def move(self, found: Potentials, delta: Array, lr: float) -> None:
         """Update the weights by Adam from the gradient and the weight decay."""
-        size, beta = len(self.weights) * sizes.limit**2, sizes.beta
+        size = len(self.weights) * LIMIT**2
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
-        shrink = sizes.strength * beta / sizes.limit * np.exp(beta * (squares - 1))
-        push = gradient_factor(self.weights, found, delta, self.neuron)
+        shrink = STRENGTH * BETA / LIMIT * np.exp(BETA * (squares - 1))
+        push = found.gradient_factor(self.weights, delta, self.neuron.v_th)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
         adam_step(self.weights, found.e, push, shrink, self._moments, lr)
@@ -286,12 +270,6 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
-        if self.steps <= self.sizes.distance:
-            least = self.sizes.distance * STEP_US / 1000
-            raise UsageError(
-                f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
-                f"an output is to have: use longer ones, of {least:g} ms at least"
-            )
         inputs, hidden, classes = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)
@@ -306,9 +284,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
                 done = (epoch - 1 + n / len(order)) / self.epochs
                 tell(done, f"epoch {epoch}/{self.epochs}")
             if not np.isfinite(self.hidden.weights).all():
-                raise UsageError(
-                    f"weights are no numbers any more in epoch {epoch}: use fewer epochs"
-                )
+                raise UsageError(f"weights are no numbers any more in epoch {epoch}: use fewer")
 
     def predict(self, test: Recordings) -> Answers:
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
@@ -318,20 +294,18 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         return Answers(labels, spikes=total / len(test))
 
     def _fired(self, spikes: SpikeTrain) -> tuple[Raster, Raster]:
-        """Simulate both layers, and return their spikes."""
         first = fired(self.hidden.weights, spikes, self.steps, HIDDEN)
         return first, fired(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
 
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
-        """Learn from one recording."""
-        hidden, output, sizes = self.hidden, self.output, self.sizes
+        hidden, output = self.hidden, self.output
         first, last = self._fired(spikes)
-        delta = count_errors(last.sum(0), label, sizes, self.steps) / OUTPUT.v_th
+        delta = count_errors(last.sum(0), label, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label, OUTPUT)
-        seen = with_target_spikes(last, label, sizes.distance)
-        found = spike_train_potentials(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
+        seen = with_target_spikes(last, label)
+        found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * potential_per_spike(found)) @ delta / HIDDEN.v_th
-        output.move(found, delta * factor, sizes, lr)
-        found = spike_train_potentials(spikes, first, len(hidden.weights), HIDDEN)
-        hidden.move(found, back, sizes, lr)
+        back = (output.weights * found.per_spike()) @ delta / HIDDEN.v_th
+        output.move(found, delta * factor, lr)
+        found = Potentials.of(spikes, first, len(hidden.weights), HIDDEN)
+        hidden.move(found, back, lr)

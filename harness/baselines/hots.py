@@ -12,15 +12,13 @@ Prototypes are learned online, layer after layer, over the events of some traini
 random order: the nearest prototype C of a surface S, scaled to norm 1, becomes
 C + alpha beta (S - C), where beta is their cosine and alpha = 0.01 / (1 + n / 20000) after n wins.
 
-Sizes are those that a public reproduction (AntoineGrimaldi/hotsline) has for N-MNIST: 16 and 32
-prototypes, R 2 and 4, tau 20 and 160 ms, k = 6, 200 recordings to cluster, no homeostasis. Those of
-Lagorce (4, 8 and 16 prototypes, R 2, 4 and 8, tau ten times as long in each layer) are for other
-data sets; for CIFAR10-DVS none are known. Lagorce's update is reported as C + alpha (S - beta C),
-and the first surfaces as the first prototypes; the reproduction starts with random numbers.
+Sizes are those that a public reproduction (AntoineGrimaldi/hotsline) has for N-MNIST, with 200
+recordings to cluster and no homeostasis; Lagorce's are for other data sets. Lagorce's update is
+reported as C + alpha (S - beta C), and the first surfaces as the first prototypes; the reproduction
+starts with random numbers.
 
-In the layers events are rows x, y, t in microseconds, polarity. A layer's memory (H + 2 R, W + 2 R,
-P) has the time of the newest event of each polarity at each pixel, with a margin. Entry
-((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p has at the offset dx, dy.
+Entry ((R + dy) (2 R + 1) + R + dx) P + p of a surface is what polarity p of P has at the offset
+dx, dy.
 """
 
 from __future__ import annotations
@@ -32,79 +30,59 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import (
-    Labels,
-    Method,
-    ProgressCallback,
-    Recordings,
-    count_progress,
-    progress_part,
-    silent,
-)
+from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
+from harness.spec import ProgressCallback
 
 NEIGHBOURS = (6, 1, 3, 12, 24)  # to choose k from; the published one is first: it wins ties
 CLUSTERING_SHARE = 0.2  # of the time, about
 OLDEST = 5.0  # in tau: older events add nothing
 RATE, SLOWER = 0.01, 20_000  # alpha = RATE / (1 + n / SLOWER)
 
-Memory: TypeAlias = NDArray[np.int64]
 Entries: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
 
 
-class SurfaceSettings(NamedTuple):  # numba reads no dataclass
-    """Constants of a layer's time surfaces."""
+class Layer(NamedTuple):  # numba reads no dataclass
+    """A layer of prototypes and the reach of its time surfaces."""
 
-    sensor: tuple[int, int]  # (H, W)
+    prototypes: int
     radius: int  # R, in pixels
-    tau: float  # in microseconds
+    tau_us: float
     every: int = 1  # each so many-th event makes a surface; all are remembered
 
 
-@compiled
-def surface(
-    event: NDArray[np.int64],
-    memory: Memory,
-    reach: SurfaceSettings,
-    entries: Entries,
-    values: Values,
-) -> int:
-    """Compute the surface S = exp(-(t - t_last) / tau) around an event in the memory.
-
-    Writes its nonzero entries and their values to `entries` and `values`; returns their number.
-    """
-    x, y, t = event[0], event[1], event[2]
-    polarities, width, found = memory.shape[2], 2 * reach.radius + 1, 0
-    for row in range(width):
-        for column in range(width):
-            for p in range(polarities):
-                age = t - memory[y + row, x + column, p]
-                if age <= OLDEST * reach.tau:
-                    entries[found] = (row * width + column) * polarities + p
-                    values[found] = np.exp(-age / reach.tau)
-                    found += 1
-    return found
+# 2022_06_03_run_nmnist_jitter.py of hotsline
+LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
 
 
 @compiled
-def surfaces(
-    events: Rows, reach: SurfaceSettings, size: int
-) -> Iterator[tuple[int, Entries, Values]]:
+def surfaces(events: Rows, layer: Layer, size: int) -> Iterator[tuple[int, Entries, Values]]:
     """Yield each event's number and its surface: nonzero entries and values of norm 1.
 
     Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface.
     """
-    radius, (height, width) = reach.radius, reach.sensor
-    shape = height + 2 * radius, width + 2 * radius, size // (2 * radius + 1) ** 2
+    if len(events) == 0:
+        return
+    radius, width, oldest = layer.radius, 2 * layer.radius + 1, OLDEST * layer.tau_us
+    polarities = size // width**2
+    shape = events[:, 1].max() + width, events[:, 0].max() + width, polarities
     memory, entries, values = np.full(shape, NEVER), np.empty(size, np.int64), np.empty(size)
     for n in range(len(events)):
         x, y, t, p = events[n, 0], events[n, 1], events[n, 2], events[n, 3]
         memory[y + radius, x + radius, p] = t
-        if n % reach.every:
+        if n % layer.every:
             continue
-        found = surface(events[n], memory, reach, entries, values)
+        found = 0
+        for row in range(width):
+            for column in range(width):
+                for p in range(polarities):
+                    age = t - memory[y + row, x + column, p]
+                    if age <= oldest:
+                        entries[found] = (row * width + column) * polarities + p
+                        values[found] = np.exp(-age / layer.tau_us)
+                        found += 1
         if values[:found].sum() > 2 * radius:
             values[:found] /= np.sqrt((values[:found] ** 2).sum())
             yield n, entries[:found], values[:found]
@@ -114,10 +92,7 @@ def surfaces(
 def nearest(
     entries: Entries, values: Values, prototypes: Values, norms: Values
 ) -> tuple[int, float]:
-    """Find the prototype nearest in direction to a surface of norm 1, and their cosine.
-
-    `prototypes` (E, N) have `norms` (N,). The first of equal ones wins.
-    """
+    """Find the first prototype nearest in direction to a surface of norm 1, and their cosine."""
     cosines = np.zeros(len(norms))
     for n in range(len(entries)):
         row, value = prototypes[entries[n]], values[n]
@@ -130,15 +105,11 @@ def nearest(
 
 @compiled
 def learn_prototypes(
-    events: Rows, reach: SurfaceSettings, prototypes: Values, wins: NDArray[np.int64]
+    events: Rows, layer: Layer, prototypes: Values, wins: NDArray[np.int64]
 ) -> None:
-    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C.
-
-    beta is their cosine; alpha falls with the number n of surfaces that the prototype has won.
-    Both arrays change.
-    """
+    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C."""
     norms = np.sqrt((prototypes**2).sum(0))
-    for _, entries, values in surfaces(events, reach, len(prototypes)):
+    for _, entries, values in surfaces(events, layer, len(prototypes)):
         k, beta = nearest(entries, values, prototypes, norms)
         step = RATE / (1 + wins[k] / SLOWER) * beta
         prototypes[:, k] -= step * prototypes[:, k]
@@ -149,11 +120,11 @@ def learn_prototypes(
 
 
 @compiled
-def relabel_events(events: Rows, reach: SurfaceSettings, prototypes: Values) -> Rows:
+def relabel_events(events: Rows, layer: Layer, prototypes: Values) -> Rows:
     """Replace each event's polarity by its nearest prototype; drop events of skipped surfaces."""
     norms = np.sqrt((prototypes**2).sum(0))
     passed, count = np.empty_like(events), 0
-    for n, entries, values in surfaces(events, reach, len(prototypes)):
+    for n, entries, values in surfaces(events, layer, len(prototypes)):
         passed[count] = events[n]
         passed[count, 3], _ = nearest(entries, values, prototypes, norms)
         count += 1
@@ -161,29 +132,13 @@ def relabel_events(events: Rows, reach: SurfaceSettings, prototypes: Values) -> 
 
 
 @compiled
-def first_surface(events: Rows, reach: SurfaceSettings, start: int, dense: Values) -> bool:
-    """Write the first surface from event `start` on that is not skipped to `dense` (E,).
-
-    Returns False if there is none.
-    """
-    for n, entries, values in surfaces(events, reach, len(dense)):
+def first_surface(events: Rows, layer: Layer, start: int, dense: Values) -> bool:
+    """Write the first surface from event `start` on to `dense` (E,); False if there is none."""
+    for n, entries, values in surfaces(events, layer, len(dense)):
         if n >= start:
             dense[entries] = values
             return True
     return False
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Number of prototypes and reach of one layer."""
-
-    prototypes: int
-    radius: int  # R, in pixels
-    tau_us: float
-
-
-# 2022_06_03_run_nmnist_jitter.py of hotsline
-LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
 
 
 @dataclass(frozen=True)
@@ -221,7 +176,6 @@ class HOTS(Method[Recordings, HOTSSizes]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        """Learn prototypes, then compute the histograms of the training recordings."""
         numbers = "-".join(str(each.prototypes) for each in LAYERS)
         radii = ", ".join(str(each.radius) for each in LAYERS)
         taus = ", ".join(f"{each.tau_us / 1000:g}" for each in LAYERS)
@@ -230,13 +184,13 @@ class HOTS(Method[Recordings, HOTSSizes]):
         some = train.part(rng.permutation(len(train))[: self.sizes.recordings])
         self.sensor = train.sensor
         self.prototypes: list[Values] = []  # of each layer that has learned, (E, N)
-        for n, layer in enumerate(LAYERS):
+        for n in range(len(LAYERS)):
             start, end = (CLUSTERING_SHARE * m / len(LAYERS) for m in (n, n + 1))
-            self.prototypes.append(self._learned(layer, some, rng, progress_part(tell, start, end)))
+            self.prototypes.append(self._learned(some, rng, progress_part(tell, start, end)))
         self.known = self._histograms(train, progress_part(tell, CLUSTERING_SHARE, 1))
         self.labels, self.classes = train.labels, train.classes
-        held = self._histograms(validation, silent)
         ks = [k for k in NEIGHBOURS if k <= len(train)]
+        held = self._histograms(validation, silent)
         near = train.labels[neighbours(self.known, held, max(ks))]
         right = [(majority_vote(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
         self.k = ks[int(np.argmax(right))]
@@ -247,42 +201,42 @@ class HOTS(Method[Recordings, HOTSSizes]):
         return majority_vote(self.labels[nearest], self.classes)
 
     def _learned(
-        self, layer: Layer, some: Recordings, rng: np.random.Generator, tell: ProgressCallback
+        self, some: Recordings, rng: np.random.Generator, tell: ProgressCallback
     ) -> Values:
         """Learn the next layer's prototypes from the previous layers' events."""
         number = len(self.prototypes)
-        polarities = LAYERS[number - 1].prototypes if number else 2
+        layer, polarities = LAYERS[number], LAYERS[number - 1].prototypes if number else 2
         entries = (2 * layer.radius + 1) ** 2 * polarities
         prototypes = np.zeros((entries, layer.prototypes))
         for k in range(layer.prototypes):
             rows = self._through(some[k % len(some)])
             start, dense = int(rng.integers(max(1, len(rows)))), np.zeros(entries)
-            if not first_surface(rows, self._reach(number, rows), start, dense):
+            if not first_surface(rows, self._thinned(number, rows), start, dense):
                 dense = rng.random(entries)  # as all of the reproduction's prototypes start
             prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
-        for n in count_progress(some, tell, f"layer {number + 1}, recording"):
+        for n in indices(some, tell, f"layer {number + 1}, recording"):
             rows = self._through(some[n])
-            learn_prototypes(rows, self._reach(number, rows), prototypes, wins)
+            learn_prototypes(rows, self._thinned(number, rows), prototypes, wins)
         return prototypes
 
     def _through(self, events: Events) -> Rows:
         """Pass a recording through the layers that have learned."""
         rows = rows_of(events, self.sensor)[: self.sizes.first_events]
         for number, prototypes in enumerate(self.prototypes):
-            rows = relabel_events(rows, self._reach(number, rows), prototypes)
+            rows = relabel_events(rows, self._thinned(number, rows), prototypes)
         return rows
 
-    def _reach(self, number: int, rows: Rows) -> SurfaceSettings:
-        """Build a layer's constants; only the last layer is thinned, to each n-th event."""
+    def _thinned(self, number: int, rows: Rows) -> Layer:
+        """Return a layer; only the last one is thinned, to each n-th event."""
         most = self.sizes.last_layer_events if number == len(LAYERS) - 1 else None
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))
-        return SurfaceSettings(self.sensor, LAYERS[number].radius, LAYERS[number].tau_us, every)
+        return LAYERS[number]._replace(every=every)
 
     def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
-        """Compute the shares of the last layer's prototypes, (N, prototypes); 0 without events."""
+        """Compute the shares of the last layer's prototypes, (N, prototypes)."""
         found = []
-        for n in count_progress(recordings, tell, "histogram"):
+        for n in indices(recordings, tell, "histogram"):
             rows = self._through(recordings[n])
             counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
             found.append(counts / max(1, len(rows)))
@@ -290,10 +244,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """Find the k nearest of the `known` to each of the `asked`: indices (N, k), nearest first.
-
-    Of equally near ones the first is taken.
-    """
+    """Find the k nearest, of equals the first, of the `known` to each of the `asked`: (N, k)."""
     distances = (((known - each) ** 2).sum(1) for each in asked)
     return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
 

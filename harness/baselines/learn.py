@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines.contract import Answers, Labels, Method, Recordings, S, silent
@@ -23,27 +21,24 @@ from harness.training.epoch import seed_of
 
 MOST_BINS = 70  # 350 ms: recordings of N-MNIST last about 308 ms
 
-# Inputs (B, ...) and labels (B,) of a batch to the loss.
-Loss = Callable[[Tensor, Tensor], Tensor]
 # Indices (B,) of samples to the network's input.
 BatchInput = Callable[[Tensor], Any]
 
 
 def train(
-    loss: Loss,
+    loss: Callable[[Tensor, Tensor], Tensor],  # of inputs (B, ...) and labels (B,)
     optimiser: torch.optim.Optimizer,
     inputs: Tensor,
-    labels: NDArray[np.int64],
+    labels: Labels,
     epochs: int,
     batch_size: int,
     seed: int,
     tell: ProgressCallback,
     augmented: bool = False,
 ) -> None:
-    """Minimise `loss` over batches, in an order and with draws that seed and epoch decide.
+    """Minimise `loss` over batches of `inputs` (N, ...); seed and epoch decide order and draws.
 
-    `inputs` (N, ...) are passed to `loss` in batches. If `augmented`, they are images, uint8
-    (N, C, H, W), and are cropped and flipped at random.
+    `augmented` inputs are images, uint8 (N, C, H, W), and are cropped and flipped at random.
 
     Raises UsageError if the loss is not finite.
     """
@@ -68,7 +63,7 @@ def train(
 
 
 def set_seed(seed: int) -> None:
-    """Seed torch's generator, for initial weights and later draws."""
+    """Seed torch's generator."""
     torch.manual_seed(seed_of(f"baseline {seed}", 0))
 
 
@@ -105,11 +100,9 @@ class Learner(Method[S, Z]):
         """Return the function that makes a network's input from these samples."""
 
     def loss(self, out: Any, labels: Tensor) -> Tensor:
-        """Compute the loss of the network's output for a batch."""
         return F.cross_entropy(out, labels)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Create the optimiser of the network."""
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
@@ -128,9 +121,15 @@ class Learner(Method[S, Z]):
         self.network.eval()
 
     def predict(self, test: S) -> Labels | Answers:
-        """Predict the class of the highest score."""
         pick = self.inputs(test, silent)
         return scores(self.network, pick, len(test), self.PREDICT_BATCH).argmax(1).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenSizes(LearnerSizes):
+    """Parameters of a training of one hidden layer."""
+
+    hidden: int
 
 
 class FrameLearner(Learner[Recordings, Z]):
@@ -138,19 +137,15 @@ class FrameLearner(Learner[Recordings, Z]):
 
     DATASETS, INPUT = ("nmnist",), "frames"
 
-    bins: int  # of the longest recording, at most MOST_BINS
-
-    def fit(
-        self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
-    ) -> None:
-        self.bins = min(-(-train.longest_us // BIN_US), MOST_BINS)
-        super().fit(train, validation, seed, tell)
+    bins: int | None = None  # of the longest training recording, at most MOST_BINS
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> BatchInput:
-        """Make frames for each batch: all at once may not fit in memory."""
-        return lambda chosen: torch.from_numpy(
-            samples.part(chosen.numpy()).frames(self.bins)
-        ).float()
+        bins = self.bins = self.bins or min(-(-samples.longest_us // BIN_US), MOST_BINS)
+
+        def frames(chosen: Tensor) -> Tensor:  # all at once may not fit in memory
+            return torch.from_numpy(samples.part(chosen.numpy()).frames(bins)).float()
+
+        return frames
 
 
 def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)

@@ -17,16 +17,14 @@ are divided by the root mean square of g = 1 / V_th and multiplied by sqrt(M / m
 having fired. Weights are kept small by lambda / 2 exp(beta (sum_k w^2 - 1)); thresholds rise where
 a neuron fired and fall where it did not.
 
-Sources: 2312-800-10 on uncentred recordings is in HM2-BP's table; equations and constants are from
-memory of the paper (doi 10.3389/fnins.2016.00508). Ours is also when in a recording the gradient is
-taken (at its end), and how strong the move of thresholds is. Within a frame a neuron fires once at
-most, and neurons that fire together inhibit each other.
+2312-800-10 on uncentred recordings is in HM2-BP's table; equations and constants are from memory of
+the paper (doi 10.3389/fnins.2016.00508). Within a frame a neuron fires once at most, and neurons
+that fire together inhibit each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from math import exp, inf, sqrt
 from typing import Any
@@ -45,7 +43,7 @@ LOWEST_THRESHOLD = 0.1  # of a first threshold: none falls below
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeeSizes(learn.LearnerSizes):
+class LeeSizes(learn.HiddenSizes):
     """Parameters of network and training; those of the paper unless marked as ours."""
 
     hidden: int = 800
@@ -91,9 +89,14 @@ def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple
     return torch.stack(spikes), v
 
 
-def passes_errors(spikes: Tensor, constants: LayerConstants) -> Tensor:  # (T, B, N) -> bool (B, N)
-    """Return which neurons pass errors back."""
-    return (spikes.sum(0) > 0) | constants.silent
+def error_factor(spikes: Tensor, v_th: Tensor, constants: LayerConstants) -> Tensor:
+    """Compute the factor of each neuron's error: (T, B, N), (N,) -> (B, N).
+
+    It is sqrt(M / m) over the root mean square of g = 1 / V_th; 0 where no error passes.
+    """
+    passing = (spikes.sum(0) > 0) | constants.silent
+    m = passing.sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
+    return passing * ((len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt())
 
 
 class TraceLayer(torch.autograd.Function):
@@ -111,42 +114,28 @@ class TraceLayer(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, _, w, v_th, ctx.circuit = inputs
+        x, _, w, v_th, ctx.constants = inputs
         a, fired = output
         ctx.mark_non_differentiable(fired)
-        ctx.save_for_backward(x, w, v_th, a, passes_errors(fired, ctx.circuit))
+        ctx.save_for_backward(x, w, v_th, a, error_factor(fired, v_th, ctx.constants))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
-        x, w, v_th, a, passing = ctx.saved_tensors
-        constants: LayerConstants = ctx.circuit
-        error = gradients[0] * passing
+        x, w, v_th, a, factor = ctx.saved_tensors
+        c = ctx.constants.sigma * ctx.constants.kappa
+        error = gradients[0] * factor
         back = None
         if ctx.needs_input_grad[0]:  # the traces of events need none
-            back = (_invert_inhibition(error, constants) / v_th) @ w
-        inhibited = constants.sigma * constants.kappa * _sum_of_others(a)
-        to_v_th = (error * (inhibited - a)).sum(0) / v_th
+            # times the inverse of the matrix of 1 on the diagonal and -c elsewhere
+            whole = 1 + c - error.shape[1] * c
+            inverse = (error + c / whole * error.sum(1, keepdim=True)) / (1 + c)
+            back = (inverse / v_th) @ w
+        to_v_th = (error * (c * _sum_of_others(a) - a)).sum(0) / v_th
         return back, None, (error / v_th).T @ x, to_v_th, None
 
 
 def _sum_of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
     return values.sum(1, keepdim=True) - values
-
-
-def _invert_inhibition(error: Tensor, constants: LayerConstants) -> Tensor:  # (B, N) -> (B, N)
-    """Multiply errors by the inverse of the matrix of 1 on the diagonal, -sigma kappa elsewhere."""
-    c = constants.sigma * constants.kappa
-    whole = 1 + c - error.shape[1] * c
-    return (error + c / whole * error.sum(1, keepdim=True)) / (1 + c)
-
-
-@torch.no_grad()
-def error_scale(
-    spikes: Tensor, v_th: Tensor, constants: LayerConstants
-) -> Tensor:  # (T, B, N), (N,) -> (B, 1)
-    """Return the factor of errors: sqrt(M / m) over the root mean square of g = 1 / V_th."""
-    m = passes_errors(spikes, constants).sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
-    return (len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt()
 
 
 class LeeNetwork(nn.Module):
@@ -155,7 +144,7 @@ class LeeNetwork(nn.Module):
     def __init__(self, layers: tuple[int, ...], sizes: LeeSizes) -> None:
         super().__init__()
         self.weights, self.thresholds = nn.ParameterList(), nn.ParameterList()
-        self.layer_constants: list[LayerConstants] = []
+        self.constants: list[LayerConstants] = []
         self.first: list[float] = []  # thresholds, alpha sqrt(3 / M)
         for m, n in pairwise(layers):
             limit = sqrt(3 / m)
@@ -164,21 +153,16 @@ class LeeNetwork(nn.Module):
             self.thresholds.append(nn.Parameter(torch.full((n,), self.first[-1])))
             decay, rest = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
             last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
-            self.layer_constants.append(
-                LayerConstants(decay, -sizes.inhibition / n, sizes.sigma, rest, last)
-            )
+            kappa = -sizes.inhibition / n
+            self.constants.append(LayerConstants(decay, kappa, sizes.sigma, rest, last))
         self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Compute the last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
         spikes = frames.flatten(2).transpose(0, 1)
-        x, layers = trace(spikes, self.layer_constants[0].decay), []
-        for w, v_th, constants in zip(
-            self.weights, self.thresholds, self.layer_constants, strict=True
-        ):
-            x, spikes = TraceLayer.apply(x, spikes, w, v_th, constants)
-            if x.requires_grad:
-                x.register_hook(partial(torch.mul, error_scale(spikes, v_th, constants)))
+        x, layers = trace(spikes, self.constants[0].decay), []
+        for of_layer in zip(self.weights, self.thresholds, self.constants, strict=True):
+            x, spikes = TraceLayer.apply(x, spikes, *of_layer)
             layers.append(spikes)
         self.fired = (layers[0].sum(0) > 0).to(x.dtype).mean(0)
         return x, layers
@@ -198,9 +182,7 @@ class LeeNetwork(nn.Module):
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
-    """Compute the squared error of scaled spike counts against the one-hot label.
-
-    Counts are divided by the largest of them, or by a quarter of the steps if that is more.
+    """Compute the squared error of spike counts, over the largest of them, against one-hot labels.
 
     Its gradient goes to the traces `a` in place of the counts.
     """
@@ -236,7 +218,6 @@ class Lee(learn.FrameLearner[LeeSizes]):
         return error(a, layers[-1], labels) + penalty
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Create the optimiser; `balance` runs after each of its steps."""
         optimiser = super().optimiser()
         optimiser.register_step_post_hook(lambda *_: self.network.balance(self.sizes.rho))
         return optimiser

@@ -13,8 +13,7 @@ a share r_on of its period. With the phase phi = ((t + s) mod tau) / tau its ope
 and the LSTM's proposals c~ and h~ are taken by that share: c = k c~ + (1 - k) c_before, and h in
 the same way. alpha = 1e-3 in training, so that a closed unit learns too, and 0 afterwards. An
 event's address (x, y, polarity) is looked up in an embedding of 40; its time in ms is t. The state
-after the last event is read by a linear layer, fitted by the cross entropy. The authors' code
-(Theano) has the layer and another task. Equations are those of their section 2.
+after the last event is read by a linear layer, fitted by the cross entropy. Equations: section 2.
 """
 
 from __future__ import annotations
@@ -35,15 +34,6 @@ from harness.baselines.contract import ProgressCallback, Recordings
 from harness.datasets.events import Events, addresses, on_sensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class LSTMSizes(learn.LearnerSizes):
-    """Parameters of He et al. 2020."""
-
-    units: int = 512
-    lr: float = 5e-4
-    batch_size: int = 50
-
-
 class LSTMNetwork(nn.Module):
     """LSTM units, and a linear read-out of their mean over the steps."""
 
@@ -57,7 +47,7 @@ class LSTMNetwork(nn.Module):
         return self.readout(hidden.mean(0))  # linear: equals the mean of the read-outs
 
 
-class LSTM(learn.FrameLearner[LSTMSizes]):
+class LSTM(learn.FrameLearner[learn.HiddenSizes]):
     """An LSTM on frames of 5 ms, the plain variant of Neil et al. 2016."""
 
     TITLE, PAPER = "LSTM", "Neil et al. 2016"
@@ -72,13 +62,13 @@ class LSTM(learn.FrameLearner[LSTMSizes]):
     )
     EPOCHS = {"quick": 6, "default": 6, "paper": 100}
     SIZES = {
-        "quick": LSTMSizes(units=64, lr=3e-3, batch_size=15),
-        "default": LSTMSizes(units=128, lr=2e-3, batch_size=25),
-        "paper": LSTMSizes(),
+        "quick": learn.HiddenSizes(hidden=64, lr=3e-3, batch_size=15),
+        "default": learn.HiddenSizes(hidden=128, lr=2e-3, batch_size=25),
+        "paper": learn.HiddenSizes(hidden=512, lr=5e-4, batch_size=50),
     }
 
     def build_network(self, train: Recordings) -> LSTMNetwork:
-        inputs, units = train.inputs, self.sizes.units
+        inputs, units = train.inputs, self.sizes.hidden
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
         return LSTMNetwork(inputs, units, train.classes)
 
@@ -184,10 +174,7 @@ class PhasedLSTMNetwork(nn.Module):
 
 
 def subsample(events: Events, limit: int | None, offset: float) -> Events:
-    """Take one event of each of `limit` equal parts, at `offset` in [0, 1) of the part.
-
-    Returns all events if there are no more than `limit`, or if it is None.
-    """
+    """Take one event of each of `limit` equal parts (None: all), at `offset` in [0, 1) of it."""
     if limit is None or len(events) <= limit:
         return events
     return events[((np.arange(limit) + offset) * len(events) / limit).astype(np.int64)]
@@ -235,11 +222,10 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
         return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
-        """Subsample other events in each epoch of training; the middle of each part at test."""
-
-        def picked(chosen: Tensor) -> PaddedEvents:
-            training = self.network.training
-            offsets = torch.rand(len(chosen)) if training else torch.full((len(chosen),), 0.5)
+        def picked(chosen: Tensor) -> PaddedEvents:  # other events in each epoch of training
+            offsets = torch.full((len(chosen),), 0.5)
+            if self.network.training:
+                offsets = torch.rand(len(chosen))
             return pad_events(samples, chosen, self.sizes.events, offsets)
 
         return picked

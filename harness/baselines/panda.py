@@ -74,8 +74,8 @@ def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = Non
     return (drawn < x.abs()) * x.sign()
 
 
-def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:  # (T, B, ...)
-    """Apply a function of batches (B, ...) to each step."""
+def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of batches (B, ...) to each step of (T, B, ...)."""
     return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -115,10 +115,7 @@ class LayerAutoEncoder(nn.Module):
 
 @torch.no_grad()
 def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[Tensor, float]:
-    """Pass spikes (T, B, C, H, W) through trained layers.
-
-    Returns the next layer's input, and the number of spikes of all neurons.
-    """
+    """Pass spikes (T, B, C, H, W) through trained layers, and count the spikes of their neurons."""
     fired = 0.0
     for n, coder in enumerate(coders):
         spikes = coder(spikes)
@@ -153,7 +150,6 @@ class Panda(Method[Images, PandaSizes]):
     coders: list[LayerAutoEncoder]
 
     def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
-        """Train the layers without labels, one after the other, and then the read-out."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
         self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
@@ -174,7 +170,6 @@ class Panda(Method[Images, PandaSizes]):
         self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
 
     def predict(self, test: Images) -> Answers:
-        """Predict the class of the output neuron with the highest potential at the end."""
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
         traces, fired = self._traces(x, silent)
         given = (traces - self.mean) / self.deviation
@@ -182,8 +177,7 @@ class Panda(Method[Images, PandaSizes]):
         return Answers(labels.numpy(), spikes=fired / len(test))
 
     def _learn_layer(self, x: Tensor, train: Images, tell: ProgressCallback) -> None:
-        n = len(self.coders)
-        channels = (x.shape[1], *self.sizes.filters)
+        n, channels = len(self.coders), (x.shape[1], *self.sizes.filters)
         coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
 
         def given(images: Tensor) -> Tensor:
@@ -200,7 +194,7 @@ class Panda(Method[Images, PandaSizes]):
         self.coders.append(coder.requires_grad_(False))
 
     def _traces(self, x: Tensor, tell: ProgressCallback) -> tuple[Tensor, float]:
-        """Return decayed sums of the last layer's spikes (N, D), and the number of all spikes."""
+        """Return the last layer's decayed spikes (N, D), and the number of all spikes."""
         generator = torch.Generator().manual_seed(self.seed)
         found, fired = [], 0.0
         for n, images in enumerate(x.split(BATCH)):

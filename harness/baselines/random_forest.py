@@ -36,7 +36,6 @@ class RandomForest(Method[Recordings, int]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        """Choose the number of windows whose forest is best on the held-out samples."""
         found, accuracies = [], []
         for n, bins in enumerate(BINS):
             growing = progress_part(tell, n / len(BINS), (n + 1) / len(BINS))

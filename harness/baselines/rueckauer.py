@@ -7,9 +7,8 @@ subtracted when it fires,
 
 and o s goes on. The scale s of a layer is the 99.9th percentile of its activations on training
 images (the paper's normalisation of parameters): the few that are larger are cut off. Pixels go in
-as they are, the same ones at every step (its analog input), so the mean output of a neuron of the
-first layer differs from its unit's activation, where that is below s, by less than s / T. The
-output layer does not fire: its input is added up.
+as they are, the same ones at every step (its analog input). The output layer does not fire: its
+input is added up.
 
 SpikingJelly's `RateCodingRecipe` finds the scales and puts its own neurons in.
 """
@@ -25,7 +24,7 @@ from torch import Tensor, fx, nn
 
 from harness.baselines import converted
 from harness.baselines.contract import Images, ProgressCallback
-from harness.baselines.converted import STEPS, SpikingNetwork
+from harness.baselines.converted import STEPS
 from harness.spec import UsageError
 
 
@@ -33,7 +32,6 @@ from harness.spec import UsageError
 class RueckauerSizes(converted.ConversionSizes):
     """Parameters of `Rueckauer`."""
 
-    percentile: str = "99.9%"  # of the paper; SpikingJelly's own is the maximum
     images: int = 256  # that rank the activations
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
     # default. Later batches than the first count 0.1 (SpikingJelly's moving average).
@@ -49,23 +47,18 @@ class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to th
 
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
-) -> SpikingNetwork:
-    """Convert a network by SpikingJelly, scaled on batches of images in [0, 1].
-
-    `mode` is SpikingJelly's: "99.9%", "max".
+) -> nn.Module:
+    """Convert a network, scaled on batches of images in [0, 1] by a `mode` of SpikingJelly's.
 
     Raises UsageError if a layer is silent on the images.
     """
-    recipe = _QuietRecipe(batches, mode=mode)
     try:
-        module = ann2snn.Converter(recipe).convert(network)
+        return ann2snn.Converter(_QuietRecipe(batches, mode=mode)).convert(network)
     except ValueError as error:  # a scale of 0
         raise UsageError(
             f"SpikingJelly cannot scale the network ({str(error).rstrip('.')}): "
             "train it on more images or for more epochs"
         ) from error
-    neurons = tuple(each for each in module.modules() if isinstance(each, neuron.IFNode))
-    return SpikingNetwork(module, neurons, lambda x: x)
 
 
 class Rueckauer(converted.Conversion[RueckauerSizes]):
@@ -87,13 +80,11 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
             width=Fraction(1), steps=(*STEPS, 256, 512), images=2048, together=50
         ),
     }
-    TRAINING = 0.9
+    NEURON = neuron.IFNode
 
-    def converted(
-        self, train: Images, validation: Images, tell: ProgressCallback
-    ) -> SpikingNetwork:
+    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.scaled(torch.from_numpy(images.pixels))
         batches = x.split(self.sizes.together)
-        return converted_by_spikingjelly(self.network, batches, self.sizes.percentile)
+        return converted_by_spikingjelly(self.network, batches, "99.9%")  # as in the paper

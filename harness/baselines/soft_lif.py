@@ -16,11 +16,10 @@ With spikes, each unit becomes a leaky integrate-and-fire neuron with a refracto
 
     tau_rc dv/dt = j - v;  at v = 1 a spike, v = 0, and no change during tau_ref
 
-Within a step it is solved exactly, so that a neuron under a constant current fires at the rate
-1 / (tau_ref + tau_rc log(1 + 1 / (j - 1))) to which the soft rate tends with sigma. Pixels are
-constant currents. Spikes are pooled and pass an alpha synapse, h(t) = t / tau_s^2 exp(-t / tau_s),
-before the next layer. The class is that of the largest mean read-out over the last half of the run,
-as in the authors' runs of 200 ms.
+Within a step it is solved exactly, so that a neuron under a constant current fires at the rate to
+which the soft rate tends with sigma. Pixels are constant currents. Spikes are pooled and pass an
+alpha synapse, h(t) = t / tau_s^2 exp(-t / tau_s), before the next layer. The class is that of the
+largest mean read-out over the last half of the run, as in the authors' runs of 200 ms.
 """
 
 from __future__ import annotations
@@ -60,16 +59,14 @@ class SoftLIFNeuron:
     amplitude: float = 0.063  # A: of one spike a second, for the next layer
     noise: float = 10.0  # Hz, its deviation; 20 in another of the authors' files
 
-    def current(self, x: Tensor) -> Tensor:
-        """Return the current j for a synaptic input x."""
+    def current(self, x: Tensor) -> Tensor:  # j for a synaptic input x
         return self.gain * x + self.bias
 
 
 class SoftRate(torch.autograd.Function):
     """The smoothed rate in Hz of any finite current j, and its gradient.
 
-    Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm:
-    log(1 + 1 / rho) is log(1 + exp(-log rho)). The slope alone is kept for the way back.
+    Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm.
     """
 
     @staticmethod
@@ -144,19 +141,16 @@ class LocallyConnected(nn.Module):
 class RateNetwork(nn.Module):
     """The network of rates that is trained; it has noise only in training."""
 
-    def __init__(
-        self, filters: tuple[int, int, int, int], classes: int, neuron: SoftLIFNeuron
-    ) -> None:
+    def __init__(self, filters: tuple[int, int, int, int], classes: int) -> None:
         super().__init__()
         a, b, c, d = filters
-        self.neuron = neuron
-        convolutions = []
+        self.neuron, self.layers = SoftLIFNeuron(), nn.ModuleList()
         for inputs, outputs in ((3, a), (a, b)):
-            convolutions.append(nn.Conv2d(inputs, outputs, 5, padding=2))
-            nn.init.kaiming_normal_(convolutions[-1].weight)  # above threshold its slope is near 1
-        self.layers = nn.ModuleList(
-            [*convolutions, LocallyConnected(b, c, SIDE), LocallyConnected(c, d, SIDE)]
-        )
+            convolution = nn.Conv2d(inputs, outputs, 5, padding=2)
+            nn.init.kaiming_normal_(convolution.weight)  # above threshold its slope is near 1
+            self.layers.append(convolution)
+        self.layers.append(LocallyConnected(b, c, SIDE))
+        self.layers.append(LocallyConnected(c, d, SIDE))
         self.read = nn.Linear(d * SIDE * SIDE, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, CROP, CROP) -> (B, N)
@@ -170,7 +164,6 @@ class RateNetwork(nn.Module):
         return self.read(x.flatten(1))
 
     def pooled(self, n: int, x: Tensor) -> Tensor:
-        """Pool the rates or spikes of layer n, if pooling follows it."""
         return pool(x) if n < POOLED else x
 
 
@@ -211,7 +204,7 @@ class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
         middle = centre(torch.from_numpy(train.pixels)).float()
         self.mean = middle.mean(0)
         self.deviation = max(float((middle - self.mean).std()), 1.0)  # all pixels may be equal
-        return RateNetwork(self.sizes.filters, train.classes, SoftLIFNeuron())
+        return RateNetwork(self.sizes.filters, train.classes)
 
     def inputs(self, samples: Images, tell: ProgressCallback) -> learn.BatchInput:
         pixels = torch.from_numpy(samples.pixels)
@@ -251,7 +244,7 @@ class LIFNeurons:
         self.wait = torch.zeros(())  # seconds that are left of the refractory time, below 0: none
 
     def step(self, j: Tensor) -> Tensor:
-        """Advance by DT; return 1 for each neuron that fires. The shape of j must not change."""
+        """Advance by DT; return 1 for each neuron that fires."""
         tau_rc = self.neuron.tau_rc
         free = (DT - self.wait).clamp(0, DT)  # seconds of the step that are not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
@@ -269,7 +262,7 @@ class AlphaSynapse:
         self.first = self.second = torch.zeros(())
 
     def step(self, x: Tensor) -> Tensor:
-        """Advance by DT; return the filtered input. The shape of x must not change."""
+        """Advance by DT; return the filtered input."""
         a = exp(-DT / TAU_S)
         b = DT / TAU_S * a
         self.second = a * self.second + b * self.first + (1 - a - b) * x
@@ -279,10 +272,7 @@ class AlphaSynapse:
 
 @torch.inference_mode()
 def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float]:
-    """Run the trained network with spikes on images (B, 3, H, W).
-
-    Returns the read-out after each step, (T, B, N), and the number of all spikes.
-    """
+    """Run the trained network with spikes: read-outs (T, B, N), and the number of all spikes."""
     neuron = network.neuron
     first, *others = network.layers
     x = x.contiguous(memory_format=torch.channels_last)  # pools faster
@@ -316,7 +306,6 @@ class SpikingSoftLIF(SoftLIF):
     STEPS = STEPS
 
     def predict(self, test: Images) -> Answers:
-        """Predict by spikes after each of STEPS, and by the rate network."""
         pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
         outputs = torch.cat([each for each, _ in runs], 1)

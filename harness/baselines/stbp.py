@@ -3,16 +3,14 @@
 The paper of this project starts from this network and adds an encoding layer, voting populations
 and NeuNorm; here is none of them. The neurons are its own, eqs. (5) and (6), with the rectangular
 surrogate of eq. (14); a class is one neuron, whose rate over T stands in the squared error against
-the one-hot label, eq. (11). So only the network differs from the paper's rows, and the
-constants are those of 2019 (Table 7). How many frames it saw in 2018 is not known here; later code
-of the same laboratory (He et al. 2020) has 15 frames of 5 ms, the decay 0.3, the threshold 0.3, a
-surrogate 0.5 wide, and fires above the threshold alone.
+the one-hot label, eq. (11). So only the network differs from the paper's rows, and the constants
+are those of 2019 (Table 7). How many frames it saw in 2018 is not known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -24,15 +22,7 @@ from harness.reference.neuron import LIFCell
 from harness.spec import LIF, paper
 
 SETTINGS = paper.settings("nmnist")
-
-
-@dataclass(frozen=True, kw_only=True)
-class STBPSizes(learn.LearnerSizes):
-    """Parameters of `STBP`; those of the paper of 2019."""
-
-    hidden: int = 800
-    batch_size: int = 20  # the paper's
-    lr: float = SETTINGS.optimiser.lr
+sizes = partial(learn.HiddenSizes, batch_size=20, lr=SETTINGS.optimiser.lr)  # the paper's of 2019
 
 
 class STBPNetwork(nn.Module):
@@ -50,7 +40,7 @@ class STBPNetwork(nn.Module):
         return spikes[1:]
 
 
-class STBP(learn.FrameLearner[STBPSizes]):
+class STBP(learn.FrameLearner[learn.HiddenSizes]):
     """Fully connected LIF neurons trained by STBP (Wu et al. 2018)."""
 
     TITLE, PAPER = "STBP", "Wu et al. 2018"
@@ -62,7 +52,7 @@ class STBP(learn.FrameLearner[STBPSizes]):
         "by default 200 hidden units, not 800",
     )
     EPOCHS = {"quick": 6, "default": 8, "paper": SETTINGS.epochs}
-    SIZES = {"quick": STBPSizes(hidden=100), "default": STBPSizes(hidden=200), "paper": STBPSizes()}
+    SIZES = {"quick": sizes(hidden=100), "default": sizes(hidden=200), "paper": sizes(hidden=800)}
 
     def build_network(self, train: Recordings) -> STBPNetwork:
         return STBPNetwork(self.layers(train, self.sizes.hidden), SETTINGS.lif)

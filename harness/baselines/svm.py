@@ -28,7 +28,6 @@ class LinearSVM:
     c: float
 
     def predict(self, features: Features) -> Labels:
-        """Predict the class of the highest score."""
         return self.classes[(_unit(features) @ self.weight.T).argmax(1)]
 
 
@@ -38,10 +37,7 @@ def fit_linear_svm(
     tell: ProgressCallback,
     grid: tuple[float, ...] = GRID,
 ) -> LinearSVM:
-    """Fit a linear SVM with the C of `grid` that is best on the held-out samples `held`.
-
-    One class against all others, on samples scaled to L2 norm 1; of equal C the first.
-    """
+    """Fit one class against all others, with the first C of `grid` that is best on `held`."""
     features, labels = train
     unit = _unit(features)
     basis, inside = None, unit
@@ -50,7 +46,7 @@ def fit_linear_svm(
         # of a space that holds them, so nothing changes but the time.
         basis, inside = np.linalg.qr(unit.T.astype(np.float64))
         inside = np.ascontiguousarray(inside.T)
-    found, accuracies = [], []
+    found = []
     for n, c in enumerate(grid):
         tell(n / len(grid), f"linear SVM, C = {c:g}")
         machine = LinearSVC(C=c, fit_intercept=False, dual="auto", tol=TOLERANCE, max_iter=MAX_ITER)
@@ -59,8 +55,7 @@ def fit_linear_svm(
         if len(weight) == 1:  # of two classes it gives the second's score alone
             weight = np.concatenate([-weight, weight])
         found.append(LinearSVM(weight, machine.classes_, c))
-        accuracies.append(np.mean(found[-1].predict(held[0]) == held[1]))
-    return found[int(np.argmax(accuracies))]
+    return max(found, key=lambda each: (each.predict(held[0]) == held[1]).sum())
 
 
 def _unit(features: Features) -> Features:

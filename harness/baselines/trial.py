@@ -43,25 +43,26 @@ def read(
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
-    Raises UsageError if they cannot be loaded, a class has no training sample, or a recording
-    is empty.
+    Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
-    request = datasets.SplitRequest.of(case, access)
-    samples: list[Samples]
+    request, tested = datasets.SplitRequest.of(case, access), case.training.test_samples
     if system.input == "images":
-        loaded = datasets.load_splits(request, case.training.test_samples, say)
-        classes = case.network.classes
-        samples = [
+        loaded, classes = datasets.load_splits(request, tested, say), case.network.classes
+        train, test = (
             Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
             for each in loaded
-        ]
+        )
     else:
-        loaded = datasets.load_recordings(request, case.training.test_samples, say)
-        first = case.window == "first"
-        samples = [
-            each.recordings.first(case.T * BIN_US) if first else each.recordings for each in loaded
-        ]
-    train, test = samples
+        loaded = datasets.load_recordings(request, tested, say)
+        train, test = (each.recordings for each in loaded)
+        if case.window == "first":
+            train, test = (each.first(case.T * BIN_US) for each in (train, test))
+        empty = sum(int((np.diff(each.starts) == 0).sum()) for each in (train, test))
+        if empty:
+            raise UsageError(
+                f"{empty} of the {case.dataset} recordings have no event: "
+                "leave their files out, or fetch them anew"
+            )
     kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
     lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
     if len(lacking):
@@ -69,13 +70,6 @@ def read(
             f"{case.dataset}: no training sample is of class {', '.join(map(str, lacking))}: "
             "use more with --samples"
         )
-    for name, part in (("training", kept), ("held-out", held), ("test", test)):
-        empty = part.starts[:-1] == part.starts[1:] if isinstance(part, Recordings) else []
-        if np.any(empty):
-            raise UsageError(
-                f"{np.sum(empty)} of {len(part)} {case.dataset}: {name} recordings have no event, "
-                f"the first is number {np.argmax(empty)}: leave their files out, or fetch them anew"
-            )
     split = loaded[0].info.split_sha256
     return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
@@ -153,7 +147,7 @@ def fit(trial: Trial[spec.System]) -> bool:
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:
-    """Return the answers as `Answers`. Raises Failed unless there is one for each sample."""
+    """Raise Failed unless there is an answer for each sample."""
     answers = found if isinstance(found, Answers) else Answers(found)
     for each in (answers.labels, *answers.at_steps.values(), answers.source):
         if each is not None and np.shape(each) != labels.shape:
@@ -162,7 +156,6 @@ def _checked(found: Labels | Answers, labels: Labels) -> Answers:
 
 
 def _concatenated(parts: Sequence[Answers]) -> Answers:
-    """Concatenate the answers to parts of the test samples."""
     counts = [len(each.labels) for each in parts]
     sources = [each.source for each in parts if each.source is not None]
     spikes = [each.spikes for each in parts if each.spikes is not None]
