@@ -102,8 +102,9 @@ def simulated(
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Convert a colour image to the sensor's grey input, (128, 128) in [0, 1]."""
-    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SIZE)
+    """Convert a colour image (3, H, W) to the sensor's grey input, (128, 128) in [0, 1]."""
+    colours = np.ascontiguousarray(image.transpose(1, 2, 0), np.float32)
+    return enlarged(colours @ np.array(_LUMA, np.float32) / 255, SIZE)
 
 
 def _download(root: Path, split: Split) -> None:

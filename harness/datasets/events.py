@@ -56,14 +56,14 @@ class DataSet(Generic[X]):
     def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
         """Return images unchanged, and recordings as frames of counts (bins, 2, H, W)."""
         if self.sensor is None:
-            return samples
+            return replace(samples, content="pixels")
         sensor = self.sensor
         size = reduced_size(sensor)
         frames = samples.mapped(
             lambda events: bin_events(reduced(events, sensor), bins.count, size, bins.us)
         )
         info = replace(frames.info, description=f"{frames.info.description}, {bins}")
-        return replace(frames, info=info)
+        return replace(frames, info=info, content=f"{bins.count} bins of {bins.us} us")
 
 
 def bin_events(
@@ -111,11 +111,10 @@ def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def from_zero(events: Events) -> Events:
-    """Sort the events by time and count time from the first one."""
-    ordered = events[np.argsort(events["t"], kind="stable")].astype(EVENT)
-    if len(ordered):
-        ordered["t"] -= ordered["t"][0]
-    return ordered
+    """Count time from the first event."""
+    counted = events.astype(EVENT)
+    counted["t"] -= events["t"][:1]
+    return counted
 
 
 def reduced_size(sensor: tuple[int, int]) -> tuple[int, int]:

@@ -129,7 +129,7 @@ _LOSSY = (".jpg", ".jpeg")
 
 
 def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    """List the images under `root`, uint8 (32, 32, 3). Returns None if the split has none."""
+    """List the images under `root`, uint8 (3, 32, 32). Returns None if the split has none."""
     for base in (root, root / "cifar10"):
         if (base / "cifar-10-batches-py").is_dir():
             return _batches(base, split)
@@ -151,7 +151,7 @@ def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | No
     if any(path.suffix.lower() in _LOSSY for path in files.all()):
         lossy = f"{info.description} (lossy copy)"
         files = replace(files, info=replace(files.info, description=lossy, lossy=True))
-    return files.mapped(lambda path: read_image(path, SIZE))
+    return files.mapped(lambda path: read_image(path, SIZE).transpose(2, 0, 1))
 
 
 def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
@@ -168,12 +168,8 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
         raise damaged(folder, error) from error
     labels = np.array(data.targets, np.int64)
     info, files = _info(len(labels), split, folder), sorted(folder.iterdir())
-    return Samples(info, labels, data.data.__getitem__, lambda: files_fingerprint(files))
-
-
-def _find(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    images = cifar10(root, split)
-    return images and images.mapped(lambda image: image.transpose(2, 0, 1))
+    pixels = data.data.transpose(0, 3, 1, 2)
+    return Samples(info, labels, pixels.__getitem__, lambda: files_fingerprint(files))
 
 
 def _download(root: Path, split: Split) -> None:
@@ -190,7 +186,7 @@ CIFAR10 = DataSet(
     "there, or let torchvision.datasets.CIFAR10(root, download=True) do it",
     download_mib=163,
     classes=paper.CIFAR10_CLASSES,
-    find=_find,
+    find=cifar10,
     stand_in=lambda root, split, bins, samples: colour_digits(split, SIZE),
     download=_download,
 )
