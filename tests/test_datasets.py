@@ -7,8 +7,6 @@ that can be printed and stored.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 import re
 import shutil
@@ -67,7 +65,7 @@ from harness.datasets.samples import SampleInfo, Split, list_files, split_indice
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
-from harness.system.files import make_user_cache, printable
+from harness.system.files import make_user_cache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -83,7 +81,6 @@ def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "tra
     ("root", "said"),
     [
         ("/etc/passwd", "passwd.*is no folder"),
-        ("/nowhere", "nowhere.*is no folder"),
         ("~nobody-of-that-name", "home"),
         ("/" + "x" * 300, "File name too long"),
     ],
@@ -113,7 +110,6 @@ def test_what_cannot_be_drawn_is_said() -> None:
             load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
         load_recorded(SplitRequest("cifar10", 1), quiet)
-    assert set(DOWNLOAD_MIB) == set(SETTINGS)
 
 
 # without any data
@@ -190,8 +186,7 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     assert "NMNIST/{Train,Test}/<label>/*.bin" in nothing.problem
     write_bin(recording(tmp_path), ROW)
     found = find("nmnist", tmp_path)
-    place = f"in {tmp_path / 'NMNIST'}"
-    assert str(found.train) == f"1 of 60,000: N-MNIST recordings, 5 ms bins, {place}"
+    assert str(found.train) == f"1 of 60,000: N-MNIST recordings, in {tmp_path / 'NMNIST'}"
     for lack in ("1 of 60,000 train samples", "no test samples", "no train sample is of class"):
         assert lack in found.problem
 
@@ -244,7 +239,7 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
     assert found is not None
     before = found.fingerprint()
     first.unlink()
-    assert found.fingerprint() != before and found.read(1).shape == (32, 32, 3)
+    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
     with pytest.raises(UsageError, match="1.png is damaged"):
         found.read(0)
 
@@ -269,7 +264,7 @@ def test_torchvisions_folder(base: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(known, "meta", {**known.meta, "md5": hashed})
     assert sorted(load_batch("cifar10", 1, 2, root=tmp_path).labels.tolist()) == [4, 6]
     found = cifar10(tmp_path, "train")
-    assert found and found.read(1)[0, :2, 0].tolist() == [0, 1]  # 3072 is 0 modulo 256
+    assert found and found.read(1)[0, 0, :2].tolist() == [0, 1]  # 3072 is 0 modulo 256
     (folder / "data_batch_1").write_bytes(content[:-1])
     with pytest.raises(UsageError, match="cifar-10-batches-py is damaged"):
         load_batch("cifar10", 1, 2, root=tmp_path)
@@ -493,14 +488,15 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     write_bin(recording(tmp_path, 1), (3, 2, 0, True))
     bad = write_bin(recording(tmp_path, 2), (3, 2, 0, True))
     bad.write_bytes(b"123")
+    recording(tmp_path, 2, "link").symlink_to("nowhere")
     request = SplitRequest("nmnist", T=2, root=tmp_path)
     for _ in range(2):  # read, then from the cache
         found = load_split(request, "train", quiet)
         assert found.labels.tolist() == [1]
-        assert f"left out: 1 of the samples: {bad} is damaged" in found.source.note
+        assert f"left out: 2 of the samples: {bad} is damaged" in found.source.note
     write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
-    assert mended.labels.tolist() == [1, 2] and "left out" not in mended.source.note
+    assert mended.labels.tolist() == [1, 2] and str(bad) not in mended.source.note
 
 
 def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
@@ -521,7 +517,7 @@ def recorded(root: Path, split: str, classes: str = "0123456789") -> None:
     for n in map(int, classes):
         rows = [(n, k + (split == "test"), 100 * k, True) for k in range(20)]
         write_bin(recording(root, n, "1", split.title()), *rows)
-        colour = (20 * n, 255 * (split == "test"), 0)
+        colour = (20 * n, 255 * (split == "test"), 1)
         write_image(images(root, kind=CIFAR10_CLASSES[n], split=split), colour)
 
 
@@ -595,8 +591,7 @@ def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, boo
 
 
 IMPOSSIBLE = {
-    "off its 34 x 34 pixels": [ROW, (200, 200, 2000, True)],
-    "off its 34 x 34 pixels ": [ROW, (34, 0, 2000, True)],
+    "off its 34 x 34 pixels": [ROW, (34, 0, 2000, True)],
     "time goes back": [ROW, (3, 2, 999, True)],
     "holds no events": overflow(),
 }
@@ -610,7 +605,7 @@ def test_a_recording_that_no_camera_made_is_left_out_by_name(said: str, tmp_path
     found = load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
     assert found.labels.tolist() == [1, 2]
     assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
-    assert said.strip() in found.source.note
+    assert said in found.source.note
 
 
 @pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])
@@ -620,50 +615,6 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
     path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
     with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
         dvs_cifar10.read_recording(path)
-
-
-# what is no sample
-
-
-@pytest.mark.parametrize("dangles", [True, False])
-def test_a_link_that_leads_to_no_file_is_named(dangles: bool, tmp_path: Path) -> None:
-    def make(path: Path) -> None:
-        path.symlink_to(path.parent / "nowhere" if dangles else path)
-
-    path = recording(tmp_path)
-    path.parent.mkdir(parents=True)
-    make(path)
-    with pytest.raises(UsageError, match=f"none of the samples .* can be used: {path}"):
-        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
-    folder = write_image(images(tmp_path)).parent
-    make(folder / "0.png")
-    make(folder.parent / "dog")  # the name of a class
-    make(folder.parent / "notes")  # of none
-    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
-    batch = load_batch("cifar10", 1, 1, root=tmp_path)
-    assert whole.labels.tolist() == batch.labels.tolist() == [3]
-    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
-        assert "left out: 2 of the samples" in note
-        assert note.count(f"{folder}/0.png") == note.count(f"{folder.parent}/dog") == 1
-
-
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
-def test_a_name_that_is_no_utf8_is_a_name(dataset: str, tmp_path: Path) -> None:
-    root = tmp_path / ("data" if dataset == "dvs-cifar10" else os.fsdecode(b"\xfe"))
-    odd = os.fsdecode(b"\xff")
-    for name, label in ((odd, 3), ("1", 4)):
-        kind = CIFAR10_CLASSES[label]
-        write_image(images(root, f"{name}.png", kind))
-        write_bin(recording(root, label, name), ROW)
-        for n in range(5):  # one of them is in the test split
-            write_aedat4(root / "CIFAR10DVS" / kind / f"{n}{name}.aedat4", ROW)
-    bad = write_image(images(root, "0.png"), side=16)
-    found = load_split(SplitRequest(dataset, T=1, root=root), "train", quiet)
-    assert 4 in found.labels.tolist()
-    assert (3 in found.labels.tolist()) or r"\udcff" in found.source.note
-    assert dataset != "cifar10" or printable(bad) in found.source.note
-    for text in (found.source.note, str(find(dataset, root).train), find(dataset, root).problem):
-        assert json.loads(json.dumps(text).encode()) == text
 
 
 # files that were cut short or changed
