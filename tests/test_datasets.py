@@ -24,7 +24,6 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
-from filelock import FileLock
 from fuzzing import spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,7 +64,6 @@ from harness.datasets.samples import SampleInfo, Split, list_files, split_indice
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
-from harness.system.files import make_user_cache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -591,7 +589,7 @@ def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, boo
 
 
 IMPOSSIBLE = {
-    "off its 34 x 34 pixels": [ROW, (34, 0, 2000, True)],
+    "lie off its pixels": [ROW, (34, 0, 2000, True)],
     "time goes back": [ROW, (3, 2, 999, True)],
     "holds no events": overflow(),
 }
@@ -687,34 +685,3 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
     assert "not cached" in cached_arrays("key", entry, quiet).note
-
-
-def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[CachedArrays] = []
-
-    def full(path: Path, write: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    def make() -> CachedArrays:
-        made.append(entry())
-        return made[-1]
-
-    monkeypatch.setattr("harness.system.files.write_whole", full)
-    assert "No space left" in cached_arrays("key", make, quiet).note and len(made) == 1
-
-
-def test_who_waits_for_samples_that_another_process_reads_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cached_arrays("key", entry, quiet)
-    (lock,) = make_user_cache("arrays").glob("*.lock")
-    other, said = FileLock(lock), list[str]()
-    other.acquire()
-
-    def tell(done: float, what: str) -> None:
-        said.append(what)
-        other.release()
-
-    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
-    cached_arrays("key", entry, tell)
-    assert said == ["another process computes the same: waiting for it"]

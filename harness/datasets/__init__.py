@@ -390,10 +390,7 @@ class Availability:
 
 
 def find(dataset: str, root: Path | None = None) -> Availability:
-    """Find which samples of a data set are under `root`, without reading them.
-
-    Raises UsageError if the data set is unknown, or the data root does not exist.
-    """
+    """List the samples under `root`. Raises UsageError for an unknown data set or data root."""
     sought, root = _data_set(dataset), data_root(root)
     found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
     problem = ""
@@ -501,10 +498,7 @@ def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:
 def cached_arrays(
     key: str, make: Callable[[], CachedArrays], say: ProgressCallback
 ) -> CachedArrays:
-    """Return the cached arrays of `key`, or make and cache them.
-
-    `key` must hold all that decides the content.
-    """
+    """Return the cached arrays of `key`, which holds all that decides them, or make them."""
 
     def read(path: Path) -> CachedArrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

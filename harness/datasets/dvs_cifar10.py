@@ -34,10 +34,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """List the recordings of our split under `root`. Returns None if there are none.
-
-    Raises MissingReader if aedat is not installed.
-    """
+    """List the recordings of our split; None if there are none. Raises MissingReader."""
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
     files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
@@ -82,8 +79,7 @@ def simulated(
     They last one turn, or as long as `bins`. There are at most as many as DVS-CIFAR10 has, or
     `samples` if that is more: a seeded choice of the images.
     """
-    most = max(WHOLE[split], samples or 0)
-    bins = bins or TURN
+    most, bins = max(WHOLE[split], samples or 0), bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10(root, split) if root else None
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)

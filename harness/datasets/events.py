@@ -35,17 +35,15 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(Generic[X]):
-    """A data set of images, uint8 (3, H, W), or of event recordings.
-
-    `find` raises MissingReader if recordings exist but the package that reads them does not.
-    """
+    """A data set of images, uint8 (3, H, W), or of event recordings."""
 
     title: str
     layout: str  # of the files under the data root
     how_to_get: str
     download_mib: int  # size of the archives
     classes: tuple[str, ...]
-    find: Callable[[Path, Split], Samples[X] | None]  # under the data root
+    # under the data root; raises MissingReader if no package reads the recordings there
+    find: Callable[[Path, Split], Samples[X] | None]
     # what stands in if `find` returns None: made of other data under the root (None: of data that
     # packages embed), for so many bins (None: of a recording's length), and so many samples (None:
     # as many as the data set has)
@@ -96,9 +94,7 @@ def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Event
     if not len(events):
         raise damaged(path, "it holds no events")
     if off := len(events) - len(on_sensor(events, sensor)):
-        height, width = sensor
-        outside = f"{off:,} of {len(events):,} events lie off its {width} x {height} pixels"
-        raise damaged(path, outside)
+        raise damaged(path, f"{off:,} of {len(events):,} events lie off its pixels")
     if (np.diff(events["t"]) < 0).any():
         raise damaged(path, "time goes back in it")
     return events

@@ -134,9 +134,7 @@ def damaged(path: Path, reason: object) -> UsageError:
 def data_root(given: Path | str | None) -> Path:
     """Return the folder of the data sets: `given`, else HARNESS_DATA, else the user's cache.
 
-    The cache folder need not exist, even if it is given: the result can be passed in again.
-
-    Raises UsageError if another folder is named that does not exist.
+    Raises UsageError if a folder is named that does not exist, and is not the cache's.
     """
     text = given or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():
