@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case
 
 from harness import spec
-from harness.analysis import status
-from harness.records import EndedRow, IterationRow, TrainedRow, store
-from harness.spec import LIF, AvgPool, Budget, Conv, Linear, Network, NeuNorm, Voting, paper
+from harness.records import EndedRow, IterationRow, store
+from harness.spec import LIF, AvgPool, Conv, Linear, Network, NeuNorm, Voting, paper
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
 
@@ -92,13 +91,8 @@ def test_stages_carry_shapes_through_pools_that_do_not_divide() -> None:
     assert [stage.drops for stage in stages] == [True, True, False, False]
     # before convolutions only, and after the pool
     normed = replace(parse("8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting"), neunorm=NeuNorm())
-    assert [stage.neunorm_shape for stage in normed.stages] == [
-        (8, 34, 34),
-        (8, 17, 17),
-        None,
-        None,
-        None,
-    ]
+    shapes = [stage.neunorm_shape for stage in normed.stages]
+    assert shapes == [(8, 34, 34), (8, 17, 17), None, None, None]
 
 
 def test_macs_are_counted_and_width_scales_channels_and_features_but_not_the_vote() -> None:
@@ -174,9 +168,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"suite": "../../x"}, "unknown suite '../../x'"),
     ({"dataset": "imagenet"}, "unknown data set 'imagenet'"),
     ({"network": "8C3-Voting"}, "expected nC3\\(Encoding\\)"),
-    *[({"T": T}, f"T is {str(T)[:30]}") for T in (0, 10**300)],
-    ({"batch_size": 0}, "batch_size is 0"),
-    ({"seed": -1}, "seed is -1, expected 0"),
     # the digits of the last would take hours
     *[({"width": w}, f"'{w}', expected a fraction") for w in ("1/0", "-1/8", "1e999999999")],
     ({"neunorm": "mean", "k_tau2": nan}, "k_tau2 is nan"),
@@ -184,7 +175,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *[({"k_tau": each}, f"k_tau is {each}") for each in (nan, -0.1, 1.5)],
     ({"v_th": 0.0}, "v_th is 0.0"),
     ({"a": inf}, "a is inf"),
-    ({"epochs": 0}, "epochs is 0"),
 ]
 
 
@@ -194,9 +184,3 @@ def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: 
     with pytest.raises(spec.UsageError, match=sentence) as refused:
         spec.Case.of(bad)
     assert len(str(refused.value)) < 300
-
-
-def test_an_absurd_number_of_samples_leaves_a_finite_estimate() -> None:
-    rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
-    (found,) = status.standings([trained_case(2)], rows, lambda case, row: None, Budget())
-    assert (found.dated, found.seconds_left > 0) == (1, True)

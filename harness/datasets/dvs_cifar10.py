@@ -86,15 +86,8 @@ def simulated(
     count = images.info.count
     if count > most:
         images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
-    info = replace(
-        images.info,
-        description=f"simulated closed-loop events of {images.info.description}",
-        whole=min(images.info.whole, most),
-        simulated=True,
-        normalisation=None,
-        augmented=False,
-    )
-    return replace(simulate_moved(images, closed_loop(steps), DVS_CAMERA), info=info)
+    images = replace(images, info=replace(images.info, whole=min(images.info.whole, most)))
+    return simulate_moved(images, "closed-loop", closed_loop(steps), DVS_CAMERA)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:

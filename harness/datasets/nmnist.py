@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +124,13 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
 
 def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
     """Simulate events as long as a recording, or as the bins."""
-    description = f"simulated saccade events of {images.info.description}"
-    info = replace(images.info, description=description, simulated=True)
     trajectory = saccades()
     if bins is not None:
-        trajectory = trajectory[: 1 - (-(bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us)]
+        steps = (bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us
+        trajectory = trajectory[: steps + 1]
     # dark on bright: in recordings ON events are where MNIST's bright digit leaves
     dark = images.mapped(lambda digit: 1 - np.pad(digit, (SIZE - MNIST_SIZE) // 2))
-    return replace(simulate_moved(dark, trajectory, NMNIST_CAMERA), info=info)
+    return simulate_moved(dark, "saccade", trajectory, NMNIST_CAMERA)
 
 
 def _download(root: Path, split: Split) -> None:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from harness.spec import paper
-from harness.spec.network import Network, NeuNorm, Reading, UsageError, checked, expect, fraction
+from harness.spec.network import Network, NeuNorm, Reading, UsageError, expect, fraction
 from harness.spec.paper import LIF, SGD, Adam
 
 ACCELERATION = "acceleration"  # the suite whose cases are timed; the others train, fit or count
@@ -72,9 +72,8 @@ class Training:
     least_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        checked("epochs", self.epochs)
         for n, each in enumerate(self.stages, 1):
-            checked(f"stage {n}", each)
+            expect(each > 0, f"stage {n}", each, "1 or more")
         whole = sum(self.stages) or self.epochs
         expect(self.epochs == whole, "epochs", self.epochs, f"{whole}, the sum of the stages")
 
@@ -171,9 +170,6 @@ class Case:
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
-        checked("T", self.T)
-        checked("batch_size", self.batch_size)
-        checked("seed", self.seed, least=0)
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:

@@ -10,7 +10,6 @@ from functools import cached_property
 from math import floor, inf, prod
 from typing import Literal
 
-MOST = 10**9  # of steps, samples, epochs, and the last of the seeds
 Reading = Literal["mean", "literal"]
 
 
@@ -26,11 +25,6 @@ def expect(holds: bool, name: str, value: object, expected: str) -> None:
     """Raise UsageError, which names the value and what was expected, unless `holds`."""
     if not holds:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
-
-
-def checked(name: str, value: int, least: int = 1) -> None:
-    """Raise UsageError for a number below `least` or above `MOST`."""
-    expect(least <= value <= MOST, name, value, f"{least} to {MOST}")
 
 
 def fraction(given: object) -> Fraction:

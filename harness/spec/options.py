@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from harness.spec import paper
 from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
-from harness.spec.network import MOST, Network, Reading, UsageError, fraction
+from harness.spec.network import Network, Reading, UsageError, fraction
 
 __all__ = ["SUFFIX", "Access", "Budget", "NetworkFile", "Options", "ProgressCallback", "Tie"]
 
@@ -128,7 +128,7 @@ def _several(parse: Parser) -> Parser:
     return lambda given: tuple(dict.fromkeys(map(parse, parse_names(given))))
 
 
-parse_count = _matching("[1-9][0-9]{0,8}|1000000000", int, f"a whole number from 1 to {MOST}")
+parse_count = _matching("[1-9][0-9]{0,8}|1000000000", int, "a whole number from 1 to 1000000000")
 parse_share = _matching(r"0(\.[0-9]{1,6})?", float, "a share such as 0.5, or 0")
 parse_number = _matching(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number such as 0.5, or uniform")
 parse_steps = _several(_matching("[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
