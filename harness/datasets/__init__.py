@@ -361,13 +361,10 @@ def _refuse_copies(place: str, train: Arrays, test: Arrays) -> None:
 
 def _hashes(arrays: Arrays) -> list[int]:
     """Hash the samples, but for those of so few events that they may be equal by chance."""
-    samples, labels, *starts = arrays
-    if starts:
-        samples, sizes = np.split(samples, starts[0][1:-1]), np.diff(starts[0])
-    else:
-        sizes = np.count_nonzero(samples.reshape(len(labels), -1), axis=1)
-    sized = zip(samples, sizes, strict=True)
-    return [hash(each.tobytes()) for each, size in sized if size >= FEW_EVENTS]
+    samples, _, *starts = arrays
+    found = np.split(samples, starts[0][1:-1]) if starts else samples
+    size = len if starts else np.count_nonzero
+    return [hash(each.tobytes()) for each in found if size(each) >= FEW_EVENTS]
 
 
 def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
