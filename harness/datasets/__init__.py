@@ -80,16 +80,9 @@ class SplitRequest:
     def of(cls, case: Trained | System, access: Access) -> SplitRequest:
         """Return the request for the samples that a case trains and tests on."""
         training = case.training
-        return cls(
-            case.dataset,
-            max((case.T, *training.tested_at)),
-            training.samples,
-            access.root,
-            case.dataset in access.download,
-            training.embedded,
-            training.bin_us,
-            training.simulated,
-        )
+        T, may_download = max((case.T, *training.tested_at)), case.dataset in access.download
+        asked = training.embedded, training.bin_us, training.simulated
+        return cls(case.dataset, T, training.samples, access.root, may_download, *asked)
 
     @property
     def bins(self) -> Bins:

@@ -67,10 +67,10 @@ class DataSet(Generic[X]):
 def bin_events(
     events: Events, bins: int, size: tuple[int, int], bin_us: int = BIN_US
 ) -> NDArray[np.uint8]:
-    """Count events in windows of `bin_us` microseconds from the first event on: (bins, 2, H, W).
+    """Count OFF and ON events in windows of `bin_us` from the first event on: (bins, 2, H, W).
 
-    `size` is (H, W). Channel 0 counts OFF events, channel 1 ON events. Events outside the sensor
-    and after the last window are dropped. A count is at most 255: fifty events a millisecond.
+    Events outside the sensor's `size` (H, W) and after the last window are dropped. A count is at
+    most 255: fifty events a millisecond.
     """
     height, width = size
     first = events["t"].min(initial=2**62)

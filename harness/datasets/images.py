@@ -40,12 +40,10 @@ _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """Read an image file as uint8 (size, size, 3). Raises UsageError if its size is another."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata
-            with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
-                width, height = image.size
-                if height == width == size:
-                    return np.asarray(image.convert("RGB"))
+        with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
+            width, height = image.size
+            if height == width == size:
+                return np.asarray(image.convert("RGB"))
     except Exception as error:  # noqa: BLE001 Pillow raises any type for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
@@ -125,8 +123,6 @@ WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
 # Mean and standard deviation of red, green and blue over the training images, pixels in [0, 1].
 NORMAL = Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
-_LOSSY = (".jpg", ".jpeg")
-
 
 def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     """List the images under `root`, uint8 (3, 32, 32). Returns None if the split has none."""
@@ -144,10 +140,10 @@ def _info(count: int, split: Split, folder: Path) -> SampleInfo:
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     info = _info(0, split, folder)
-    files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY), info)
+    files = list_files(folder / split, paper.CIFAR10_CLASSES, tuple(_FORMATS), info)
     if not files.info.count:
         return None
-    if any(path.suffix.lower() in _LOSSY for path in files.all()):
+    if any(path.suffix.lower() != ".png" for path in files.all()):
         lossy = f"{info.description} (lossy copy)"
         files = replace(files, info=replace(files.info, description=lossy, lossy=True))
     return files.mapped(lambda path: read_image(path, SIZE).transpose(2, 0, 1))

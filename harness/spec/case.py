@@ -24,9 +24,8 @@ Effort = Literal["quick", "default", "paper"]  # how large another system is
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
 # votes themselves.
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
-# Forms that a skilled user switches on without changing the function. They are named as variants
-# are, `snntorch:compiled`, and certified like the rest. bf16 autocast is no form but a precision:
-# it is timed in a class of its own.
+# Forms that a skilled user switches on without changing the function, named as variants are:
+# `snntorch:compiled`. bf16 autocast is no form but a precision.
 Form = Literal["channels-last", "compiled", "cuda-graph"]
 FORMS: tuple[Form, ...] = get_args(Form)
 LOSS: Loss = "mse"  # the paper's
@@ -210,10 +209,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Case):
-    """A case whose iterations are timed, or whose inferences are counted.
-
-    Cases that differ in the framework and the precision alone are timed together, as a cell.
-    """
+    """A case whose iterations are timed, or whose inferences are counted."""
 
     mode: Mode = "training"
 
