@@ -175,6 +175,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *[({"k_tau": each}, f"k_tau is {each}") for each in (nan, -0.1, 1.5)],
     ({"v_th": 0.0}, "v_th is 0.0"),
     ({"a": inf}, "a is inf"),
+    ({"input_shape": (3, 0, 32)}, "a side of the input is 0"),
 ]
 
 

@@ -222,6 +222,8 @@ class Network:
         return cls(tuple(layers), input_shape, lif, neunorm, classes, population, dropout)
 
     def __post_init__(self) -> None:
+        for size in self.input_shape:
+            expect(0 < size < 100_000, "a side of the input", size, "1 to 99999")
         expected, place = _NEXT[None], 1
         for layer in self.layers:
             encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
