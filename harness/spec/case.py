@@ -169,6 +169,7 @@ class Case:
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
+        expect(self.T > 0, "T", self.T, "1 or more")
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:
