@@ -7,8 +7,6 @@ that can be printed and stored.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 import re
 import shutil
@@ -26,7 +24,6 @@ import pytest
 import tonic.datasets
 import torch
 import torchvision
-from filelock import FileLock
 from fuzzing import spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,7 +64,6 @@ from harness.datasets.samples import SampleInfo, Split, list_files, split_indice
 from harness.datasets.simulated import Camera, closed_loop, saccades, shifted, simulate
 from harness.spec import UsageError
 from harness.spec.paper import CIFAR10_CLASSES, SETTINGS
-from harness.system.files import make_user_cache, printable
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
@@ -83,7 +79,6 @@ def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "tra
     ("root", "said"),
     [
         ("/etc/passwd", "passwd.*is no folder"),
-        ("/nowhere", "nowhere.*is no folder"),
         ("~nobody-of-that-name", "home"),
         ("/" + "x" * 300, "File name too long"),
     ],
@@ -113,7 +108,6 @@ def test_what_cannot_be_drawn_is_said() -> None:
             load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
         load_recorded(SplitRequest("cifar10", 1), quiet)
-    assert set(DOWNLOAD_MIB) == set(SETTINGS)
 
 
 # without any data
@@ -190,8 +184,7 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     assert "NMNIST/{Train,Test}/<label>/*.bin" in nothing.problem
     write_bin(recording(tmp_path), ROW)
     found = find("nmnist", tmp_path)
-    place = f"in {tmp_path / 'NMNIST'}"
-    assert str(found.train) == f"1 of 60,000: N-MNIST recordings, 5 ms bins, {place}"
+    assert str(found.train) == f"1 of 60,000: N-MNIST recordings, in {tmp_path / 'NMNIST'}"
     for lack in ("1 of 60,000 train samples", "no test samples", "no train sample is of class"):
         assert lack in found.problem
 
@@ -199,8 +192,8 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
 # images
 
 
-def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path: Path) -> None:
-    write_image(tmp_path / "cifar10-lossless" / "train" / "truck" / "1.png", (255, 0, 51))
+def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy(tmp_path: Path) -> None:
+    write_image(images(tmp_path, kind="truck"), (255, 0, 51))
     batch = load_batch("cifar10", 3, 1, root=tmp_path)
     red, green, blue = (1 - 0.4914) / 0.2470, -0.4822 / 0.2435, (0.2 - 0.4465) / 0.2616
     expected = torch.tensor([red, green, blue])[:, None, None].expand(3, 32, 32)
@@ -214,7 +207,7 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
     assert (lossy.description, lossy.lossy) == ("CIFAR-10 images (lossy copy)", True)
     path.rename(path.with_suffix(".png"))  # which does not pass for lossless
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
-        load_batch("cifar10", 1, 1, root=tmp_path)
+        load_batch("cifar10", 1, 2, root=tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -244,7 +237,7 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
     assert found is not None
     before = found.fingerprint()
     first.unlink()
-    assert found.fingerprint() != before and found.read(1).shape == (32, 32, 3)
+    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
     with pytest.raises(UsageError, match="1.png is damaged"):
         found.read(0)
 
@@ -269,7 +262,7 @@ def test_torchvisions_folder(base: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(known, "meta", {**known.meta, "md5": hashed})
     assert sorted(load_batch("cifar10", 1, 2, root=tmp_path).labels.tolist()) == [4, 6]
     found = cifar10(tmp_path, "train")
-    assert found and found.read(1)[0, :2, 0].tolist() == [0, 1]  # 3072 is 0 modulo 256
+    assert found and found.read(1)[0, 0, :2].tolist() == [0, 1]  # 3072 is 0 modulo 256
     (folder / "data_batch_1").write_bytes(content[:-1])
     with pytest.raises(UsageError, match="cifar-10-batches-py is damaged"):
         load_batch("cifar10", 1, 2, root=tmp_path)
@@ -411,8 +404,8 @@ def test_real_recordings_are_read_and_simulated_ones_resemble_them(tmp_path: Pat
             target.write_bytes(archive.read(name))
     made = nmnist.simulated(tmp_path, "train")
     counts: list[tuple[int, int]] = []
-    # how alike they are: where alone; and where, when and of which polarity
-    windows = {"where": (64, 5_000), "whole": (12, 25_000), "first 50 ms": (10, 5_000)}
+    # how alike they are: where, when and of which polarity
+    windows = {"whole": (12, 25_000), "first 50 ms": (10, 5_000)}
     alike: dict[str, list[float]] = {window: [] for window in windows}
     for path in (tmp_path / "NMNIST").rglob("*.bin"):
         real, index = nmnist.read_recording(path), int(path.stem) - 1  # 00001.bin is digit 0
@@ -422,23 +415,20 @@ def test_real_recordings_are_read_and_simulated_ones_resemble_them(tmp_path: Pat
         for window, (count, us) in windows.items():
             both = [bin_events(each, count, (34, 34), us) for each in (events, real)]
             assert both[1].max() < 255  # no count is cut
-            flat = [(x.sum((0, 1)) if window == "where" else x).flatten() for x in both]
-            alike[window].append(float(np.corrcoef(flat[0], flat[1])[0, 1]))
+            ours, theirs = (each.flatten() for each in both)
+            alike[window].append(np.corrcoef(ours, theirs)[0, 1])
         counts.append((len(events), len(real)))
     ours, theirs = np.mean(counts, axis=0)
     assert ours == pytest.approx(theirs, rel=0.15)
-    assert np.mean(alike["where"]) > 0.85
     assert np.mean(alike["whole"]) > 0.7  # 0.0 with ON for OFF
     assert np.mean(alike["first 50 ms"]) > 0.55  # 0.5 where x and y move as one
 
 
 # trained on simulated events, tested on recordings
 
-SIMULATED = SplitRequest("nmnist", 3, simulated=True)
-
 
 def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) -> None:
-    request = replace(SIMULATED, root=with_mnist(tmp_path))
+    request = SplitRequest("nmnist", 3, simulated=True, root=with_mnist(tmp_path))
     train, test = load_splits(request, None, quiet)
     rest = [label for n, label in enumerate(LABELS) if n not in (1, 4)]
     assert train.labels.tolist() == rest and test.labels.tolist() == LABELS[::-1]
@@ -493,14 +483,15 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     write_bin(recording(tmp_path, 1), (3, 2, 0, True))
     bad = write_bin(recording(tmp_path, 2), (3, 2, 0, True))
     bad.write_bytes(b"123")
+    recording(tmp_path, 2, "link").symlink_to("nowhere")
     request = SplitRequest("nmnist", T=2, root=tmp_path)
     for _ in range(2):  # read, then from the cache
         found = load_split(request, "train", quiet)
         assert found.labels.tolist() == [1]
-        assert f"left out: 1 of the samples: {bad} is damaged" in found.source.note
+        assert f"left out: 2 of the samples: {bad} is damaged" in found.source.note
     write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
-    assert mended.labels.tolist() == [1, 2] and "left out" not in mended.source.note
+    assert mended.labels.tolist() == [1, 2] and str(bad) not in mended.source.note
 
 
 def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
@@ -521,7 +512,7 @@ def recorded(root: Path, split: str, classes: str = "0123456789") -> None:
     for n in map(int, classes):
         rows = [(n, k + (split == "test"), 100 * k, True) for k in range(20)]
         write_bin(recording(root, n, "1", split.title()), *rows)
-        colour = (20 * n, 255 * (split == "test"), 0)
+        colour = (20 * n, 255 * (split == "test"), 1)
         write_image(images(root, kind=CIFAR10_CLASSES[n], split=split), colour)
 
 
@@ -595,8 +586,7 @@ def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, boo
 
 
 IMPOSSIBLE = {
-    "off its 34 x 34 pixels": [ROW, (200, 200, 2000, True)],
-    "off its 34 x 34 pixels ": [ROW, (34, 0, 2000, True)],
+    "lie off its pixels": [ROW, (34, 0, 2000, True)],
     "time goes back": [ROW, (3, 2, 999, True)],
     "holds no events": overflow(),
 }
@@ -610,7 +600,7 @@ def test_a_recording_that_no_camera_made_is_left_out_by_name(said: str, tmp_path
     found = load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
     assert found.labels.tolist() == [1, 2]
     assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
-    assert said.strip() in found.source.note
+    assert said in found.source.note
 
 
 @pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])
@@ -620,50 +610,6 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
     path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
     with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
         dvs_cifar10.read_recording(path)
-
-
-# what is no sample
-
-
-@pytest.mark.parametrize("dangles", [True, False])
-def test_a_link_that_leads_to_no_file_is_named(dangles: bool, tmp_path: Path) -> None:
-    def make(path: Path) -> None:
-        path.symlink_to(path.parent / "nowhere" if dangles else path)
-
-    path = recording(tmp_path)
-    path.parent.mkdir(parents=True)
-    make(path)
-    with pytest.raises(UsageError, match=f"none of the samples .* can be used: {path}"):
-        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
-    folder = write_image(images(tmp_path)).parent
-    make(folder / "0.png")
-    make(folder.parent / "dog")  # the name of a class
-    make(folder.parent / "notes")  # of none
-    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
-    batch = load_batch("cifar10", 1, 1, root=tmp_path)
-    assert whole.labels.tolist() == batch.labels.tolist() == [3]
-    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
-        assert "left out: 2 of the samples" in note
-        assert note.count(f"{folder}/0.png") == note.count(f"{folder.parent}/dog") == 1
-
-
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist", "dvs-cifar10"])
-def test_a_name_that_is_no_utf8_is_a_name(dataset: str, tmp_path: Path) -> None:
-    root = tmp_path / ("data" if dataset == "dvs-cifar10" else os.fsdecode(b"\xfe"))
-    odd = os.fsdecode(b"\xff")
-    for name, label in ((odd, 3), ("1", 4)):
-        kind = CIFAR10_CLASSES[label]
-        write_image(images(root, f"{name}.png", kind))
-        write_bin(recording(root, label, name), ROW)
-        for n in range(5):  # one of them is in the test split
-            write_aedat4(root / "CIFAR10DVS" / kind / f"{n}{name}.aedat4", ROW)
-    bad = write_image(images(root, "0.png"), side=16)
-    found = load_split(SplitRequest(dataset, T=1, root=root), "train", quiet)
-    assert 4 in found.labels.tolist()
-    assert (3 in found.labels.tolist()) or r"\udcff" in found.source.note
-    assert dataset != "cifar10" or printable(bad) in found.source.note
-    for text in (found.source.note, str(find(dataset, root).train), find(dataset, root).problem):
-        assert json.loads(json.dumps(text).encode()) == text
 
 
 # files that were cut short or changed
@@ -736,34 +682,3 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_text("a file stands where the folder should be")
     assert "not cached" in cached_arrays("key", entry, quiet).note
-
-
-def test_what_a_full_disk_does_not_keep_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[CachedArrays] = []
-
-    def full(path: Path, write: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    def make() -> CachedArrays:
-        made.append(entry())
-        return made[-1]
-
-    monkeypatch.setattr("harness.system.files.write_whole", full)
-    assert "No space left" in cached_arrays("key", make, quiet).note and len(made) == 1
-
-
-def test_who_waits_for_samples_that_another_process_reads_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cached_arrays("key", entry, quiet)
-    (lock,) = make_user_cache("arrays").glob("*.lock")
-    other, said = FileLock(lock), list[str]()
-    other.acquire()
-
-    def tell(done: float, what: str) -> None:
-        said.append(what)
-        other.release()
-
-    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
-    cached_arrays("key", entry, tell)
-    assert said == ["another process computes the same: waiting for it"]

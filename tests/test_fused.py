@@ -229,9 +229,8 @@ def test_changed_sources_are_recompiled(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(compiled, "__file__", str(copy / "compiled.py"))
     name = compiled.sources_sha256.__wrapped__
     assert name() == compiled.sources_sha256()
-    kernel = (copy / "neurons.py").read_text()
-    assert "k * state[e]" in kernel
-    (copy / "neurons.py").write_text(kernel.replace("k * state[e]", "k * k * state[e]"))
+    with (copy / "neurons.py").open("a") as kernels:
+        kernels.write("another = 1\n")
     assert name() != compiled.sources_sha256()
 
 
@@ -352,13 +351,6 @@ def test_an_encoding_layer_computes_its_convolution(
     close(mine, theirs, 1e-13 if own == torch.float64 else 1e-5)
 
 
-def test_small_encodings_are_stored_as_currents() -> None:
-    asked = form(3, 40, 1, None, torch.float32, 0.0, 2)
-    for steps, maps, inputs, taps in ((1, 40, 2, 3), (3, 16, 2, 3), (3, 40, 9, 3), (3, 40, 2, 5)):
-        x, weight = torch.zeros(steps, 2, inputs, 6, 6), torch.zeros(maps, inputs, taps, taps)
-        assert neurons.encoding(x, weight, torch.zeros(maps), asked) is None
-
-
 def test_the_dense_variant_never_counts() -> None:
     module, reference, x = pair("fused:dense", small("nmnist"), 3, 2, static=False)
     compare(module, reference, x)
@@ -366,18 +358,17 @@ def test_the_dense_variant_never_counts() -> None:
 
 
 def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> None:
-    module, _, x = pair(
-        "fused", small("cifar10"), 1, 4, static=True
-    )  # one step: a spike takes few with it
+    # of one step: a spike that turns takes few with it
+    module, _, x = pair("fused", small("cifar10"), 1, 4, static=True)
     module.float()
-    found = {}
+    found = []
     for by_events in (False, True):
         choose(by_events, by_events, by_events)
         with torch.autocast("cpu", torch.bfloat16):
             out = module(x.float())
-        found[by_events] = torch.autograd.grad(out.sum(), list(module.parameters()))
+        found.append(torch.autograd.grad(out.sum(), list(module.parameters())))
     assert all(work.ran is not None and work.ran.forward for work in works(module)[1:])
-    for dense, ours in zip(found[False], found[True], strict=True):
+    for dense, ours in zip(*found, strict=True):
         assert ours.dtype == torch.float32
         assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
 
@@ -393,17 +384,6 @@ def test_an_inference_in_parts_equals_the_whole(choose: Choose) -> None:
 
 
 SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
-
-
-def test_the_break_even_density_is_where_the_lines_cross() -> None:
-    for seconds, dense, expected in (
-        ([1.0, 4.0], 2.5, 0.25),  # between
-        ([1.0, 4.0], 99.0, 1.0),  # beyond all ones
-        ([2.0, 3.0], 0.5, 0.0),
-        ([2.0, 2.0], 3.0, 1.0),  # no slope: noise
-        ([2.0, 2.0], 1.0, 0.0),
-    ):
-        assert choice._crossing(seconds, dense) == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
@@ -451,10 +431,10 @@ def sent(
 
 
 def as_type(events: Events, dtype: torch.dtype) -> Events:
-    dtype = torch.float32 if dtype == torch.bfloat16 else dtype  # that of the potential
+    own = torch.promote_types(dtype, torch.float32)  # that of the potential
     if events.x is None or events.U is None:
         return events
-    return replace(events, x=events.x.to(dtype), U=events.U.to(dtype))
+    return replace(events, x=events.x.to(own), U=events.U.to(own))
 
 
 # images, height, width, maps, outputs; density; the most of a count; type; threads; NeuNorm
@@ -549,8 +529,4 @@ def test_other_registers_compute_the_same(processor: str) -> None:
         f"assert intrinsics.BYTES == {size}; "
         f"sys.exit(pytest.main({[*of_fused, *files]!r}))"
     )
-    environment = {**os.environ, **forced}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **forced}, check=True)

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from rows import CASE, fitted_case, row, trained_case
 
 from harness import spec
-from harness.analysis import status
-from harness.records import EndedRow, IterationRow, TrainedRow, store
-from harness.spec import LIF, AvgPool, Budget, Conv, Linear, Network, NeuNorm, Voting, paper
+from harness.records import EndedRow, IterationRow, store
+from harness.spec import LIF, AvgPool, Conv, Linear, Network, NeuNorm, Voting, paper
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
 
@@ -79,16 +78,10 @@ def test_random_notation_is_read_or_refused_in_one_line(text: str) -> None:
 
 
 def test_layers_that_were_put_together_by_hand_are_checked_too() -> None:
-    with pytest.raises(
-        spec.NotationError, match=r"character 15: found 'AP2', expected the end|nFC"
-    ):
+    with pytest.raises(spec.NotationError, match="character 19: found 'AP2', expected nFC"):
         Network((Conv(8, encoding=True), Linear(8), AvgPool(), Voting()), (1, 4, 4), LIF_)
     with pytest.raises(spec.NotationError, match="map of 1x1 left"):
         parse("8C3(Encoding)-AP2-8C3-AP2-Voting", (1, 2, 2))
-    with pytest.raises(
-        spec.UsageError, match="channels or features"
-    ):  # such a row is not read back
-        parse("99999C3(Encoding)-Voting").scaled(Fraction(16))
 
 
 def test_stages_carry_shapes_through_pools_that_do_not_divide() -> None:
@@ -97,8 +90,7 @@ def test_stages_carry_shapes_through_pools_that_do_not_divide() -> None:
     assert [stage.output_shape for stage in stages] == [(8, 34, 34), (16, 17, 17), (32,), (100,)]
     assert [stage.drops for stage in stages] == [True, True, False, False]
     # before convolutions only, and after the pool
-    given = ((2, 34, 34), LIF_, NeuNorm())
-    normed = Network(parse("8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting").layers, *given)
+    normed = replace(parse("8C3(Encoding)-8C3-AP2-16C3-AP2-32FC-Voting"), neunorm=NeuNorm())
     shapes = [stage.neunorm_shape for stage in normed.stages]
     assert shapes == [(8, 34, 34), (8, 17, 17), None, None, None]
 
@@ -176,36 +168,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"suite": "../../x"}, "unknown suite '../../x'"),
     ({"dataset": "imagenet"}, "unknown data set 'imagenet'"),
     ({"network": "8C3-Voting"}, "expected nC3\\(Encoding\\)"),
-    ({"network": "1C3(Encoding)-" + "1C3-" * 10_000 + "Voting"}, "more than 500 layers"),
-    *[({"T": T}, f"T is {str(T)[:30]}") for T in (0, 10**300)],
-    ({"batch_size": 0}, "batch_size is 0"),
-    ({"seed": -1}, "seed is -1, expected 0"),
+    ({"T": 0}, "T is 0"),
     # the digits of the last would take hours
-    *[
-        ({"width": w}, f"'{w}', expected a fraction")
-        for w in ("x/0", "1/0", "0", "-1/8", "nan", "1e999999999")
-    ],
-    ({"neunorm": "mean"}, "k_tau2 is missing"),
+    *[({"width": w}, f"'{w}', expected a fraction") for w in ("1/0", "-1/8", "1e999999999")],
     ({"neunorm": "mean", "k_tau2": nan}, "k_tau2 is nan"),
     ({"neunorm": "median", "k_tau2": 0.9}, "median, expected mean or literal"),
-    *[({"optimiser_lr": lr}, f"rate is {lr}") for lr in (nan, 0.0, inf)],
-    ({"optimiser": "adam", "optimiser_lr": nan}, "rate is nan"),
-    ({"optimiser_momentum": nan}, "momentum is nan"),
-    ({"optimiser_factor": nan}, "factor is nan"),
-    ({"optimiser_step_epochs": 0}, "step_epochs is 0"),
-    ({"optimiser": "adam", "optimiser_betas": (0.9, 1.0)}, "betas is"),
     *[({"k_tau": each}, f"k_tau is {each}") for each in (nan, -0.1, 1.5)],
     ({"v_th": 0.0}, "v_th is 0.0"),
     ({"a": inf}, "a is inf"),
-    *[({"dropout": each}, f"dropout is {each}") for each in (nan, 1.0)],
-    ({"classes": 0}, "classes is 0"),
-    ({"population": 10**300}, "voting neurons per class is 1000"),
-    ({"input_shape": (3, 0, 32)}, "height is 0"),
-    ({"epochs": 0}, "epochs is 0"),
-    ({"epochs": 1, "wanted_samples": -5}, "samples is -5"),
-    ({"epochs": 1, "wanted_test_samples": 10**320}, "test samples is 1000"),
-    ({"epochs": 1, "tested_at": (1, 0)}, "tested T 2 is 0"),
-    *[({"weights_sha256": each}, "weights_sha256 is") for each in ("../x", "A" * 64)],
+    ({"input_shape": (3, 0, 32)}, "a side of the input is 0"),
 ]
 
 
@@ -215,9 +186,3 @@ def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: 
     with pytest.raises(spec.UsageError, match=sentence) as refused:
         spec.Case.of(bad)
     assert len(str(refused.value)) < 300
-
-
-def test_an_absurd_number_of_samples_leaves_a_finite_estimate() -> None:
-    rows = [row(TrainedRow, trained_case(2), train_samples=2**53, validation_samples=1)]
-    (found,) = status.standings([trained_case(2)], rows, lambda case, row: None, Budget())
-    assert (found.dated, found.seconds_left > 0) == (1, True)

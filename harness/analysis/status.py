@@ -17,7 +17,6 @@ from harness.records.current import cell_of
 from harness.records.done import is_done
 from harness.records.identity import fields_that_train
 from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells
-from harness.spec.network import MOST
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 # What tells how long a unit of work takes in a training.
@@ -118,8 +117,9 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
 def _work(row: records.TrainedRow) -> float:
     """Return the pace of the case a row is of, with the samples that were there."""
-    case, samples = Trained.of(row), (row.train_samples or 0) + (row.validation_samples or 0)
-    return replace(case, training=replace(case.training, samples=min(samples, MOST) or None)).pace
+    case = Trained.of(row)
+    samples = (row.train_samples or 0) + (row.validation_samples or 0)
+    return replace(case, training=replace(case.training, samples=samples or None)).pace
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:

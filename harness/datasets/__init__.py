@@ -15,9 +15,8 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.datasets.dvs_cifar10 import DVS_CIFAR10
-from harness.datasets.events import Bins, DataSet, MissingReader, Recordings, from_zero
+from harness.datasets.events import (
+    EVENT,
+    Bins,
+    DataSet,
+    Events,
+    MissingReader,
+    Recordings,
+    from_zero,
+)
 from harness.datasets.images import CIFAR10
 from harness.datasets.nmnist import NMNIST, simulate_unrecorded
 from harness.datasets.samples import (
@@ -46,8 +53,10 @@ DOWNLOAD_FAILED = "the download failed"  # the start of its note
 TIMEOUT_SECONDS = 10  # of a download without an answer of the server
 # Share of test samples that may be training samples too; next to none of the originals are.
 MAX_SHARED = 0.005
-FEW_EVENTS = 16  # recordings of more events are not equal by chance
+FEW_EVENTS = 16  # recordings of as many events are not equal by chance
 SPLITS: tuple[Split, ...] = ("train", "test")
+Arrays: TypeAlias = tuple[NDArray[Any], ...]
+Gathered: TypeAlias = "tuple[Arrays, SampleInfo, Source]"
 
 DATASETS: dict[str, DataSet[Any]]
 DATASETS = {"cifar10": CIFAR10, "nmnist": NMNIST, "dvs-cifar10": DVS_CIFAR10}
@@ -71,16 +80,9 @@ class SplitRequest:
     def of(cls, case: Trained | System, access: Access) -> SplitRequest:
         """Return the request for the samples that a case trains and tests on."""
         training = case.training
-        return cls(
-            case.dataset,
-            max((case.T, *training.tested_at)),
-            training.samples,
-            access.root,
-            case.dataset in access.download,
-            training.embedded,
-            training.bin_us,
-            training.simulated,
-        )
+        T, may_download = max((case.T, *training.tested_at)), case.dataset in access.download
+        asked = training.embedded, training.bin_us, training.simulated
+        return cls(case.dataset, T, training.samples, access.root, may_download, *asked)
 
     @property
     def bins(self) -> Bins:
@@ -142,40 +144,23 @@ def network_input(raw: Tensor, T: int, normalisation: Normalisation | None) -> T
     """
     if normalisation is None:
         return raw[:, :T].transpose(0, 1).float().contiguous()
-    mean, std = (
-        torch.tensor(each, device=raw.device) for each in (normalisation.mean, normalisation.std)
-    )
-    images = (raw.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    mean = torch.tensor(normalisation.mean, device=raw.device)[:, None, None]
+    std = torch.tensor(normalisation.std, device=raw.device)[:, None, None]
+    images = (raw.float() / 255 - mean) / std
     return images.expand(T, *images.shape)
 
 
 def _source(dataset: str, info: SampleInfo, content: str) -> Source:
     """Describe samples for a record; `content` is their hash."""
-    notes = info.note, _left_out(info.left_out)
-    return Source(
-        name=dataset,
-        description=info.description,
-        samples=info.count,
-        sha256=content,
-        partial=info.count < info.whole,
-        lossy=info.lossy,
-        simulated=info.simulated,
-        substitute=info.substitute,
-        note=_joined(notes),
-    )
+    same = ("description", "lossy", "simulated", "substitute", "note")
+    about = {name: getattr(info, name) for name in same}
+    partial = info.count < info.whole
+    return Source(name=dataset, samples=info.count, sha256=content, partial=partial, **about)
 
 
 def _joined(notes: Iterable[str]) -> str:
     """Join the notes that say something, each once."""
     return "; ".join(dict.fromkeys(each for each in notes if each))
-
-
-def _left_out(sentences: tuple[str, ...]) -> str:
-    """Say how many samples were left out, and why for the first three; "" if none was."""
-    if not sentences:
-        return ""
-    more = f" and {len(sentences) - 3} more" if len(sentences) > 3 else ""
-    return f"left out: {len(sentences)} of the samples: {'; '.join(sentences[:3])}{more}"
 
 
 def sha256(*arrays: NDArray[np.generic]) -> str:
@@ -198,9 +183,8 @@ def load_batch(
     """Load a batch of T steps, drawn by the seed, of a data set or of its stand-in.
 
     `source` of the batch says which, and whether a download failed or a reader is missing.
-
-    Raises UsageError if the data set is unknown, the data root does not exist, there are fewer
-    samples than `batch_size`, or a file is damaged.
+    Raises UsageError for an unknown data set or data root, a damaged file, and if there are fewer
+    samples than `batch_size`.
     """
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
@@ -216,11 +200,9 @@ def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> La
     """Load a split, or a seeded choice of its samples, of a data set or of its stand-in.
 
     `source` names damaged samples, which are left out, a failed download and a missing reader.
-
-    Raises UsageError if the data set is unknown, the data root does not exist, or no sample is
-    readable.
+    Raises UsageError for an unknown data set or data root, and if no sample is readable.
     """
-    return _load_labelled(request, split, _list_frames(request, split), say)
+    return _labelled(*_gather(request, split, _list_frames(request, split), say))
 
 
 def load_splits(
@@ -231,49 +213,62 @@ def load_splits(
     Raises as `load_split`, and if the splits do not fit: one is real and the other a stand-in,
     one lacks a class, or they share samples.
     """
-    return _load_both(request, test_samples, _list_frames, _load_labelled, say)
+    train, test = _gather_both(request, test_samples, _list_frames, say)
+    return _labelled(*train), _labelled(*test)
 
 
 def load_recordings(
     request: SplitRequest, test_samples: int | None, say: ProgressCallback
 ) -> tuple[RecordedSplit, RecordedSplit]:
-    """Load the recordings of both splits, uncut, of the samples that `load_splits` takes.
+    """Load whole recordings of both splits. Raises as `load_splits`, and for a set of images."""
+    dataset = _event_data_set(request.dataset)
 
-    Raises as `load_splits`, and for a data set of images.
-    """
-    _event_data_set(request.dataset)
-    return _load_both(request, test_samples, partial(_list_samples, bins=None), _load_recorded, say)
+    def recorded(arrays: Arrays, info: SampleInfo, source: Source) -> RecordedSplit:
+        events, labels, starts = arrays
+        assert dataset.sensor is not None
+        found = Recordings(events, starts, labels, dataset.sensor, len(dataset.classes))
+        return RecordedSplit(found, info, source)
+
+    train, test = _gather_both(request, test_samples, _list_events, say)
+    return recorded(*train), recorded(*test)
 
 
 def load_recorded(request: SplitRequest, say: ProgressCallback) -> LabelledSplit | None:
     """Load the recordings of both splits as frames, to test a training on simulated events.
 
-    Returns None if there are none.
-
-    Raises as `load_split`, and for a data set of images.
+    Returns None if there are none. Raises as `load_split`, and for a data set of images.
     """
     dataset, root = _event_data_set(request.dataset), data_root(request.root)
     every, parts = replace(request, samples=None), list[LabelledSplit]()
     for split in SPLITS:
         found = dataset.find(root, split)
         if found is not None:
-            parts.append(_load_labelled(every, split, dataset.frames(found, request.bins), say))
+            frames = dataset.frames(found, request.bins)
+            parts.append(_labelled(*_gather(every, split, frames, say)))
     if not parts:
         return None
     raw, labels = torch.cat([each.raw for each in parts]), torch.cat([p.labels for p in parts])
     whole = sum(each.info.whole for each in parts)
-    note = _joined(each.source.note for each in parts)
-    info = replace(parts[0].info, count=len(labels), whole=whole, note=note, left_out=())
+    note = _joined(each.info.note for each in parts)
+    info = replace(parts[0].info, count=len(labels), whole=whole, note=note)
     content = sha256(raw.numpy(), labels.numpy())
     return LabelledSplit(raw, labels, info, _source(request.dataset, info, content))
 
 
+def _labelled(arrays: Arrays, info: SampleInfo, source: Source) -> LabelledSplit:
+    raw, labels = map(torch.from_numpy, arrays)
+    return LabelledSplit(raw, labels, info, source)
+
+
 def _list_frames(request: SplitRequest, split: Split) -> Samples[Any]:
-    """List a network's inputs."""
     dataset, bins = _data_set(request.dataset), request.bins
     if request.simulated and not request.embedded:
         return dataset.frames(simulate_unrecorded(data_root(request.root), split, bins), bins)
     return dataset.frames(_list_samples(request, split, bins), bins)
+
+
+def _list_events(request: SplitRequest, split: Split) -> Samples[Events]:
+    return replace(_list_samples(request, split, None).mapped(from_zero), content="events")
 
 
 def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Samples[Any]:
@@ -312,52 +307,27 @@ def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
     return ""
 
 
-def _load_labelled(
-    request: SplitRequest, split: Split, samples: Samples[Any], say: ProgressCallback
-) -> LabelledSplit:
-    images = samples.info.normalisation is not None
-    kind = f"{split} pixels" if images else f"{split} {request.T} bins of {request.bin_us} us"
-    parts, info, source = _gather(request, kind, samples, say)
-    raw, labels = map(torch.from_numpy, parts)
-    return LabelledSplit(raw, labels, info, source)
-
-
-def _load_recorded(
-    request: SplitRequest, split: Split, samples: Samples[Any], say: ProgressCallback
-) -> RecordedSplit:
-    dataset = _event_data_set(request.dataset)
-    parts, info, source = _gather(request, f"{split} events", samples.mapped(from_zero), say)
-    assert dataset.sensor is not None
-    events, labels, starts = parts
-    found = Recordings(events, starts, labels, dataset.sensor, len(dataset.classes))
-    return RecordedSplit(found, info, source)
-
-
 # checks that training and test samples fit
 
 
-L = TypeVar("L", LabelledSplit, RecordedSplit)
-
-
-def _load_both(
+def _gather_both(
     request: SplitRequest,
     test_samples: int | None,
     find: Callable[[SplitRequest, Split], Samples[Any]],
-    read: Callable[[SplitRequest, Split, Samples[Any], ProgressCallback], L],
     say: ProgressCallback,
-) -> tuple[L, L]:
+) -> tuple[Gathered, Gathered]:
     """List both splits, check that they fit, then read them. Raises as `load_splits`."""
     dataset, root = _data_set(request.dataset), home_relative(data_root(request.root))
     test_request = replace(request, samples=test_samples)
     train, test = find(request, "train"), find(test_request, "test")
-    found = [(split, each.info) for split, each in (("train", train), ("test", test))]
-    found.sort(key=lambda each: (each[1].substitute, each[1].simulated))
-    (complete, real), (missing, other) = found
-    if (real.substitute, real.simulated) != (other.substitute, other.simulated):
+    infos = {"train": train.info, "test": test.info}
+    kinds = {name: (each.substitute, each.simulated) for name, each in infos.items()}
+    real, other = sorted(infos, key=kinds.__getitem__)
+    if kinds[real] != kinds[other]:
         raise UsageError(
-            f"{dataset.title}: the {complete} samples are {real.description}, and no such "
-            f"{missing} samples are under {root}, where {dataset.layout} was looked for: a network "
-            f"is not tested on {other.description} in their place; {_how_to_get(dataset)}"
+            f"{dataset.title}: the {real} samples are {infos[real].description}, and no such "
+            f"{other} samples are under {root}, where {dataset.layout} was looked for: a network "
+            f"is not tested on {infos[other].description} in their place; {_how_to_get(dataset)}"
         )
     lacking = [*_missing_classes(dataset, "train", train), *_missing_classes(dataset, "test", test)]
     if lacking:
@@ -365,30 +335,29 @@ def _load_both(
             f"{dataset.title} under {root}: {', '.join(lacking)}, and a network is trained where "
             f"both splits have all classes; {_how_to_get(dataset)}"
         )
-    train_split = read(request, "train", train, say)
-    test_split = read(test_request, "test", test, say)
-    if not train_split.info.substitute:
-        trained, tests = _hashes(train_split), _hashes(test_split)
-        known = {content for content, _ in trained}
-        shared = sum(content in known for content, _ in tests)
-        # recordings of few events may be equal by chance, at the rate seen within training
-        few = [content for content, size in trained if size < FEW_EVENTS]
-        alike = (len(few) - len(set(few))) / len(trained)
-        if shared > len(tests) * max(MAX_SHARED, 2 * alike):
-            raise UsageError(
-                f"{dataset.title} under {root}: {shared:,} of {len(tests):,} test samples are "
-                "training samples too: one split is a copy of the other, at least in part; unpack "
-                "them anew"
-            )
-    return train_split, test_split
+    both = _gather(request, "train", train, say), _gather(test_request, "test", test, say)
+    if not train.info.substitute:
+        _refuse_copies(f"{dataset.title} under {root}", *(arrays for arrays, *_ in both))
+    return both
 
 
-def _hashes(split: LabelledSplit | RecordedSplit) -> list[tuple[int, int]]:
-    """Return a hash of each sample, and its number of events or of nonzero counts."""
-    if isinstance(split, LabelledSplit):
-        return [(hash(each.tobytes()), int(np.count_nonzero(each))) for each in split.raw.numpy()]
-    found = (split.recordings[n] for n in range(len(split.recordings)))
-    return [(hash(each.tobytes()), len(each)) for each in found]
+def _refuse_copies(place: str, train: Arrays, test: Arrays) -> None:
+    """Raise UsageError if more test samples than in the originals are training samples too."""
+    known, count = set(_hashes(train)), len(test[1])
+    shared = sum(each in known for each in _hashes(test))
+    if shared > count * MAX_SHARED:
+        raise UsageError(
+            f"{place}: {shared:,} of {count:,} test samples are training samples too: one split is "
+            "a copy of the other, at least in part; unpack them anew"
+        )
+
+
+def _hashes(arrays: Arrays) -> list[int]:
+    """Hash the samples, but for those of so few events that they may be equal by chance."""
+    samples, _, *starts = arrays
+    found = np.split(samples, starts[0][1:-1]) if starts else samples
+    size = len if starts else np.count_nonzero
+    return [hash(each.tobytes()) for each in found if size(each) >= FEW_EVENTS]
 
 
 def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
@@ -411,10 +380,7 @@ class Availability:
 
 
 def find(dataset: str, root: Path | None = None) -> Availability:
-    """Find which samples of a data set are under `root`, without reading them.
-
-    Raises UsageError if the data set is unknown, or the data root does not exist.
-    """
+    """List the samples under `root`. Raises UsageError for an unknown data set or data root."""
     sought, root = _data_set(dataset), data_root(root)
     found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
     problem = ""
@@ -423,10 +389,8 @@ def find(dataset: str, root: Path | None = None) -> Availability:
             found[split] = sought.find(root, split)
         except UsageError as error:  # a damaged folder, a missing reader
             problem = str(error)
-    train, test = (each and sought.frames(each, Bins(1)).info for each in found.values())
-    if not problem:
-        left_out = (_left_out(info.left_out) for info in (train, test) if info)
-        problem = _joined((_incomplete(sought, root, found), *left_out))
+    train, test = (each and each.info for each in found.values())
+    problem = problem or _incomplete(sought, root, found)
     return Availability(sought.title, train, test, problem)
 
 
@@ -473,32 +437,35 @@ def _event_data_set(name: str) -> DataSet[Any]:
 class CachedArrays:
     """Arrays that are computed once: samples that were read and their labels, or weights."""
 
-    parts: tuple[NDArray[Any], ...]
+    parts: Arrays
     sha256: str  # of all parts
     damaged: tuple[str, ...] = ()  # a sentence for each sample that could not be read
     note: str = ""  # why the cache could not be used
 
 
 def _gather(
-    request: SplitRequest, kind: str, samples: Samples[Any], say: ProgressCallback
-) -> tuple[tuple[NDArray[Any], ...], SampleInfo, Source]:
-    """Read the requested samples, or take them from the cache; `kind` is part of the key.
+    request: SplitRequest, split: Split, samples: Samples[Any], say: ProgressCallback
+) -> Gathered:
+    """Read the requested samples, or take them from the cache.
 
-    Returns an array of the samples and one of labels. Events are concatenated, and a third array
-    says where each recording starts. Raises UsageError if no sample can be read.
+    The arrays are the samples and their labels. Events are concatenated, and a third array says
+    where each recording starts. Raises UsageError if no sample can be read.
     """
     count = samples.info.count
     if request.samples is not None and request.samples < count:
         samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
-    key = f"{request.dataset} {kind} {samples.fingerprint()}"
-    arrays = cached_arrays(key, lambda: _read(samples, kind.endswith("events"), say), say)
-    note = _joined((samples.info.note, arrays.note))
-    left_out = (*samples.info.left_out, *arrays.damaged)
-    info = replace(samples.info, count=len(arrays.parts[1]), note=note, left_out=left_out)
+    key = f"{request.dataset} {split} {samples.content} {samples.fingerprint()}"
+    arrays = cached_arrays(key, lambda: _read(samples, say), say)
+    notes = [samples.info.note, arrays.note]
+    if damaged := arrays.damaged:
+        more = "; ..." if len(damaged) > 3 else ""
+        notes.append(f"left out: {len(damaged)} of the samples: {'; '.join(damaged[:3])}{more}")
+    note = _joined(notes)
+    info = replace(samples.info, count=len(arrays.parts[1]), note=note)
     return arrays.parts, info, _source(request.dataset, info, arrays.sha256)
 
 
-def _read(samples: Samples[Any], events: bool, say: ProgressCallback) -> CachedArrays:
+def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:
     found, labels, damaged = [], [], []
     count = samples.info.count
     for index in range(count):
@@ -510,19 +477,18 @@ def _read(samples: Samples[Any], events: bool, say: ProgressCallback) -> CachedA
             damaged.append(str(error))
     if not found:
         raise UsageError(f"none of {count} samples could be read: {damaged[0]}")
-    parts = np.concatenate(found) if events else np.stack(found), np.array(labels, np.int64)
-    if events:
-        parts = *parts, np.cumsum([0, *map(len, found)], dtype=np.int64)
+    if found[0].dtype == EVENT:
+        starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
+        parts = np.concatenate(found), np.array(labels, np.int64), starts
+    else:
+        parts = np.stack(found), np.array(labels, np.int64)
     return CachedArrays(parts, sha256(*parts), tuple(damaged))
 
 
 def cached_arrays(
     key: str, make: Callable[[], CachedArrays], say: ProgressCallback
 ) -> CachedArrays:
-    """Return the cached arrays of `key`, or make and cache them.
-
-    `key` must hold all that decides the content.
-    """
+    """Return the cached arrays of `key`, which holds all that decides them, or make them."""
 
     def read(path: Path) -> CachedArrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -34,10 +34,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """List the recordings of our split under `root`. Returns None if there are none.
-
-    Raises MissingReader if aedat is not installed.
-    """
+    """List the recordings of our split; None if there are none. Raises MissingReader."""
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
     files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
@@ -82,28 +79,21 @@ def simulated(
     They last one turn, or as long as `bins`. There are at most as many as DVS-CIFAR10 has, or
     `samples` if that is more: a seeded choice of the images.
     """
-    most = max(WHOLE[split], samples or 0)
-    bins = bins or TURN
+    most, bins = max(WHOLE[split], samples or 0), bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us
     pictures = cifar10(root, split) if root else None
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.info.count
     if count > most:
         images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
-    info = replace(
-        images.info,
-        description=f"simulated closed-loop events of {images.info.description}",
-        whole=min(images.info.whole, most),
-        simulated=True,
-        normalisation=None,
-        augmented=False,
-    )
-    return replace(simulate_moved(images, closed_loop(steps), DVS_CAMERA), info=info)
+    images = replace(images, info=replace(images.info, whole=min(images.info.whole, most)))
+    return simulate_moved(images, "closed-loop", closed_loop(steps), DVS_CAMERA)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Convert a colour image to the sensor's grey input, (128, 128) in [0, 1]."""
-    return enlarged(image.astype(np.float32) @ np.array(_LUMA, np.float32) / 255, SIZE)
+    """Convert a colour image (3, H, W) to the sensor's grey input, (128, 128) in [0, 1]."""
+    colours = np.ascontiguousarray(image.transpose(1, 2, 0), np.float32)
+    return enlarged(colours @ np.array(_LUMA, np.float32) / 255, SIZE)
 
 
 def _download(root: Path, split: Split) -> None:

@@ -35,17 +35,15 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(Generic[X]):
-    """A data set of images, uint8 (3, H, W), or of event recordings.
-
-    `find` raises MissingReader if recordings exist but the package that reads them does not.
-    """
+    """A data set of images, uint8 (3, H, W), or of event recordings."""
 
     title: str
     layout: str  # of the files under the data root
     how_to_get: str
     download_mib: int  # size of the archives
     classes: tuple[str, ...]
-    find: Callable[[Path, Split], Samples[X] | None]  # under the data root
+    # under the data root; raises MissingReader if no package reads the recordings there
+    find: Callable[[Path, Split], Samples[X] | None]
     # what stands in if `find` returns None: made of other data under the root (None: of data that
     # packages embed), for so many bins (None: of a recording's length), and so many samples (None:
     # as many as the data set has)
@@ -56,23 +54,23 @@ class DataSet(Generic[X]):
     def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
         """Return images unchanged, and recordings as frames of counts (bins, 2, H, W)."""
         if self.sensor is None:
-            return samples
+            return replace(samples, content="pixels")
         sensor = self.sensor
         size = reduced_size(sensor)
         frames = samples.mapped(
             lambda events: bin_events(reduced(events, sensor), bins.count, size, bins.us)
         )
         info = replace(frames.info, description=f"{frames.info.description}, {bins}")
-        return replace(frames, info=info)
+        return replace(frames, info=info, content=f"{bins.count} bins of {bins.us} us")
 
 
 def bin_events(
     events: Events, bins: int, size: tuple[int, int], bin_us: int = BIN_US
 ) -> NDArray[np.uint8]:
-    """Count events in windows of `bin_us` microseconds from the first event on: (bins, 2, H, W).
+    """Count OFF and ON events in windows of `bin_us` from the first event on: (bins, 2, H, W).
 
-    `size` is (H, W). Channel 0 counts OFF events, channel 1 ON events. Events outside the sensor
-    and after the last window are dropped. A count is at most 255: fifty events a millisecond.
+    Events outside the sensor's `size` (H, W) and after the last window are dropped. A count is at
+    most 255: fifty events a millisecond.
     """
     height, width = size
     first = events["t"].min(initial=2**62)
@@ -96,9 +94,7 @@ def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Event
     if not len(events):
         raise damaged(path, "it holds no events")
     if off := len(events) - len(on_sensor(events, sensor)):
-        height, width = sensor
-        outside = f"{off:,} of {len(events):,} events lie off its {width} x {height} pixels"
-        raise damaged(path, outside)
+        raise damaged(path, f"{off:,} of {len(events):,} events lie off its pixels")
     if (np.diff(events["t"]) < 0).any():
         raise damaged(path, "time goes back in it")
     return events
@@ -111,11 +107,10 @@ def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def from_zero(events: Events) -> Events:
-    """Sort the events by time and count time from the first one."""
-    ordered = events[np.argsort(events["t"], kind="stable")].astype(EVENT)
-    if len(ordered):
-        ordered["t"] -= ordered["t"][0]
-    return ordered
+    """Count time from the first event."""
+    counted = events.astype(EVENT)
+    counted["t"] -= events["t"][:1]
+    return counted
 
 
 def reduced_size(sensor: tuple[int, int]) -> tuple[int, int]:

@@ -40,12 +40,10 @@ _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """Read an image file as uint8 (size, size, 3). Raises UsageError if its size is another."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata
-            with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
-                width, height = image.size
-                if height == width == size:
-                    return np.asarray(image.convert("RGB"))
+        with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
+            width, height = image.size
+            if height == width == size:
+                return np.asarray(image.convert("RGB"))
     except Exception as error:  # noqa: BLE001 Pillow raises any type for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
@@ -125,16 +123,13 @@ WHOLE: dict[Split, int] = {"train": 50_000, "test": 10_000}
 # Mean and standard deviation of red, green and blue over the training images, pixels in [0, 1].
 NORMAL = Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
-_LOSSY = (".jpg", ".jpeg")
-
 
 def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    """List the images under `root`, uint8 (32, 32, 3). Returns None if the split has none."""
+    """List the images under `root`, uint8 (3, 32, 32). Returns None if the split has none."""
     for base in (root, root / "cifar10"):
         if (base / "cifar-10-batches-py").is_dir():
             return _batches(base, split)
-    found = (_image_folder(root / name, split) for name in ("cifar10", "cifar10-lossless"))
-    return next((each for each in found if each is not None), None)
+    return _image_folder(root / "cifar10", split)
 
 
 def _info(count: int, split: Split, folder: Path) -> SampleInfo:
@@ -145,13 +140,13 @@ def _info(count: int, split: Split, folder: Path) -> SampleInfo:
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     info = _info(0, split, folder)
-    files = list_files(folder / split, paper.CIFAR10_CLASSES, (".png", *_LOSSY), info)
+    files = list_files(folder / split, paper.CIFAR10_CLASSES, tuple(_FORMATS), info)
     if not files.info.count:
         return None
-    if any(path.suffix.lower() in _LOSSY for path in files.all()):
+    if any(path.suffix.lower() != ".png" for path in files.all()):
         lossy = f"{info.description} (lossy copy)"
         files = replace(files, info=replace(files.info, description=lossy, lossy=True))
-    return files.mapped(lambda path: read_image(path, SIZE))
+    return files.mapped(lambda path: read_image(path, SIZE).transpose(2, 0, 1))
 
 
 def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
@@ -168,12 +163,8 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
         raise damaged(folder, error) from error
     labels = np.array(data.targets, np.int64)
     info, files = _info(len(labels), split, folder), sorted(folder.iterdir())
-    return Samples(info, labels, data.data.__getitem__, lambda: files_fingerprint(files))
-
-
-def _find(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
-    images = cifar10(root, split)
-    return images and images.mapped(lambda image: image.transpose(2, 0, 1))
+    pixels = data.data.transpose(0, 3, 1, 2)
+    return Samples(info, labels, pixels.__getitem__, lambda: files_fingerprint(files))
 
 
 def _download(root: Path, split: Split) -> None:
@@ -185,12 +176,12 @@ def _download(root: Path, split: Split) -> None:
 CIFAR10 = DataSet(
     title="CIFAR-10",
     layout="cifar-10-batches-py/ (torchvision's folder, also under cifar10/), or the image folder "
-    "cifar10/{train,test}/<class>/*.png or *.jpg, or cifar10-lossless/{train,test}/<class>/*.png",
+    "cifar10/{train,test}/<class>/*.png or *.jpg",
     how_to_get="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html "
     "there, or let torchvision.datasets.CIFAR10(root, download=True) do it",
     download_mib=163,
     classes=paper.CIFAR10_CLASSES,
-    find=_find,
+    find=cifar10,
     stand_in=lambda root, split, bins, samples: colour_digits(split, SIZE),
     download=_download,
 )

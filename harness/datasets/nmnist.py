@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +39,7 @@ def _files(root: Path, split: Split) -> Samples[Path]:
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """List the recordings under `root`. Returns None if the split has none.
-
-    Raises MissingReader if tonic is not installed.
-    """
+    """List the recordings under `root`; None if the split has none. Raises MissingReader."""
     files = _files(root, split)
     if not files.info.count:
         return None
@@ -68,9 +64,7 @@ def read_recording(path: Path) -> Events:
 def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
     """Read the digits in `root/MNIST/raw`, (28, 28) in [0, 1].
 
-    Returns None unless the split's image and label files both exist.
-
-    Raises UsageError if a file is damaged.
+    Returns None unless the split's two files exist. Raises UsageError if one is damaged.
     """
     folder = root / "MNIST" / "raw"
     pixels_file = folder / f"{_PREFIX[split]}-images-idx3-ubyte"
@@ -99,10 +93,7 @@ def _read(path: Path, read: Callable[[str], Tensor]) -> NDArray[Any]:
 
 
 def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
-    """Simulate saccades over MNIST's digits if `root` has them, else over scikit-learn's.
-
-    They last as long as a recording, or as the bins.
-    """
+    """Simulate saccades over MNIST's digits if `root` has them, else over scikit-learn's."""
     images = mnist(root, split) if root else None
     return _simulate_saccades(images or digits(split, MNIST_SIZE), bins)
 
@@ -110,9 +101,8 @@ def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samp
 def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
     """Simulate events of MNIST's digits, for training only of digits that have no recording.
 
-    A recording's file name is its digit's place in MNIST, from 1.
-
-    Raises UsageError if MNIST is missing, or a recording is named by a digit with another label.
+    A recording's file name is its digit's place in MNIST, from 1. Raises UsageError if MNIST is
+    missing, or a recording is named by a digit with another label.
     """
     images = mnist(root, split)
     if images is None:
@@ -133,14 +123,14 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
 
 
 def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
-    description = f"simulated saccade events of {images.info.description}"
-    info = replace(images.info, description=description, simulated=True)
+    """Simulate events as long as a recording, or as the bins."""
     trajectory = saccades()
     if bins is not None:
-        trajectory = trajectory[: 1 - (-(bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us)]
+        steps = (bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us
+        trajectory = trajectory[: steps + 1]
     # dark on bright: in recordings ON events are where MNIST's bright digit leaves
     dark = images.mapped(lambda digit: 1 - np.pad(digit, (SIZE - MNIST_SIZE) // 2))
-    return replace(simulate_moved(dark, trajectory, NMNIST_CAMERA), info=info)
+    return simulate_moved(dark, "saccade", trajectory, NMNIST_CAMERA)
 
 
 def _download(root: Path, split: Split) -> None:

@@ -47,8 +47,7 @@ class SampleInfo:
     normalisation: Normalisation | None = None  # of pixels; None: event counts
     augmented: bool = False  # training crops and flips them at random
     split_sha256: str = ""  # of the file names, if we drew the split; "": it is official
-    left_out: tuple[str, ...] = ()  # a sentence for each file that cannot be a sample
-    note: str = ""  # why they are not the whole original, or not cached
+    note: str = ""  # why they are not the whole original, what is left out, why nothing is cached
 
     def __str__(self) -> str:
         place = f", in {printable(self.folder)}" if self.folder else ""
@@ -62,7 +61,8 @@ class Samples(Generic[X]):
     info: SampleInfo
     labels: NDArray[np.int64]  # (N,)
     read: Callable[[int], X]  # reads the sample of an index; raises UsageError if it is damaged
-    fingerprint: Callable[[], str]  # a text that changes if a file changes: the key of the cache
+    fingerprint: Callable[[], str]  # a text that changes if a file changes
+    content: str = ""  # what a sample is made, in the key of the cache: "events"
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """Return the same samples, each passed through `function` when it is read."""
@@ -83,6 +83,7 @@ class Samples(Generic[X]):
             self.labels[list(indices)],
             lambda index: self.read(indices[index]),
             lambda: f"{self.fingerprint()} {picked}",
+            self.content,
         )
 
 
@@ -107,51 +108,22 @@ def list_files(
 ) -> Samples[Path]:
     """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
-    Hidden files are skipped: macOS makes one for each file.
+    `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file.
 
-    Raises UsageError if a folder of such files is no class (they would be lost), or no file is
-    usable.
+    Raises UsageError if a folder of such files is no class: they would be lost.
     """
-    found: list[tuple[int, str, Path]] = []
-    left_out: list[str] = []
-
-    def entries(folder: Path | str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as scanned:  # needs no stat call for most files
-                return sorted(scanned, key=lambda entry: entry.name)
-        except OSError as error:
-            left_out.append(f"{folder} cannot be read ({error.strerror})")
-            return []
-
-    for entry in entries(folder) if folder.is_dir() else ():
-        if not _is(entry.is_dir):
-            if entry.name in classes:
-                left_out.append(f"{entry.path} is no folder")
-            continue
-        for file in entries(entry.path):
-            if file.name.startswith(".") or not file.name.lower().endswith(suffixes):
-                continue
-            if entry.name not in classes:
-                known = ", ".join(classes)
-                raise UsageError(printable(f"{entry.path} is no class folder, expected {known}"))
-            if _is(file.is_file):
-                found.append((classes.index(entry.name), file.name, Path(file.path)))
-            else:
-                left_out.append(f"{file.path} is no file that can be read")
-    left_out = [printable(each) for each in left_out]
-    if left_out and not found:
-        raise UsageError(f"none of the samples in {printable(folder)} can be used: {left_out[0]}")
-    found.sort()
-    paths, labels = [path for *_, path in found], np.array([n for n, *_ in found], np.int64)
-    info = replace(info, count=len(paths), left_out=tuple(left_out))
+    paths = [
+        path
+        for path in sorted(folder.glob("*/*"), key=str)
+        if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
+    ]
+    for path in paths:
+        if path.parent.name not in classes:
+            known = ", ".join(classes)
+            raise UsageError(printable(f"{path.parent} is no class folder, expected {known}"))
+    labels = np.array([classes.index(path.parent.name) for path in paths], np.int64)
+    info = replace(info, count=len(paths))
     return Samples(info, labels, paths.__getitem__, lambda: files_fingerprint(paths))
-
-
-def _is(check: Callable[[], bool]) -> bool:
-    try:
-        return check()
-    except OSError:  # a link to itself
-        return False
 
 
 def damaged(path: Path, reason: object) -> UsageError:
@@ -162,9 +134,7 @@ def damaged(path: Path, reason: object) -> UsageError:
 def data_root(given: Path | str | None) -> Path:
     """Return the folder of the data sets: `given`, else HARNESS_DATA, else the user's cache.
 
-    The cache folder need not exist, even if it is given: the result can be passed in again.
-
-    Raises UsageError if another folder is named that does not exist.
+    Raises UsageError if a folder is named that does not exist, and is not the cache's.
     """
     text = given or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():

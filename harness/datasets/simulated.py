@@ -68,13 +68,19 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
 
 
 def simulate_moved(
-    images: Samples[NDArray[np.float32]], trajectory: Trajectory, camera: Camera
+    images: Samples[NDArray[np.float32]], movement: str, trajectory: Trajectory, camera: Camera
 ) -> Samples[Events]:
-    """Simulate the events of each image, which has the sensor's size, when it is read."""
+    """Simulate the events of each image, which has the sensor's size, when it is read.
+
+    `movement` names the trajectory.
+    """
     events = images.mapped(lambda image: simulate(image, trajectory, camera))
+    description = f"simulated {movement} events of {images.info.description}"
+    info = replace(images.info, description=description, simulated=True, normalisation=None)
     path = hashlib.sha256(trajectory.tobytes()).hexdigest()
     return replace(
         events,
+        info=replace(info, augmented=False),
         fingerprint=lambda: f"{images.fingerprint()} {camera} {path} model {MODEL}, {PATTERN_SEED}",
     )
 

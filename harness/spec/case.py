@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,24 +10,22 @@ from operator import attrgetter
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from harness.spec import paper
-from harness.spec.network import Network, NeuNorm, Reading, UsageError, checked, expect, fraction
+from harness.spec.network import Network, NeuNorm, Reading, UsageError, expect, fraction
 from harness.spec.paper import LIF, SGD, Adam
 
 ACCELERATION = "acceleration"  # the suite whose cases are timed; the others train, fit or count
 SUITES = (ACCELERATION, "timesteps", "scale", "neunorm", "accuracy", "ablations", "baselines")
 SUITES += ("energy",)
 Precision = Literal["fp32", "fp64", "bf16"]
-# "twice-v_th": calibrated for twice the threshold.
-Initialisation = Literal["calibrated", "torch", "twice-v_th"]
+Initialisation = Literal["calibrated", "torch", "twice-v_th"]  # for twice the threshold
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
 Effort = Literal["quick", "default", "paper"]  # how large another system is
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
 # votes themselves.
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
-# Forms that a skilled user switches on without changing the function. They are named as variants
-# are, `snntorch:compiled`, and certified like the rest. bf16 autocast is no form but a precision:
-# it is timed in a class of its own.
+# Forms that a skilled user switches on without changing the function, named as variants are:
+# `snntorch:compiled`. bf16 autocast is no form but a precision.
 Form = Literal["channels-last", "compiled", "cuda-graph"]
 FORMS: tuple[Form, ...] = get_args(Form)
 LOSS: Loss = "mse"  # the paper's
@@ -75,14 +72,9 @@ class Training:
 
     def __post_init__(self) -> None:
         for n, each in enumerate(self.stages, 1):
-            checked(f"stage {n}", each)
+            expect(each > 0, f"stage {n}", each, "1 or more")
         whole = sum(self.stages) or self.epochs
         expect(self.epochs == whole, "epochs", self.epochs, f"{whole}, the sum of the stages")
-        for name in ("epochs", "bin_us", "least_epochs", "samples", "test_samples"):
-            if getattr(self, name) is not None:
-                checked(name.replace("_", " "), getattr(self, name))
-        for n, steps in enumerate(self.tested_at, 1):
-            checked(f"tested T {n}", steps)
 
 
 # How a row calls the fields of a training, and those that it leaves out where they are as usual.
@@ -174,15 +166,10 @@ class Case:
     weights_sha256: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        sha256 = self.weights_sha256  # it names a file
-        holds = sha256 is None or bool(re.fullmatch("[0-9a-f]{64}", sha256))
-        expect(holds, "weights_sha256", sha256, "a hash of 64 hexadecimal digits")
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
-        checked("T", self.T)
-        checked("batch_size", self.batch_size)
-        checked("seed", self.seed, least=0)
+        expect(self.T > 0, "T", self.T, "1 or more")
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:
@@ -195,19 +182,20 @@ class Case:
     @property
     def fields(self) -> CaseFields:
         """The case as rows write it; `Case.of` reads it back."""
-        flat, network, norm = dict(vars(self)), self.network, self.network.neunorm
+        network, norm = self.network, self.network.neunorm
+        framework, _, variant = self.framework.partition(":")
+        flat = vars(self) | {name: getattr(network, name) for name in _OF_NETWORK}
+        flat |= {"network": str(network), "width": str(self.width), **vars(network.lif)}
+        flat |= {"framework": framework, "variant": variant or None}
+        flat |= {"optimiser": "sgd" if isinstance(self.optimiser, SGD) else "adam"}
+        flat |= {f"optimiser_{name}": value for name, value in vars(self.optimiser).items()}
+        if norm:
+            flat |= {"neunorm": norm.reading, "k_tau2": norm.k_tau2, "neunorm_u": norm.u}
         training = flat.pop("training", None)
         for name, value in vars(training).items() if training else ():
             if name not in _UNUSUAL or value != getattr(Training, name):
                 flat[_IN_ROWS[name]] = value
-        flat |= {f"optimiser_{name}": value for name, value in vars(self.optimiser).items()}
-        flat |= {name: getattr(network, name) for name in _OF_NETWORK} | vars(network.lif)
-        flat |= {"network": str(network), "width": str(self.width)}
-        flat |= {"optimiser": "sgd" if isinstance(self.optimiser, SGD) else "adam"}
-        if norm:
-            flat |= {"neunorm": norm.reading, "k_tau2": norm.k_tau2, "neunorm_u": norm.u}
-        framework, _, variant = self.framework.partition(":")
-        return CaseFields(**flat | {"framework": framework, "variant": variant or None})
+        return CaseFields(**flat)
 
     @property
     def cell(self) -> Self:
@@ -222,10 +210,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Case):
-    """A case whose iterations are timed, or whose inferences are counted.
-
-    Cases that differ in the framework and the precision alone are timed together, as a cell.
-    """
+    """A case whose iterations are timed, or whose inferences are counted."""
 
     mode: Mode = "training"
 
@@ -285,27 +270,18 @@ _OF_NETWORK = ("input_shape", "classes", "population", "dropout")
 @lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
 def _case(*values: Any) -> Case:
     row = CaseFields(**dict(zip(CaseFields.__dataclass_fields__, values, strict=True)))
-    trains, effort = row.epochs is not None, row.effort is not None
-    if effort and not trains:
-        raise UsageError("the epochs of another system are missing")
-    if row.neunorm is not None and row.k_tau2 is None:
-        raise UsageError("NeuNorm is on and its k_tau2 is missing")
-    network = Network.parse(
-        row.network,
-        input_shape=row.input_shape,
-        lif=LIF(row.k_tau, row.v_th, row.a),
-        neunorm=NeuNorm(row.k_tau2 or 0.0, row.neunorm, row.neunorm_u) if row.neunorm else None,
-        classes=row.classes,
-        population=row.population,
-    )
-    given: dict[str, Any] = {"network": replace(network, dropout=row.dropout)}
-    given |= {"width": fraction(row.width), "framework": contender(row.framework, row.variant)}
-    given["optimiser"] = _read(Adam if row.optimiser == "adam" else SGD, row, "optimiser_{}".format)
-    if trains:
-        given["training"] = _read(Training, row, _IN_ROWS.__getitem__)
-    of = System if effort else Trained if trains else Timed
-    same = {name: getattr(row, name) for name in of.__dataclass_fields__ if name not in given}
-    return of(**given, **same)
+    of, parts = Timed, dict[str, Any](vars(row))
+    if row.epochs is not None:
+        of = System if row.effort else Trained
+        parts["training"] = _read(Training, row, _IN_ROWS.__getitem__)
+    norm = NeuNorm(row.k_tau2 or 0.0, row.neunorm, row.neunorm_u) if row.neunorm else None
+    neurons = {"lif": LIF(row.k_tau, row.v_th, row.a), "neunorm": norm}
+    network = {name: parts[name] for name in _OF_NETWORK}
+    parts["network"] = Network.parse(row.network, **neurons, **network)
+    parts |= {"width": fraction(row.width), "framework": contender(row.framework, row.variant)}
+    optimiser = Adam if row.optimiser == "adam" else SGD
+    parts["optimiser"] = _read(optimiser, row, "optimiser_{}".format)
+    return of(**{name: parts[name] for name in of.__dataclass_fields__})
 
 
 def _read(of: type[Any], row: CaseFields, name: Callable[[str], str]) -> Any:

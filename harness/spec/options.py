@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from functools import partial
 from math import inf
 from os import PathLike
 from pathlib import Path
@@ -18,21 +19,12 @@ from typing import Any, Literal, get_args
 
 from harness.spec import paper
 from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
-from harness.spec.network import MOST, Network, Reading, UsageError, fraction
+from harness.spec.network import Network, Reading, UsageError, fraction
 
-__all__ = [
-    "SUFFIX",
-    "Access",
-    "Budget",
-    "NetworkFile",
-    "Options",
-    "ProgressCallback",
-    "Tie",
-]
+__all__ = ["SUFFIX", "Access", "Budget", "NetworkFile", "Options", "ProgressCallback", "Tie"]
 
-ProgressCallback = Callable[
-    [float, str], None
-]  # how far a piece of work is, in [0, 1], and what it does
+# How far a piece of work is, in [0, 1], and what it does.
+ProgressCallback = Callable[[float, str], None]
 SUFFIX = ".nir"  # of a file that describes a network
 Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly its threshold
 CLASSES = 10  # of all three data sets
@@ -105,56 +97,52 @@ class Budget:
 # Parsers of given values. Each raises UsageError for anything else.
 
 
+def _parts(given: object, separator: str) -> list[str]:
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return [str(each) for each in given]
+    return str(given).split(separator)
+
+
 def parse_names(given: object) -> tuple[str, ...]:
     """Parse names, as `a,b` or an iterable, without repeats. Raises UsageError if there is none."""
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    parts = [str(each) for each in given] if several else str(given).split(",")  # type: ignore[union-attr]
-    found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    parts = (part.strip() for part in _parts(given, ","))
+    found = tuple(dict.fromkeys(filter(None, parts)))
     if not found:
         raise UsageError(f"{given!r} names nothing: name something, or leave it out")
     return found
 
 
-def numbers_from(least: int) -> Parser:
-    """Return a parser of whole numbers, each at least `least`, into a tuple without repeats."""
+def _matching(pattern: str, convert: Callable[[str], Any], expected: str) -> Parser:
+    """Return a parser of texts of a pattern."""
 
-    def parsed(given: object) -> tuple[int, ...]:
-        for part in parse_names(given):
-            if not re.fullmatch(r"-?[0-9]{1,9}", part) or int(part) < least:
-                raise UsageError(f"{part!r}, expected whole numbers of {least} or more")
-        return tuple(dict.fromkeys(map(int, parse_names(given))))
+    def parsed(given: object) -> Any:
+        if not re.fullmatch(pattern, str(given)):
+            raise UsageError(f"{str(given)!r}, expected {expected}")
+        return convert(str(given))
 
     return parsed
 
 
-def parse_count(given: object) -> int:
-    """Parse a whole number above 0."""
-    if not re.fullmatch("[0-9]{1,9}|1000000000", str(given)) or not int(str(given)):
-        raise UsageError(f"{str(given)!r}, expected a whole number from 1 to {MOST}")
-    return int(str(given))
+def _several(parse: Parser) -> Parser:
+    """Return a parser of names into what `parse` makes of each, without repeats."""
+    return lambda given: tuple(dict.fromkeys(map(parse, parse_names(given))))
 
 
-def parse_stages(given: object) -> tuple[int, ...]:
-    """Parse the epochs at each rate of a schedule: "40+5+5", or numbers; one is one rate."""
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    return tuple(map(parse_count, given if several else str(given).split("+")))  # type: ignore[arg-type]
-
-
-def parse_share(given: object) -> float:
-    """Parse a share, from 0 to below 1."""
-    if not re.fullmatch(r"0(\.[0-9]{1,6})?", str(given)):
-        raise UsageError(f"{str(given)[:40]!r}, expected a share such as 0.5, or 0")
-    return float(str(given))
+parse_count = _matching("[1-9][0-9]{0,8}|1000000000", int, "a whole number from 1 to 1000000000")
+parse_share = _matching(r"0(\.[0-9]{1,6})?", float, "a share such as 0.5, or 0")
+parse_number = _matching(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number such as 0.5, or uniform")
+parse_steps = _several(_matching("[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
+parse_seeds = _several(_matching("[0-9]{1,9}", int, "whole numbers of 0 or more"))
 
 
 def parse_first_value(given: object) -> float | Literal["uniform"]:
     """Parse the first value of NeuNorm's U: a number, or "uniform"."""
-    text = str(given)
-    if text == "uniform":
-        return "uniform"
-    if not re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", text):
-        raise UsageError(f"{text[:40]!r}, expected a number such as 0.5, or uniform")
-    return float(text)
+    return "uniform" if given == "uniform" else parse_number(given)
+
+
+def parse_stages(given: object) -> tuple[int, ...]:
+    """Parse the epochs at each rate of a schedule: "40+5+5", or numbers; one is one rate."""
+    return tuple(map(parse_count, _parts(given, "+")))
 
 
 def parse_seconds(given: object) -> float:
@@ -213,72 +201,59 @@ def one_of(of: object) -> Parser:
     return parsed
 
 
-def _given(
-    parser: Parser, panel: str, help_: str, metavar: str | None = None, default: object = None
+def _option(
+    panel: str, kind: Any, help_: str, metavar: str | None = None, default: object = None
 ) -> Any:
-    about = {"parser": parser, "panel": panel, "help": help_, "metavar": metavar}
-    return field(default=default, metadata=about)
+    """Return the field of an option; its kind is a parser, or the Literal of the words it takes."""
+    words = get_args(kind)
+    about = {"parser": one_of(kind) if words else kind, "panel": panel, "help": help_}
+    return field(default=default, metadata=about | {"metavar": "|".join(words) or metavar})
 
 
-def _choice(of: object, panel: str, help_: str, default: object = None) -> Any:
-    return _given(one_of(of), panel, help_, "|".join(get_args(of)), default)
-
-
-def _switch(panel: str, help_: str) -> Any:
-    return _given(parse_switch, panel, help_, default=False)
-
-
-_RUN, _CASES, _WHERE = "Options", "Which cases", "Where"  # how `harness run --help` groups them
-_INITS = Literal["calibrated", "torch"]
+# How `harness run --help` groups them.
+_run, _case, _where = (partial(_option, each) for each in ("Options", "Which cases", "Where"))
 Names = tuple[str, ...]
 Numbers = tuple[int, ...]
+NeuNormChoice = Literal["off", "mean", "literal"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a run is asked for. None leaves it to the suite."""
 
-    suite: str = _given(str, _RUN, "See `harness list suites`.", "NAME", "")
-    quick: bool = _switch(_RUN, "Timing: two minutes. Training: digits.")
-    long: bool = _switch(_RUN, "Training for our verdicts: hours.")
-    paper: bool = _switch(_RUN, "The paper's size; trains on CUDA alone.")
-    budget: float | None = _given(
-        parse_seconds, _RUN, "For timings. Default: 10m; verify: 30s.", "2h"
+    suite: str = _run(str, "See `harness list suites`.", "NAME", "")
+    quick: bool = _run(parse_switch, "Timing: two minutes. Training: digits.", default=False)
+    long: bool = _run(parse_switch, "Training for our verdicts: hours.", default=False)
+    paper: bool = _run(parse_switch, "The paper's size; trains on CUDA alone.", default=False)
+    budget: float | None = _run(parse_seconds, "For timings. Default: 10m; verify: 30s.", "2h")
+    frameworks: Names | None = _case(parse_names, "Default: the suite's.", "NAME[:FORM],...")
+    baselines: Names | None = _case(parse_names, "Other systems. Default: all.", "NAME,...")
+    networks: Names | None = _case(parse_names, "Only these.", "NAME|NOTATION|FILE.nir")
+    datasets: Names | None = _case(parse_names, "Only these.", "NAME,...")
+    steps: Numbers | None = _case(parse_steps, "Time steps, T.", "N,...")
+    batch_size: int | None = _case(parse_count, "Samples of a batch.", "N")
+    precision: Precision | None = _case(Precision, "Default: fp32, fused bf16 too.")
+    device: Device = _case(Device, "Default: auto.", default="auto")
+    seeds: Numbers | None = _case(parse_seeds, "Each is a training.", "N,...")
+    epochs: Numbers | None = _case(parse_stages, "Of a training, at each rate.", "N|N+N+...")
+    samples: int | None = _case(parse_count, "Training samples, drawn once.", "N")
+    width: Fraction | None = _case(fraction, "Scales channels and features.", "1/8")
+    dropout: float | None = _case(parse_share, "Of trainings. Default: 0.", "0.5")
+    neunorm: NeuNormChoice | None = _case(NeuNormChoice, "Off, or a reading of eq. (9).")
+    neunorm_u: float | Literal["uniform"] | None = _case(
+        parse_first_value, "U's first value.", "X|uniform"
     )
-    frameworks: Names | None = _given(
-        parse_names, _CASES, "Default: the suite's.", "NAME[:FORM],..."
+    init: Initialisation = _case(
+        Literal["calibrated", "torch"], "Initial weights.", default="calibrated"
     )
-    baselines: Names | None = _given(
-        parse_names, _CASES, "Other systems. Default: all.", "NAME,..."
-    )
-    networks: Names | None = _given(parse_names, _CASES, "Only these.", "NAME|NOTATION|FILE.nir")
-    datasets: Names | None = _given(parse_names, _CASES, "Only these.", "NAME,...")
-    steps: Numbers | None = _given(numbers_from(1), _CASES, "Time steps, T.", "N,...")
-    batch_size: int | None = _given(parse_count, _CASES, "Samples of a batch.", "N")
-    precision: Precision | None = _choice(Precision, _CASES, "Default: fp32, fused bf16 too.")
-    device: Device = _choice(Device, _CASES, "Default: auto.", "auto")
-    seeds: Numbers | None = _given(numbers_from(0), _CASES, "Each is a training.", "N,...")
-    epochs: Numbers | None = _given(
-        parse_stages, _CASES, "Of a training, at each rate.", "N|N+N+..."
-    )
-    samples: int | None = _given(parse_count, _CASES, "Training samples, drawn once.", "N")
-    width: Fraction | None = _given(fraction, _CASES, "Scales channels and features.", "1/8")
-    dropout: float | None = _given(parse_share, _CASES, "Of trainings. Default: 0.", "0.5")
-    neunorm: Reading | Literal["off"] | None = _choice(
-        Literal["off", "mean", "literal"], _CASES, "Off, or a reading of eq. (9)."
-    )
-    neunorm_u: float | Literal["uniform"] | None = _given(
-        parse_first_value, _CASES, "U's first value.", "X|uniform"
-    )
-    init: Initialisation = _choice(_INITS, _CASES, "Initial weights.", "calibrated")
-    inference: bool = _switch(_CASES, "Time forward passes, not steps.")
-    tuned: bool = _switch(_CASES, "Channels-last and compiled too.")
-    data_root: Path | None = _given(parse_folder, _WHERE, "Default: HARNESS_DATA, cache.", "DIR")
-    download: bool | None = _given(parse_switch, _WHERE, "Fetch missing data.")
-    fresh: bool = _switch(_WHERE, "Measure again; old rows stay.")
-    keep_weights: bool = _switch(_WHERE, "Keep trained weights.")
-    executor: Runs = _choice(Runs, _WHERE, "Where cases run.", "local")
-    out: Path = _given(parse_path, _WHERE, "Default: results/local.", "DIR", RESULTS)
+    inference: bool = _case(parse_switch, "Time forward passes, not steps.", default=False)
+    tuned: bool = _case(parse_switch, "Channels-last and compiled too.", default=False)
+    data_root: Path | None = _where(parse_folder, "Default: HARNESS_DATA, cache.", "DIR")
+    download: bool | None = _where(parse_switch, "Fetch missing data.")
+    fresh: bool = _where(parse_switch, "Measure again; old rows stay.", default=False)
+    keep_weights: bool = _where(parse_switch, "Keep trained weights.", default=False)
+    executor: Runs = _where(Runs, "Where cases run.", default="local")
+    out: Path = _where(parse_path, "Default: results/local.", "DIR", RESULTS)
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
     @classmethod

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf
 from typing import NamedTuple
 
-from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError, checked, expect
+from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,6 @@ class SGD:
     # of the rate, for fully connected layers, voting too; None: the same, as the paper has it
     fc_factor: float | None = None
 
-    def __post_init__(self) -> None:
-        checked("step_epochs", self.step_epochs)
-        expect(0 < self.lr < inf, "the optimiser's rate", self.lr, "one above 0")
-        for each in (self.factor, 1 if self.fc_factor is None else self.fc_factor):
-            expect(0 < each < inf, "the rate's factor", each, "one above 0")
-        expect(0 <= self.momentum < inf, "momentum", self.momentum, "0 or more")
-
 
 @dataclass(frozen=True)
 class Adam:
@@ -39,11 +31,6 @@ class Adam:
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
-
-    def __post_init__(self) -> None:
-        expect(0 < self.lr < inf, "the optimiser's rate", self.lr, "one above 0")
-        holds = all(0 <= beta < 1 for beta in self.betas)
-        expect(holds, "the pair of betas", self.betas, "two from 0 to below 1")
 
 
 @dataclass(frozen=True)
