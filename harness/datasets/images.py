@@ -129,7 +129,8 @@ def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     for base in (root, root / "cifar10"):
         if (base / "cifar-10-batches-py").is_dir():
             return _batches(base, split)
-    return _image_folder(root / "cifar10", split)
+    found = (_image_folder(root / name, split) for name in ("cifar10", "cifar10-lossless"))
+    return next((each for each in found if each is not None), None)
 
 
 def _info(count: int, split: Split, folder: Path) -> SampleInfo:
@@ -176,7 +177,7 @@ def _download(root: Path, split: Split) -> None:
 CIFAR10 = DataSet(
     title="CIFAR-10",
     layout="cifar-10-batches-py/ (torchvision's folder, also under cifar10/), or the image folder "
-    "cifar10/{train,test}/<class>/*.png or *.jpg",
+    "cifar10/{train,test}/<class>/*.png or *.jpg, or cifar10-lossless/{train,test}/<class>/*.png",
     how_to_get="unpack cifar-10-python.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html "
     "there, or let torchvision.datasets.CIFAR10(root, download=True) do it",
     download_mib=163,
