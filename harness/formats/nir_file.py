@@ -212,7 +212,7 @@ def read(name: str) -> NetworkFile:
 def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArray[Any]]]:
     chain = _chain(graph)
     size = np.ravel(chain[0][1].input_type["input"])
-    if len(size) != 3:
+    if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
         raise _error(*chain[0], f"is of shape {size}, expected (C, H, W)")
     notation, parameters = list[str](), list[NDArray[Any]]()
     lif, neunorm = None, None
