@@ -23,7 +23,6 @@ from harness.proof.installation import NOTHING_KNOWN
 from harness.records import Record, Row, Store
 from harness.records.run import Failed, Run, of_case
 from harness.records.store import Ledger
-from harness.reports import page
 from harness.spec import Access, Budget, UsageError
 from harness.speed.cell import Cell
 from harness.speed.contender import Contender
@@ -192,14 +191,6 @@ def test_two_versions_are_compared_in_the_same_rounds(
     text = sentence(found, "norse")
     assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
     assert not within_run(versions(slower), OTHER, "spikingjelly")
-
-
-def test_the_page_has_a_figure_of_versions(tmp_path: Path) -> None:
-    text = page.write(versions(1.5), tmp_path)[0].read_text()
-    assert "Versions of norse, in the same rounds: CIFAR-10 Small" in text
-    assert "x the time of the installed norse" in text and "1.5" in text
-    page.write(run(), tmp_path)
-    assert "Versions of" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) -> None:

@@ -100,23 +100,15 @@ class Table:
         yield ""
 
 
-# Of a field in Markdown: what starts a tag, a comment or an entity; then what is code, emphasis, a
-# link, a cell's end.
-_ENTITIES = ((re.compile(r"&(?=[#\w]+;)"), "&amp;"), (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"))
-_SIGNS = re.compile(
-    r"\\(?=[!-/:-@\[-`{-~])|[|`*]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=\])[(\[:]|:(?=//)|(?<=[wW]{3})\."
-)
-_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# What starts code, emphasis, a cell's end, a tag, an entity or a link in Markdown.
+_SIGNS = re.compile(r"[\\`*_|~<>&]|(?<=\])[(\[:]")
 # What has a spreadsheet take a text for a formula (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@\t\r\n")
 
 
 def field_markdown(value: str) -> str:
     """Return a row's field as plain Markdown text: no tag, link, cell or mark comes out of it."""
-    value = _LINE_ENDS.sub(" ", value)
-    for pattern, entity in _ENTITIES:
-        value = pattern.sub(entity, value)
-    return _SIGNS.sub(r"\\\g<0>", value)
+    return _SIGNS.sub(r"\\\g<0>", " ".join(value.splitlines()))
 
 
 def markdown(*tables: Table) -> str:
