@@ -68,16 +68,12 @@ def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str
     assert lines[1:] == [[f"'{shown}1+1", "-0.5", "-1"], ["a=b", "1.0", "x"]]
 
 
-def test_in_a_narrow_terminal_nothing_is_cut_and_a_long_name_breaks_behind_its_colon() -> None:
-    lines = [{"": "  1 norse", "ms": "5"}, {"": "  2 spikingjelly:channels-last", "ms": "6"}]
-    narrow = [" ".join(line.split()) for line in said(Table(lines), width=24)]
-    assert narrow[-2:] == ["2 spikingjelly: 6", "channels-last"]
-    assert " ".join(said(Table(lines))[-1].split()) == "2 spikingjelly:channels-last 6"
+@pytest.mark.parametrize("width", [20, 40])
+def test_in_a_narrow_terminal_nothing_is_cut(width: int) -> None:
     line = {"network": "128C3(Encoding)-AP2-256C3", "test %": "61.9 [61.7, 62.1]", "n": "3"}
-    for width in (20, 40):
-        shown = "".join("".join(said(Table([line]), width=width)).split())
-        cells = Counter("".join("".join(line.values()).split()))
-        assert "…" not in shown and not cells - Counter(shown)
+    shown = "".join("".join(said(Table([line]), width=width)).split())
+    cells = Counter("".join("".join(line.values()).split()))
+    assert "…" not in shown and not cells - Counter(shown)
 
 
 def test_numbers_have_their_interval_and_their_unit() -> None:

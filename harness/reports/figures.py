@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,10 @@ def dots(
     title: str,
     *,
     log: bool = False,
-    bounds: Mapping[float, str] | None = None,
+    bounds: Mapping[float, str] = {},
 ) -> Figure:
     """Draw values from left to right, a line each, in groups, with bounds as vertical lines."""
-    bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
+    strips = [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 26  # labels are written above their lines
@@ -117,19 +117,14 @@ def dots(
 def _dot(axes: Axes, dot: Dot, y: float, limits: tuple[float, float]) -> None:
     colour = COLOURS[dot.colour % len(COLOURS)]
     axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
-    if isfinite(dot.bar):
-        axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
-    if isfinite(dot.low) and isfinite(dot.high):
-        axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
-        for leaves, end, arrow in (
-            (dot.low < limits[0], limits[0], "<"),
-            (dot.high > limits[1], limits[1], ">"),
-        ):
-            if leaves:
-                axes.plot(end, y, arrow, color=colour, markersize=6, clip_on=False)
-    if isfinite(dot.value):
-        fill = PAPER if dot.hollow else colour
-        axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
+    axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
+    axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
+    if dot.low < limits[0]:
+        axes.plot(limits[0], y, "<", color=colour, markersize=6, clip_on=False)
+    if limits[1] < dot.high < inf:
+        axes.plot(limits[1], y, ">", color=colour, markersize=6, clip_on=False)
+    fill = PAPER if dot.hollow else colour
+    axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
 
 
 def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from harness.records import Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
-from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
+from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -125,7 +125,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
-        also=[*_recordings(frames), *_also(frames)],
+        recordings=[*_recordings(frames)],
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
@@ -423,10 +423,7 @@ def picture(cells: Sequence[Cell]) -> str:
     chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
     lines = [line for cell in chosen for line in cell.lines]
     made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
-    parts = [PICTURE, KEY, _sources(lines), made_on]
-    if others := len(cells) - len(chosen):
-        parts.append(f"The report has {counted(others, 'other network')} too.")
-    below = [line for part in parts for line in wrap(part, 70)]
+    below = [line for part in (PICTURE, KEY, _sources(lines), made_on) for line in wrap(part, 70)]
     groups = _dots(chosen, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
@@ -567,27 +564,20 @@ def _neunorm(frames: Frames) -> Captioned:
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
-def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
-    """Yield each change of a training with the points of accuracy that it gains."""
+def _ablations(frames: Frames) -> Captioned:
+    """Yield what changes of a training cost."""
+    groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
         if each.change != AS_IT_IS and each.gains:
             seeds = tuple(100 * value for value in each.gains)
-            ends, lost = trainings.mean(seeds)[:3], bool(each.trained.lost)
-            dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
-            yield each.trained, dot
-
-
-def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost."""
-    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
-    groups = {name: [dot for _, dot in of] for name, of in gains.items()}
+            value, low, high, _ = trainings.mean(seeds)
+            lost = bool(each.trained.lost)
+            dot = Dot(each.change, value, low, high, f"{value:+.1f}", hollow=lost, seeds=seeds)
+            groups.setdefault(shown.data_title(each.trained), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
         yield caption, figures.dots(groups, "points of test accuracy", bounds=bounds)
-
-
-# Findings outside the claims
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
@@ -607,18 +597,6 @@ def _recordings(frames: Frames) -> Iterator[str]:
                 f"{paper.settings(dataset).title}: on {span(samples, ',')} recordings, after "
                 f"training on simulated events: {', '.join(parts)}."
             )
-
-
-def _also(frames: Frames) -> Iterator[str]:
-    """Yield the changes of a training whose whole interval matters."""
-    for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
-        if dot.low > 1 or dot.high < -1:
-            gain = interval(dot.value, dot.low, dot.high, "+.1f")
-            lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
-            dead = f"; {lost} learnt nothing" if line.lost else ""
-            early = "" if schedule.decides(line.case) else "; another schedule"
-            of = f"{shown.data_title(line)} {line.scale}"
-            yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
 
 
 # Tables

@@ -76,10 +76,7 @@ class Table:
             yield Text.assemble((self.title, "bold"), gap, self.subtitle)
         columns = zip(self.columns, *self.lines, strict=True)  # heads break between their words
         widths = [max(map(len, (*head.split(), *cells, ""))) for head, *cells in columns]
-        room, lines = options.max_width - sum(widths), self.lines
-        if room < len(widths):  # a long name breaks behind its colon
-            lines = [(line[0].replace(":", ":\n  ", 1), *line[1:]) for line in lines]
-        gap = int(room >= 2 * len(widths))
+        gap = int(options.max_width - sum(widths) >= 2 * len(widths))
         # numbers stay whole, and texts are folded, where that leaves these eight letters
         least = [width if right else 8 for width, right in zip(widths, self.right, strict=True)]
         whole = sum(least) + len(least) <= options.max_width
@@ -93,7 +90,7 @@ class Table:
                 max_width=width,
                 overflow="fold",
             )
-        for line in lines:
+        for line in self.lines:
             grid.add_row(*map(Text, line))
         yield grid
         yield from (Text(note, "dim") for note in self.notes)
