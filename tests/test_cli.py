@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import shlex
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +17,6 @@ import typer.main
 from rows import ROW, timed
 from surroundings import Command
 
-from harness.cli import endings
 from harness.cli.app import app
 from harness.jobs.local import Local
 from harness.records import Store
@@ -61,20 +56,6 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     lines = [line for line in out.splitlines() if "--help" not in line]  # typer's own
     assert code == 0 and len(lines) <= 41  # a screen; and a switch shows no value
     assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
-
-
-def test_a_sentence_breaks_between_words_in_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = "harness: no rows under results/local: first run `harness run --suite scale`"
-    terminal, ours = pty.openpty()
-    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
-    pipe, end = os.pipe()
-    for number, read_from, lines in ((ours, terminal, 3), (end, pipe, 1)):
-        with open(number, "w") as stream:  # noqa: PTH123
-            monkeypatch.setattr(sys, "stderr", stream)
-            endings.say(sentence)
-        shown = os.read(read_from, 1000).decode()
-        os.close(read_from)
-        assert shown.split() == sentence.split() and len(shown.splitlines()) == lines
 
 
 # Wrong arguments (of `harness run` where no command is named), and a phrase of the message.
@@ -153,7 +134,7 @@ OF_LISTS = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")
 EMPTY = [
     *(f"run --suite acceleration {option}" for option in OF_LISTS[:4]),
     *(f"run --suite scale {option}" for option in ("--seeds", "--out", "--data-root")),
-    *("tables 3 --out", "tables acceleration --machine", "report --readme", "check --networks"),
+    *("tables 3 --out", "report --readme", "check --networks"),
     *("status --out", "verify", "compare .", "doctor --data-root", "export Small --to"),
 ]
 BAD |= {f"{words} ''": "'' " for words in EMPTY}
@@ -409,9 +390,6 @@ def test_output_that_cannot_be_written_or_is_not_read_is_one_sentence_or_none(
                 code, error, _ = ended_of([*HARNESS, *arguments], full)
             assert error.startswith("harness: the output cannot be written (")
             assert error.count("\n") == 1 and code == 2
-    # closed before it started
-    closed = ["sh", "-c", '"$@" >&-', "sh", *HARNESS, "list", "networks"]
-    assert ended_of(closed)[:2] == (0, "")
     Measured(monkeypatch)
     monkeypatch.setattr(sys, "stdout", os.fdopen(gone, "w"))
     code, _, error = command(*RUN, "--out", tmp_path)

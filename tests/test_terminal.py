@@ -23,13 +23,11 @@ from rows import CASE, row, timed, trained_case, training
 
 from harness import suites
 from harness.analysis import tables, timings
-from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
 from harness.analysis.status import Standing
 from harness.api import Work
 from harness.cli import console, measuring
 from harness.cli.status import standings
-from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
@@ -169,14 +167,6 @@ def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
     assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
 
 
-def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
-    front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
-    wide = Change(*front, -1.0, 6254.2, 0.1, "cpu T=10 batch 20")
-    lines = said(comparison(Comparison((), (wide,), ())))
-    (line,) = (each for each in lines if each.startswith("norse"))
-    assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
-
-
 def test_the_standing_of_suites_fits_80_columns() -> None:
     wide = Standing("acceleration", "dvs-cifar10", 1000, 1000, 1000, 1000, 1000, 1e5)
     lines = said(standings([wide]))
@@ -206,22 +196,13 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     out = " ".join(whole.split())
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
-    assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
+    assert re.search("CIFAR-10 .*5 .* 2.00 2.01 1.10", out)
     assert "As they come, PyTorch and snnTorch take 2.00 to 2.01 times the bare" in out
     assert "no time was left for N-MNIST Small (3 min): run the same command to resume" in out
-    assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
+    assert "no time was left for N-MNIST Large (15 min): it needs --budget" in out
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
     assert f"harness tables acceleration --out {tmp_path}\n" in whole
     assert f"report: {tmp_path / 'report.html'}\n" in whole
-
-
-def test_the_last_table_shows_rounds_and_existing_ranks() -> None:
-    few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
-    for rows, n, ranks in ((run(), "5", True), (few, "2", False)):
-        lines = said(measuring.summary(timings.lines(frames(rows))), width=120)
-        text = " ".join(" ".join(lines).split())
-        assert re.search(rf"network n .* CIFAR-10 Small {n} ", text)
-        assert ("with ranks" in text) == ranks == ("1. fused" in text)
 
 
 def test_a_budget_of_milliseconds_is_not_shown_as_zero(

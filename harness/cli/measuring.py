@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness.analysis import status, tables, timings
-from harness.analysis.frame import frames, grouped
+from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
 from harness.analysis.words import case_in_words, counted, data_name
 from harness.api import Work
@@ -30,7 +30,7 @@ from harness.records import (
     WarningRow,
 )
 from harness.reports import page, shown
-from harness.reports.table import Table, seconds
+from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
@@ -137,15 +137,12 @@ def measure(work: Work) -> list[Row]:
     out.print(summary(lines))
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
-    left = [each for each in found.values() if each.left_seconds]
-    for long, what in ((False, "run the same command to resume"), (True, "they need --budget")):
-        names = [
-            f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
-            for each in left
-            if (SURE * each.left_seconds > budget.seconds) == long
-        ]
-        if names:
-            say(f"no time was left for {', '.join(names)}: {what}")
+    for each in found.values():
+        if each.left_seconds:
+            what = f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
+            fits = SURE * each.left_seconds <= budget.seconds
+            next_ = "run the same command to resume" if fits else "it needs --budget"
+            say(f"no time was left for {what}: {next_}")
     return rows
 
 
@@ -155,38 +152,19 @@ def data_and_network(case: Case) -> str:
 
 
 def summary(lines: Sequence[TimedLine]) -> Group:
-    """Return a table with a line for each network, and a sentence on the fastest.
-
-    Rounds, the floor's time, and each contender's time divided by it, by rank.
-    """
-    content, found = [], timings.latest(lines)
-    head = "x the floor, with ranks" if any(e.rank for e in found) else "x the floor"
-    for cell in grouped(found, lambda each: each.cell).values():
-        # float32's, where it was timed
-        floors = {each.precision: each for each in cell if each.framework == FLOOR}
-        floor = floors[max(floors)].seconds_per_iteration if floors else None
-        network, ratios = _over_the_floor(cell)
-        line = {"network": network, "n": f"{max(each.rounds for each in cell)}"}
-        line |= {"floor, ms": "" if floor is None else f"{1000 * floor:,.0f}"}
-        content.append({**line, head: ratios})
-    sentence = page.sentence(lines)
-    return Group(Table(content), *([Text(sentence)] if sentence else []))
-
-
-def _over_the_floor(cell: Sequence[TimedLine]) -> tuple[str, str]:
-    """Return a cell, and its contenders by their times divided by float32's floor."""
-    timed = [e for e in cell if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
-    texts = [
-        (f"{line.rank}. " if line.rank else "") + f"{line.name} {line.ratio_to_floor:,.2f}"
-        for line in sorted(timed, key=lambda each: each.ratio_to_floor)
-    ]
-    return f"{shown.data_title(cell[0])} {cell[0].scale}", ", ".join(texts)
+    """Return the page's first table and sentence, of the networks of Fig. 3."""
+    cells, sentence = page.headline(lines), page.sentence(lines)
+    found = [page.speed_table(cells, page.ratio)] if cells else []
+    return Group(*found, *([Text(sentence)] if sentence else []))
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
-    network, ratios = _over_the_floor(lines)
-    return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
+    timed = [e for e in lines if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
+    timed.sort(key=lambda line: line.ratio_to_floor)
+    ratios = ", ".join(f"{line.name} {line.ratio_to_floor:,.2f}" for line in timed) or "nothing"
+    network = f"{shown.data_title(lines[0])} {lines[0].scale}"
+    return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios}"
 
 
 def trained(ended: Result) -> RenderableType:

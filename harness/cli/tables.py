@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -38,8 +38,6 @@ def tables_(
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
     options = Options.of(**given)
-    if machine == "":
-        raise UsageError("--machine: '' is empty: give a value, or leave it out")
     from harness.analysis import tables, timings
     from harness.analysis.frame import frames
 
@@ -115,8 +113,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
 
 
 CHANGED = ("slower", "worse", "faster", "better")  # what stands out of the noise
-LISTED = 10  # of the cells that one folder alone has
-WIDEST = (-0.9, 10.0)  # a change known to a tenth or tenfold alone is not known
+LISTED = 3  # of the lines that one folder alone has
 Folder = typer.Argument(help="Folder of results.")
 _Worse = "Exit 1 on a larger change for the worse; smaller ones do not matter."
 
@@ -182,12 +179,15 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
 def comparison(found: Comparison) -> RenderableType:
     """Return differences of the folders, every figure, and the number of clear changes."""
     from harness.analysis.frame import grouped
+    from harness.analysis.words import counted
     from harness.reports.table import Table
 
     head = [Text(each, "yellow") for each in found.differences]
-    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:LISTED]]
-    if len(found.unmatched) > LISTED:
-        head.append(Text(f"and {len(found.unmatched) - LISTED} more", "dim"))
+    if alone := found.unmatched:
+        some = "; ".join(alone[:LISTED])
+        head.append(
+            Text(f"in one folder alone: {counted(len(alone), 'line')}, such as {some}", "dim")
+        )
     calls = [each.call for each in found.changes]
     text = (
         f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
@@ -204,15 +204,13 @@ def comparison(found: Comparison) -> RenderableType:
 def _line(each: Change) -> dict[str, str]:
     from harness.reports.table import interval
 
-    is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
-    low = each.low if is_known else nan
+    is_speed = each.what == "speed"
+    change = interval(each.change, each.low, each.high, "+.1f", 100)
     return {
         **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
-        "where": each.where.replace("against the others", "against others"),
+        "where": each.where,
         "old": "" if isnan(each.old) else f"{each.old:.3f}",
         "new": "" if isnan(each.new) else f"{each.new:.3f}",
-        f"change, {'%' if is_speed else 'points'}": interval(
-            each.change, low, each.high, "+.1f", 100
-        ),
+        f"change, {'%' if is_speed else 'points'}": change,
         " ": "noisy" if each.call == "too noisy to tell" else each.call,
     }

@@ -100,7 +100,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
     )
     parts = {
-        "speed": [speed_table(cells)] if cells else [],
+        "speed": [speed_table(cells, ratio_with_interval)] if cells else [],
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
@@ -281,19 +281,21 @@ def by_framework(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> l
     return lines
 
 
-def _value(line: TimedLine) -> str:
+def ratio(line: TimedLine) -> str:
+    """Return the ratio to the floor; a star marks one that is preliminary."""
     return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def _with_interval(line: TimedLine) -> str:
+def ratio_with_interval(line: TimedLine) -> str:
+    """Return the same with its interval."""
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
     return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def speed_table(cells: Sequence[Cell]) -> Table:
-    """Return the first table with intervals, and each network's rounds and floor."""
+def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
+    """Return the first table with each network's rounds, floor and A/A."""
     lines = []
-    for cell, line in zip(cells, by_framework(cells, _with_interval), strict=True):
+    for cell, line in zip(cells, by_framework(cells, figure), strict=True):
         rounds = str(min(each.rounds for each in cell.lines))
         front = {"network": cell.name, "n": rounds, "floor, ms": "", "A/A": ""}
         for floor in cell.of("floor")[:1]:
@@ -301,7 +303,7 @@ def speed_table(cells: Sequence[Cell]) -> Table:
             if floor.noise_high < inf:
                 front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
         lines.append(front | line)
-    return Table(lines, f"{X_FLOOR} [95 %], {cells[0].lines[0].machine}")
+    return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}")
 
 
 def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
@@ -355,7 +357,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     if cells := headline(lines):
         said = notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := sentence(lines)) else []
-        parts.append(markdown(Table(by_framework(cells, _value))).strip())
+        parts.append(markdown(Table(by_framework(cells, ratio))).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
