@@ -226,7 +226,7 @@ def test_a_training_names_its_duration_and_a_failed_download(
         ran(case, tmp_path, Result(case, rows))
         out, error = capsys.readouterr()
         first = out.splitlines()[0]
-        assert first.startswith("timesteps: 1 case (Small on CIFAR-10), about 67 min")
+        assert first.startswith("timesteps: 1 case, about 67 min")
         assert f"data: {says}" in error if says else error == ""
         assert error.count("\n") == bool(says)
 

@@ -69,7 +69,7 @@ def run(work: Work) -> list[Row]:
 def train(work: Work) -> list[Row]:
     """Run the cases of a suite that trains, one by one; return their rows."""
     store, suite = work.store, work.options.suite
-    say(_listed(work.cases, store))
+    say(_estimated(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
         endings.say(
             "no instructions for bf16 here: trainings in bf16 take many times as long as in "
@@ -86,19 +86,15 @@ def train(work: Work) -> list[Row]:
     return rows
 
 
-def _listed(cases: tuple[Case, ...], store: Store) -> str:
-    """Return what will be trained, and how long that takes, about."""
-    networks = ", ".join(dict.fromkeys(map(network_name, cases)))
-    embedded = [isinstance(case, Trained) and case.training.embedded for case in cases]
-    named = (data_name(c.dataset, substitute=e) for c, e in zip(cases, embedded, strict=True))
+def _estimated(cases: tuple[Case, ...], store: Store) -> str:
+    """Return how many cases there are, and how long they take, about."""
     # another suite's trainings tell too, and a folder of timings is long to read
     records = store.read(cases[0].suite)[0] or store.read()[0]
     left = status.seconds_of(cases, records)
     if isnan(left) and type(cases[0]) is Trained:
         left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
-    what = f"{counted(len(cases), 'case')} ({networks} on {', '.join(dict.fromkeys(named))})"
-    return f"{cases[0].suite}: {what}, {long}, minus what is done"
+    return f"{cases[0].suite}: {counted(len(cases), 'case')}, {long}, minus what is done"
 
 
 def _in_words(left: float) -> str:
@@ -153,9 +149,8 @@ def data_and_network(case: Case) -> str:
 
 def summary(lines: Sequence[TimedLine]) -> Group:
     """Return the page's first table and sentence, of the networks of Fig. 3."""
-    cells, sentence = page.headline(lines), page.sentence(lines)
-    found = [page.speed_table(cells, page.ratio)] if cells else []
-    return Group(*found, *([Text(sentence)] if sentence else []))
+    table, sentence = page.speed_table(page.headline(lines), page.ratio), page.sentence(lines)
+    return Group(*([table] if table.lines else []), *([Text(sentence)] if sentence else []))
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:

@@ -100,7 +100,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
     )
     parts = {
-        "speed": [speed_table(cells, ratio_with_interval)] if cells else [],
+        "speed": [speed_table(cells, ratio_with_interval)],
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
@@ -263,24 +263,6 @@ def sentence(lines: Sequence[TimedLine]) -> str:
     return f"{'. '.join(parts)}."
 
 
-def by_framework(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> list[dict[str, str]]:
-    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
-
-    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
-    """
-    titles, lines = _titles(cells), []
-    for cell in cells:
-        plain = {each.framework: figure(each) for each in cell.of("plain")}
-        line = {"network": cell.name}
-        line |= {title: plain.get(name, "") for name, title in titles.items()}
-        if _fastest(cells, "tuned"):
-            line["best tuned"] = "".join(f"{figure(e)} {e.name}" for e in cell.of("tuned")[:1])
-        if _fastest(cells, "ours"):
-            line[f"{OURS} (ours)"] = "".join(map(figure, cell.of("ours")[:1]))
-        lines.append(line)
-    return lines
-
-
 def ratio(line: TimedLine) -> str:
     """Return the ratio to the floor; a star marks one that is preliminary."""
     return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
@@ -293,17 +275,25 @@ def ratio_with_interval(line: TimedLine) -> str:
 
 
 def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
-    """Return the first table with each network's rounds, floor and A/A."""
+    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
+
+    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
+    """
     lines = []
-    for cell, line in zip(cells, by_framework(cells, figure), strict=True):
-        rounds = str(min(each.rounds for each in cell.lines))
-        front = {"network": cell.name, "n": rounds, "floor, ms": "", "A/A": ""}
+    for cell in cells:
+        plain = {each.framework: figure(each) for each in cell.of("plain")}
+        line = {"network": cell.name, "n": str(min(each.rounds for each in cell.lines))}
         for floor in cell.of("floor")[:1]:
-            front["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
-            if floor.noise_high < inf:
-                front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
-        lines.append(front | line)
-    return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}")
+            noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+            line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+            line["A/A"] = noise if floor.noise_high < inf else ""
+        line |= {title: plain.get(name, "") for name, title in _titles(cells).items()}
+        if _fastest(cells, "tuned"):
+            line["best tuned"] = "".join(f"{figure(e)} {e.name}" for e in cell.of("tuned")[:1])
+        if _fastest(cells, "ours"):
+            line[f"{OURS} (ours)"] = "".join(map(figure, cell.of("ours")[:1]))
+        lines.append(line)
+    return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
 
 
 def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
@@ -357,7 +347,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     if cells := headline(lines):
         said = notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := sentence(lines)) else []
-        parts.append(markdown(Table(by_framework(cells, ratio))).strip())
+        parts.append(markdown(speed_table(cells, ratio)).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
