@@ -79,33 +79,33 @@ def visible(text: str) -> str:
 
 
 class Read(HTMLParser):
-    """The elements of a page, each with its attributes and the names of those around it."""
+    """The elements of a page, each with its attributes; every one that opens is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
+        assert self.open == []
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), tuple(self.open)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_startendtag(tag, attrs)
-        if tag not in ("meta", "link", "br", "img"):
+        if tag not in ("meta", "link"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, tag
 
     def all(self, wanted: str, **of: str) -> list[dict[str, str | None]]:
-        return [a for tag, a, _ in self.elements if tag == wanted and of.items() <= a.items()]
+        return [a for tag, a in self.elements if tag == wanted and of.items() <= a.items()]
 
 
 def test_the_page_has_every_claim_section_and_linked_table(text: str, folder: Path) -> None:
     read = Read(text)
-    assert read.open == []
-    ids = [attributes["id"] for _, attributes, _ in read.elements if "id" in attributes]
+    ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(set(ids)) == len(ids) and {f"claim-{claim.id}" for claim in CLAIMS} <= set(ids)
     order = ("speed", "found", "scale", "timesteps", "neunorm", "tables", "reduced", "proofs")
     places = [ids.index(each) for each in (*order, "provenance")]
@@ -136,7 +136,7 @@ def test_the_page_can_be_read_on_phones_and_by_screen_readers(text: str) -> None
         r"<details.*?</details>", "", text, flags=re.DOTALL
     )
     # headings follow one another, and what scrolls can be reached
-    levels = [int(tag[1]) for tag, _, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
     regions, charts = read.all("div", **{"class": "scroll"}), read.all("svg", **{"class": "chart"})
