@@ -22,7 +22,6 @@ from surroundings import Command
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
-from harness.analysis.trainings import compared
 from harness.records import (
     CertificateRow,
     ConfusionRow,
@@ -322,12 +321,11 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     two = {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]}
     dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
     points = {str(x): Dot("", 10.0 * x, x, 11.0 * x, seeds=(9.0 * x,)) for x in (1, 4)}
-    curves = figures.curves(points, ("T", "accuracy, %"), "124", [{"2": 5.0, "4": 6.0}])
+    curve = figures.curve(points, ("T", "accuracy, %"))
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
-    assert {"1", "2", "4", "T", "accuracy, %"} <= set(texts(curves)) and "cat" in texts(votes)
-    assert "stroke-dasharray" in figures.svg(curves, "name")
-    for figure in (dots, curves, votes):
+    assert {"1", "4", "T", "accuracy, %"} <= set(texts(curve)) and "cat" in texts(votes)
+    for figure in (dots, curve, votes):
         drawn = str(figures.svg(figure, "name"))
         assert not re.search(r"#[0-9a-f]{6}\b", drawn.replace('"#', '"')), drawn
         assert figures.svg(figure, "name") == drawn and "var(--ink)" in drawn
@@ -355,20 +353,6 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
     assert "prefers-color-scheme: dark" in drawn
     page.write(training(0, (0.5,), suite="scale"), tmp_path / "trained")
     assert not (tmp_path / "trained" / "picture.svg").exists()
-
-
-def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(figures, "curves", lambda *given: drawn.append(given))
-    rows = [
-        replace(each, train_accuracy=value) if isinstance(each, EpochRow) else each
-        for seed, value in enumerate((0.6, 0.62, 0.1))
-        for each in training(seed, (value,), suite="timesteps")
-    ]
-    found = frames(rows)
-    list(page._curves(found, compared(found, "timesteps", "T"), "T"))
-    ((_, _, _, (dotted,)),) = drawn
-    assert dotted == pytest.approx({"1": 30.5, "2": 61.0})
 
 
 def test_the_figure_of_votes_has_those_on_500_samples_alone() -> None:

@@ -27,7 +27,7 @@ from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
 from harness.analysis.words import TITLES, counted, data_name, data_source, span
-from harness.records import Row, TestedRow, TransferRow
+from harness.records import Row, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
@@ -91,8 +91,8 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     cells, refused = headline(lines), stored.refused(frames)
     drawn = {
         "speed": speed(cells),
-        "scale": _curves(frames, trainings.by_scale(frames), "scale"),
-        "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
+        "scale": _curves(trainings.by_scale(frames), "scale"),
+        "timesteps": _curves(trainings.compared(frames, "timesteps", "T"), "T"),
         "neunorm": _neunorm(frames),
         "ablations": _ablations(frames),
     }
@@ -497,28 +497,15 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     return {name: dots for name, dots in groups.items() if dots}
 
 
-def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
-    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
-
-    Dotted: networks that were trained over one T and tested over others.
-    """
+def _curves(found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
+    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt."""
     same = same_but("T") if by == "T" else same_but("scale", "network")
     groups = [*grouped(found, same).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
-        curve = {str(getattr(each, by)): _point(each) for each in group}
-        tested = [_tested(frames, each) for each in group] if by == "T" else []
-        dotted = [of for of in tested if len(of) > 1]
-        names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
+        points = {str(getattr(each, by)): _point(each) for each in group}
         below = "T, time steps" if by == "T" else ""
-        drawn = figures.curves(curve, (below, "test accuracy, %"), names, dotted)
+        drawn = figures.curve(points, (below, "test accuracy, %"))
         yield f"Accuracy by {by}: {_caption(group)}", drawn
-
-
-def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
-    """Return accuracy over the numbers of steps that networks were tested at, in percent."""
-    rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
-    by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
-    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
 
 
 def _point(each: TrainingLine) -> Dot:
