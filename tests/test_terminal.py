@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from cells import contender, refused, run, slower_twin
+from cells import contender, refused, run
 from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -24,10 +24,8 @@ from rows import CASE, row, timed, trained_case, training
 from harness import suites
 from harness.analysis import tables, timings
 from harness.analysis.frame import frames
-from harness.analysis.status import Standing
 from harness.api import Work
 from harness.cli import console, measuring
-from harness.cli.status import standings
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
@@ -77,7 +75,9 @@ def test_in_a_narrow_terminal_nothing_is_cut(width: int) -> None:
 def test_numbers_have_their_interval_and_their_unit() -> None:
     assert render.interval(0.619, 0.617, 0.621, ".1f", 100) == "61.9 [61.7, 62.1]"
     assert render.interval(1.0, float("nan"), float("nan"), ".2f") == "1.00"
-    assert [render.seconds(each) for each in (5, 90, 7200)] == ["5 s", "2 min", "2.0 h"]
+    assert [render.seconds(each) for each in (0.001, 5, 90, 7200)] == [
+        *("0.001 s", "5 s", "2 min", "2.0 h")
+    ]
 
 
 # commands
@@ -167,13 +167,6 @@ def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
     assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
 
 
-def test_the_standing_of_suites_fits_80_columns() -> None:
-    wide = Standing("acceleration", "dvs-cifar10", 1000, 1000, 1000, 1000, 1000, 1e5)
-    lines = said(standings([wide]))
-    assert max(map(len, lines)) <= 80 and any("27.8 h" in line for line in lines)
-    assert "out" in " ".join(lines) and "…" not in "".join(lines)
-
-
 def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
     """Print a run whose executor has these results."""
     options = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **given})
@@ -205,13 +198,6 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     assert f"report: {tmp_path / 'report.html'}\n" in whole
 
 
-def test_a_budget_of_milliseconds_is_not_shown_as_zero(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget="0.001s")
-    assert "as many as fit into 0.001 s " in " ".join(capsys.readouterr().out.split())
-
-
 def test_a_training_names_its_duration_and_a_failed_download(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,15 +226,6 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
         monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
         ran(case, tmp_path, result, precision=asked)
         assert ("--precision fp32" in capsys.readouterr().err) == warns
-
-
-@pytest.mark.parametrize(("factor", "noisy"), [(1.0, False), (1.3, True)])
-def test_a_noisy_run_says_that_it_ranks_nobody(factor: float, noisy: bool) -> None:
-    rows = slower_twin(run(), factor)
-    summary = " ".join(said(measuring.summary(timings.lines(frames(rows)))))
-    assert ("As they come" in summary) != noisy
-    text = " ".join(" ".join(said(*table("acceleration", rows))).split())
-    assert ("all: the A/A interval, 1.2" in text) == noisy
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from harness import records
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
@@ -18,17 +19,7 @@ from harness.cli import endings
 from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
-from harness.records import (
-    Bf16TrainingRow,
-    EndedRow,
-    EpochRow,
-    FittedRow,
-    OperationsRow,
-    Row,
-    Store,
-    TrainedRow,
-    WarningRow,
-)
+from harness.records import Row, Store
 from harness.reports import page, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
@@ -44,14 +35,16 @@ def run(work: Work) -> list[Row]:
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
-        f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)
+        f"{r.dataset} {network_name(r)}: {r.reason}"
+        for r in rows
+        if isinstance(r, records.WarningRow)
     ]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
     texts += [
         f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
     ]
-    missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
+    missing = [row for row in rows if isinstance(row, records.EndedRow) and row.status == "missing"]
     texts += [f"left out: {row.reason}" for row in missing]
     for each in dict.fromkeys(texts):
         endings.say(each)
@@ -81,7 +74,10 @@ def train(work: Work) -> list[Row]:
         for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows
-    if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
+    if any(
+        isinstance(row, records.TrainedRow | records.FittedRow | records.OperationsRow)
+        for row in rows
+    ):
         out.print(*shown.shown(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
@@ -89,16 +85,12 @@ def train(work: Work) -> list[Row]:
 def _estimated(cases: tuple[Case, ...], store: Store) -> str:
     """Return how many cases there are, and how long they take, about."""
     # another suite's trainings tell too, and a folder of timings is long to read
-    records = store.read(cases[0].suite)[0] or store.read()[0]
-    left = status.seconds_of(cases, records)
+    rows = store.read(cases[0].suite)[0] or store.read()[0]
+    left = status.seconds_of(cases, rows)
     if isnan(left) and type(cases[0]) is Trained:
         left = training_seconds(cases)
-    long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
+    long = "how long is not known yet" if isnan(left) else f"about {seconds(left)}"
     return f"{cases[0].suite}: {counted(len(cases), 'case')}, {long}, minus what is done"
-
-
-def _in_words(left: float) -> str:
-    return seconds(left) if left >= 60 else "a minute"
 
 
 def measure(work: Work) -> list[Row]:
@@ -114,8 +106,7 @@ def measure(work: Work) -> list[Row]:
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
-        room = f"{budget.seconds:g} s" if budget.seconds < 60 else seconds(budget.seconds)
-        limit = "" if budget.seconds == inf else f", as many as fit into {room}"
+        limit = "" if budget.seconds == inf else f", as many as fit into {seconds(budget.seconds)}"
         say(f"acceleration: {what}{limit}")
         for event in work.results(moves):
             found[event.case] = event
@@ -129,13 +120,13 @@ def measure(work: Work) -> list[Row]:
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
-    lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingRow)]))
+    lines = timings.lines(frames([*rows, *store.of_kind(records.Bf16TrainingRow)]))
     out.print(summary(lines))
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     for each in found.values():
         if each.left_seconds:
-            what = f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
+            what = f"{data_and_network(each.case)} ({seconds(each.left_seconds)})"
             fits = SURE * each.left_seconds <= budget.seconds
             next_ = "run the same command to resume" if fits else "it needs --budget"
             say(f"no time was left for {what}: {next_}")
@@ -169,9 +160,9 @@ def trained(ended: Result) -> RenderableType:
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
     head, warnings = Text(f"{data} {case_in_words(ended.case)}: ", "bold"), []
     for row in ended.rows:
-        if isinstance(row, EpochRow):
+        if isinstance(row, records.EpochRow):
             warnings += [Text(each, "yellow") for each in row.warnings]
-        elif isinstance(row, EndedRow):
+        elif isinstance(row, records.EndedRow):
             head.append(f"{row.status}: {row.reason}", "red")
         else:
             head.append(_figures(row), "default")
@@ -183,14 +174,14 @@ def trained(ended: Result) -> RenderableType:
 def _figures(row: Row) -> str:
     """Return the result of a case by its row; "" where the row is no result."""
     match row:
-        case TrainedRow():
+        case records.TrainedRow():
             epochs = row.trained_epochs or row.epochs or 1
             last, pace = f"{100 * row.test_accuracy:.2f} %", f"{row.seconds / epochs:.1f} s"
             return f"{last} after {counted(epochs, 'epoch')}, {pace} an epoch"
-        case FittedRow():
+        case records.FittedRow():
             spent = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
             return f"{100 * row.test_accuracy:.2f} %; {spent}"
-        case OperationsRow() if row.epochs is None:
+        case records.OperationsRow() if row.epochs is None:
             millions = sum(row.operations) / row.counted_samples / 1e6
             samples = counted(row.counted_samples, "test sample")
             return f"{millions:,.1f} million operations a sample, of {samples}"

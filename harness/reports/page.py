@@ -26,11 +26,11 @@ from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
-from harness.analysis.words import TITLES, counted, data_name, data_source, span
+from harness.analysis.words import TITLES, counted, data_name, span
 from harness.records import Row, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
-from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
+from harness.reports.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
@@ -40,7 +40,8 @@ OURS = "fused"  # this project's own engine
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
-TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
+OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
+OF_PAPER |= {"6": "Table 6: CIFAR-10"}
 MOST = 15  # lines of a table of reasons; a csv has all
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
@@ -104,9 +105,8 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
-        "tables": [_of_paper(built[n], n) for n in ("3", "4", "5", "6") if n in built],
+        "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
-        "reduced": [_reduced(built)],
         "provenance": [Table(stored.places(frames), "Machines"), _data(frames), notes_on_rows],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
@@ -594,26 +594,6 @@ def _few(found: Frame, title: str) -> Table:
     """Return the first lines of a table of reasons, each reason in short."""
     reasons = [figures.short(each, 160) for each in found["reason"]]
     return Table(found.assign(reason=reasons).head(MOST), title)
-
-
-def _of_paper(built: Frame, number: str) -> Table:
-    """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    title = paper.settings(built["dataset"].iloc[0]).title
-    return shown.of_paper(built, f"Table {number}: {title}")
-
-
-def _reduced(built: Mapping[str, Frame]) -> Table:
-    """Return how far our trainings fall short of the paper's."""
-    lines = []
-    for suite in filter(built.__contains__, TRAINED):
-        for dataset, of in built[suite].groupby("dataset", sort=False):
-            settings = paper.settings(str(dataset))
-            sources = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
-            line = {"data set": settings.title, "suite": suite, "data": sources}
-            for name in ("width", "train_samples", "epochs", "T", "precision"):
-                line[name] = ", ".join(map(text, sorted({*of[name]})))
-            lines.append(line | {"the paper's epochs": str(settings.epochs)})
-    return Table(lines, "Trainings of ours, and the paper's")
 
 
 def _data(frames: Frames) -> Table:

@@ -45,7 +45,7 @@ def seconds(value: float) -> str:
     if pd.isna(value):
         return "unknown"
     if value < 60:
-        return f"{value:.0f} s"
+        return f"{value:.2g} s"
     return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
 
 
