@@ -110,14 +110,6 @@ def test_a_line_of_ablations_is_named_by_its_change() -> None:
     assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(said(*found)))
 
 
-def test_the_table_shows_first_values_of_u_where_they_differ() -> None:
-    off, on = (training(0, (0.4,), suite="neunorm", neunorm=each) for each in (None, "mean"))
-    other = [replace(row, neunorm_u=0.5, key="other") for row in on]
-    for rows, there in (([*off, *on], False), ([*off, *on, *other], True)):
-        (found,) = table("neunorm", rows)
-        assert ("U at first" in found.columns) == there
-
-
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
     (shown,) = table("5", training(0, (0.4123,), suite="accuracy"))
     assert shown.columns == ["model", "method", "published", "ours", "n", "ours was"]
