@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness import formats
+from harness.analysis.words import span
 from harness.cli.console import out, progress, say, takes
 from harness.spec import Options
 from harness.spec.options import parse_count
@@ -66,12 +67,9 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
     compared = [each for each in certificates if each.layers]
     for layers in zip(*(each.layers for each in compared), strict=True):
-        rates = [f"{layer.rate:.2f}" for layer in layers]
-        line = {
-            "layer": layers[0].layer,
-            "rate": "-".join(dict.fromkeys((min(rates), max(rates)))),
-            "spikes": f"{sum(layer.spikes for layer in layers):,}",
-        }
+        rate = span((layer.rate for layer in layers), ".2f")
+        spikes = f"{sum(layer.spikes for layer in layers):,}"
+        line = {"layer": layers[0].layer, "rate": rate, "spikes": spikes}
         for precision in ("fp64", "fp32"):
             pairs = zip(layers, compared, strict=True)
             of = [layer for layer, proof in pairs if proof.precision == precision]

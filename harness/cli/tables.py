@@ -12,6 +12,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from harness.analysis.words import counted
 from harness.cli import endings
 from harness.cli.console import out, rows_of, say, takes
 from harness.spec import Options, UsageError
@@ -144,7 +145,6 @@ def compare(
         return
     first, second = parse_path(old), parse_path(str(new))
     from harness.analysis import compare as comparing
-    from harness.analysis.words import counted
 
     found = comparing.compare(rows_of(first), rows_of(second), margin)
     if not found.changes:
@@ -179,7 +179,6 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
 def comparison(found: Comparison) -> RenderableType:
     """Return differences of the folders, every figure, and the number of clear changes."""
     from harness.analysis.frame import grouped
-    from harness.analysis.words import counted
     from harness.reports.table import Table
 
     head = [Text(each, "yellow") for each in found.differences]

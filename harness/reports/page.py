@@ -511,8 +511,8 @@ def _curves(found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Caption
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, *seeds = (100 * a for a in (*trainings.share(learnt)[:3], *learnt))
-    return Dot("", value, low, high, seeds=tuple(seeds))
+    value, low, high, _ = trainings.share(learnt)
+    return Dot("", 100 * value, 100 * low, 100 * high, seeds=tuple(100 * a for a in learnt))
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
