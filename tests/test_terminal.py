@@ -23,9 +23,11 @@ from rows import CASE, row, timed, trained_case, training
 
 from harness import suites
 from harness.analysis import tables, timings
+from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
 from harness.api import Work
 from harness.cli import console, measuring
+from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
@@ -157,6 +159,14 @@ def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
     assert "fused: no peak memory: its process died" in text
     few = [each for each in run() if not isinstance(each, IterationRow) or each.round == 1]
     assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
+
+
+def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
+    front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
+    wide = Change(*front, -1.0, 6254.2, 0.1, "cpu T=10 batch 20")
+    lines = said(comparison(Comparison((), (wide,), ())))
+    (line,) = (each for each in lines if each.startswith("norse"))
+    assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
 
 
 def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:

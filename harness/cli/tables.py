@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -115,6 +115,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
 
 CHANGED = ("slower", "worse", "faster", "better")  # what stands out of the noise
 LISTED = 3  # of the lines that one folder alone has
+WIDEST = (-0.9, 10.0)  # a change known to a tenth or tenfold alone is not known
 Folder = typer.Argument(help="Folder of results.")
 _Worse = "Exit 1 on a larger change for the worse; smaller ones do not matter."
 
@@ -203,11 +204,12 @@ def comparison(found: Comparison) -> RenderableType:
 def _line(each: Change) -> dict[str, str]:
     from harness.reports.table import interval
 
-    is_speed = each.what == "speed"
-    change = interval(each.change, each.low, each.high, "+.1f", 100)
+    is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
+    low = each.low if is_known else nan
+    change = interval(each.change, low, each.high, "+.1f", 100)
     return {
         **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
-        "where": each.where,
+        "where": each.where.replace("against the others", "against others"),
         "old": "" if isnan(each.old) else f"{each.old:.3f}",
         "new": "" if isnan(each.new) else f"{each.new:.3f}",
         f"change, {'%' if is_speed else 'points'}": change,
