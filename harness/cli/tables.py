@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from math import isnan, nan
+from operator import contains, eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -46,11 +48,9 @@ def tables_(
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
     rows = frames(rows_of(options.out, *tables.suites_of(name)))
     frame = tables.FULL[name](rows)
-    for option, column in (("networks", "scale"), ("datasets", "dataset")):
-        if (wanted := getattr(options, option)) is not None:
-            frame = _only(frame, option, column, wanted)
-    if machine is not None:
-        frame = _of_machine(frame, machine)
+    frame = _only(frame, "networks", "scale", options.networks, eq)
+    frame = _only(frame, "datasets", "dataset", options.datasets, eq)
+    frame = _only(frame, "machine", "machine", (machine,) if machine else None, contains)
     from harness.reports import shown, table
 
     if form == "csv":
@@ -69,25 +69,25 @@ def tables_(
             sys.stdout.write(table.markdown(*found))
 
 
-def _only(frame: pd.DataFrame, option: str, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
-    """Return the lines of the networks or data sets wanted. Raises UsageError for others."""
+def _only(
+    frame: pd.DataFrame,
+    option: str,
+    column: str,
+    wanted: tuple[str, ...] | None,
+    is_meant: Callable[[str, str], bool],
+) -> pd.DataFrame:
+    """Return the lines that an option names, all without it. Raises UsageError for other names."""
+    if not wanted:
+        return frame
     if column not in frame:
         raise UsageError(f"this table does not distinguish {option}: leave --{option} out")
-    there = {str(value).lower(): value for value in frame[column].dropna()}
-    for name in wanted:
-        if name.lower() not in there:
-            raise UsageError(f"no rows of {name!r}, choose from {', '.join(there.values())}")
-    return frame.loc[frame[column].str.lower().isin([name.lower() for name in wanted])]
-
-
-def _of_machine(frame: pd.DataFrame, text: str) -> pd.DataFrame:
-    if "machine" not in frame:
-        raise UsageError("--machine chooses among timings: harness tables acceleration")
-    found = frame.loc[frame["machine"].str.contains(text, case=False, regex=False)]
-    if found.empty:
-        there = "; ".join(frame["machine"].unique())
-        raise UsageError(f"no machine has {text!r} in its name: {there}")
-    return found
+    names, kept = [*frame[column].dropna().unique()], set[str]()
+    for each in wanted:
+        meant = {name for name in names if is_meant(name.lower(), each.lower())}
+        if not meant:
+            raise UsageError(f"no rows of {each!r}, choose from {', '.join(names)}")
+        kept |= meant
+    return frame.loc[frame[column].isin(kept)]
 
 
 _Readme = typer.Option(help="Also renew the tables between its marks.", metavar="FILE")

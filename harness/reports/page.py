@@ -561,21 +561,13 @@ def _ablations(frames: Frames) -> Captioned:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = trainings.lines(frames, "scale", *ALIKE)
-    simulated = [each for each in found if each.simulated and each.scale in paper.SCALES]
-    for dataset, of in grouped(simulated, lambda each: each.dataset).items():
-        parts, samples = list[str](), set[int]()
-        for each in of:
-            rows = rows_of(frames, TransferRow, each)
-            if learnt := [row for row in rows if row.seed not in each.lost]:
-                samples |= {row.recorded_samples for row in learnt}
-                accuracy = 100 * fmean(row.test_accuracy for row in learnt)
-                parts.append(f"{each.scale} {accuracy:.1f} % ({counted(len(learnt), 'seed')})")
-        if parts:
-            yield (
-                f"{paper.settings(dataset).title}: on {span(samples, ',')} recordings, after "
-                f"training on simulated events: {', '.join(parts)}."
-            )
+    for each in trainings.lines(frames, "scale", *ALIKE):
+        rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
+        if rows and each.scale in paper.SCALES:
+            accuracy = 100 * fmean(row.test_accuracy for row in rows)
+            samples = span((row.recorded_samples for row in rows), ",")
+            of = f"{samples} recordings, {counted(len(rows), 'seed')}"
+            yield f"{shown.data_title(each)} {each.scale}: {accuracy:.1f} % of {of}"
 
 
 # Tables
