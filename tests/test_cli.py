@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -58,6 +62,18 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
 
 
+def test_a_sentence_breaks_between_words_in_terminals() -> None:
+    terminal, ours = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [*HARNESS, "report", "--out", "nowhere"]
+    subprocess.run(command, stderr=ours, timeout=60, check=False)
+    os.close(ours)
+    lines = os.read(terminal, 1000).decode().splitlines()
+    _, error, _ = ended_of(command)
+    assert error.count("\n") == 1 and " ".join(lines).split() == error.split()
+    assert len(lines) > 1 and max(map(len, lines)) <= 80
+
+
 # Wrong arguments (of `harness run` where no command is named), and a phrase of the message.
 BAD = {
     "--suite speed": "unknown suite 'speed', choose from acceleration",
@@ -102,6 +118,7 @@ BAD = {
     "status --out /etc/passwd": "/etc/passwd, which is no folder",
     "status --out '\x1b[2J'": r"\x1b[2J, which is no folder",
     "status --suite scale --paper --device cpu": "nothing of this runs here",
+    "report --out .": "or name another: results/published is shipped",
     "compare . . --fail-above much": "'much', expected a percentage",
     "run --suite energy --keep-weights": "the energy suite trains no network",
     "--keep-weights": "leave --keep-weights out",
@@ -118,7 +135,7 @@ OF_LISTS = ("--networks", "--frameworks", "--datasets", "--steps", "--seeds")
 EMPTY = [
     *(f"run --suite acceleration {option}" for option in OF_LISTS[:4]),
     *(f"run --suite scale {option}" for option in ("--seeds", "--out", "--data-root")),
-    *("tables 3 --out", "report --readme", "check --networks"),
+    *("tables 3 --out", "tables acceleration --machine", "report --readme", "check --networks"),
     *("status --out", "verify", "compare .", "doctor --data-root", "export Small --to"),
 ]
 BAD |= {f"{words} ''": "'' " for words in EMPTY}

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -107,6 +109,10 @@ def _ready_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line on standard error, if it can be written."""
+    """Print one line on standard error, if it can be written; a terminal's breaks between words."""
+    line = " ".join(text.splitlines())
+    with contextlib.suppress(OSError):  # it is no terminal
+        width = os.get_terminal_size(2).columns or 80
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
     with contextlib.suppress(OSError):
-        print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)

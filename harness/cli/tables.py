@@ -41,6 +41,8 @@ def tables_(
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
     options = Options.of(**given)
+    if machine == "":
+        raise UsageError("--machine: '' is empty: give a value, or leave it out")
     from harness.analysis import tables, timings
     from harness.analysis.frame import frames
 

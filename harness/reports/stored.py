@@ -15,7 +15,7 @@ import pandas as pd
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
 from harness.analysis.frame import Frame, Frames, R, grouped
-from harness.analysis.words import counted
+from harness.analysis.words import counted, span
 from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
 from harness.records.current import current
 from harness.spec import ACCELERATION, UsageError, network_name, paper
@@ -40,7 +40,8 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
         what = f"rows of {suites[0]}" if suites else "rows"
         lack = "" if folder.is_dir() else ", which is no folder"
         run = f"harness run --suite {suites[0] if suites else ACCELERATION} --out {folder}"
-        raise UsageError(f"no {what} under {folder}{lack}: first run `{run}`, or name another")
+        other = "name another: results/published is shipped"
+        raise UsageError(f"no {what} under {folder}{lack}: first run `{run}`, or {other}")
     return rows, damaged
 
 
@@ -156,9 +157,11 @@ def places(frames: Frames) -> Frame:
     def distinct(values: pd.Series) -> str:
         return ", ".join(values.dropna().unique())
 
-    found = machines(frames).groupby("machine", sort=False)
-    shown = {"what": ("suite", distinct), "torch": ("torch", distinct), "rows": ("rows", "sum")}
-    return found.agg(**shown).reset_index()
+    rows = zip(frames.machines, frames.rows, strict=True)
+    lines = ((machine, row.suite, row.time[:10], row.torch) for machine, row in rows)
+    found = _counted(("machine", "suite", "day", "torch"), lines).groupby("machine", sort=False)
+    shown = {"what": ("suite", distinct), "days": ("day", span), "torch": ("torch", distinct)}
+    return found.agg(**shown, rows=("rows", "sum")).reset_index()
 
 
 def data(frames: Frames) -> Frame:
