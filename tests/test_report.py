@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +23,7 @@ from surroundings import Command
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
+from harness.analysis.trainings import compared
 from harness.records import (
     CertificateRow,
     ConfusionRow,
@@ -196,6 +198,7 @@ def test_the_first_table_is_by_framework_with_ours_last() -> None:
     assert [*line.items()] == [*(front | ratios | {"fused (ours)": "1.10"}).items()]
     text = block(run(cpu="Some CPU", threads=2, torch="2.13.0"))
     assert f"timing protocol {identity.PROTOCOL}, torch 2.13.0" in text
+    assert "; timed 20" in text
     assert "5 rounds, 95 % intervals within 3 %" in text and page.block(frames([]), [])
 
 
@@ -264,6 +267,9 @@ FEW = [each for each in run() if not isinstance(each, IterationRow) or each.roun
 LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
 OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
+DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
+ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
+ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
 
 
@@ -273,7 +279,9 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         (FEW, "fewer than 5 rounds: preliminary", "failed"),
         (FEW, "Nobody is ranked on CIFAR-10 Small: preliminary: 2 rounds", "As they come"),
         # only figures of one run are compared
-        ([*run(), *LATER], "none was proved and timed in that run.", "jax"),
+        ([*run(), *LATER], "timed", "jax"),
+        (ABSENT, "No figure: Norse on CIFAR-10 Middle (its process died).", "Norse on CIFAR-10 S"),
+        (ONE_TUNED, "No figure: best tuned on CIFAR-10 Middle (in no run).", "preliminary"),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),
@@ -321,11 +329,12 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     two = {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]}
     dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
     points = {str(x): Dot("", 10.0 * x, x, 11.0 * x, seeds=(9.0 * x,)) for x in (1, 4)}
-    curve = figures.curve(points, ("T", "accuracy, %"))
+    curves = figures.curves(points, ("T", "accuracy, %"), "124", [{"2": 5.0, "4": 6.0}])
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
-    assert {"1", "4", "T", "accuracy, %"} <= set(texts(curve)) and "cat" in texts(votes)
-    for figure in (dots, curve, votes):
+    assert {"1", "2", "4", "T", "accuracy, %"} <= set(texts(curves)) and "cat" in texts(votes)
+    assert "stroke-dasharray" in figures.svg(curves, "name")
+    for figure in (dots, curves, votes):
         drawn = str(figures.svg(figure, "name"))
         assert not re.search(r"#[0-9a-f]{6}\b", drawn.replace('"#', '"')), drawn
         assert figures.svg(figure, "name") == drawn and "var(--ink)" in drawn
@@ -353,6 +362,34 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
     assert "prefers-color-scheme: dark" in drawn
     page.write(training(0, (0.5,), suite="scale"), tmp_path / "trained")
     assert not (tmp_path / "trained" / "picture.svg").exists()
+
+
+def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
+    narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
+    whole = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
+    dropped = [replace(row, dropout=0.5, key="dropped") for row in whole]
+    given = [*dropped, *whole, *narrow]
+    given = [replace(row, epochs=50, stages=(40, 5, 5)) for row in given]
+    page = written(given, tmp_path)
+    assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, 40+5+5 epochs." in page
+    (drawn,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
+    names = ["1/8", "1", "1, dropout 0.5"]
+    assert [name for name in written_in(drawn) if name in names] == names
+    assert "Accuracy by width" not in written(narrow, tmp_path)
+
+
+def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "curves", lambda *given: drawn.append(given))
+    rows = [
+        replace(each, train_accuracy=value) if isinstance(each, EpochRow) else each
+        for seed, value in enumerate((0.6, 0.62, 0.1))
+        for each in training(seed, (value,), suite="timesteps")
+    ]
+    found = frames(rows)
+    list(page._curves(found, compared(found, "timesteps", "T"), "T"))
+    ((_, _, names, (dotted,)),) = drawn
+    assert names == ["1", "2", "10"] and dotted == pytest.approx({"1": 30.5, "2": 61.0})
 
 
 def test_the_figure_of_votes_has_those_on_500_samples_alone() -> None:

@@ -23,6 +23,7 @@ from harness.proof.installation import NOTHING_KNOWN
 from harness.records import Record, Row, Store
 from harness.records.run import Failed, Run, of_case
 from harness.records.store import Ledger
+from harness.reports import page
 from harness.spec import Access, Budget, UsageError
 from harness.speed.cell import Cell
 from harness.speed.contender import Contender
@@ -191,6 +192,13 @@ def test_two_versions_are_compared_in_the_same_rounds(
     text = sentence(found, "norse")
     assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
     assert not within_run(versions(slower), OTHER, "spikingjelly")
+
+
+def test_the_page_has_a_figure_of_versions(tmp_path: Path) -> None:
+    for rows, there in ((versions(1.5), True), (run(), False)):
+        text = page.write(rows, tmp_path)[0].read_text()
+        assert ("Versions of a framework, in the same rounds: CIFAR-10 Small" in text) == there
+        assert ("installed version" in text and OTHER in text and "1.5" in text) == there
 
 
 def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) -> None:

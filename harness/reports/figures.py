@@ -140,17 +140,27 @@ def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tup
     return min(values) - margin, max(values) + margin
 
 
-def curve(points: Mapping[str, Dot], titles: tuple[str, str]) -> Figure:
-    """Draw points by name, with their intervals and seeds; titles are those of the axes."""
+def curves(
+    points: Mapping[str, Dot],
+    titles: tuple[str, str],
+    names: Sequence[str],
+    dotted: Sequence[Mapping[str, float]] = (),
+) -> Figure:
+    """Draw points with their intervals and seeds, and dotted lines, over `names` in this order.
+
+    Titles are those of the axes.
+    """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
-    for x, dot in enumerate(points.values()):
-        seeds = dot.seeds
+    for name, dot in points.items():
+        x, seeds = names.index(name), dot.seeds
         axes.plot([x] * len(seeds), seeds, "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
         axes.plot((x, x), (dot.low, dot.high), color=COLOURS[0], linewidth=2)
-    means = [dot.value for dot in points.values()]
-    axes.plot(range(len(means)), means, "o-", color=COLOURS[0], linewidth=1.6, markersize=6)
-    axes.set_xticks(range(len(points)), [*map(short, points)])
-    axes.set_xlim(-0.4, len(points) - 0.6)
+    means = {name: dot.value for name, dot in points.items()}
+    for n, line in enumerate((means, *dotted)):
+        style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
+        axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
+    axes.set_xticks(range(len(names)), [*map(short, names)])
+    axes.set_xlim(-0.4, len(names) - 0.6)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
     _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")

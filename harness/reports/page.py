@@ -14,20 +14,20 @@ from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from harness.analysis import claims, tables, timings, trainings
+from harness.analysis import claims, compare, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
-from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
+from harness.analysis.trainings import ALIKE, Column, TrainingLine, rows_of, same_but
 from harness.analysis.words import TITLES, counted, data_name, span
-from harness.records import Row, TransferRow
+from harness.records import Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown
@@ -39,6 +39,7 @@ BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
+TUNED = "best tuned"
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
 OF_PAPER |= {"6": "Table 6: CIFAR-10"}
@@ -91,9 +92,10 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
     cells, refused = headline(lines), stored.refused(frames)
     drawn = {
-        "speed": speed(cells),
-        "scale": _curves(trainings.by_scale(frames), "scale"),
-        "timesteps": _curves(trainings.compared(frames, "timesteps", "T"), "T"),
+        "speed": [*speed(cells), *_versions(frames)],
+        "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
+        "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
+        "width": _curves(frames, trainings.by_width(frames), "width", "network", "dropout"),
         "neunorm": _neunorm(frames),
         "ablations": _ablations(frames),
     }
@@ -179,14 +181,18 @@ class Cell(NamedTuple):
         return any(each.rank for each in self.lines if each.precision == "fp32")
 
 
+def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
+    """Return the lines of Fig. 3's networks; Matlab's figure is another."""
+    return [each for each in lines if each.in_figure_3 and each.framework != claims.OCTAVE]
+
+
 def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     """Return Fig. 3's cells as they are compared: of each network one run.
 
     On a machine, by default the one with most contenders; the run with most contenders, of these
-    the last. Matlab's figure is another.
+    the last.
     """
-    timed = [each for each in lines if each.in_figure_3 and each.framework != claims.OCTAVE]
-    timed = [each for each in timed if not isnan(each.ratio_to_floor)]
+    timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
     found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
@@ -213,6 +219,17 @@ def _titles(cells: Iterable[Cell]) -> dict[str, str]:
     """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
     there = {each.framework for each in _plain(cells)}
     return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
+
+
+def _column(line: TimedLine) -> str:
+    """Return the column of the first table in which a line can stand; "" of one that has none."""
+    title = TITLES.get(line.framework, line.framework)
+    return {"plain": title, "tuned": TUNED, "ours": f"{OURS} (ours)"}.get(_kind(line), "")
+
+
+def _columns(cells: Sequence[Cell]) -> list[str]:
+    there = {_column(each) for cell in cells for each in cell.lines}
+    return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -281,17 +298,15 @@ def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Ta
     """
     lines = []
     for cell in cells:
-        plain = {each.framework: figure(each) for each in cell.of("plain")}
+        best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
         line = {"network": cell.name, "n": str(min(each.rounds for each in cell.lines))}
         for floor in cell.of("floor")[:1]:
             noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
             line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
             line["A/A"] = noise if floor.noise_high < inf else ""
-        line |= {title: plain.get(name, "") for name, title in _titles(cells).items()}
-        if _fastest(cells, "tuned"):
-            line["best tuned"] = "".join(f"{figure(e)} {e.name}" for e in cell.of("tuned")[:1])
-        if _fastest(cells, "ours"):
-            line[f"{OURS} (ours)"] = "".join(map(figure, cell.of("ours")[:1]))
+        for name in _columns(cells):
+            line[name] = figure(best[name]) if name in best else ""
+            line[name] += f" {best[name].name}" if name == TUNED and name in best else ""
         lines.append(line)
     return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
 
@@ -302,6 +317,8 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
         return
     timed = [line for cell in cells for line in cell.lines]
     first, rounds = timed[0], [each.rounds for each in timed]
+    known = (each for each in _plain(cells) if each.framework_version)
+    versions = dict.fromkeys(f", {_column(each)} {each.framework_version}" for each in known)
     compared = [each for each in timed if _kind(each) in ("plain", "tuned", "ours")]
     reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
     within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
@@ -309,10 +326,12 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
         "x floor: the time of a training step divided by that of the network's convolutions and "
         f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
         f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
-        f"protocol {first.protocol}, torch {first.torch}. Every contender was proved equal to the "
-        f"paper's equations. `{REFERENCE}` is plain PyTorch. Where a figure is missing, none was "
-        "proved and timed in that run."
+        f"protocol {first.protocol}, torch {first.torch}{''.join(versions)}; timed "
+        f"{span(each.day for each in timed)}. Every contender was proved equal to the paper's "
+        f"equations. `{REFERENCE}` is plain PyTorch."
     )
+    if missing := _missing(cells, lines):
+        yield missing
     for name, of in grouped(compared, network).items():
         if not any(each.rank for each in of):
             lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
@@ -332,6 +351,21 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
         texts += [f"`{OURS}` {_ratios(ours)}"] if ours else []
         if texts:
             yield f"On {machine}: {', '.join(texts)}."
+
+
+def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
+    """Return why there is no figure where one is missing in the first table; "" if none is."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        first, there = cell.lines[0], {*map(_column, cell.lines)}
+        here = [each for each in _of_figure_3(lines) if each.machine == first.machine]
+        for column in [each for each in _columns(cells) if each not in there]:
+            its = [e for e in here if network(e) == cell.name and _column(e) == column]
+            own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
+            why = own[-1] if own else "in another run alone" if its else "in no run"
+            found.setdefault((column, why), []).append(cell.name)
+    parts = (f"{column} on {', '.join(of)} ({why})" for (column, why), of in found.items())
+    return f"No figure: {'; '.join(parts)}." if found else ""
 
 
 def _sources(found: Iterable[TimedLine]) -> str:
@@ -470,6 +504,21 @@ def speed(cells: Sequence[Cell]) -> Captioned:
                 yield f"{what}: {_sources(line for cell in of for line in cell.lines)}", drawn
 
 
+def _versions(frames: Frames) -> Captioned:
+    """Draw versions of frameworks against the installed ones, each over the rounds of both."""
+    groups: dict[str, list[Dot]] = {}
+    names = {each.name for each in timings.lines(frames) if "@" in each.name}
+    for name in sorted(names):
+        for each in compare.within_run(frames, name, name.partition("@")[0]):
+            value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
+            dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
+            groups.setdefault(each.where, []).append(dot)
+    if groups:
+        caption = f"Versions of a framework, in the same rounds: {', '.join(groups)}"
+        title, bounds = "x the installed version's time", {1.0: "installed"}
+        yield caption, figures.dots(groups, title, bounds=bounds)
+
+
 def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     """Return a line for each contender on each network, the least first and ours last.
 
@@ -497,15 +546,32 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     return {name: dots for name, dots in groups.items() if dots}
 
 
-def _curves(found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
-    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt."""
-    same = same_but("T") if by == "T" else same_but("scale", "network")
-    groups = [*grouped(found, same).values()]
+def _curves(
+    frames: Frames, found: Sequence[TrainingLine], by: Column, *others: Column
+) -> Captioned:
+    """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
+
+    Dotted: networks that were trained over one T and tested over others.
+    """
+    groups = [*grouped(found, same_but(by, *others)).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
-        points = {str(getattr(each, by)): _point(each) for each in group}
-        below = "T, time steps" if by == "T" else ""
-        drawn = figures.curve(points, (below, "test accuracy, %"))
+        points = {_at(each, by): _point(each) for each in group}
+        dotted = [_tested(frames, each) for each in group] if by == "T" else []
+        names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
+        drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
         yield f"Accuracy by {by}: {_caption(group)}", drawn
+
+
+def _at(each: TrainingLine, by: Column) -> str:
+    dropout = f", dropout {each.dropout:g}" if by == "width" and each.dropout else ""
+    return f"{getattr(each, by)}{dropout}"
+
+
+def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
+    """Return accuracy over the numbers of steps that networks were tested at, in percent."""
+    rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
+    by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
+    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
 
 
 def _point(each: TrainingLine) -> Dot:
@@ -517,8 +583,9 @@ def _point(each: TrainingLine) -> Dot:
 
 def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
-    first = group[0]
-    text = [shown.data_title(first), f"{first.train_samples:,} samples"]
+    first, networks = group[0], {each.scale for each in group}
+    text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
+    text += [f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"{first.stages} epochs")
