@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from cells import contender, refused, run, slower_twin
+from cells import contender, refused, run
 from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -25,10 +25,8 @@ from harness import suites
 from harness.analysis import tables, timings
 from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
-from harness.analysis.status import Standing
 from harness.api import Work
 from harness.cli import console, measuring
-from harness.cli.status import standings
 from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
@@ -60,12 +58,6 @@ def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
     assert cell.split() == f"a {text} b".split()
 
 
-def test_bare_addresses_in_markdown_are_no_links() -> None:
-    """Sites show them as links even so."""
-    shown = render.field_markdown("https://there.example and www.there.example")
-    assert shown == "https\\://there.example and www\\.there.example"
-
-
 @pytest.mark.parametrize("sign", "=+-@\t\r\n")
 def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str) -> None:
     frame = pd.DataFrame({"reason": [f"{sign}1+1", "a=b"], "loss": [-0.5, 1.0], "mixed": [-1, "x"]})
@@ -74,22 +66,20 @@ def test_a_text_is_no_formula_in_a_spreadsheet_and_numbers_are_numbers(sign: str
     assert lines[1:] == [[f"'{shown}1+1", "-0.5", "-1"], ["a=b", "1.0", "x"]]
 
 
-def test_in_a_narrow_terminal_nothing_is_cut_and_a_long_name_breaks_behind_its_colon() -> None:
-    lines = [{"": "  1 norse", "ms": "5"}, {"": "  2 spikingjelly:channels-last", "ms": "6"}]
-    narrow = [" ".join(line.split()) for line in said(Table(lines), width=24)]
-    assert narrow[-2:] == ["2 spikingjelly: 6", "channels-last"]
-    assert " ".join(said(Table(lines))[-1].split()) == "2 spikingjelly:channels-last 6"
+@pytest.mark.parametrize("width", [20, 40])
+def test_in_a_narrow_terminal_nothing_is_cut(width: int) -> None:
     line = {"network": "128C3(Encoding)-AP2-256C3", "test %": "61.9 [61.7, 62.1]", "n": "3"}
-    for width in (20, 40):
-        shown = "".join("".join(said(Table([line]), width=width)).split())
-        cells = Counter("".join("".join(line.values()).split()))
-        assert "…" not in shown and not cells - Counter(shown)
+    shown = "".join("".join(said(Table([line]), width=width)).split())
+    cells = Counter("".join("".join(line.values()).split()))
+    assert "…" not in shown and not cells - Counter(shown)
 
 
 def test_numbers_have_their_interval_and_their_unit() -> None:
     assert render.interval(0.619, 0.617, 0.621, ".1f", 100) == "61.9 [61.7, 62.1]"
     assert render.interval(1.0, float("nan"), float("nan"), ".2f") == "1.00"
-    assert [render.seconds(each) for each in (5, 90, 7200)] == ["5 s", "2 min", "2.0 h"]
+    assert [render.seconds(each) for each in (0.001, 5, 90, 7200)] == [
+        *("0.001 s", "5 s", "2 min", "2.0 h")
+    ]
 
 
 # commands
@@ -120,14 +110,6 @@ def test_a_line_of_ablations_is_named_by_its_change() -> None:
     heads = {head for each in found for head in each.columns}
     assert "change" in heads and not heads & {"framework", "precision", "a", "V_th", "loss"}
     assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(said(*found)))
-
-
-def test_the_table_shows_first_values_of_u_where_they_differ() -> None:
-    off, on = (training(0, (0.4,), suite="neunorm", neunorm=each) for each in (None, "mean"))
-    other = [replace(row, neunorm_u=0.5, key="other") for row in on]
-    for rows, there in (([*off, *on], False), ([*off, *on, *other], True)):
-        (found,) = table("neunorm", rows)
-        assert ("U at first" in found.columns) == there
 
 
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
@@ -187,13 +169,6 @@ def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
     assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
 
 
-def test_the_standing_of_suites_fits_80_columns() -> None:
-    wide = Standing("acceleration", "dvs-cifar10", 1000, 1000, 1000, 1000, 1000, 1e5)
-    lines = said(standings([wide]))
-    assert max(map(len, lines)) <= 80 and any("27.8 h" in line for line in lines)
-    assert "out" in " ".join(lines) and "…" not in "".join(lines)
-
-
 def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
     """Print a run whose executor has these results."""
     options = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **given})
@@ -216,29 +191,13 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     out = " ".join(whole.split())
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
-    assert "1. fused 1.10, 2. reference 2.00, 2. snntorch 2.01" in out
+    assert re.search("CIFAR-10 .*5 .* 2.00 2.01 1.10", out)
     assert "As they come, PyTorch and snnTorch take 2.00 to 2.01 times the bare" in out
     assert "no time was left for N-MNIST Small (3 min): run the same command to resume" in out
-    assert "no time was left for N-MNIST Large (15 min): they need --budget" in out
+    assert "no time was left for N-MNIST Large (15 min): it needs --budget" in out
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
     assert f"harness tables acceleration --out {tmp_path}\n" in whole
     assert f"report: {tmp_path / 'report.html'}\n" in whole
-
-
-def test_the_last_table_shows_rounds_and_existing_ranks() -> None:
-    few = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
-    for rows, n, ranks in ((run(), "5", True), (few, "2", False)):
-        lines = said(measuring.summary(timings.lines(frames(rows))), width=120)
-        text = " ".join(" ".join(lines).split())
-        assert re.search(rf"network n .* CIFAR-10 Small {n} ", text)
-        assert ("with ranks" in text) == ranks == ("1. fused" in text)
-
-
-def test_a_budget_of_milliseconds_is_not_shown_as_zero(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran(CASE, tmp_path, Result(Case.of(run()[0]).cell, tuple(run()), 5), budget="0.001s")
-    assert "as many as fit into 0.001 s " in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_training_names_its_duration_and_a_failed_download(
@@ -255,7 +214,7 @@ def test_a_training_names_its_duration_and_a_failed_download(
         ran(case, tmp_path, Result(case, rows))
         out, error = capsys.readouterr()
         first = out.splitlines()[0]
-        assert first.startswith("timesteps: 1 case (Small on CIFAR-10), about 67 min")
+        assert first.startswith("timesteps: 1 case, about 67 min")
         assert f"data: {says}" in error if says else error == ""
         assert error.count("\n") == bool(says)
 
@@ -269,15 +228,6 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
         monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
         ran(case, tmp_path, result, precision=asked)
         assert ("--precision fp32" in capsys.readouterr().err) == warns
-
-
-@pytest.mark.parametrize(("factor", "noisy"), [(1.0, False), (1.3, True)])
-def test_a_noisy_run_says_that_it_ranks_nobody(factor: float, noisy: bool) -> None:
-    rows = slower_twin(run(), factor)
-    summary = " ".join(said(measuring.summary(timings.lines(frames(rows)))))
-    assert ("As they come" in summary) != noisy
-    text = " ".join(" ".join(said(*table("acceleration", rows))).split())
-    assert ("all: the A/A interval, 1.2" in text) == noisy
 
 
 @pytest.mark.parametrize(
@@ -316,6 +266,6 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     learnt = [replace(each, scale="custom") for each in learnt]
     text += " ".join(said(*table("scale", learnt), width=200))
     assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
-    assert {*map(page.network, page.headline(lines))} == {
+    assert {cell.name for cell in page.headline(lines)} == {
         *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
     }

@@ -94,6 +94,7 @@ class TimedLine:
     machine: str
     cell: int
     name: str  # "norse:compiled bf16"; float32 is left out
+    day: str  # of its last row
     standing: str  # equal, examined (by an exam alone), bf16 (never called equal), or none
     lacks: tuple[str, ...]  # what a rank would need, in sentences
     simulated: bool
@@ -311,6 +312,7 @@ def _line(
         machine=machine,
         cell=cell,
         name=row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
+        day=row.time[:10],
         standing=standing,
         lacks=lacks,
         simulated=any(each.data_simulated for each in rows),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
+
+X = TypeVar("X", float, str)
 
 # Flags of data that must be shown with every figure.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
@@ -23,7 +25,7 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def span(values: Iterable[float], form: str = "") -> str:
+def span(values: Iterable[X], form: str = "") -> str:
     """Return the least and the largest, "1.2 to 3.4"; once where they read the same."""
     found = [*values]
     return " to ".join(dict.fromkeys(format(end(found), form) for end in (min, max)))

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from harness.api import Work
-from harness.cli import check, endings, export, status, tables, versions
+from harness.cli import check, endings, export, status, tables
 from harness.cli import list as list_
 from harness.cli.console import takes
 from harness.spec import Options, UsageError
@@ -37,7 +37,7 @@ def run(**given: Any) -> None:
 
 
 for each in (
-    *(check.check, versions.versions, list_.list_, list_.doctor),
+    *(check.check, check.versions, list_.list_, list_.doctor),
     *(tables.tables_, tables.report, tables.compare),
     *(status.status, status.verify, export.export),
 ):

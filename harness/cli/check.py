@@ -1,7 +1,8 @@
-"""`harness check`."""
+"""`harness check`, and `harness versions`: the same of a framework's releases."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness import formats
-from harness.cli.console import out, progress, takes
+from harness.analysis.words import span
+from harness.cli.console import out, progress, say, takes
 from harness.spec import Options
+from harness.spec.options import parse_count
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
@@ -36,8 +39,8 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
     asked, failed = replace(options, files=read), False
-    with progress() as say:
-        for result in proving.prove_adapters(named, asked, say):
+    with progress() as moves:
+        for result in proving.prove_adapters(named, asked, moves):
             out.print(certificate_tables(result))
             failed |= result.failed
     if failed:
@@ -64,12 +67,9 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
     compared = [each for each in certificates if each.layers]
     for layers in zip(*(each.layers for each in compared), strict=True):
-        rates = [f"{layer.rate:.2f}" for layer in layers]
-        line = {
-            "layer": layers[0].layer,
-            "rate": "-".join(dict.fromkeys((min(rates), max(rates)))),
-            "spikes": f"{sum(layer.spikes for layer in layers):,}",
-        }
+        rate = span((layer.rate for layer in layers), ".2f")
+        spikes = f"{sum(layer.spikes for layer in layers):,}"
+        line = {"layer": layers[0].layer, "rate": rate, "spikes": spikes}
         for precision in ("fp64", "fp32"):
             pairs = zip(layers, compared, strict=True)
             of = [layer for layer, proof in pairs if proof.precision == precision]
@@ -100,3 +100,47 @@ def outcome(result: AdapterProof) -> Text:
     most = max((proof.certificate.attempts for proof in result.proofs), default=0)
     inputs = f"; float32 took up to {most} inputs" if most > 1 else ""
     return Text(f"equal: {count}{inputs}\n", "green")
+
+
+_Framework = typer.Argument(metavar="FRAMEWORK")
+_Newest = typer.Option(help="How many releases; default: 5.", metavar="N")
+_Time = typer.Option("--time", help="Time those that pass and the installed one, in one run.")
+
+
+@takes("budget", "data_root", "out")
+def versions(
+    framework: Annotated[str, _Framework],
+    newest: Annotated[str, _Newest] = "5",
+    timed: Annotated[bool, _Time] = False,
+    **given: Any,
+) -> None:
+    """Check the newest releases of a framework's package on CIFAR-10 Small.
+
+    Each is installed once, into the cache folder. Exit 1 where none passes.
+    """
+    one = {"networks": "Small", "datasets": "cifar10", "quick": given["budget"] is None}
+    options, number = Options.of(suite="acceleration", **given, **one), parse_count(newest)
+    import adapters
+    from adapters import facts
+    from harness.proof import check as proving
+
+    passed: list[str] = []
+    for release in facts.releases(framework)[:number]:
+        name = f"{framework}@{release}"
+        (result,) = proving.prove_adapters((name,), options, lambda *_: None)
+        say(f"{name}: {outcome(result).plain.strip()}")
+        passed += [name] if result.proofs and not result.failed else []
+    if not passed:
+        raise typer.Exit(1)
+    if not timed:
+        return
+    first, *others = passed if adapters.missing(framework) else (framework, *passed)
+    from harness.analysis import compare
+    from harness.api import Work
+    from harness.cli import measuring
+
+    command = ("harness", *sys.argv[1:])
+    rows = measuring.run(Work.of(replace(options, frameworks=(first, *others)), command))
+    for name in others:
+        for change in compare.within_run(rows, name, first):
+            say(compare.sentence(change, first))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,13 +92,6 @@ def rows_of(folder: Path, *suites: str) -> list[Row]:
     from harness.reports import stored
 
     rows, damaged = stored.read(folder, *suites)
-    for each in damaged:
-        endings.say(f"skipped: {each}")
-    for note in current(rows).notes:
-        endings.say(note)
-    counts = Counter(str(row.place) for row in rows if row.cpu)
-    if len(counts) > 1:
-        places = "; ".join(place for place, _ in counts.most_common())
-        mixed = "machines (timings of several are never mixed)"
-        endings.say(f"rows of {len(counts)} {mixed}: {places}")
+    for text in (*(f"skipped: {each}" for each in damaged), *current(rows).notes):
+        endings.say(text)
     return rows

@@ -15,7 +15,6 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 # What asks for an end: Ctrl-C, a scheduler or `kill`, a terminal that is closed, Ctrl-\.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -103,21 +102,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _ready_streams() -> None:
-    """Output and errors are there, and able to write any text."""
-    for name in ("stdout", "stderr"):
-        stream: TextIO | None = getattr(sys, name)
-        if stream is None:  # it was closed before we started
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            # what a terminal's encoding lacks, and names that are no text, are written as escapes
+    """Have what a terminal's encoding lacks, and names that are no text, written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
-    """Print one line on standard error, if it can be written; wrapped if it is a terminal."""
+    """Print one line on standard error, if it can be written; a terminal's breaks between words."""
     line = " ".join(text.splitlines())
-    with contextlib.suppress(OSError):  # there is no terminal
-        width = os.get_terminal_size(sys.stderr.fileno()).columns or len(line)
+    with contextlib.suppress(OSError):  # it is no terminal
+        width = os.get_terminal_size(2).columns or 80
         line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
 from harness.spec import Options, UsageError, contender, paper
 from harness.system.installed import version
@@ -44,7 +45,6 @@ def doctor(**given: Any) -> None:
 
     from adapters import facts
     from harness import datasets
-    from harness.analysis.words import counted
     from harness.system import machine
 
     root = datasets.data_root(options.data_root)

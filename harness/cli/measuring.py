@@ -9,8 +9,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from harness import records
 from harness.analysis import status, tables, timings
-from harness.analysis.frame import frames, grouped
+from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
 from harness.analysis.words import case_in_words, counted, data_name
 from harness.api import Work
@@ -18,19 +19,9 @@ from harness.cli import endings
 from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
-from harness.records import (
-    Bf16TrainingRow,
-    EndedRow,
-    EpochRow,
-    FittedRow,
-    OperationsRow,
-    Row,
-    Store,
-    TrainedRow,
-    WarningRow,
-)
+from harness.records import Row, Store
 from harness.reports import page, shown
-from harness.reports.table import Table, seconds
+from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import SURE, training_seconds
@@ -44,14 +35,16 @@ def run(work: Work) -> list[Row]:
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
-        f"{r.dataset} {network_name(r)}: {r.reason}" for r in rows if isinstance(r, WarningRow)
+        f"{r.dataset} {network_name(r)}: {r.reason}"
+        for r in rows
+        if isinstance(r, records.WarningRow)
     ]
     # why data are not those that were asked for: a download that failed, what stands in
     notes = [(row.data_note or "", row.data_substitute) for row in rows]
     texts += [
         f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
     ]
-    missing = [row for row in rows if isinstance(row, EndedRow) and row.status == "missing"]
+    missing = [row for row in rows if isinstance(row, records.EndedRow) and row.status == "missing"]
     texts += [f"left out: {row.reason}" for row in missing]
     for each in dict.fromkeys(texts):
         endings.say(each)
@@ -69,7 +62,7 @@ def run(work: Work) -> list[Row]:
 def train(work: Work) -> list[Row]:
     """Run the cases of a suite that trains, one by one; return their rows."""
     store, suite = work.store, work.options.suite
-    say(_listed(work.cases, store))
+    say(_estimated(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
         endings.say(
             "no instructions for bf16 here: trainings in bf16 take many times as long as in "
@@ -81,28 +74,23 @@ def train(work: Work) -> list[Row]:
         for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows
-    if any(isinstance(row, TrainedRow | FittedRow | OperationsRow) for row in rows):
+    if any(
+        isinstance(row, records.TrainedRow | records.FittedRow | records.OperationsRow)
+        for row in rows
+    ):
         out.print(*shown.shown(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
 
-def _listed(cases: tuple[Case, ...], store: Store) -> str:
-    """Return what will be trained, and how long that takes, about."""
-    networks = ", ".join(dict.fromkeys(map(network_name, cases)))
-    embedded = [isinstance(case, Trained) and case.training.embedded for case in cases]
-    named = (data_name(c.dataset, substitute=e) for c, e in zip(cases, embedded, strict=True))
+def _estimated(cases: tuple[Case, ...], store: Store) -> str:
+    """Return how many cases there are, and how long they take, about."""
     # another suite's trainings tell too, and a folder of timings is long to read
-    records = store.read(cases[0].suite)[0] or store.read()[0]
-    left = status.seconds_of(cases, records)
+    rows = store.read(cases[0].suite)[0] or store.read()[0]
+    left = status.seconds_of(cases, rows)
     if isnan(left) and type(cases[0]) is Trained:
         left = training_seconds(cases)
-    long = "how long is not known yet" if isnan(left) else f"about {_in_words(left)}"
-    what = f"{counted(len(cases), 'case')} ({networks} on {', '.join(dict.fromkeys(named))})"
-    return f"{cases[0].suite}: {what}, {long}, minus what is done"
-
-
-def _in_words(left: float) -> str:
-    return seconds(left) if left >= 60 else "a minute"
+    long = "how long is not known yet" if isnan(left) else f"about {seconds(left)}"
+    return f"{cases[0].suite}: {counted(len(cases), 'case')}, {long}, minus what is done"
 
 
 def measure(work: Work) -> list[Row]:
@@ -118,8 +106,7 @@ def measure(work: Work) -> list[Row]:
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
-        room = f"{budget.seconds:g} s" if budget.seconds < 60 else seconds(budget.seconds)
-        limit = "" if budget.seconds == inf else f", as many as fit into {room}"
+        limit = "" if budget.seconds == inf else f", as many as fit into {seconds(budget.seconds)}"
         say(f"acceleration: {what}{limit}")
         for event in work.results(moves):
             found[event.case] = event
@@ -133,19 +120,16 @@ def measure(work: Work) -> list[Row]:
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
-    lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingRow)]))
+    lines = timings.lines(frames([*rows, *store.of_kind(records.Bf16TrainingRow)]))
     out.print(summary(lines))
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
-    left = [each for each in found.values() if each.left_seconds]
-    for long, what in ((False, "run the same command to resume"), (True, "they need --budget")):
-        names = [
-            f"{data_and_network(each.case)} ({_in_words(each.left_seconds)})"
-            for each in left
-            if (SURE * each.left_seconds > budget.seconds) == long
-        ]
-        if names:
-            say(f"no time was left for {', '.join(names)}: {what}")
+    for each in found.values():
+        if each.left_seconds:
+            what = f"{data_and_network(each.case)} ({seconds(each.left_seconds)})"
+            fits = SURE * each.left_seconds <= budget.seconds
+            next_ = "run the same command to resume" if fits else "it needs --budget"
+            say(f"no time was left for {what}: {next_}")
     return rows
 
 
@@ -155,38 +139,18 @@ def data_and_network(case: Case) -> str:
 
 
 def summary(lines: Sequence[TimedLine]) -> Group:
-    """Return a table with a line for each network, and a sentence on the fastest.
-
-    Rounds, the floor's time, and each contender's time divided by it, by rank.
-    """
-    content, found = [], timings.latest(lines)
-    head = "x the floor, with ranks" if any(e.rank for e in found) else "x the floor"
-    for cell in grouped(found, lambda each: each.cell).values():
-        # float32's, where it was timed
-        floors = {each.precision: each for each in cell if each.framework == FLOOR}
-        floor = floors[max(floors)].seconds_per_iteration if floors else None
-        network, ratios = _over_the_floor(cell)
-        line = {"network": network, "n": f"{max(each.rounds for each in cell)}"}
-        line |= {"floor, ms": "" if floor is None else f"{1000 * floor:,.0f}"}
-        content.append({**line, head: ratios})
-    sentence = page.sentence(lines)
-    return Group(Table(content), *([Text(sentence)] if sentence else []))
-
-
-def _over_the_floor(cell: Sequence[TimedLine]) -> tuple[str, str]:
-    """Return a cell, and its contenders by their times divided by float32's floor."""
-    timed = [e for e in cell if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
-    texts = [
-        (f"{line.rank}. " if line.rank else "") + f"{line.name} {line.ratio_to_floor:,.2f}"
-        for line in sorted(timed, key=lambda each: each.ratio_to_floor)
-    ]
-    return f"{shown.data_title(cell[0])} {cell[0].scale}", ", ".join(texts)
+    """Return the page's first table and sentence, of the networks of Fig. 3."""
+    table, sentence = page.speed_table(page.headline(lines), page.ratio), page.sentence(lines)
+    return Group(*([table] if table.lines else []), *([Text(sentence)] if sentence else []))
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
-    network, ratios = _over_the_floor(lines)
-    return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios or 'nothing'}"
+    timed = [e for e in lines if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
+    timed.sort(key=lambda line: line.ratio_to_floor)
+    ratios = ", ".join(f"{line.name} {line.ratio_to_floor:,.2f}" for line in timed) or "nothing"
+    network = f"{shown.data_title(lines[0])} {lines[0].scale}"
+    return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios}"
 
 
 def trained(ended: Result) -> RenderableType:
@@ -196,9 +160,9 @@ def trained(ended: Result) -> RenderableType:
     data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
     head, warnings = Text(f"{data} {case_in_words(ended.case)}: ", "bold"), []
     for row in ended.rows:
-        if isinstance(row, EpochRow):
+        if isinstance(row, records.EpochRow):
             warnings += [Text(each, "yellow") for each in row.warnings]
-        elif isinstance(row, EndedRow):
+        elif isinstance(row, records.EndedRow):
             head.append(f"{row.status}: {row.reason}", "red")
         else:
             head.append(_figures(row), "default")
@@ -210,14 +174,14 @@ def trained(ended: Result) -> RenderableType:
 def _figures(row: Row) -> str:
     """Return the result of a case by its row; "" where the row is no result."""
     match row:
-        case TrainedRow():
+        case records.TrainedRow():
             epochs = row.trained_epochs or row.epochs or 1
             last, pace = f"{100 * row.test_accuracy:.2f} %", f"{row.seconds / epochs:.1f} s"
             return f"{last} after {counted(epochs, 'epoch')}, {pace} an epoch"
-        case FittedRow():
+        case records.FittedRow():
             spent = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
             return f"{100 * row.test_accuracy:.2f} %; {spent}"
-        case OperationsRow() if row.epochs is None:
+        case records.OperationsRow() if row.epochs is None:
             millions = sum(row.operations) / row.counted_samples / 1e6
             samples = counted(row.counted_samples, "test sample")
             return f"{millions:,.1f} million operations a sample, of {samples}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from math import isnan, nan
+from operator import contains, eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +14,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from harness.analysis.words import counted
 from harness.cli import endings
 from harness.cli.console import out, rows_of, say, takes
 from harness.spec import Options, UsageError
@@ -47,11 +50,9 @@ def tables_(
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
     rows = frames(rows_of(options.out, *tables.suites_of(name)))
     frame = tables.FULL[name](rows)
-    for option, column in (("networks", "scale"), ("datasets", "dataset")):
-        if (wanted := getattr(options, option)) is not None:
-            frame = _only(frame, option, column, wanted)
-    if machine is not None:
-        frame = _of_machine(frame, machine)
+    frame = _only(frame, "networks", "scale", options.networks, eq)
+    frame = _only(frame, "datasets", "dataset", options.datasets, eq)
+    frame = _only(frame, "machine", "machine", (machine,) if machine else None, contains)
     from harness.reports import shown, table
 
     if form == "csv":
@@ -70,25 +71,25 @@ def tables_(
             sys.stdout.write(table.markdown(*found))
 
 
-def _only(frame: pd.DataFrame, option: str, column: str, wanted: tuple[str, ...]) -> pd.DataFrame:
-    """Return the lines of the networks or data sets wanted. Raises UsageError for others."""
+def _only(
+    frame: pd.DataFrame,
+    option: str,
+    column: str,
+    wanted: tuple[str, ...] | None,
+    is_meant: Callable[[str, str], bool],
+) -> pd.DataFrame:
+    """Return the lines that an option names, all without it. Raises UsageError for other names."""
+    if not wanted:
+        return frame
     if column not in frame:
         raise UsageError(f"this table does not distinguish {option}: leave --{option} out")
-    there = {str(value).lower(): value for value in frame[column].dropna()}
-    for name in wanted:
-        if name.lower() not in there:
-            raise UsageError(f"no rows of {name!r}, choose from {', '.join(there.values())}")
-    return frame.loc[frame[column].str.lower().isin([name.lower() for name in wanted])]
-
-
-def _of_machine(frame: pd.DataFrame, text: str) -> pd.DataFrame:
-    if "machine" not in frame:
-        raise UsageError("--machine chooses among timings: harness tables acceleration")
-    found = frame.loc[frame["machine"].str.contains(text, case=False, regex=False)]
-    if found.empty:
-        there = "; ".join(frame["machine"].unique())
-        raise UsageError(f"no machine has {text!r} in its name: {there}")
-    return found
+    names, kept = [*frame[column].dropna().unique()], set[str]()
+    for each in wanted:
+        meant = {name for name in names if is_meant(name.lower(), each.lower())}
+        if not meant:
+            raise UsageError(f"no rows of {each!r}, choose from {', '.join(names)}")
+        kept |= meant
+    return frame.loc[frame[column].isin(kept)]
 
 
 _Readme = typer.Option(help="Also renew the tables between its marks.", metavar="FILE")
@@ -115,7 +116,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
 
 
 CHANGED = ("slower", "worse", "faster", "better")  # what stands out of the noise
-LISTED = 10  # of the cells that one folder alone has
+LISTED = 3  # of the lines that one folder alone has
 WIDEST = (-0.9, 10.0)  # a change known to a tenth or tenfold alone is not known
 Folder = typer.Argument(help="Folder of results.")
 _Worse = "Exit 1 on a larger change for the worse; smaller ones do not matter."
@@ -147,7 +148,6 @@ def compare(
         return
     first, second = parse_path(old), parse_path(str(new))
     from harness.analysis import compare as comparing
-    from harness.analysis.words import counted
 
     found = comparing.compare(rows_of(first), rows_of(second), margin)
     if not found.changes:
@@ -185,9 +185,11 @@ def comparison(found: Comparison) -> RenderableType:
     from harness.reports.table import Table
 
     head = [Text(each, "yellow") for each in found.differences]
-    head += [Text(f"in one folder alone: {each}", "dim") for each in found.unmatched[:LISTED]]
-    if len(found.unmatched) > LISTED:
-        head.append(Text(f"and {len(found.unmatched) - LISTED} more", "dim"))
+    if alone := found.unmatched:
+        some = "; ".join(alone[:LISTED])
+        head.append(
+            Text(f"in one folder alone: {counted(len(alone), 'line')}, such as {some}", "dim")
+        )
     calls = [each.call for each in found.changes]
     text = (
         f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
@@ -206,13 +208,12 @@ def _line(each: Change) -> dict[str, str]:
 
     is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
     low = each.low if is_known else nan
+    change = interval(each.change, low, each.high, "+.1f", 100)
     return {
         **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
         "where": each.where.replace("against the others", "against others"),
         "old": "" if isnan(each.old) else f"{each.old:.3f}",
         "new": "" if isnan(each.new) else f"{each.new:.3f}",
-        f"change, {'%' if is_speed else 'points'}": interval(
-            each.change, low, each.high, "+.1f", 100
-        ),
+        f"change, {'%' if is_speed else 'points'}": change,
         " ": "noisy" if each.call == "too noisy to tell" else each.call,
     }

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ _RC |= {"axes.spines.top": False, "axes.spines.right": False}
 _RC |= {"figure.facecolor": PAPER, "axes.facecolor": "none"}
 _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
-SeedCurve = tuple[Sequence[float], Sequence[float]]  # by epoch: a seed's values and its rates
 # A reader of the report need not know that it cannot write its cache folder.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
@@ -72,10 +71,10 @@ def dots(
     title: str,
     *,
     log: bool = False,
-    bounds: Mapping[float, str] | None = None,
+    bounds: Mapping[float, str] = {},
 ) -> Figure:
     """Draw values from left to right, a line each, in groups, with bounds as vertical lines."""
-    bounds, strips = dict(bounds or {}), [dot for group in groups.values() for dot in group]
+    strips = [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 26  # labels are written above their lines
@@ -118,19 +117,14 @@ def dots(
 def _dot(axes: Axes, dot: Dot, y: float, limits: tuple[float, float]) -> None:
     colour = COLOURS[dot.colour % len(COLOURS)]
     axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
-    if isfinite(dot.bar):
-        axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
-    if isfinite(dot.low) and isfinite(dot.high):
-        axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
-        for leaves, end, arrow in (
-            (dot.low < limits[0], limits[0], "<"),
-            (dot.high > limits[1], limits[1], ">"),
-        ):
-            if leaves:
-                axes.plot(end, y, arrow, color=colour, markersize=6, clip_on=False)
-    if isfinite(dot.value):
-        fill = PAPER if dot.hollow else colour
-        axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
+    axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
+    axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
+    if dot.low < limits[0]:
+        axes.plot(limits[0], y, "<", color=colour, markersize=6, clip_on=False)
+    if limits[1] < dot.high < inf:
+        axes.plot(limits[1], y, ">", color=colour, markersize=6, clip_on=False)
+    fill = PAPER if dot.hollow else colour
+    axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
 
 
 def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:
@@ -151,11 +145,10 @@ def curves(
     titles: tuple[str, str],
     names: Sequence[str],
     dotted: Sequence[Mapping[str, float]] = (),
-    published: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Draw a curve, dotted ones without intervals, and published points as stars.
+    """Draw points with their intervals and seeds, and dotted lines, over `names` in this order.
 
-    They lie over `names`, which stand below them in this order.
+    Titles are those of the axes.
     """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
     for name, dot in points.items():
@@ -166,36 +159,11 @@ def curves(
     for n, line in enumerate((means, *dotted)):
         style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
         axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
-    for name, value in (published or {}).items():
-        axes.plot([names.index(name)], [value], "*", color=COLOURS[1], markersize=9)
     axes.set_xticks(range(len(names)), [*map(short, names)])
     axes.set_xlim(-0.4, len(names) - 0.6)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
     _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")
-    return figure
-
-
-def epochs(found: Mapping[str, Sequence[SeedCurve]], title: str) -> Figure:
-    """Draw what is reached epoch by epoch, a thin line a seed, with the learning rate below it."""
-    figure, axes = _canvas(180, (42.0, 22.0, 10.0, 102.0), "epoch")
-    with mpl.rc_context(_RC):
-        below = axes.inset_axes((0, -0.37, 1, 0.28), sharex=axes)
-    for n, (name, seeds) in enumerate(found.items()):
-        style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 0.9}
-        for values, rates in seeds:
-            axes.plot(range(1, len(values) + 1), values, **style)
-            below.plot(range(1, len(values) + 1), rates, drawstyle="steps-mid", **style)
-        at: Any = {"xycoords": "axes fraction", "ha": "right", "color": style["color"]}
-        _annotate(axes, short(name), (1, 0), (0, 6 + 13 * n), **at)
-    below.set_yscale("log")
-    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    below.yaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.tick_params(labelbottom=False)
-    axes.grid(axis="y")
-    for each, head in ((axes, title), (below, "learning rate")):
-        _annotate(each, head, (0, 1), (-38, 4), xycoords="axes fraction")
     return figure
 
 

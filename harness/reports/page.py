@@ -14,11 +14,10 @@ from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
-from typing import Literal, get_args
+from typing import NamedTuple, get_args
 
 import jinja2
 import numpy as np
-import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -26,24 +25,24 @@ from harness.analysis import claims, compare, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
-from harness.analysis.trainings import ALIKE, TrainingLine, rows_of, same_but
-from harness.analysis.words import TITLES, counted, data_name, data_source, span, steps_in_words
-from harness.records import EpochRow, IterationRow, Row, TestedRow, TransferRow
+from harness.analysis.trainings import ALIKE, Column, TrainingLine, rows_of, same_but
+from harness.analysis.words import TITLES, counted, data_name, span
+from harness.records import Row, TestedRow, TransferRow
 from harness.reports import figures, shown, stored
 from harness.reports.figures import Dot
-from harness.reports.table import Table, csv, field_markdown, interval, markdown, text
-from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper, schedule
+from harness.reports.table import Table, csv, field_markdown, interval, markdown
+from harness.spec import ANN, FLOOR, REFERENCE, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 OURS = "fused"  # this project's own engine
-ACCURACY = "test accuracy, %"
 NOT_TESTED: claims.Answer = "not tested"
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
-NO_FORM = "No tuned form was timed"
+TUNED = "best tuned"
 UNITS = {"points": "points of accuracy", "accuracy": "accuracy, %", "share": "% taken away"}
-TRAINED = ("scale", "timesteps", "neunorm", "accuracy", "ablations")
+OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
+OF_PAPER |= {"6": "Table 6: CIFAR-10"}
 MOST = 15  # lines of a table of reasons; a csv has all
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
@@ -68,58 +67,49 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
         for name, build in tables.FULL.items()
         if there & set(tables.suites_of(name))
     }
-    others = (stored.machines, stored.data, stored.failures, stored.proofs)
-    built |= {"claims": claims.table(judged), **{each.__name__: each(found) for each in others}}
+    built |= {"claims": claims.table(judged)}
+    built |= {name: build(found) for name, build in stored.TABLES.items()}
     built = {name: table for name, table in built.items() if len(table)}
-    files = {name: f"{'table' * name.isdigit()}{name}.csv" for name in built}
-    texts = {out / "report.html": page(found, judged, built, files)}
-    if compared := headline(timings.lines(found)):
-        texts[out / "picture.svg"] = picture(compared)
+    texts = {out / "report.html": page(found, judged, built)}
+    if cells := headline(timings.lines(found)):
+        texts[out / "picture.svg"] = picture(cells)
     if readme is not None:
-        try:
-            before = readme.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot read {readme} ({error.strerror or error})") from error
-        texts[readme] = updated(before, block(found, judged), readme)
+        texts[readme] = updated(readme.read_text(encoding="utf-8"), block(found, judged), readme)
     for name, table in built.items():
-        texts[out / "tables" / files[name]] = csv(tables.plain(table), DIGITS)
+        texts[out / "tables" / _file(name)] = csv(tables.plain(table), DIGITS)
     for path, content in texts.items():
         # of a row's escapes and of names of files, some are no text
         write_result(path, content.encode("utf-8", errors="backslashreplace"))
     return [*texts]
 
 
-def page(
-    frames: Frames,
-    judged: Sequence[Finding],
-    built: Mapping[str, Frame],
-    files: Mapping[str, str],
-) -> str:
+def _file(name: str) -> str:
+    return f"table{name}.csv" if name.isdigit() else f"{name}.csv"
+
+
+def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) -> str:
     """Return the whole page as one HTML file that needs no network; `built` are the tables."""
     lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
-    found, refused = headline(lines), stored.refused(frames)
+    cells, refused = headline(lines), stored.refused(frames)
     drawn = {
-        "speed": [*speed(found), *_versions(frames)],
-        "scale": _curves(frames, trainings.by_scale(frames), "scale"),
+        "speed": [*speed(cells), *_versions(frames)],
+        "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
-        "width": _by_width(frames),
+        "width": _curves(frames, trainings.by_width(frames), "width", "network", "dropout"),
         "neunorm": _neunorm(frames),
-        "tables": _by_epoch(frames),
         "ablations": _ablations(frames),
     }
+    notes_on_rows = Table(
+        [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
+    )
     parts = {
-        "speed": [speed_table(found)] if found else [],
+        "speed": [speed_table(cells, ratio_with_interval)],
         "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
-        "tables": [_of_paper(built[n], n) for n in ("3", "4", "5", "6") if n in built],
+        "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
         **{n: shown.trained(built[n]) for n in ("neunorm", "ablations") if n in built},
-        "reduced": [_reduced(built)],
-        "provenance": [
-            Table(stored.places(frames), "Machines"),
-            _data(frames),
-            Table([{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"),
-        ],
+        "provenance": [Table(stored.places(frames), "Machines"), _data(frames), notes_on_rows],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
     environment = jinja2.Environment(
@@ -132,12 +122,12 @@ def page(
     environment.filters["code"] = _code
     return environment.get_template("page.html.j2").render(
         sentence=sentence(lines),
-        notes=list(notes(found, lines, refused)),
+        notes=[*notes(cells, lines, refused)],
         refused=len(refused),
         few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
-        also=[*_best(frames), *_recordings(frames), *_also(frames)],
+        recordings=[*_recordings(frames)],
         figures={
             part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
             for part, of in drawn.items()
@@ -146,7 +136,7 @@ def page(
         count=counted(len(frames.rows), "row"),
         machines=counted(len({*frames.machines}), "machine"),
         days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
-        csv=files,
+        csv={name: _file(name) for name in built},
     )
 
 
@@ -158,11 +148,7 @@ def _code(value: str) -> Markup:
 # Who is fastest and how sure that is. Only figures of one machine are compared, and of each network
 # those of one run.
 
-
-def _cells(lines: Iterable[TimedLine]) -> list[TimedLine]:
-    """Return what was timed of Fig. 3's cells; Matlab's figure is another."""
-    timed = [each for each in lines if not isnan(each.ratio_to_floor)]
-    return [each for each in timed if each.in_figure_3 and each.framework != claims.OCTAVE]
+_ratio = attrgetter("ratio_to_floor")
 
 
 def network(line: TimedLine) -> str:
@@ -179,45 +165,71 @@ def _kind(line: TimedLine) -> str:
     return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
-def headline(lines: Sequence[TimedLine], machine: str = "") -> list[TimedLine]:
-    """Return the lines of Fig. 3's cells that are compared: of each cell those of one run.
+class Cell(NamedTuple):
+    """What was timed together on a network of Fig. 3, in one run: proved contenders, the floor."""
+
+    name: str  # of the data and the network
+    lines: list[TimedLine]
+
+    def of(self, kind: str) -> list[TimedLine]:
+        """Return the lines of a kind, the fastest first."""
+        return sorted((each for each in self.lines if _kind(each) == kind), key=_ratio)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether contenders have ranks."""
+        return any(each.rank for each in self.lines if each.precision == "fp32")
+
+
+def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
+    """Return the lines of Fig. 3's networks; Matlab's figure is another."""
+    return [each for each in lines if each.in_figure_3 and each.framework != claims.OCTAVE]
+
+
+def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
+    """Return Fig. 3's cells as they are compared: of each network one run.
 
     On a machine, by default the one with most contenders; the run with most contenders, of these
-    the last; proved contenders and the floor.
+    the last.
     """
-    timed, run = _cells(lines), attrgetter("dataset", "scale", "run")
+    timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
     found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
-    runs = sorted(grouped(found, run).values(), key=len)  # of a network the run to show comes last
-    best = {run(of[0])[:2]: run(of[0]) for of in runs}
-    return [each for each in found if run(each) in best.values()]
+    runs = grouped(found, lambda each: (network(each), each.run))
+    best = {name: of for (name, _), of in sorted(runs.items(), key=lambda run: len(run[1]))}
+    return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
 
 
-def _ranked(found: Sequence[TimedLine]) -> list[TimedLine]:
-    """Return the lines of networks that have ranks."""
-    ranked = {network(each) for each in found if each.precision == "fp32" and each.rank}
-    return [each for each in found if network(each) in ranked]
+def _fastest(cells: Iterable[Cell], kind: str) -> list[TimedLine]:
+    """Return the fastest line of a kind in each cell that has any."""
+    return [line for cell in cells for line in cell.of(kind)[:1]]
 
 
-_ratio = attrgetter("ratio_to_floor")
+def _plain(cells: Iterable[Cell]) -> list[TimedLine]:
+    return [line for cell in cells for line in cell.of("plain")]
 
 
-def _ratios(found: Sequence[TimedLine]) -> str:
+def _ratios(lines: Iterable[TimedLine]) -> str:
     """Return the range of ratios to the floor."""
-    return span(map(_ratio, found), ".2f")
+    return span(map(_ratio, lines), ".2f")
 
 
-def _fastest(found: Sequence[TimedLine], kind: str) -> dict[str, TimedLine]:
-    """Return the fastest line of that kind for each network."""
-    of_kind = grouped((each for each in found if _kind(each) == kind), network)
-    return {name: min(of, key=_ratio) for name, of in of_kind.items()}
-
-
-def _titles(found: Sequence[TimedLine]) -> dict[str, str]:
+def _titles(cells: Iterable[Cell]) -> dict[str, str]:
     """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
-    there = {each.framework for each in found if _kind(each) == "plain"}
+    there = {each.framework for each in _plain(cells)}
     return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
+
+
+def _column(line: TimedLine) -> str:
+    """Return the column of the first table in which a line can stand; "" of one that has none."""
+    title = TITLES.get(line.framework, line.framework)
+    return {"plain": title, "tuned": TUNED, "ours": f"{OURS} (ours)"}.get(_kind(line), "")
+
+
+def _columns(cells: Sequence[Cell]) -> list[str]:
+    there = {_column(each) for cell in cells for each in cell.lines}
+    return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -230,151 +242,134 @@ def sentence(lines: Sequence[TimedLine]) -> str:
 
     The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
     """
-    found = _ranked(headline(lines))
-    plain = [each for each in found if _kind(each) == "plain"]
+    cells = [cell for cell in headline(lines) if cell.is_ranked]
+    plain, names = _plain(cells), _titles(cells)
     if not plain:
         return ""
-    names = _titles(found)
     text = (
         f"As they come, {_listed(names.values())} take {_ratios(plain)} times the bare "
         "convolutions for a training step in float32"
     )
-    together = [cell for cell in grouped(plain, network).values() if len(cell) > 1]
+    together = [of for cell in cells if len(of := cell.of("plain")) > 1]
     if together:
-        times = (max(map(_ratio, cell)) / min(map(_ratio, cell)) for cell in together)
-        on, leads = Counter[str](), Counter[str]()
-        for cell in together:
-            best = min(cell, key=_ratio)
-            on.update(each.framework for each in cell)
-            leads.update(each.framework for each in cell if each.ratio_low <= best.ratio_high)
-        level = _listed(f"{names[name]} on {n} of {on[name]}" for name, n in leads.most_common())
+        times = [of[-1].ratio_to_floor / of[0].ratio_to_floor for of in together]
+        timed = Counter(each.framework for of in together for each in of)
+        level = (e.framework for of in together for e in of if e.ratio_low <= of[0].ratio_high)
+        leads = Counter(level).most_common()
         text += (
             f", over {counted(len(together), 'network')}; on one and the same the slowest takes "
             f"{span(times, '.1f')} times as long as the fastest. "
-            f"The fastest, or level with it by the intervals: {level}"
+            "The fastest, or level with it by the intervals: "
+            + _listed(f"{names[name]} on {n} of {timed[name]}" for name, n in leads)
         )
-    tuned = grouped(_fastest(found, "tuned").values(), lambda each: each.name)
-    of = [f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in tuned.items()]
+    forms = grouped(_fastest(cells, "tuned"), lambda each: each.name)
+    tuned = [
+        f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in forms.items()
+    ]
+    own = {words: _fastest(cells, kind) for kind, words in OWN.items()}
+    ours = [f"{words}{_ratios(of)}" for words, of in own.items() if of]
     parts = [text]
-    parts.append(f"Of their tuned forms the fastest is {_listed(of)}" if of else NO_FORM)
-    fastest = {text: [*_fastest(found, kind).values()] for kind, text in OWN.items()}
-    ours = [f"{text}{_ratios(of)}" for text, of in fastest.items() if of]
+    parts += [
+        f"Of their tuned forms the fastest is {_listed(tuned)}"
+        if tuned
+        else "No tuned form was timed"
+    ]
     parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
-    parts.append(f"All on one machine ({found[0].machine})")
+    parts += [f"All on one machine ({plain[0].machine})"]
     parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
     return f"{'. '.join(parts)}."
 
 
-def by_framework(
-    found: Sequence[TimedLine], figure: Callable[[TimedLine], str]
-) -> list[dict[str, str]]:
-    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
-
-    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
-    """
-    names, lines = _titles(found), []
-    tuned, ours = _fastest(found, "tuned"), _fastest(found, "ours")
-    for name, cell in grouped(found, network).items():
-        of = {each.framework: each for each in cell if _kind(each) == "plain"}
-        line = {"network": name}
-        line |= {title: figure(of[each]) if each in of else "" for each, title in names.items()}
-        if tuned:
-            best = tuned.get(name)
-            line["best tuned"] = f"{figure(best)} {best.name}" if best else ""
-        if ours:
-            line[f"{OURS} (ours)"] = figure(ours[name]) if name in ours else ""
-        lines.append(line)
-    return lines
-
-
-def _value(line: TimedLine) -> str:
+def ratio(line: TimedLine) -> str:
+    """Return the ratio to the floor; a star marks one that is preliminary."""
     return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def _with_interval(line: TimedLine) -> str:
+def ratio_with_interval(line: TimedLine) -> str:
+    """Return the same with its interval."""
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
     return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def speed_table(found: Sequence[TimedLine]) -> Table:
-    """Return the first table with intervals, and each network's rounds and floor."""
-    lines, cells = [], grouped(found, network)
-    for line, (name, cell) in zip(by_framework(found, _with_interval), cells.items(), strict=True):
-        least = min(each.rounds for each in cell)
-        front = {"network": name, "n": str(least), "floor, ms": "", "A/A": ""}
-        for floor in [each for each in cell if _kind(each) == "floor"][:1]:
-            front["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
-            if floor.noise_high < inf:
-                front["A/A"] = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
-        lines.append({**front, **line})
-    return Table(lines, f"{X_FLOOR} [95 %], {found[0].machine}")
+def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
+    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
+
+    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
+    """
+    lines = []
+    for cell in cells:
+        best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
+        line = {"network": cell.name, "n": str(min(each.rounds for each in cell.lines))}
+        for floor in cell.of("floor")[:1]:
+            noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+            line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+            line["A/A"] = noise if floor.noise_high < inf else ""
+        for name in _columns(cells):
+            line[name] = figure(best[name]) if name in best else ""
+            line[name] += f" {best[name].name}" if name == TUNED and name in best else ""
+        lines.append(line)
+    return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
 
 
-def notes(found: Sequence[TimedLine], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
+def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
     """Yield the notes on the table; none where it is empty."""
-    if not found:
+    if not cells:
         return
-    first, rounds = found[0], [each.rounds for each in found]
-    compared = [each for each in found if _kind(each) in ("plain", "tuned", "ours")]
+    timed = [line for cell in cells for line in cell.lines]
+    first, rounds = timed[0], [each.rounds for each in timed]
+    known = (each for each in _plain(cells) if each.framework_version)
+    versions = dict.fromkeys(f", {_column(each)} {each.framework_version}" for each in known)
+    compared = [each for each in timed if _kind(each) in ("plain", "tuned", "ours")]
     reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
     within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
     yield (
         "x floor: the time of a training step divided by that of the network's convolutions and "
         f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
         f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
-        f"protocol {first.protocol}, torch {first.torch}. Every contender was proved equal to the "
-        f"paper's equations. `{REFERENCE}` is plain PyTorch."
+        f"protocol {first.protocol}, torch {first.torch}{''.join(versions)}; timed "
+        f"{span(each.day for each in timed)}. Every contender was proved equal to the paper's "
+        f"equations. `{REFERENCE}` is plain PyTorch."
     )
-    tuned = {each.framework for each in found if _kind(each) == "tuned"}
-    if tuned and REFERENCE not in tuned:
-        yield "Plain PyTorch was not timed in a tuned form."
-    yield from _by_cell(found, compared, lines)
-    if min(rounds) < FEWEST_RANKED:
-        yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
-    # proved and timed on a network, but not in the run that is shown
-    cells, there = _cells(lines), {(network(each), each.name) for each in found}
-    here = [e for e in cells if e.machine == first.machine and e.precision == "fp32"]
-    others = (e for e in here if e.standing != "none" and (network(e), e.name) not in there)
-    if absent := grouped(others, lambda each: each.name):
-        on = {name: ", ".join(dict.fromkeys(map(network, of))) for name, of in absent.items()}
-        names = "; ".join(f"{name} ({networks})" for name, networks in on.items())
-        yield f"Timed only in other runs, so not compared here: {names}."
-    failed = refused.loc[refused["network"].isin([network(each) for each in found])]
-    failed = failed.loc[~failed["contender"].str.contains(" ")]
-    for name, of in failed.groupby("contender", sort=False):
-        yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
-    if data := "; ".join(_sources(found)):
-        yield f"Data: {data}."
-    elsewhere = []
-    for other in dict.fromkeys(each.machine for each in cells if each.machine != first.machine):
-        of_kind = grouped(_ranked(headline(lines, other)), _kind)
-        kinds = {"plain": "as they come", "tuned": "tuned", "ours": f"`{OURS}`"}
-        texts = [f"{kinds[kind]} {_ratios(of_kind[kind])}" for kind in kinds if kind in of_kind]
-        elsewhere += [f"{other}: {', '.join(texts)}"] if texts else []
-    if elsewhere:
-        yield f"Other machines. {'. '.join(elsewhere)}."
-
-
-def _by_cell(
-    found: Sequence[TimedLine], compared: Sequence[TimedLine], lines: Sequence[TimedLine]
-) -> Iterator[str]:
-    """Yield why a network has no ranks, and why cells of its line are empty."""
-    titles, networks = _titles(found), grouped(compared, network)
-    for name, of in networks.items():
+    if missing := _missing(cells, lines):
+        yield missing
+    for name, of in grouped(compared, network).items():
         if not any(each.rank for each in of):
             lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
             yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
-        absent = titles.keys() - {each.framework for each in of if _kind(each) == "plain"}
-        for each in lines:
-            its_run = each.run == of[0].run and network(each) == name and _kind(each) == "plain"
-            if its_run and each.framework in absent:
-                yield f"{titles[each.framework]} on {name}: {figures.short(each.reason, 160)}."
-    if 0 < len(_fastest(found, "tuned")) < len(networks):
-        yield "Where the best tuned form is missing, none was proved and timed."
+    if min(rounds) < FEWEST_RANKED:
+        yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
+    failed = refused.loc[refused["network"].isin([cell.name for cell in cells])]
+    failed = failed.loc[~failed["contender"].str.contains(" ")]
+    for name, of in failed.groupby("contender", sort=False):
+        yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
+    if data := _sources(timed):
+        yield f"Data: {data}."
+    for machine in dict.fromkeys(each.machine for each in lines if each.machine != first.machine):
+        other = [cell for cell in headline(lines, machine) if cell.is_ranked]
+        plain, ours = _plain(other), _fastest(other, "ours")
+        texts = [f"as they come {_ratios(plain)}"] if plain else []
+        texts += [f"`{OURS}` {_ratios(ours)}"] if ours else []
+        if texts:
+            yield f"On {machine}: {', '.join(texts)}."
 
 
-def _sources(found: Iterable[TimedLine]) -> list[str]:
-    return list(dict.fromkeys(each.data_source for each in found if each.data_source))
+def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
+    """Return why there is no figure where one is missing in the first table; "" if none is."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        first, there = cell.lines[0], {*map(_column, cell.lines)}
+        here = [each for each in _of_figure_3(lines) if each.machine == first.machine]
+        for column in [each for each in _columns(cells) if each not in there]:
+            its = [e for e in here if network(e) == cell.name and _column(e) == column]
+            own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
+            why = own[-1] if own else "in another run alone" if its else "in no run"
+            found.setdefault((column, why), []).append(cell.name)
+    parts = (f"{column} on {', '.join(of)} ({why})" for (column, why), of in found.items())
+    return f"No figure: {'; '.join(parts)}." if found else ""
+
+
+def _sources(found: Iterable[TimedLine]) -> str:
+    return "; ".join(dict.fromkeys(each.data_source for each in found if each.data_source))
 
 
 # README
@@ -383,12 +378,11 @@ def _sources(found: Iterable[TimedLine]) -> list[str]:
 def block(frames: Frames, judged: Sequence[Finding]) -> str:
     """README's: a sentence, the table of speed with its notes, and the claims."""
     lines, parts = timings.lines(frames), list[str]()
-    found = headline(lines)
-    if found:
-        refused = stored.refused(frames)
+    if cells := headline(lines):
+        said = notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := sentence(lines)) else []
-        parts.append(markdown(Table(by_framework(found, _value))).strip())
-        parts.append(" ".join(map(_escaped, notes(found, lines, refused))))
+        parts.append(markdown(speed_table(cells, ratio)).strip())
+        parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
     return "\n\n".join(parts) + "\n"
@@ -449,17 +443,14 @@ def updated(before: str, block: str, path: Path) -> str:
     return f"{front}{BEGIN}\n{block}{END}{after}"
 
 
-def picture(found: Sequence[TimedLine]) -> str:
+def picture(cells: Sequence[Cell]) -> str:
     """Draw README's picture: for each data set, the network with most contenders."""
-    cells = grouped(found, network).values()
-    chosen = [max(of, key=len) for of in grouped(cells, lambda cell: cell[0].dataset).values()]
-    lines = [line for cell in chosen for line in cell]
-    made_on = f"{found[0].machine}, protocol {found[0].protocol}"
-    parts = [PICTURE, KEY, "; ".join(_sources(lines)), made_on]
-    if others := len(cells) - len(chosen):
-        parts.append(f"The report has {counted(others, 'other network')} too.")
-    below = [line for part in parts for line in wrap(part, 70)]
-    groups = _by_network(lines, network, TO_FLOOR, ".2f")
+    by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()
+    chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
+    lines = [line for cell in chosen for line in cell.lines]
+    made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
+    below = [line for part in (PICTURE, KEY, _sources(lines), made_on) for line in wrap(part, 70)]
+    groups = _dots(chosen, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
 
@@ -500,55 +491,48 @@ Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interva
 TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
-def speed(found: Sequence[TimedLine]) -> Captioned:
+def speed(cells: Sequence[Cell]) -> Captioned:
     """Fig. 3: the time and the memory of each contender, a figure for each data set."""
-    measured = [each for each in found if each.peak_memory_mib > 0]
     above = "MiB above the process before it was built"
-    for what, lines, ends, form, title, bounds in (
-        ("Time of a training step", found, TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
-        ("Peak memory of a step", measured, lambda e: (e.peak_memory_mib,), ",.0f", above, {}),
+    for what, ends, form, title, bounds in (
+        ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
+        ("Peak memory of a step", lambda line: (line.peak_memory_mib,), ",.0f", above, {}),
     ):
-        for dataset, of in grouped(lines, lambda each: each.dataset).items():
-            groups = _by_network(of, attrgetter("scale"), ends, form)
-            if any(groups.values()):
+        for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
+            if groups := _dots(of, ends, form):
                 drawn = figures.dots(groups, title, log=True, bounds=bounds)
-                yield f"{what}: {'; '.join(_sources(of)) or dataset}", drawn
+                yield f"{what}: {_sources(line for cell in of for line in cell.lines)}", drawn
 
 
 def _versions(frames: Frames) -> Captioned:
-    """Draw each version of a framework against the installed one, over the rounds of both."""
-    names = {row.framework for row in frames.rows if isinstance(row, IterationRow)}
-    for framework in sorted(names):
-        groups: dict[str, list[Dot]] = {}
-        for name in sorted(each for each in names if each.startswith(f"{framework}@")):
-            for each in compare.within_run(frames, name, framework):
-                value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
-                dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
-                groups.setdefault(each.where, []).append(dot)
-        if groups:
-            title = f"x the time of the installed {framework}"
-            yield (
-                f"Versions of {framework}, in the same rounds: {', '.join(groups)}",
-                figures.dots(groups, title, bounds={1.0: "installed"}),
-            )
+    """Draw versions of frameworks against the installed ones, each over the rounds of both."""
+    groups: dict[str, list[Dot]] = {}
+    names = {each.name for each in timings.lines(frames) if "@" in each.name}
+    for name in sorted(names):
+        for each in compare.within_run(frames, name, name.partition("@")[0]):
+            value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
+            dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
+            groups.setdefault(each.where, []).append(dot)
+    if groups:
+        caption = f"Versions of a framework, in the same rounds: {', '.join(groups)}"
+        title, bounds = "x the installed version's time", {1.0: "installed"}
+        yield caption, figures.dots(groups, title, bounds=bounds)
 
 
-def _by_network(
-    of: Sequence[TimedLine], name: Callable[[TimedLine], str], ends: Ends, form: str
-) -> dict[str, list[Dot]]:
+def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     """Return a line for each contender on each network, the least first and ours last.
 
-    Of a framework's tuned forms only the best.
+    Of a framework's tuned forms only the best, and of bf16 only ours.
     """
-    timed = [each for each in of if each.framework != FLOOR]
-    names = sorted({each.framework for each in timed})
+    names = sorted({each.framework for cell in cells for each in cell.lines} - {FLOOR})
     groups: dict[str, list[Dot]] = {}
-    for title, cell in grouped(timed, name).items():
-        tuned = grouped((e for e in cell if _kind(e) == "tuned"), lambda each: each.framework)
-        best = {min(forms, key=_ratio).name for forms in tuned.values()}
-        kept = [e for e in cell if _kind(e) not in ("tuned", "rival bf16") or e.name in best]
+    for cell in cells:
+        known = Cell(cell.name, [each for each in cell.lines if ends(each)[0] > 0])
+        tuned = grouped(known.of("tuned"), lambda each: each.framework).values()
+        ours = [each for each in known.lines if each.framework == OURS]
+        kept = [*known.of("plain"), *(forms[0] for forms in tuned), *ours]
         kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
-        groups[title] = [
+        groups[cell.name] = [
             Dot(
                 f"{TITLES.get(line.name, line.name)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
@@ -559,24 +543,28 @@ def _by_network(
             )
             for line in kept
         ]
-    return groups
+    return {name: dots for name, dots in groups.items() if dots}
 
 
-def _curves(frames: Frames, found: Sequence[TrainingLine], by: Literal["scale", "T"]) -> Captioned:
-    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
+def _curves(
+    frames: Frames, found: Sequence[TrainingLine], by: Column, *others: Column
+) -> Captioned:
+    """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    same = same_but("T") if by == "T" else same_but("scale", "network")
-    groups = [*grouped(found, same).values()]
+    groups = [*grouped(found, same_but(by, *others)).values()]
     for group in [of for of in groups if len(of) > 1] or groups:
-        curve = {str(each.T if by == "T" else each.scale): _point(each) for each in group}
-        tested = [_tested(frames, each) for each in group] if by == "T" else []
-        dotted = [of for of in tested if len(of) > 1]
-        names = sorted({*curve}.union(*dotted), key=lambda n: (paper.paper_order("", n), len(n), n))
-        titles = ("T, time steps" if by == "T" else "", ACCURACY)
-        drawn = figures.curves(curve, titles, names, dotted)
+        points = {_at(each, by): _point(each) for each in group}
+        dotted = [_tested(frames, each) for each in group] if by == "T" else []
+        names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
+        drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
         yield f"Accuracy by {by}: {_caption(group)}", drawn
+
+
+def _at(each: TrainingLine, by: Column) -> str:
+    dropout = f", dropout {each.dropout:g}" if by == "width" and each.dropout else ""
+    return f"{getattr(each, by)}{dropout}"
 
 
 def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
@@ -586,36 +574,18 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
     return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
 
 
-def _by_width(frames: Frames) -> Captioned:
-    """Accuracy by width, of the seeds that learnt; stars: the paper's own figures, at width 1."""
-    found = trainings.lines(frames, "accuracy", *ALIKE)
-    for of in grouped(found, same_but("width", "network", "dropout")).values():
-        group = sorted(of, key=lambda each: (each.case.width, each.dropout))
-        if len({each.width for each in group}) > 1:
-            curve = {_width(each): _point(each) for each in group}
-            rows = tables.published()
-            published = [row.percent for row in rows if tables.measures(row, group[0])]
-            stars = dict(zip(["the paper's"], published, strict=False))
-            names = [*curve, *stars]
-            drawn = figures.curves(curve, ("width", ACCURACY), names, published=stars)
-            yield f"Accuracy by width: {group[0].scale}, {_caption(group)}", drawn
-
-
-def _width(each: TrainingLine) -> str:
-    return f"{each.width}, dropout {each.dropout:g}" if each.dropout else each.width
-
-
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, *seeds = (100 * a for a in (*trainings.share(learnt)[:3], *learnt))
-    return Dot("", value, low, high, seeds=tuple(seeds))
+    value, low, high, _ = trainings.share(learnt)
+    return Dot("", 100 * value, 100 * low, 100 * high, seeds=tuple(100 * a for a in learnt))
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
-    first = group[0]
-    text = [shown.data_title(first), f"{first.train_samples:,} samples"]
+    first, networks = group[0], {each.scale for each in group}
+    text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
+    text += [f"{first.train_samples:,} samples"]
     text += ["ANN"] if first.framework == ANN else []
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"{first.stages} epochs")
@@ -633,109 +603,38 @@ def _neunorm(frames: Frames) -> Captioned:
     ]
     most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
     for each, rows, matrix in voted:
-        photographs = each.dataset in ("cifar10", "dvs-cifar10") and not each.substitute
-        named = photographs and len(matrix) == len(paper.CIFAR10_CLASSES)
-        labels = paper.CIFAR10_CLASSES if named else [str(n) for n in range(len(matrix))]
+        is_digits = each.substitute or each.dataset == "nmnist"
+        labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
         samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
         caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes on {samples}, {seeds}"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
-def _by_epoch(frames: Frames) -> Captioned:
-    """Yield the curves of networks of one structure.
-
-    The ANN and those with spikes, with and without NeuNorm.
-    """
-    structure = attrgetter("dataset", "network", "width", "train_samples", "data_source")
-    for of in grouped(trainings.lines(frames, "accuracy"), structure).values():
-        found: dict[str, list[figures.SeedCurve]] = {}
-        for each in of if len(of) > 1 else ():
-            name = f"{steps_in_words(each.case)}, NeuNorm {each.neunorm}"
-            rows = sorted(rows_of(frames, EpochRow, each), key=lambda row: (row.seed, row.epoch))
-            found.setdefault("ANN" if each.framework == ANN else name, []).extend(
-                ([100 * row.validation_accuracy for row in its], [r.learning_rate for r in its])
-                for its in grouped(rows, lambda row: row.seed).values()
-            )
-        if any(len(values) > 1 for curves in found.values() for values, _ in curves):
-            first = of[0]
-            title = f"{shown.data_title(first)}, {first.scale} at width {first.width}"
-            caption = f"{title}: held-out accuracy by epoch, a line a seed, and the learning rate"
-            yield caption, figures.epochs(found, "held-out accuracy, %")
-
-
-def _gains(frames: Frames) -> Iterator[tuple[TrainingLine, Dot]]:
+def _ablations(frames: Frames) -> Captioned:
+    """Yield what changes of a training cost."""
+    groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
         if each.change != AS_IT_IS and each.gains:
             seeds = tuple(100 * value for value in each.gains)
-            ends, lost = trainings.mean(seeds)[:3], bool(each.trained.lost)
-            dot = Dot(each.change, *ends, f"{ends[0]:+.1f}", seeds=seeds, hollow=lost)
-            yield each.trained, dot
-
-
-def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost."""
-    gains = grouped(_gains(frames), lambda pair: shown.data_title(pair[0]))
-    groups = {name: [dot for _, dot in of] for name, of in gains.items()}
+            value, low, high, _ = trainings.mean(seeds)
+            lost = bool(each.trained.lost)
+            dot = Dot(each.change, value, low, high, f"{value:+.1f}", hollow=lost, seeds=seeds)
+            groups.setdefault(shown.data_title(each.trained), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
         yield caption, figures.dots(groups, "points of test accuracy", bounds=bounds)
 
 
-def _best(frames: Frames) -> Iterator[str]:
-    """Yield the spiking network that ended best on each data set, and the one without spikes."""
-    found = trainings.lines(frames, "accuracy", *ALIKE)
-    alike = attrgetter("network", "width", "epochs", *trainings.DATA)
-    anns = {alike(each): each for each in reversed(found) if each.framework == ANN}
-    spiking = (each for each in found if each.framework != ANN)
-    for title, of in grouped(spiking, shown.data_title).items():
-        each = max(of, key=lambda line: line.accuracy)
-        text = f"The best spiking network on {title}: {each.scale} at "
-        text += f"width {each.width}, {steps_in_words(each.case)}, NeuNorm {each.neunorm}: "
-        text += f"{100 * each.accuracy:.1f} % of the test samples"
-        if went := [curve.train_accuracy for curve in each.curves.values()]:
-            text += f", {100 * fmean(went):.1f} % of the training ones"
-        early = "" if schedule.decides(each.case) else "; another schedule"
-        text += f" ({counted(each.n, 'seed')}{early})"
-        if ann := anns.get(alike(each)):
-            text += f"; its ANN {100 * ann.accuracy:.1f} % ({counted(ann.n, 'seed')})"
-        yield f"{text}."
-
-
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    simulated = (each for each in trainings.lines(frames, "scale", *ALIKE) if each.simulated)
-    found = [each for each in simulated if each.scale in paper.SCALES]  # of others several differ
-    for dataset, of in grouped(found, lambda each: each.dataset).items():
-        parts, samples = list[str](), set[int]()
-        for each in of:
-            rows = rows_of(frames, TransferRow, each)
-            if learnt := [row for row in rows if row.seed not in each.lost]:
-                samples |= {row.recorded_samples for row in learnt}
-                accuracy = 100 * fmean(row.test_accuracy for row in learnt)
-                of_seeds = counted(len(learnt), "seed")
-                of_seeds += f"; {len(each.lost)} learnt nothing" if each.lost else ""
-                parts.append(f"{each.scale} {accuracy:.1f} % ({of_seeds})")
-        if len(parts) > 1:
-            count = " or ".join(f"{n:,}" for n in sorted(samples))
-            yield (
-                f"{paper.settings(dataset).title}: on {count} recordings, after training on "
-                f"simulated events: {', '.join(parts)}."
-            )
-
-
-def _also(frames: Frames) -> Iterator[str]:
-    """Yield findings outside the claims: changes of a training whose whole interval matters."""
-    for line, dot in sorted(_gains(frames), key=lambda pair: -pair[1].value):
-        lost = f"{counted(len(line.lost), 'seed')} of {len(line.accuracies)}"
-        of = f"{shown.data_title(line)} {line.scale}"
-        if len(line.lost) == len(line.accuracies):
-            yield f"{dot.label}: nothing is learnt ({lost}, {of})."
-        elif dot.low > 1 or dot.high < -1:
-            gain = interval(dot.value, dot.low, dot.high, "+.1f")
-            dead = f"; {lost} learnt nothing" if line.lost else ""
-            early = "" if schedule.decides(line.case) else "; another schedule"
-            yield f"{dot.label}: {gain} points of test accuracy on {of}{dead}{early}."
+    for each in trainings.lines(frames, "scale", *ALIKE):
+        rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
+        if rows and each.scale in paper.SCALES:
+            accuracy = 100 * fmean(row.test_accuracy for row in rows)
+            samples = span((row.recorded_samples for row in rows), ",")
+            of = f"{samples} recordings, {counted(len(rows), 'seed')}"
+            yield f"{shown.data_title(each)} {each.scale}: {accuracy:.1f} % of {of}"
 
 
 # Tables
@@ -754,26 +653,6 @@ def _few(found: Frame, title: str) -> Table:
     """Return the first lines of a table of reasons, each reason in short."""
     reasons = [figures.short(each, 160) for each in found["reason"]]
     return Table(found.assign(reason=reasons).head(MOST), title)
-
-
-def _of_paper(built: Frame, number: str) -> Table:
-    """Table 3, 4, 5 or 6 in the paper's own columns, and ours."""
-    title = paper.settings(built["dataset"].iloc[0]).title
-    return shown.of_paper(built, f"Table {number}: {title}")
-
-
-def _reduced(built: Mapping[str, Frame]) -> Table:
-    """Return how far our trainings fall short of the paper's."""
-    frames = [built[name].assign(suite=name) for name in TRAINED if name in built]
-    lines, every = [], pd.concat(frames) if frames else pd.DataFrame(columns=["dataset", "suite"])
-    for _, of in every.groupby(["dataset", "suite"], sort=False):
-        settings = paper.settings(str(of["dataset"].iloc[0]))
-        data = "; ".join(dict.fromkeys(map(data_source, of.to_dict("records"))))
-        names = ("width", "train_samples", "epochs", "T", "precision")
-        line = {"data set": settings.title, "suite": of["suite"].iloc[0], "data": data}
-        line |= {name: ", ".join(map(text, sorted({*of[name]}))) for name in names}
-        lines.append({**line, "the paper's epochs": str(settings.epochs)})
-    return Table(lines, "Trainings of ours, and the paper's")
 
 
 def _data(frames: Frames) -> Table:

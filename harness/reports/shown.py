@@ -6,7 +6,7 @@ A csv has all columns; nothing is computed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf, isnan, nan
+from math import inf, nan
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +20,6 @@ from harness.analysis.words import FLAGS, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
-LONG = 1.0  # seconds of compiling that are worth a word
 # What tells one line of trainings from another, in this order; the names of the others are shown.
 KEYS = (
     *("change", "scale", "framework", "neunorm", "T", "bin_ms", "width", "weights", "epochs"),
@@ -87,22 +86,17 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
     first = lines[0]
     names = [f"{text(line.rank) or ' '} {line.name}" for line in lines]
     proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
-    figures = _figures(timings.table(lines), TIMED)
-    title = f"{data_title(first)} {first.scale}"
-    title += "" if first.network == first.scale else f"  {first.network}"
-    if first.width != "1":
-        title += f"  width {first.width}"
-    if first.neunorm:
-        title += f"  NeuNorm {first.neunorm}"
-    noise = f"A/A {first.noise_low:.2f}-{first.noise_high:.2f}; "
-    known = first.noise_high < inf  # of two rounds it is not
-    subtitle = (
-        f"{first.mode}, {first.device}, T = {first.T}, batch {first.batch_size}; "
-        f"data: {data_source(vars(first))}; {noise if known else ''}"
-        f"protocol {first.protocol}\non {first.machine}"
-    )
-    content = pd.DataFrame({"": names, **figures, "proof": proofs})
-    return Table(content, title, subtitle, _notes(lines))
+    title = [f"{data_title(first)} {first.scale}"]
+    title += [first.network] if first.network != first.scale else []
+    title += [f"width {first.width}"] if first.width != "1" else []
+    title += [f"NeuNorm {first.neunorm}"] if first.neunorm else []
+    settings = [f"{first.mode}, {first.device}, T = {first.T}, batch {first.batch_size}"]
+    settings.append(f"data: {data_source(vars(first))}")
+    if first.noise_high < inf:  # of two rounds it is not known
+        settings.append(f"A/A {first.noise_low:.2f}-{first.noise_high:.2f}")
+    settings.append(f"protocol {first.protocol}\non {first.machine}")
+    content = {"": names, **_figures(timings.table(lines), TIMED), "proof": proofs}
+    return Table(pd.DataFrame(content), "  ".join(title), "; ".join(settings), _notes(lines))
 
 
 def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
@@ -110,20 +104,11 @@ def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
     contenders = [line for line in lines if line.framework != FLOOR]
     notes = [(line.name, line.reason) for line in contenders]
     notes += [(e.name, e.memory_note and f"no peak memory: {e.memory_note}") for e in contenders]
+    notes += [(e.name, e.certificate) for e in contenders if e.certificate.startswith("bf16")]
     for note, of in grouped(notes, itemgetter(1)).items():
         names = "all" if len(of) == len(contenders) > 1 else ", ".join(name for name, _ in of)
         if note:
             yield f"{names}: {note}"
-    slow = [line for line in contenders if line.compile_seconds > LONG]
-    if slow:
-        each = (f"{line.name} {line.compile_seconds:,.0f} s" for line in slow)
-        yield f"first iteration, with compiling: {', '.join(each)}"
-    bf16 = [line for line in contenders if line.certificate.startswith("bf16")]
-    if bf16:
-        most = max(line.mismatch_rate for line in bf16)
-        least = min(line.gradient_cosine for line in bf16)
-        cosine = "" if isnan(least) else f"; their gradients' lowest cosine is {least:.3f}"
-        yield f"bf16: up to {100 * most:.2g} % of spikes differ from float32's{cosine}"
 
 
 def trained(frame: pd.DataFrame) -> list[Table]:
@@ -133,35 +118,34 @@ def trained(frame: pd.DataFrame) -> list[Table]:
     intervals.
     """
     data = [name for name in ("dataset", "data_source", "weights", *FLAGS) if name in frame]
-    groups = frame.groupby(data, sort=False, dropna=False) if data else [("", frame)]
-    return [_trained(part) for _, part in groups]
+    return [_trained(part) for _, part in frame.groupby(data, sort=False, dropna=False)]
 
 
 def _trained(part: pd.DataFrame) -> Table:
     first = part.iloc[0].to_dict()
     keys = {name: [*map(text, part[name])] for name in KEYS if name in part}
-    same = {name: cells[0] for name, cells in keys.items() if len(set(cells)) == 1}
-    shown_keys = [name for name in keys if name not in same]
-    gone = {*(name for key in shown_keys for name in EXPLAINED.get(key, ())), "machines"}
-    pairs = {*zip(keys.get("neunorm", ()), keys.get("neunorm_u", ()), strict=False)}
-    if len(pairs) == len({*keys.get("neunorm", ())}):  # one first value for each reading
-        gone.add("neunorm_u")
-    shown_keys = [name for name in shown_keys if name not in gone] or list(keys)[:1]
+    if "machines" in keys:
+        keys["machines"] = [machine or "unknown" for machine in keys["machines"]]
+    values = {name: {*cells} - {""} for name, cells in keys.items()}
+    differing = [name for name in keys if len(values[name]) > 1]
+    # where lines were measured, if that differs, stands below: machines have long names
+    explained = {"machines", *(each for name in differing for each in EXPLAINED.get(name, ()))}
+    heads = [name for name in differing if name not in explained] or [*keys][:1]
     words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
     # seconds of trainings are no timings: others ran meanwhile
-    figures = [str(name) for name in part if name not in TIMED]
-    columns = {words[name]: keys[name] for name in shown_keys} | _figures(part, figures)
-    parts = [", ".join(f"{words[name]} {value}" for name, value in same.items() if value)]
+    figures = _figures(part, (str(name) for name in part if name not in TIMED))
+    columns = {words[name]: keys[name] for name in heads} | figures
+    same = [f"{words[name]} {value}" for name, of in values.items() if len(of) == 1 for value in of]
+    parts = [", ".join(same)]
     parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
     stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
-    title = data_name(first["dataset"], **stands_in) if "dataset" in first else ""
-    # where lines were measured, if that differs, stands below: machines have long names
-    machines = keys.get("machines", ()) if "machines" not in same else ()
-    places = grouped(range(len(machines)), lambda n: machines[n])
-    names = {
-        m: [" ".join(keys[name][n] for name in shown_keys) for n in of] for m, of in places.items()
-    }
-    notes = (f"on {machine}: {', '.join(of)}" for machine, of in names.items() if machine)
+    title = data_name(first["dataset"], **stands_in)
+    notes = []
+    if "machines" in differing:
+        names = [" ".join(line) for line in zip(*(keys[name] for name in heads), strict=True)]
+        of_lines = zip(keys["machines"], names, strict=True)
+        for machine, of in grouped(of_lines, itemgetter(0)).items():
+            notes.append(f"on {machine}: {', '.join(name for _, name in of)}")
     return Table(pd.DataFrame(columns), title, "\n".join(filter(None, parts)), notes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
 from operator import attrgetter, itemgetter
@@ -14,13 +14,11 @@ import pandas as pd
 
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
-from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.words import counted
+from harness.analysis.frame import Frame, Frames, R, grouped
+from harness.analysis.words import counted, span
 from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
 from harness.records.current import current
-from harness.spec import UsageError, network_name, paper
-
-SHIPPED = Path("results/published")
+from harness.spec import ACCELERATION, UsageError, network_name, paper
 
 
 def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
@@ -39,13 +37,11 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
         count = counted(len(damaged), "line")
         raise UsageError(f"no row under {folder} can be read: {count}, the first is {damaged[0]}")
     if not any(row.suite in suites or not suites for row in rows):
-        what, first = (
-            ("rows", "acceleration") if not suites else (f"rows of {suites[0]}", suites[0])
-        )
+        what = f"rows of {suites[0]}" if suites else "rows"
         lack = "" if folder.is_dir() else ", which is no folder"
-        run = f"first run `harness run --suite {first} --out {folder}`"
-        other = f"--out {SHIPPED}, which is shipped" if SHIPPED.is_dir() else "another folder"
-        raise UsageError(f"no {what} under {folder}{lack}: {run}, or name {other}")
+        run = f"harness run --suite {suites[0] if suites else ACCELERATION} --out {folder}"
+        other = "name another: results/published is shipped"
+        raise UsageError(f"no {what} under {folder}{lack}: first run `{run}`, or {other}")
     return rows, damaged
 
 
@@ -70,8 +66,8 @@ def read_all(folders: Sequence[Path]) -> list[Row]:
 class Results:
     """Rows as they were written, and each table of `harness tables` as a DataFrame.
 
-    A table has the columns of `harness tables NAME --format csv`. Rows of several machines are
-    never mixed: a table shows them machine by machine, that with most rows first.
+    A table has the columns of `harness tables NAME --format csv`, machine by machine, that with
+    most rows first.
     """
 
     rows: tuple[Row, ...]
@@ -143,6 +139,10 @@ def _counted(names: Sequence[str], lines: Iterable[tuple[object, ...]]) -> Frame
     return pd.DataFrame([(*line, n) for line, n in counts], columns=[*names, "rows"])
 
 
+def _of_kind(frames: Frames, kind: type[R]) -> list[R]:
+    return [row for row in frames.rows if isinstance(row, kind)]
+
+
 def machines(frames: Frames) -> Frame:
     """Return the machines and versions that rows were measured with, and of how many rows each."""
     names = ("cores", "memory_mib", "os", "python", "torch", "commit", "allocator", "environment")
@@ -151,23 +151,17 @@ def machines(frames: Frames) -> Frame:
     return _counted(("suite", "machine", *names), lines)
 
 
-def places(frames: Frames) -> list[dict[str, object]]:
+def places(frames: Frames) -> Frame:
     """Return the same in short: a line a machine."""
-    lines = []
-    of_machines = zip(frames.machines, frames.rows, strict=True)
-    for machine, of in grouped(of_machines, itemgetter(0)).items():
-        rows = [row for _, row in of]
-        days = sorted(row.time[:10] for row in rows)
-        lines.append(
-            {
-                "machine": machine,
-                "what": ", ".join(dict.fromkeys(row.suite for row in rows)),
-                "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
-                "torch": ", ".join(dict.fromkeys(row.torch for row in rows if row.torch)),
-                "rows": len(rows),
-            }
-        )
-    return lines
+
+    def distinct(values: pd.Series) -> str:
+        return ", ".join(values.dropna().unique())
+
+    rows = zip(frames.machines, frames.rows, strict=True)
+    lines = ((machine, row.suite, row.time[:10], row.torch) for machine, row in rows)
+    found = _counted(("machine", "suite", "day", "torch"), lines).groupby("machine", sort=False)
+    shown = {"what": ("suite", distinct), "days": ("day", span), "torch": ("torch", distinct)}
+    return found.agg(**shown, rows=("rows", "sum")).reset_index()
 
 
 def data(frames: Frames) -> Frame:
@@ -181,8 +175,8 @@ def data(frames: Frames) -> Frame:
 def failures(frames: Frames) -> Frame:
     """Return cases that failed and what was warned of, each reason once, with how often."""
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
-    found = [(row.status, row) for row in frames.rows if isinstance(row, EndedRow)]
-    found += [("warning", row) for row in frames.rows if isinstance(row, WarningRow)]
+    found = [(row.status, row) for row in _of_kind(frames, EndedRow)]
+    found += [("warning", row) for row in _of_kind(frames, WarningRow)]
     lines = (
         (r.suite, r.dataset, network_name(r), r.contender, r.precision, status, r.reason)
         for status, r in found
@@ -201,27 +195,21 @@ def _network(row: CertificateRow | AuditRow) -> str:
     return f"{paper.settings(row.dataset).title} {network_name(row)}{neunorm}{width}"
 
 
-def _exams(frames: Frames) -> Iterator[tuple[str, CertificateRow]]:
-    """Yield all exams, without those of each layer, with the machine."""
-    for machine, row in zip(frames.machines, frames.rows, strict=True):
-        if isinstance(row, CertificateRow) and row.layer is None:
-            yield machine, row
-
-
 def proofs(frames: Frames) -> Frame:
     """Return the exams and audits of each contender, over all networks and machines."""
     latest = {
-        (machine, _network(row), row.T, row.mode, row.certificate_precision, _name(row)): row
-        for machine, row in _exams(frames)
+        (_name(row), machine, _network(row), row.T, row.mode, row.certificate_precision): row
+        for machine, row in zip(frames.machines, frames.rows, strict=True)
+        if isinstance(row, CertificateRow) and row.layer is None
     }
-    audits = grouped((row for row in frames.rows if isinstance(row, AuditRow)), _name)
+    audits = grouped(_of_kind(frames, AuditRow), _name)
     lines = []
-    for name, keys in sorted(grouped(latest, itemgetter(-1)).items()):
+    for name, keys in sorted(grouped(latest, itemgetter(0)).items()):
         exams, own = [latest[key] for key in keys], audits.get(name, [])
         line: dict[str, object] = {
             "contender": name,
-            "networks": len({network for _, network, *_ in keys}),
-            "machines": len({machine for machine, *_ in keys}),
+            "networks": len({network for _, _, network, *_ in keys}),
+            "machines": len({machine for _, machine, *_ in keys}),
             "exams": len(exams),
             "passed": sum(row.certified for row in exams),
             "spikes": sum(row.spikes or 0 for row in (*exams, *own)),
@@ -239,7 +227,11 @@ def proofs(frames: Frames) -> Frame:
 
 def refused(frames: Frames) -> Frame:
     """Exams and audits that failed: each reason once, with the contender and the networks."""
-    failed = [("exam", row) for _, row in _exams(frames) if not row.certified]
-    failed += [("audit", r) for r in frames.rows if isinstance(r, AuditRow) and not r.passed]
+    exams = [row for row in _of_kind(frames, CertificateRow) if row.layer is None]
+    failed = [("exam", row) for row in exams if not row.certified]
+    failed += [("audit", row) for row in _of_kind(frames, AuditRow) if not row.passed]
     lines = ((_name(row), _network(row), at, row.reason or "") for at, row in failed)
     return _counted(("contender", "network", "at", "reason"), lines)
+
+
+TABLES = {"machines": machines, "data": data, "failures": failures, "proofs": proofs}

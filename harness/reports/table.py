@@ -45,7 +45,7 @@ def seconds(value: float) -> str:
     if pd.isna(value):
         return "unknown"
     if value < 60:
-        return f"{value:.0f} s"
+        return f"{value:.2g} s"
     return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
 
 
@@ -76,10 +76,7 @@ class Table:
             yield Text.assemble((self.title, "bold"), gap, self.subtitle)
         columns = zip(self.columns, *self.lines, strict=True)  # heads break between their words
         widths = [max(map(len, (*head.split(), *cells, ""))) for head, *cells in columns]
-        room, lines = options.max_width - sum(widths), self.lines
-        if room < len(widths):  # a long name breaks behind its colon
-            lines = [(line[0].replace(":", ":\n  ", 1), *line[1:]) for line in lines]
-        gap = int(room >= 2 * len(widths))
+        gap = int(options.max_width - sum(widths) >= 2 * len(widths))
         # numbers stay whole, and texts are folded, where that leaves these eight letters
         least = [width if right else 8 for width, right in zip(widths, self.right, strict=True)]
         whole = sum(least) + len(least) <= options.max_width
@@ -93,30 +90,22 @@ class Table:
                 max_width=width,
                 overflow="fold",
             )
-        for line in lines:
+        for line in self.lines:
             grid.add_row(*map(Text, line))
         yield grid
         yield from (Text(note, "dim") for note in self.notes)
         yield ""
 
 
-# Of a field in Markdown: what starts a tag, a comment or an entity; then what is code, emphasis, a
-# link, a cell's end.
-_ENTITIES = ((re.compile(r"&(?=[#\w]+;)"), "&amp;"), (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"))
-_SIGNS = re.compile(
-    r"\\(?=[!-/:-@\[-`{-~])|[|`*]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|(?<=\])[(\[:]|:(?=//)|(?<=[wW]{3})\."
-)
-_LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# What starts code, emphasis, a cell's end, a tag, an entity or a link in Markdown.
+_SIGNS = re.compile(r"[\\`*_|~<>&]|(?<=\])[(\[:]")
 # What has a spreadsheet take a text for a formula (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@\t\r\n")
 
 
 def field_markdown(value: str) -> str:
     """Return a row's field as plain Markdown text: no tag, link, cell or mark comes out of it."""
-    value = _LINE_ENDS.sub(" ", value)
-    for pattern, entity in _ENTITIES:
-        value = pattern.sub(entity, value)
-    return _SIGNS.sub(r"\\\g<0>", value)
+    return _SIGNS.sub(r"\\\g<0>", " ".join(value.splitlines()))
 
 
 def markdown(*tables: Table) -> str:
