@@ -281,7 +281,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         # only figures of one run are compared
         ([*run(), *LATER], "timed", "jax"),
         (ABSENT, "No figure: Norse on CIFAR-10 Middle (its process died).", "Norse on CIFAR-10 S"),
-        (ONE_TUNED, "No figure: best tuned on CIFAR-10 Middle (in no run).", "preliminary"),
+        (ONE_TUNED, "No figure: best tuned on CIFAR-10 Middle (not timed).", "preliminary"),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),

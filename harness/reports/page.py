@@ -292,22 +292,39 @@ def ratio_with_interval(line: TimedLine) -> str:
 
 
 def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
-    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
-
-    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
-    """
+    """Return the first table with rounds, floor and A/A of each network; see `ratios_table`."""
     lines = []
-    for cell in cells:
-        best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
+    for cell, ratios in zip(cells, _ratios_by_framework(cells, figure), strict=True):
         line = {"network": cell.name, "n": str(min(each.rounds for each in cell.lines))}
         for floor in cell.of("floor")[:1]:
             noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
             line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
             line["A/A"] = noise if floor.noise_high < inf else ""
-        for name in _columns(cells):
-            line[name] = figure(best[name]) if name in best else ""
-            line[name] += f" {best[name].name}" if name == TUNED and name in best else ""
-        lines.append(line)
+        lines.append(line | ratios)
+    return _first_table(cells, lines)
+
+
+def ratios_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
+    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
+
+    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
+    """
+    ratios = zip(cells, _ratios_by_framework(cells, figure), strict=True)
+    return _first_table(cells, [{"network": cell.name} | each for cell, each in ratios])
+
+
+def _ratios_by_framework(
+    cells: Sequence[Cell], figure: Callable[[TimedLine], str]
+) -> Iterator[dict[str, str]]:
+    for cell in cells:
+        best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
+        line = {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
+        if TUNED in best:
+            line[TUNED] += f" {best[TUNED].name}"
+        yield line
+
+
+def _first_table(cells: Sequence[Cell], lines: Sequence[Mapping[str, object]]) -> Table:
     return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
 
 
@@ -362,7 +379,7 @@ def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
         for column in [each for each in _columns(cells) if each not in there]:
             its = [e for e in here if network(e) == cell.name and _column(e) == column]
             own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
-            why = own[-1] if own else "in another run alone" if its else "in no run"
+            why = own[-1] if own else "timed in another run alone" if its else "not timed"
             found.setdefault((column, why), []).append(cell.name)
     parts = (f"{column} on {', '.join(of)} ({why})" for (column, why), of in found.items())
     return f"No figure: {'; '.join(parts)}." if found else ""
@@ -381,7 +398,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     if cells := headline(lines):
         said = notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := sentence(lines)) else []
-        parts.append(markdown(speed_table(cells, ratio)).strip())
+        parts.append(markdown(ratios_table(cells, ratio)).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
