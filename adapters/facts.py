@@ -25,7 +25,7 @@ from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from adapters import overlay
 from harness.spec import ANN, FLOOR, FORMS, Form, UsageError
@@ -43,6 +43,8 @@ LONGEST = 300  # characters of what an import raised
 
 class Missing(Exception):
     """A known framework that does not load here; the message says why, or how to install it."""
+
+    status: Literal["missing"] = "missing"  # of the case's row
 
 
 @dataclass(frozen=True)

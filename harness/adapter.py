@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from harness.spec import SGD, Adam, Form, Mode, Network, Precision
 
 class Unsupported(Exception):
     """This adapter cannot build this network; the message says why and what to use instead."""
+
+    status: Literal["unsupported"] = "unsupported"  # of the case's row
 
 
 @runtime_checkable

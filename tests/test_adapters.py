@@ -332,3 +332,22 @@ def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     assert found == ["fused fp32", "norse fp32", "fused bf16"] + [
         f"norse:{form} {each}" for each in ("fp32", "bf16") for form in FORMS[:2]
     ]
+
+
+def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant("deep", "")
+    site = tmp_path / "site"
+    (site / "deep_package").mkdir()
+    (site / "deep_package" / "__init__.py").touch()
+    points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
+    kept = {facts._place("deep")}
+    for source in (SOUND, SOUND + "REVISION = 2"):
+        (site / "deep_package" / "adapter_module.py").write_text(source)
+        kept.add(facts._place("deep"))
+    for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "nowhere")
+        kept.add(facts._place("deep"))
+    assert len(kept) == 5

@@ -515,3 +515,9 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         layer.move(found, delta, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
+
+
+def test_recordings_that_are_too_short_are_refused() -> None:
+    recordings = bars(20, 0).first(3000)
+    with pytest.raises(UsageError, match=r"recordings of 0.4 ms are too short"):
+        hm2_bp.HM2BP.build("quick", 1).fit(recordings, recordings, 0, silent)

@@ -65,6 +65,7 @@ def trained(name):
 
 FORMS = {"Late": made(lambda right, x: DEEDS["exits"]())}
 FORMS["dies"] = lambda network: DEEDS["crashes"]()
+FORMS["hangs"] = lambda network: DEEDS["hangs"]()
 FORMS["complains"] = fails(UsageError("give another"))
 FORMS["raises"] = fails(RuntimeError("it is broken"))
 FORMS["leaves"] = fails(SystemExit(0))
@@ -144,3 +145,10 @@ def test_list_and_doctor_name_failed_imports_and_their_settings(
         assert "crashes does not load: its process died of SIGSEGV" in shown
         assert "the paper's function; sets deterministic algorithms to on at import" in shown
         assert "snntorch 1.0.0 the paper's function" in shown
+
+
+def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
+    plant("evil", EVIL)
+    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    (found,) = check.prove_adapters(("evil:hangs",), only, quiet, 15.0)
+    assert found.failed and "was ended as hung" in found.reason

@@ -243,3 +243,14 @@ def test_another_machine_a_timed_contender_and_no_folder_measure_for_themselves(
     assert [CACHE.get(("a",), lambda: 5.0), CACHE.get(("a",), lambda: 6.0)] == [5.0, 6.0]
     kept.share_with("nobody")
     assert CACHE.get(("a",), never) == 0.1
+
+
+def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(path: Path, *given: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    for name in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refused)
+    assert CACHE.get(("read only",), lambda: 0.5) == 0.5

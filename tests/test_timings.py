@@ -302,3 +302,17 @@ def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_befo
     assert found["norse:compiled"].compile_seconds == 30.0
     assert found["snntorch"].compile_seconds == 9.0
     assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
+
+
+@pytest.mark.parametrize("kind", sorted({type(each).__name__ for each in rows_of_a_run()}))
+def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
+    """Whatever stands in it, wherever it stands, timed against a floor or not."""
+    unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
+    untimed = [each for each in rows_of_a_run() if not isinstance(each, IterationRow)]
+    for rows in (rows_of_a_run(), unpaired, untimed):
+        before = {(each.name, each.rounds, each.certificate) for each in shown(rows)}
+        of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
+        for odd in (replace(each, run="odd") for each in of_kind.values()):
+            for found in (shown([*rows, odd]), shown([odd, *rows])):
+                kept = (each for each in found if each.run != "odd")
+                assert before <= {(each.name, each.rounds, each.certificate) for each in kept}

@@ -13,7 +13,7 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import exp, isnan, log, log1p
+from math import exp, isclose, isnan, log, log1p
 from operator import attrgetter
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
@@ -133,16 +133,17 @@ class Effect:
         """Answer by the interval; `is_excluded`: an effect that matters, by Holm over all parts."""
         if unanswered := self.unanswered:
             return unanswered
-        excluded = f"an effect of {self.say(self.matters)} is excluded"
-        if self.found.low > self.above:
+        why_not = f"an effect of {self.say(self.matters)} is excluded"
+        low = self.found.low  # of a single bound it is enough to reach it
+        if low > self.above or self.above == self.matters and isclose(low, self.above):
             if self.p is not None and self.p >= LEVEL:
                 why = f"the interval lies above the bound, and the trend's p is not below {LEVEL}"
                 return Judgement("open", why, "no trend by rank")
             if self.found.high < self.matters:
-                return Judgement("same direction, smaller", excluded)
+                return Judgement("same direction, smaller", why_not)
             return Judgement("reproduced", f"the interval lies above {self.say(self.above)}")
         if is_excluded:
-            return Judgement("contradicted", excluded)
+            return Judgement("contradicted", why_not)
         if self.declared:
             return Judgement("cannot be decided here", self.declared)
         chance, needed = self.power(AT_SEEDS), self.seeds_needed
@@ -526,7 +527,8 @@ def of_table(number: int, frames: Frames) -> list[Effect]:
     effects += _behind_ann(number, frames, found)
     if not effects:
         what = "no two of its rows were run on the same data with a common seed"
-        raise Untested(what if found else "its rows were not run")
+        there = any(measures(row, each) for row in ours for each in found)
+        raise Untested(what if there else "its rows were not run")
     return effects
 
 

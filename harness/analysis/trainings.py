@@ -444,10 +444,8 @@ CHANGED = ("framework", "precision", "initialisation", "v_th", "a", "loss_functi
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return the changes that were trained, each set after the training that it is held against."""
     found, same = [], attrgetter(*(name for name in SAME if name not in CHANGED))
-    of_engine = grouped(
-        lines(frames, "ablations"), lambda each: (each.framework.partition(":")[0], same(each))
-    )
-    for of in of_engine.values():
+    comparable = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), same(e)))
+    for of in comparable.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow
         made = max((_changed(case, by_case) for case in by_case), key=len)
@@ -457,6 +455,19 @@ def ablated(frames: Frames) -> list[AblationLine]:
             gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
             found.append(AblationLine(change, by_case[case], gains))
     return found
+
+
+def _unchanged(case: Trained) -> Trained:
+    """Return what the changes leave alone."""
+    return replace(
+        case,
+        framework=case.framework.partition(":")[0],
+        precision="fp32",
+        initialisation="calibrated",
+        network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
+        training=replace(case.training, loss="mse"),
+        optimiser=paper.settings(case.dataset).optimiser,
+    )
 
 
 def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:

@@ -270,6 +270,11 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
+        if self.steps <= DISTANCE:  # a silent output would be taught nothing
+            raise UsageError(
+                f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
+                "an output is to have: use longer ones"
+            )
         inputs, hidden, classes = self.layers(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)

@@ -215,14 +215,15 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
     if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
         raise _error(*chain[0], f"is of shape {size}, expected (C, H, W)")
     notation, parameters = list[str](), list[NDArray[Any]]()
-    lif, neunorm = None, None
+    lif, neunorm, voters = None, None, 0
     for name, node in chain[1:-1]:
         match kind := type(node).__name__:
             case "Conv2d" | "Affine":
                 weight = _weights_of(name, node, "weight", 4 if kind == "Conv2d" else 2)
                 parameters += [weight, _weights_of(name, node, "bias", 1)]
                 form = f"C{weight.shape[2]}" if kind == "Conv2d" else "FC"
-                notation.append(f"{len(weight)}{form}" + ("" if notation else "(Encoding)"))
+                voters = len(weight)
+                notation.append(f"{voters}{form}" + ("" if notation else "(Encoding)"))
             case "LIF":
                 threshold = _first_number(name, node, "v_threshold")
                 k_tau = _decay(name, node, metadata, metadata.k_tau)
@@ -239,7 +240,6 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
                 raise _error(name, node, f"is not of the paper's networks: they have {NODE_TYPES}")
     if lif is None or not notation or not notation[-1].endswith("FC"):
         raise UsageError("it does not end with a product and its neurons, which vote")
-    voters = len(parameters[-1])
     if voters % metadata.classes:
         raise UsageError(f"{voters} voting neurons are no multiple of {metadata.classes} classes")
     network = Network.parse(  # checks sizes and order
@@ -281,7 +281,7 @@ def _chain(graph: Any) -> list[tuple[str, Any]]:
     chain = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
     while chain and following.get(chain[-1]) in nodes:
         chain.append(following[chain[-1]])
-    if not chain or len(chain) != len(nodes):
+    if not chain or len(chain) != len(nodes) or len(edges) != len(nodes) - 1:
         raise UsageError("its nodes are not one chain from an input to an output")
     return [(name, nodes[name]) for name in chain]
 
@@ -294,7 +294,7 @@ def _weights_of(name: str, node: Any, field: str, dimensions: int) -> NDArray[An
     """Return a node's weights, in float64 if they are stored so, else in float32."""
     array = np.asarray(getattr(node, field))
     if array.ndim != dimensions or array.dtype.kind != "f":
-        has, wanted = f"{array.dtype} of shape {array.shape}", f"floats in {dimensions} dimensions"
+        has, wanted = f"{array.dtype} of shape {array.shape}", f"floats of {dimensions} dimensions"
         raise _error(name, node, f"has {field} {has}, expected {wanted}")
     if bad := np.count_nonzero(~np.isfinite(array)):
         numbers = f"{bad:,} of {array.size:,} numbers NaN or infinite"

@@ -56,8 +56,9 @@ def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor)
     steps, samples = 1 if paper.settings(case.dataset).static else case.T, case.batch_size
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
     inputs = x[:steps, :samples].to("cpu", DTYPES[case.precision]).contiguous()
-    of = weights, inputs, case.T, case.precision, case.network, case.seed, labels[:samples].cpu()
-    return Question(*of, mode=case.mode if isinstance(case, Timed) else "training")
+    mode = case.mode if isinstance(case, Timed) else "training"
+    labels = labels[:samples].cpu()
+    return Question(weights, inputs, case.T, case.precision, case.network, case.seed, labels, mode)
 
 
 @dataclass(frozen=True)

@@ -383,8 +383,8 @@ def _fired(
     off = (u >= v_th) != spikes
     wrong = off & (distance >= ties)
     step = int(wrong.flatten(1).any(1).int().argmax())
-    furthest = (distance[step] * wrong[step]).max().item()
     count = int(wrong.sum())
+    furthest = distance[step][wrong[step]].max().item() if count else 0.0
     return ReplayedLayer(name, u.numel(), int(off.sum()) - count, count, step, furthest)
 
 

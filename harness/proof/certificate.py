@@ -80,8 +80,9 @@ def typical(u: Tensor, v_th: float) -> float:
 
 
 def beyond(error: float, bound: float) -> str:
-    """Describe an error beyond its bound."""
-    return f"{error:.3g} of the largest entry, allowed is {bound:.3g}"
+    """Describe an error beyond its bound, with digits enough to tell the two apart."""
+    digits = next((n for n in range(3, 9) if f"{error:.{n}g}" != f"{bound:.{n}g}"), 9)
+    return f"{error:.{digits}g} of the largest entry, allowed is {bound:.3g}"
 
 
 def required(precision: Precision) -> tuple[Precision, ...]:

@@ -250,8 +250,9 @@ class Exam:
         moment = x[:1] if static else x
         reference = exam_weights(self.network, moment.expand_as(x), seed, self.precision)
         parameters = tuple(each.detach().cpu() for each in reference.parameters())
-        given = moment.cpu().contiguous(), len(x), self.precision, self.network
-        return _Expected.of(reference, Question(parameters, *given))
+        moment = moment.cpu().contiguous()
+        question = Question(parameters, moment, len(x), self.precision, self.network)
+        return _Expected.of(reference, question)
 
     def _proofs(self, answer: Answer, given: Answer) -> Iterator[LayerProof]:
         gradients = iter(zip(given.gradients, answer.gradients, strict=True))

@@ -295,7 +295,7 @@ class _Map:
             columns.index_add_(1, unknowns.groups[part], effects)
         return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
 
-    def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:  # (T, neurons) -> (E + 1, ...)
+    def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:  # (E + 1, neurons)
         """Return what the flips of each neuron add to the gradients, as multiples of the bound."""
         before = self.trace.of(lambda each: each[:, neurons])
         after = replace(before, passes=before.passes ^ flips)

@@ -185,10 +185,8 @@ class Cell:
             contender.row, layout=first.layout, computed=first.computed,
             contender_threads=first.threads,
         )  # fmt: skip
-        self._keep(records.WarmupRow(
-            **vars(contender.row), steps=case.T,
-            seconds=first.seconds, compile_seconds=first.compile_seconds,
-        ))  # fmt: skip
+        warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
+        self._keep(records.WarmupRow(**vars(contender.row), steps=case.T, **warm))
         if not late and not contender.is_floor:
             self._keep_memory(contender, first)
         if equal:

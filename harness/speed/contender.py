@@ -28,7 +28,6 @@ from harness.adapter import Unsupported, Variant, exam_builder
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, take_exam
 from harness.records import Record
-from harness.records.row import Outcome
 from harness.records.run import Failed
 from harness.spec import FLOOR, Timed
 from harness.speed import floor, iteration
@@ -39,8 +38,6 @@ from harness.training.descent import Bf16Trainee, Digits
 
 Args = TypeVarTuple("Args")
 R = TypeVar("R")
-# What a contender raises that is no failure of the program.
-STATUS: dict[type[Exception], Outcome] = {Unsupported: "unsupported", Missing: "missing"}
 
 
 @dataclass(eq=False)
@@ -100,8 +97,10 @@ class Contender:
             return child.call(function, *given, silence=silence)
         except Failed:
             raise
-        except (Died, *STATUS) as reason:
-            raise Failed(str(reason), STATUS.get(type(reason), "failed")) from None
+        except (Unsupported, Missing) as reason:
+            raise Failed(str(reason), reason.status) from None
+        except Died as reason:
+            raise Failed(str(reason)) from None
         except Exception as reason:  # noqa: BLE001 a framework may raise anything: it becomes a row
             raise Failed(f"{type(reason).__name__}: {reason}") from None
         finally:  # whatever came of it: its turn is over

@@ -142,8 +142,10 @@ class Schedule:
             wanted = row.precision == "bf16" and row.key in ranked
             if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
-                known = self.bf16_trainings
-                known += check_bf16_training(row, known, self.ledger, cell.say, self._has_time)
+                made = check_bf16_training(
+                    row, self.bf16_trainings, self.ledger, cell.say, self._has_time
+                )
+                self.bf16_trainings += made
                 self.plan.trained.add(row.contender)
 
     def _has_time(self) -> bool:

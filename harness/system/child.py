@@ -210,8 +210,8 @@ def _starting(short_spin: bool) -> Iterator[None]:
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
         os.environ |= memory.for_programs()
-        if short_spin:
-            os.environ.setdefault(SPIN_VARIABLE, SHORT_SPIN)
+        if short_spin and not {SPIN_VARIABLE, "OMP_WAIT_POLICY"} & os.environ.keys():
+            os.environ[SPIN_VARIABLE] = SHORT_SPIN
         resource_tracker.ensure_running()  # it unblocks signals
         # signals of a terminal are for the owner, which ends the others
         terminal = signal.SIGINT, signal.SIGQUIT, signal.SIGHUP

@@ -45,7 +45,8 @@ def write_result(path: Path, content: bytes) -> None:
 def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
     """Take the lock at `path`; `wait` is called each second that another process has it.
 
-    Raises OSError where it cannot be made.
+    Raises OSError where it cannot be made or is
+    another user's.
     """
     lock = FileLock(path)
     while True:

@@ -88,6 +88,11 @@ def restore(
     optimiser.load_state_dict(content["optimiser"])
     for each, value in zip(module.parameters(), weights, strict=True):
         each.copy_(value)
+        # fused steps walk through both as they lie in memory, and the run may have been of an
+        # adapter that laid its weights out otherwise
+        for name, kept in optimiser.state.get(each, {}).items():
+            if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
+                optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
     return tuple(Epoch(**each) for each in content["epochs"])
 
 
@@ -99,8 +104,13 @@ def write_sealed(path: Path, content: object) -> None:
     """Write tensors, numbers and texts in lists and dicts behind their hash. Raises OSError."""
     file = io.BytesIO()  # torch tells of a full disk in words that name no disk
     torch.save(content, file)
-    sealed = hashlib.sha256(file.getbuffer()).digest() + file.getbuffer()
-    write_whole(path, lambda part: part.write_bytes(sealed))
+
+    def write(place: Path) -> None:
+        with place.open("wb") as opened:
+            opened.write(hashlib.sha256(file.getbuffer()).digest())
+            opened.write(file.getbuffer())
+
+    write_whole(path, write)
 
 
 def read_sealed(path: Path) -> Any | None:

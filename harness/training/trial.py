@@ -6,7 +6,7 @@ becomes one row with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
@@ -41,7 +41,6 @@ from harness.records import (
 )
 from harness.records.done import served_by
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
-from harness.records.row import Outcome
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
@@ -67,10 +66,6 @@ CONFUSION_SAMPLES = 500  # as in Fig. 6
 COUNTED_SAMPLES = 500  # random test samples, those of Fig. 6, on which operations are counted
 COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
 
-STATUSES: Mapping[type[Exception], Outcome] = {
-    adapters.Missing: "missing",
-    Unsupported: "unsupported",
-}
 C = TypeVar("C", bound=Case)
 
 
@@ -142,9 +137,10 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
         return End((*found, *ledger.kept), before)
     except Unwritable:
         raise
-    except (Failed, adapters.Missing, Unsupported, UsageError) as error:
-        status = error.status if isinstance(error, Failed) else STATUSES.get(type(error), "failed")
-        reason = str(error)
+    except (Failed, adapters.Missing, Unsupported) as error:
+        status, reason = error.status, str(error)
+    except UsageError as error:  # what the case names is not here, or damaged
+        status, reason = "failed", str(error)
     except RuntimeError as error:  # a framework's own, or a full card
         if memory.is_exhausted(error) and not isinstance(error, torch.OutOfMemoryError):
             raise  # nothing that this process does now can be trusted
@@ -253,24 +249,27 @@ def _prove(trial: Trial[Trained], data: DataSplits) -> None:
     }
     if not there.keys() >= {*certificate.required(case.precision)}:
         trial.say(0.0, f"{case.dataset}: certificate of {case.framework}")
-        there = dict(_certified(trial, data))
+        there = _certified(trial, data)
     reason = row.deviations or next(filter(None, there.values()), "")
     # what deviates by name is trained where that is the question; its rows say how it does
     if reason and not (case.suite == "ablations" and row.deviations):
         raise Failed(reason, "not comparable")
 
 
-def _certified(trial: Trial[Trained], data: DataSplits) -> Iterator[tuple[str, str]]:
-    """Keep the certificates as rows; yield why the adapter is not equal, "" where it is."""
+def _certified(trial: Trial[Trained], data: DataSplits) -> dict[str, str]:
+    """Keep the certificates as rows; return why the adapter is not equal, "" where it is."""
     case, normal = trial.case, data.train.info.normalisation
     steps = case.T if normal is None else max(case.T, RULES.steps)
     few = data.train.raw[:PROOF_SAMPLES]
     batch = datasets.network_input(few, steps, normal).to(case.device)
+    reasons, rows = dict[str, str](), list[CertificateRow]()
     for precision in certificate.required(case.precision):
         exam = Exam(case.network, batch, precision, steps=max(case.T, RULES.steps))
         proof = exam.certify(adapters.load(case.framework))
-        trial.keep(*certificate.rows_of(trial.row, proof))
-        yield precision, "; ".join(proof.failures)
+        rows += certificate.rows_of(trial.row, proof)
+        reasons[precision] = "; ".join(proof.failures)
+    trial.keep(*rows)
+    return reasons
 
 
 def _epoch_row(row: Record, each: Epoch) -> EpochRow:
@@ -347,10 +346,12 @@ def count(trial: Trial[Timed]) -> bool:
     installation = installation_of(case)
     trial.row = of_case(case, run, installation)
     may = case.dataset in trial.access.download
-    of = case.dataset, case.T, case.batch_size, case.seed, "test", trial.access.root, may
-    batch = datasets.load_batch(*of)
-    on = batch.source.sha256, installation.software, run.machine, run.allocator
-    row = trial.row = replace(with_data(trial.row, batch.source), key=timing_key(case, *on))
+    batch = datasets.load_batch(
+        case.dataset, case.T, case.batch_size, case.seed, "test", trial.access.root, may
+    )
+    content, software = batch.source.sha256, installation.software
+    key = timing_key(case, content, software, run.machine, run.allocator)
+    row = trial.row = replace(with_data(trial.row, batch.source), key=key)
     if too_large := memory.too_large(replace(case, batch_size=COUNTED_TOGETHER)):
         raise Failed(too_large)
     if trial.served_by() is not None:
