@@ -123,6 +123,15 @@ def test_every_change_has_a_line_of_its_own_in_the_table() -> None:
     assert not any(any(each.gains) for each in found)  # to the same training, as accurate
 
 
+def test_trainings_of_two_networks_with_one_notation_are_compared_apart() -> None:
+    rows = rows_with({AS_IT_IS: 0.5, "bf16": 0.51}, seeds=1)
+    other = rows_with({AS_IT_IS: 0.3, "bf16": 0.29}, seeds=1)
+    weights = {"weights_sha256": "a" * 64}
+    both = [*rows, *(replace(row, key=f"other {row.key}", **weights) for row in other)]
+    found = tables.TABLES["ablations"](both)["difference"].dropna().round(3)
+    assert sorted(found) == [-0.01, 0.01]
+
+
 def test_layers_that_no_longer_fire_are_counted() -> None:
     rows = rows_with({AS_IT_IS: 0.5, "PyTorch's initial weights": 0.1}, dead=0.0005)
     assert set(tables.TABLES["ablations"](rows)["dead_layers"]) == {1.0}

@@ -134,12 +134,12 @@ class Effect:
         if unanswered := self.unanswered:
             return unanswered
         why_not = f"an effect of {self.say(self.matters)} is excluded"
-        low = self.found.low  # of a single bound it is enough to reach it
-        if low > self.above or self.above == self.matters and isclose(low, self.above):
+        single = self.above == self.matters  # of a single bound it is enough to reach it
+        if self.found.low > self.above or single and isclose(self.found.low, self.above):
             if self.p is not None and self.p >= LEVEL:
                 why = f"the interval lies above the bound, and the trend's p is not below {LEVEL}"
                 return Judgement("open", why, "no trend by rank")
-            if self.found.high < self.matters:
+            if not single and self.found.high < self.matters:
                 return Judgement("same direction, smaller", why_not)
             return Judgement("reproduced", f"the interval lies above {self.say(self.above)}")
         if is_excluded:

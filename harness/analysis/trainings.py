@@ -116,7 +116,7 @@ class TrainingLine:
 
 
 _FIELDS = (*TrainingLine.__dataclass_fields__,)
-SAME = _FIELDS[: _FIELDS.index("accuracy")]  # what a condition's trainings share
+SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's trainings share them
 # How tables order it: what stands before the figures, the figures, and the rest.
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]

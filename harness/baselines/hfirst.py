@@ -85,7 +85,7 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
     return -1
 
 
-def rows(spikes: Iterator[Spike]) -> Rows:
+def collected(spikes: Iterator[Spike]) -> Rows:
     """Collect the spikes of a layer."""
     return np.fromiter(spikes, (np.int64, 4))
 
@@ -193,8 +193,8 @@ class HFirst(Method[Recordings, int | None]):
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
-            of_s2 = rows(s2(c1, self.weights, peak))
-            c2 = rows(pooled(of_s2, C2_POOL, (1, 1)))
+            of_s2 = collected(s2(c1, self.weights, peak))
+            c2 = collected(pooled(of_s2, C2_POOL, (1, 1)))
             labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
@@ -204,5 +204,5 @@ class HFirst(Method[Recordings, int | None]):
         seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
         seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
         seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
-        spikes = rows(s1(seen, self.filters, self.sensor))
-        return rows(pooled(spikes, C1_POOL, self.places)), len(spikes)
+        spikes = collected(s1(seen, self.filters, self.sensor))
+        return collected(pooled(spikes, C1_POOL, self.places)), len(spikes)

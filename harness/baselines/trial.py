@@ -147,7 +147,7 @@ def fit(trial: Trial[spec.System]) -> bool:
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:
-    """Raise Failed unless there is an answer for each sample."""
+    """Return the answers. Raises Failed unless there is one for each sample."""
     answers = found if isinstance(found, Answers) else Answers(found)
     for each in (answers.labels, *answers.at_steps.values(), answers.source):
         if each is not None and np.shape(each) != labels.shape:
