@@ -407,6 +407,8 @@ def _incomplete(dataset: DataSet[Any], root: Path, found: dict[Split, Samples[An
         lacks += _missing_classes(dataset, split, samples)
         if info.lossy:
             lacks.append(f"the {split} samples are a lossy copy")
+        if info.note:
+            lacks.append(info.note)
     if not any(found.values()):
         lacks = [f"not found under {home_relative(root)}, where {dataset.layout} was looked for"]
     return f"{dataset.title}: {', '.join(lacks)}; {_how_to_get(dataset)}" if lacks else ""
