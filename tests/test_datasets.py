@@ -28,6 +28,8 @@ import torchvision
 from fuzzing import spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from recordings import (
     LABELS,
     ROW,
@@ -209,6 +211,15 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
     path.rename(path.with_suffix(".png"))  # which does not pass for lossless
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
         load_batch("cifar10", 1, 1, root=tmp_path)
+
+
+def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> None:
+    path = images(tmp_path)
+    path.parent.mkdir(parents=True)
+    odd = PngInfo()
+    odd.add(b"acTL", bytes(8))  # an animation of no frames
+    Image.new("RGB", (32, 32)).save(path, pnginfo=odd)
+    assert load_batch("cifar10", 1, 1, root=tmp_path).labels.tolist() == [3]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -565,7 +576,7 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
         if twice:  # the training split has doubles itself
             shutil.copy(recording(tmp_path, n, "1"), recording(tmp_path, n, "2"))
             shutil.copy(images(tmp_path, kind=kind), images(tmp_path, "2.png", kind))
-    said = f"{copied} of 10 test samples are training samples too"
+    said = f"of 10 test samples that were compared {copied} are training samples too"
     for dataset in ("nmnist", "cifar10"):
         with pytest.raises(UsageError, match=said):
             load_splits(SplitRequest(dataset, T=1, root=tmp_path), None, quiet)
@@ -579,6 +590,17 @@ def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: P
             row = (3, 2, 1000 * n, True)  # of every class, one pixel in the first 5 ms
             write_bin(recording(tmp_path, n % 10, str(n), split), row)
     load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)  # it refuses nothing
+
+
+def test_copies_among_frames_of_few_events_are_refused(tmp_path: Path) -> None:
+    for split in ("Train", "Test"):
+        for n in range(400):
+            write_bin(recording(tmp_path, n % 10, str(n), split), (3, 2, 0, True))
+        for n in (0, 1):
+            rows = [(n, k, k, True) for k in range(20)]
+            write_bin(recording(tmp_path, n, "copied", split), *rows)
+    with pytest.raises(UsageError, match="of 2 test samples that were compared 2 are"):
+        load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
 def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, bool]]:
