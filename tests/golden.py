@@ -3,7 +3,8 @@ keeps what a training computes and draws, `exam.json` what a proof examines and 
 `keys.json` two keys.
 
 `python tests/golden.py --renew` writes anew those whose number was raised, and keys, which have
-none; it leaves the others as they were. Where what a golden itself looks at has changed, delete its entry first.
+none; it leaves the others as they were. Where what a golden itself looks at has changed, delete its
+entry first.
 """
 
 from __future__ import annotations
