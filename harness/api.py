@@ -98,7 +98,8 @@ class Work:
             options.refuse("long", why="has no trainings of --long")
             options.refuse("keep_weights", why="trains no network")
         if suite.trains:
-            options.refuse("budget", why="does each case to its end")
+            shorter = "use --epochs, --samples or --width to shorten it"
+            options.refuse("budget", why=f"does each case to its end ({shorter})")
         from harness import formats
 
         read = formats.read_networks(options.networks)

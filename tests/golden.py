@@ -2,8 +2,9 @@
 keeps what a training computes and draws, `exam.json` what a proof examines and by which rules,
 `keys.json` two keys.
 
-`python tests/golden.py --renew` writes anew those whose number was raised, and leaves the others as
-they were. Where what a golden itself looks at has changed, delete its entry first.
+`python tests/golden.py --renew` writes anew those whose number was raised, and keys, which have
+none; it leaves the others as they were. Where what a golden itself looks at has changed, delete its
+entry first.
 """
 
 from __future__ import annotations
@@ -82,18 +83,19 @@ def moved(file: str) -> list[str]:
 
 
 def renew(file: str) -> None:
-    """Writes a golden file anew; an entry whose numbers are the same stays as it was."""
+    """Writes a golden file anew; an entry whose numbers are there and the same stays as it was."""
     kept, now = _read(file), {entry.name: entry.kept for entry in entries(file)}
     new = {name: each for name, each in kept.items() if name in now or _is_absent(file, name)}
     for name, each in now.items():
-        if name not in kept or kept[name]["numbers"] != each["numbers"]:
+        if name not in kept or not each["numbers"] or kept[name]["numbers"] != each["numbers"]:
             new[name] = each
     text = json.dumps(new, indent=1, ensure_ascii=False)
     (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _read(file: str) -> dict[str, dict[str, Any]]:
-    return json.loads((FOLDER / f"{file}.json").read_text(encoding="utf-8"))
+    path = FOLDER / f"{file}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _is_absent(file: str, name: str) -> bool:

@@ -88,7 +88,7 @@ BAD = {
     "--device tpu": "--device: 'tpu' is not one of auto, cpu, cuda",
     "--steps 0": "--steps: '0', expected whole numbers of 1 or more",
     "--epochs 3": "leave --epochs out",
-    "--suite scale --budget 10m": "leave --budget out",
+    "--suite scale --budget 10m": "to its end (use --epochs, --samples or --width to shorten it)",
     "--suite scale --tuned": "leave --tuned out",
     "--suite scale --baselines hats": "leave --baselines out",
     "--suite baselines --baselines hat": "unknown baseline 'hat', choose from lstm",

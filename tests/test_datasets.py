@@ -7,6 +7,7 @@ that can be printed and stored.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import re
 import shutil
@@ -27,6 +28,8 @@ import torchvision
 from fuzzing import spoilt, steady
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from recordings import (
     LABELS,
     ROW,
@@ -208,6 +211,15 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
     path.rename(path.with_suffix(".png"))  # which does not pass for lossless
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
         load_batch("cifar10", 1, 1, root=tmp_path)
+
+
+def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> None:
+    path = images(tmp_path)
+    path.parent.mkdir(parents=True)
+    odd = PngInfo()
+    odd.add(b"acTL", bytes(8))  # an animation of no frames
+    Image.new("RGB", (32, 32)).save(path, pnginfo=odd)
+    assert load_batch("cifar10", 1, 1, root=tmp_path).labels.tolist() == [3]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -483,12 +495,11 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     write_bin(recording(tmp_path, 1), (3, 2, 0, True))
     bad = write_bin(recording(tmp_path, 2), (3, 2, 0, True))
     bad.write_bytes(b"123")
-    recording(tmp_path, 2, "link").symlink_to("nowhere")
     request = SplitRequest("nmnist", T=2, root=tmp_path)
     for _ in range(2):  # read, then from the cache
         found = load_split(request, "train", quiet)
         assert found.labels.tolist() == [1]
-        assert f"left out: 2 of the samples: {bad} is damaged" in found.source.note
+        assert f"left out: 1 of the samples: {bad} is damaged" in found.source.note
     write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
     assert mended.labels.tolist() == [1, 2] and str(bad) not in mended.source.note
@@ -565,7 +576,7 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
         if twice:  # the training split has doubles itself
             shutil.copy(recording(tmp_path, n, "1"), recording(tmp_path, n, "2"))
             shutil.copy(images(tmp_path, kind=kind), images(tmp_path, "2.png", kind))
-    said = f"{copied} of 10 test samples are training samples too"
+    said = f"of 10 test samples that were compared {copied} are training samples too"
     for dataset in ("nmnist", "cifar10"):
         with pytest.raises(UsageError, match=said):
             load_splits(SplitRequest(dataset, T=1, root=tmp_path), None, quiet)
@@ -579,6 +590,17 @@ def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: P
             row = (3, 2, 1000 * n, True)  # of every class, one pixel in the first 5 ms
             write_bin(recording(tmp_path, n % 10, str(n), split), row)
     load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)  # it refuses nothing
+
+
+def test_copies_among_frames_of_few_events_are_refused(tmp_path: Path) -> None:
+    for split in ("Train", "Test"):
+        for n in range(400):
+            write_bin(recording(tmp_path, n % 10, str(n), split), (3, 2, 0, True))
+        for n in (0, 1):
+            rows = [(n, k, k, True) for k in range(20)]
+            write_bin(recording(tmp_path, n, "copied", split), *rows)
+    with pytest.raises(UsageError, match="of 2 test samples that were compared 2 are"):
+        load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
 def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, bool]]:
@@ -610,6 +632,39 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
     path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
     with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
         dvs_cifar10.read_recording(path)
+
+
+# what is no file, and what may not be read
+
+
+@pytest.mark.parametrize("dangles", [True, False])
+def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_path: Path) -> None:
+    def make(path: Path) -> None:
+        path.symlink_to(path.parent / "nowhere" if dangles else path)
+
+    path = recording(tmp_path)
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(UsageError, match=f"no sample in .* can be used: left out: 1 .*{path}"):
+        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
+    folder = write_image(images(tmp_path)).parent
+    make(folder / "0.png")
+    make(folder.parent / "dog")  # the name of a class
+    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
+    batch = load_batch("cifar10", 1, 1, root=tmp_path)
+    assert whole.labels.tolist() == batch.labels.tolist() == [3]
+    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
+        assert note.count(f"left out: 1 that are no files, such as {folder}/0.png") == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(tmp_path: Path) -> None:
+    folder = write_bin(recording(tmp_path)).parent
+    for closed in (folder, folder.parent):
+        closed.chmod(0)
+        with pytest.raises(UsageError, match=f"{closed} cannot be read .Permission denied"):
+            load_batch("nmnist", 1, 1, root=tmp_path)
+        closed.chmod(0o700)
 
 
 # files that were cut short or changed

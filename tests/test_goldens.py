@@ -18,16 +18,23 @@ def test_goldens_hold_unless_their_number_was_raised(file: str) -> None:
 def test_a_change_is_named_and_renewed_only_with_a_raised_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted = [golden.Entry("planted", {"NUMERICS": 1, "REVISION": 0}, [1.0, 2.0])]
+    planted: list[golden.Entry] = []
     monkeypatch.setattr(golden, "FOLDER", tmp_path)
     monkeypatch.setattr(golden, "entries", lambda file: planted)
-    (tmp_path / "numerics.json").write_text("{}")
-    for made, revision, words, refused in (
-        ([1.0, 2.0], 0, "it is not there yet: .*--renew", False),
-        ([1.0, 3.0], 0, r"\(/1: 2.0, now 3.0\): raise NUMERICS or the adapter's REVISION", True),
-        ([1.0, 3.0], 1, "it is of .*0.*, now of .*1", False),
+    first, second = {"NUMERICS": 1, "REVISION": 0}, {"NUMERICS": 1, "REVISION": 1}
+    for made, numbers, words, refused in (
+        ([1.0, 2.0], first, "it is not there yet: .*--renew", False),
+        (
+            [1.0, 3.0],
+            first,
+            r"\(/1: 2.0, now 3.0\): raise NUMERICS or the adapter's REVISION",
+            True,
+        ),
+        ([1.0, 3.0], second, "it is of .*0.*, now of .*1", False),
+        ("key", {}, "now of {}", False),
+        ("another", {}, "carry rows over, then .*--renew", False),
     ):
-        planted[:] = [golden.Entry("planted", {"NUMERICS": 1, "REVISION": revision}, made)]
+        planted[:] = [golden.Entry("planted", numbers, made)]
         (said,) = golden.moved("numerics")
         assert re.search(words, said)
         golden.renew("numerics")

@@ -20,7 +20,7 @@ import torch
 from fuzzing import spoilt, steady
 from golden import MACHINE
 from hypothesis import given, settings
-from rows import KINDS, ROW, base, row, trained_case
+from rows import COUNTS, KINDS, ROW, VOTES, base, row, trained_case
 
 from harness import records
 from harness.records import Store, run
@@ -74,13 +74,29 @@ DAMAGED = {
     changed(T="ten"): "T: Input should be a valid integer",
     changed(kind="rumour"): "kind",
     changed(walk=1): "walk",
-    changed(T=0): "T is 0",
+    changed(T=0): "T: Input should be greater than or equal to 1",
+    changed(batch_size=-1): "batch_size: Input should be greater than or equal to 1",
+    changed(seed=-1): "seed: Input should be greater than or equal to 0",
+    changed(T=10**300): "T: Input should be less than or equal to 1000000000",
+    changed(neunorm="mean"): "k_tau2 is missing",
     changed(suite="../../x"): "unknown suite",
     changed(network="8C3"): "network notation",
     changed(seconds=-1.0): "seconds: Input should be greater than or equal to 0",
     changed(seconds=1e999): "damaged row",  # JSON has no infinity
+    changed(time="2026-01-01T00:00:00"): "time: a zone was expected",
+    changed(time="yesterday"): "yesterday",
     ROW.to_json()[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
+    row(records.TrainedRow, epochs=0).to_json(): "epochs: Input should be",
+    row(records.TrainedRow, epochs=10**300).to_json(): "epochs: Input should be",
+    row(records.TrainedRow, classes=0).to_json(): "classes: Input should be",
+    row(records.EpochRow, epochs=None).to_json(): "not Trained",
+    row(records.FittedRow, epochs=None).to_json(): "the epochs of another system are missing",
+    row(records.FittedRow, effort=None).to_json(): "not System",
+    row(records.ConfusionRow, votes=VOTES[1:]).to_json(): "10 rows of 10",
+    row(records.ConfusionRow, votes=()).to_json(): "10 rows of 10",
+    row(records.ConfusionRow, confusion=(COUNTS[0][1:],) * 10).to_json(): "10 rows of 10",
+    row(records.OperationsRow, events=(1,)).to_json(): "an entry for each of 2 layers",
 }
 
 

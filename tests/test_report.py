@@ -360,8 +360,12 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
     said = " ".join(ElementTree.fromstring(drawn).itertext())
     assert "a < b" in said and "Some CPU" in said and "fused" in said and "CIFAR-10 Small" in said
     assert "prefers-color-scheme: dark" in drawn
-    page.write(training(0, (0.5,), suite="scale"), tmp_path / "trained")
-    assert not (tmp_path / "trained" / "picture.svg").exists()
+    for name, rows in (
+        ("trained", training(0, (0.5,), suite="scale")),
+        ("floor", rounds("floor", 1.0)),
+    ):
+        assert written(rows, tmp_path / name)
+        assert not (tmp_path / name / "picture.svg").exists()
 
 
 def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:

@@ -80,9 +80,16 @@ class SplitRequest:
     def of(cls, case: Trained | System, access: Access) -> SplitRequest:
         """Return the request for the samples that a case trains and tests on."""
         training = case.training
-        T, may_download = max((case.T, *training.tested_at)), case.dataset in access.download
-        asked = training.embedded, training.bin_us, training.simulated
-        return cls(case.dataset, T, training.samples, access.root, may_download, *asked)
+        return cls(
+            dataset=case.dataset,
+            T=max((case.T, *training.tested_at)),
+            samples=training.samples,
+            root=access.root,
+            download=case.dataset in access.download,
+            embedded=training.embedded,
+            bin_us=training.bin_us,
+            simulated=training.simulated,
+        )
 
     @property
     def bins(self) -> Bins:
@@ -152,10 +159,17 @@ def network_input(raw: Tensor, T: int, normalisation: Normalisation | None) -> T
 
 def _source(dataset: str, info: SampleInfo, content: str) -> Source:
     """Describe samples for a record; `content` is their hash."""
-    same = ("description", "lossy", "simulated", "substitute", "note")
-    about = {name: getattr(info, name) for name in same}
-    partial = info.count < info.whole
-    return Source(name=dataset, samples=info.count, sha256=content, partial=partial, **about)
+    return Source(
+        name=dataset,
+        description=info.description,
+        samples=info.count,
+        sha256=content,
+        partial=info.count < info.whole,
+        lossy=info.lossy,
+        simulated=info.simulated,
+        substitute=info.substitute,
+        note=info.note,
+    )
 
 
 def _joined(notes: Iterable[str]) -> str:
@@ -322,7 +336,7 @@ def _gather_both(
     train, test = find(request, "train"), find(test_request, "test")
     infos = {"train": train.info, "test": test.info}
     kinds = {name: (each.substitute, each.simulated) for name, each in infos.items()}
-    real, other = sorted(infos, key=kinds.__getitem__)
+    real, other = sorted(infos, key=lambda name: kinds[name])
     if kinds[real] != kinds[other]:
         raise UsageError(
             f"{dataset.title}: the {real} samples are {infos[real].description}, and no such "
@@ -343,21 +357,25 @@ def _gather_both(
 
 def _refuse_copies(place: str, train: Arrays, test: Arrays) -> None:
     """Raise UsageError if more test samples than in the originals are training samples too."""
-    known, count = set(_hashes(train)), len(test[1])
-    shared = sum(each in known for each in _hashes(test))
-    if shared > count * MAX_SHARED:
+    known, compared = set(_hashes(train)), _hashes(test)
+    shared = sum(each in known for each in compared)
+    if shared > max(1, len(compared) * MAX_SHARED):  # a lone double is no copy of a split
         raise UsageError(
-            f"{place}: {shared:,} of {count:,} test samples are training samples too: one split is "
-            "a copy of the other, at least in part; unpack them anew"
+            f"{place}: of {len(compared):,} test samples that were compared {shared:,} are "
+            "training samples too: one split is a copy of the other, at least in part; unpack them "
+            "anew"
         )
 
 
 def _hashes(arrays: Arrays) -> list[int]:
     """Hash the samples, but for those of so few events that they may be equal by chance."""
     samples, _, *starts = arrays
-    found = np.split(samples, starts[0][1:-1]) if starts else samples
-    size = len if starts else np.count_nonzero
-    return [hash(each.tobytes()) for each in found if size(each) >= FEW_EVENTS]
+    if starts:
+        recordings = np.split(samples, starts[0][1:-1])
+        compared = [each for each in recordings if len(each) >= FEW_EVENTS]
+    else:
+        compared = [each for each in samples if np.count_nonzero(each) >= FEW_EVENTS]
+    return [hash(each.tobytes()) for each in compared]
 
 
 def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
@@ -407,6 +425,8 @@ def _incomplete(dataset: DataSet[Any], root: Path, found: dict[Split, Samples[An
         lacks += _missing_classes(dataset, split, samples)
         if info.lossy:
             lacks.append(f"the {split} samples are a lossy copy")
+        if info.note:
+            lacks.append(info.note)
     if not any(found.values()):
         lacks = [f"not found under {home_relative(root)}, where {dataset.layout} was looked for"]
     return f"{dataset.title}: {', '.join(lacks)}; {_how_to_get(dataset)}" if lacks else ""

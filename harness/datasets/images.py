@@ -40,10 +40,12 @@ _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """Read an image file as uint8 (size, size, 3). Raises UsageError if its size is another."""
     try:
-        with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
-            width, height = image.size
-            if height == width == size:
-                return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata
+            with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
+                width, height = image.size
+                if height == width == size:
+                    return np.asarray(image.convert("RGB"))
     except Exception as error:  # noqa: BLE001 Pillow raises any type for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")

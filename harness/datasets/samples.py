@@ -108,22 +108,36 @@ def list_files(
 ) -> Samples[Path]:
     """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
-    `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file.
+    `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file. A
+    link to nowhere is left out, which `info.note` says.
 
-    Raises UsageError if a folder of such files is no class: they would be lost.
+    Raises UsageError if a folder of such files is no class (they would be lost) or cannot be read,
+    or if all are links to nowhere.
     """
-    paths = [
-        path
-        for path in sorted(folder.glob("*/*"), key=str)
-        if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
-    ]
-    for path in paths:
+    try:
+        found = [path for inside in _inside(folder) for path in _inside(inside)]
+        found = [path for path in found if path.name.lower().endswith(suffixes)]
+        found = [path for path in found if not path.name.startswith(".")]
+        paths = [path for path in found if path.is_file()]
+    except OSError as error:
+        name, why = error.filename, error.strerror
+        raise UsageError(printable(f"{name} cannot be read ({why})")) from error
+    for path in found:
         if path.parent.name not in classes:
             known = ", ".join(classes)
             raise UsageError(printable(f"{path.parent} is no class folder, expected {known}"))
     labels = np.array([classes.index(path.parent.name) for path in paths], np.int64)
+    if lost := sorted(set(found) - set(paths)):
+        note = f"left out: {len(lost)} that are no files, such as {home_relative(lost[0])}"
+        if not paths:
+            raise UsageError(f"no sample in {home_relative(folder)} can be used: {note}")
+        info = replace(info, note=note)
     info = replace(info, count=len(paths))
     return Samples(info, labels, paths.__getitem__, lambda: files_fingerprint(paths))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def damaged(path: Path, reason: object) -> UsageError:

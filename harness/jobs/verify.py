@@ -96,8 +96,8 @@ def _training(
         case = Trained.of(row)
         training = case.training
         # a shorter training has the same figures as long as both have the first rate
-        limits = (training.epochs, *training.stages[:1], training.least_epochs)
-        epochs = min(epochs, *filter(None, limits))
+        first = training.stages[0] if training.stages else training.least_epochs
+        epochs = min(epochs, training.epochs, first or training.epochs)
         stages = (epochs,) if training.stages else ()
         training = replace(training, epochs=epochs, stages=stages, least_epochs=None)
         case = replace(case, training=training)
@@ -185,7 +185,8 @@ def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "")
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
         return Check(*what, _ratio(new), "confirmed")
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {exp(high):.2f}]"
+    highest = exp(high) if high < 709 else inf  # more is no float
+    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
     if verdict != "differs":
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"

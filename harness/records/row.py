@@ -349,6 +349,6 @@ class WarningRow(Record):
 
 _Proof = CertificateRow | AuditRow | Bf16TrainingRow
 _OfTiming = WarmupRow | IterationRow | TimedRow | MemoryRow | UnmeasuredRow
-_OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
-Row = _Proof | _OfTiming | _OfTraining | OperationsRow | EndedRow | WarningRow
+OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
+Row = _Proof | _OfTiming | OfTraining | OperationsRow | EndedRow | WarningRow
 KINDS: Mapping[str, type[Row]] = {each.kind: each for each in get_args(Row)}

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -24,8 +25,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from harness.records.current import slot_of
-from harness.records.row import KINDS, SCHEMA, CertificateRow, EndedRow, Record, Row
-from harness.spec import Case, ProgressCallback, network_name
+from harness.records.row import (
+    KINDS,
+    SCHEMA,
+    CertificateRow,
+    ConfusionRow,
+    EndedRow,
+    FittedRow,
+    OfTraining,
+    OperationsRow,
+    Record,
+    Row,
+)
+from harness.spec import Case, ProgressCallback, System, Trained, network_name
 from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Row)
@@ -143,6 +155,8 @@ class Shared:
 
 def shared_by(out: Path, run: str) -> Shared:
     """Read the fields that all rows of a run share; none where its file is missing or damaged."""
+    if not run.replace("-", "").isalnum():  # it names a file
+        return Shared()
     try:
         return TypeAdapter(Shared).validate_json((out / "runs" / f"{run}.json").read_bytes())
     except OSError:
@@ -197,8 +211,28 @@ def row_of(content: dict[str, object]) -> Row:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
         raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
-    Case.of(row)  # raises UsageError, a ValueError, where there is no such case
+    _check(row)
     return row
+
+
+def _check(row: Row) -> None:
+    """Raise ValueError where a row makes no sense, of which UsageError is one."""
+    case = Case.of(row)
+    if datetime.fromisoformat(row.time).tzinfo is None:
+        raise ValueError("time: a zone was expected")
+    if isinstance(row, OfTraining):
+        Trained.of(row)
+    if isinstance(row, FittedRow):
+        System.of(row)
+    if isinstance(row, ConfusionRow):
+        tables = row.votes, row.confusion
+        if {len(each) for table in tables for each in (table, *table)} != {row.classes}:
+            raise ValueError(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
+    if isinstance(row, OperationsRow):
+        layers = len(case.network.stages)
+        counts = row.spikes, row.events, row.operations, row.accumulates, row.multiplies
+        if {len(each) for each in counts} != {layers}:
+            raise ValueError(f"operations: an entry for each of {layers} layers was expected")
 
 
 # the writing side: rows of a process that measures

@@ -71,8 +71,8 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built |= {name: build(found) for name, build in stored.TABLES.items()}
     built = {name: table for name, table in built.items() if len(table)}
     texts = {out / "report.html": page(found, judged, built)}
-    if cells := headline(timings.lines(found)):
-        texts[out / "picture.svg"] = picture(cells)
+    if drawn := picture(headline(timings.lines(found))):
+        texts[out / "picture.svg"] = drawn
     if readme is not None:
         texts[readme] = updated(readme.read_text(encoding="utf-8"), block(found, judged), readme)
     for name, table in built.items():
@@ -461,13 +461,18 @@ def updated(before: str, block: str, path: Path) -> str:
 
 
 def picture(cells: Sequence[Cell]) -> str:
-    """Draw README's picture: for each data set, the network with most contenders."""
+    """Draw README's picture: for each data set, the network with most contenders.
+
+    Returns "" where no contender has a figure, as of a run that was ended early.
+    """
     by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()
     chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
+    groups = _dots(chosen, TO_FLOOR, ".2f")
+    if not groups:
+        return ""
     lines = [line for cell in chosen for line in cell.lines]
     made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
     below = [line for part in (PICTURE, KEY, _sources(lines), made_on) for line in wrap(part, 70)]
-    groups = _dots(chosen, TO_FLOOR, ".2f")
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.picture(drawn, PICTURE)
 

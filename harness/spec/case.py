@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from annotated_types import Interval  # pydantic's, which itself takes a moment to import
 
 from harness.spec import paper
 from harness.spec.network import Network, NeuNorm, Reading, UsageError, expect, fraction
@@ -21,6 +23,9 @@ Initialisation = Literal["calibrated", "torch", "twice-v_th"]  # for twice the t
 Mode = Literal["training", "inference"]  # what an iteration is: a step, or a forward pass
 Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
 Effort = Literal["quick", "default", "paper"]  # how large another system is
+# What rows may say; more is damage.
+Size = Annotated[int, Interval(ge=1, le=10**9)]
+Seed = Annotated[int, Interval(ge=0, le=10**9)]
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
 # votes themselves.
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
@@ -104,8 +109,8 @@ class CaseFields:
     scale: str
     network: str  # in the paper's notation, as it ran
     input_shape: tuple[int, int, int]  # (C, H, W)
-    classes: int
-    population: int  # voting neurons per class
+    classes: Size
+    population: Size  # voting neurons per class
     k_tau: float
     v_th: float
     a: float
@@ -116,32 +121,32 @@ class CaseFields:
     width: str  # of the paper's network: "1", "1/8"
     framework: str
     variant: str | None = None
-    T: int
-    batch_size: int
+    T: Size
+    batch_size: Size
     precision: Precision
     device: str
-    seed: int
+    seed: Seed
     initialisation: Initialisation
     mode: Mode = "training"
     optimiser: Literal["sgd", "adam"]
     optimiser_lr: float
     optimiser_betas: tuple[float, float] | None = None
     optimiser_momentum: float | None = None
-    optimiser_step_epochs: int | None = None
+    optimiser_step_epochs: Size | None = None
     optimiser_factor: float | None = None
     optimiser_fc_factor: float | None = None
-    epochs: int | None = None  # that it trains; None: it is timed
-    wanted_samples: int | None = None
-    wanted_test_samples: int | None = None
+    epochs: Size | None = None  # that it trains; None: it is timed
+    wanted_samples: Size | None = None
+    wanted_test_samples: Size | None = None
     embedded: bool = False
-    tested_at: tuple[int, ...] = ()
+    tested_at: tuple[Size, ...] = ()
     effort: Effort | None = None  # of another system; None: the network itself
     window: Window | None = None  # of recordings that another system is given
-    bin_us: int | None = None  # of an event frame, where that is not the paper's 5 ms
+    bin_us: Size | None = None  # of an event frame, where that is not the paper's 5 ms
     wants_simulated: bool | None = None  # trained on simulated events though there are recordings
     loss_function: Loss | None = None  # where it is not eq. (11)
-    stages: tuple[int, ...] | None = None  # epochs at each rate, where they are not Table 7's
-    least_epochs: int | None = None  # at the first rate, of an earlier rule
+    stages: tuple[Size, ...] | None = None  # epochs at each rate, where they are not Table 7's
+    least_epochs: Size | None = None  # at the first rate, of an earlier rule
     weights_sha256: str | None = None  # where there is one, `initialisation` has no effect
 
 
@@ -169,7 +174,6 @@ class Case:
         if self.suite not in SUITES:
             raise UsageError(f"unknown suite {self.suite!r}, choose from {', '.join(SUITES)}")
         paper.settings(self.dataset)  # raises UsageError for another
-        expect(self.T > 0, "T", self.T, "1 or more")
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:
@@ -270,6 +274,10 @@ _OF_NETWORK = ("input_shape", "classes", "population", "dropout")
 @lru_cache(maxsize=4096)  # a folder has thousands of rows of a few cases
 def _case(*values: Any) -> Case:
     row = CaseFields(**dict(zip(CaseFields.__dataclass_fields__, values, strict=True)))
+    if row.effort and row.epochs is None:
+        raise UsageError("the epochs of another system are missing")
+    if row.neunorm and row.k_tau2 is None:
+        raise UsageError("NeuNorm is on and its k_tau2 is missing")
     of, parts = Timed, dict[str, Any](vars(row))
     if row.epochs is not None:
         of = System if row.effort else Trained

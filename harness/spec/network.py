@@ -34,7 +34,7 @@ def fraction(given: object) -> Fraction:
         with suppress(ZeroDivisionError):
             value = Fraction(text)
     if not 0 < value <= 16:
-        raise UsageError(f"{text!r}, expected a fraction above 0 and up to 16, such as 1/8")
+        raise UsageError(f"{text[:40]!r}, expected a fraction above 0 and up to 16, such as 1/8")
     return value
 
 

@@ -117,7 +117,7 @@ def _matching(pattern: str, convert: Callable[[str], Any], expected: str) -> Par
 
     def parsed(given: object) -> Any:
         if not re.fullmatch(pattern, str(given)):
-            raise UsageError(f"{str(given)!r}, expected {expected}")
+            raise UsageError(f"{str(given)[:40]!r}, expected {expected}")
         return convert(str(given))
 
     return parsed
@@ -128,16 +128,18 @@ def _several(parse: Parser) -> Parser:
     return lambda given: tuple(dict.fromkeys(map(parse, parse_names(given))))
 
 
-parse_count = _matching("[1-9][0-9]{0,8}|1000000000", int, "a whole number from 1 to 1000000000")
+parse_count = _matching(
+    "0*([1-9][0-9]{0,8}|1000000000)", int, "a whole number from 1 to 1000000000"
+)
 parse_share = _matching(r"0(\.[0-9]{1,6})?", float, "a share such as 0.5, or 0")
 parse_number = _matching(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number such as 0.5, or uniform")
-parse_steps = _several(_matching("[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
+parse_steps = _several(_matching("0*[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
 parse_seeds = _several(_matching("[0-9]{1,9}", int, "whole numbers of 0 or more"))
 
 
 def parse_first_value(given: object) -> float | Literal["uniform"]:
     """Parse the first value of NeuNorm's U: a number, or "uniform"."""
-    return "uniform" if given == "uniform" else parse_number(given)
+    return "uniform" if str(given) == "uniform" else parse_number(given)
 
 
 def parse_stages(given: object) -> tuple[int, ...]:
