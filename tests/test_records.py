@@ -184,6 +184,13 @@ def test_a_runs_damaged_file_is_named_and_its_rows_are_read(store: Store, conten
     store.append(ROW)  # and more can be added
 
 
+@pytest.mark.parametrize("name", ["../a", "\x00"])
+def test_a_row_of_a_run_that_can_name_no_file_is_read(store: Store, name: str) -> None:
+    odd = replace(ROW, run=name)
+    store.append(odd)
+    assert store.read() == ([odd], [])
+
+
 def test_a_run_has_a_file_with_its_command_and_versions(tmp_path: Path) -> None:
     name = run.begin(tmp_path, MACHINE, (), ["harness", "run", "--out", "\udcff"])
     kept = json.loads((tmp_path / "runs" / f"{name}.json").read_bytes())
@@ -248,6 +255,10 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--out"):
             needs()
     assert store.out.read_text() == "mine"
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(UsageError, match="--out"):
+            Store(tmp_path / "other").check_writable()
 
 
 def test_a_check_of_a_folder_leaves_it_as_it_was(tmp_path: Path) -> None:

@@ -78,19 +78,24 @@ class Ray:
                         try:
                             results = ray.get(each)
                         except RayError as error:
-                            reason = _reason(error)
-                            run = begin_run(group, store, self.command)
-                            lost = {case: (case,) for case in group} if trains else cells(group)
-                            results = [
-                                Result(case, tuple(keep_failure(e, reason, run, store) for e in of))
-                                for case, of in lost.items()
-                            ]
+                            results = self._lost(group, trains, _reason(error), store)
                         done += sum(case.pace for case in group)
                         yield from results
                     say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
             finally:
                 for each in running:
                     ray.cancel(each, force=True)
+
+    def _lost(self, group: Cases, trains: bool, reason: str, store: Store) -> list[Result]:
+        """Keep that a task's cases failed; return a result for each training, or each cell."""
+        run = begin_run(group, store, self.command)
+        failures = {case: keep_failure(case, reason, run, store) for case in group}
+        if trains:
+            return [Result(case, (row,)) for case, row in failures.items()]
+        return [
+            Result(cell, tuple(failures[case] for case in its))
+            for cell, its in cells(group).items()
+        ]
 
 
 def there(

@@ -55,15 +55,18 @@ def cell_of(row: Record) -> Hashable:
 
 def machine_names(rows: Sequence[Record]) -> list[str]:
     """Return the machine of each row; machines of one name have their differences added."""
-    places, names = {row.place for row in rows if row.suite == ACCELERATION}, dict[Place, str]()
-    for place in places:
-        alike = [other for other in places if str(other) == str(place)]
+    alike = defaultdict[str, set[Place]](set)
+    for row in rows:
+        if row.suite == ACCELERATION:
+            alike[str(row.place)].add(row.place)
+    names = dict[Place, str]()
+    for name, places in alike.items():
         differing = [
-            f"{name} {_in_words(value)}"
-            for name, value in place._asdict().items()
-            if any(getattr(other, name) != value for other in alike)
+            field for field in Place._fields if len({getattr(place, field) for place in places}) > 1
         ]
-        names[place] = ", ".join([str(place), *differing])
+        for place in places:
+            parts = (f"{field} {_in_words(getattr(place, field))}" for field in differing)
+            names[place] = ", ".join([name, *parts])
     return [names[row.place] if row.suite == ACCELERATION else str(row.place) for row in rows]
 
 
