@@ -76,6 +76,7 @@ DAMAGED = {
     changed(walk=1): "walk",
     changed(T=0): "T: Input should be greater than or equal to 1",
     changed(batch_size=-1): "batch_size: Input should be greater than or equal to 1",
+    changed(optimiser_lr=0.0): "optimiser_lr: Input should be greater than 0",
     changed(seed=-1): "seed: Input should be greater than or equal to 0",
     changed(T=10**300): "T: Input should be less than or equal to 1000000000",
     changed(neunorm="mean"): "k_tau2 is missing",

@@ -26,6 +26,7 @@ Effort = Literal["quick", "default", "paper"]  # how large another system is
 # What rows may say; more is damage.
 Size = Annotated[int, Interval(ge=1, le=10**9)]
 Seed = Annotated[int, Interval(ge=0, le=10**9)]
+Rate = Annotated[float, Interval(gt=0)]
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
 # votes themselves.
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
@@ -129,12 +130,12 @@ class CaseFields:
     initialisation: Initialisation
     mode: Mode = "training"
     optimiser: Literal["sgd", "adam"]
-    optimiser_lr: float
+    optimiser_lr: Rate
     optimiser_betas: tuple[float, float] | None = None
     optimiser_momentum: float | None = None
     optimiser_step_epochs: Size | None = None
-    optimiser_factor: float | None = None
-    optimiser_fc_factor: float | None = None
+    optimiser_factor: Rate | None = None
+    optimiser_fc_factor: Rate | None = None
     epochs: Size | None = None  # that it trains; None: it is timed
     wanted_samples: Size | None = None
     wanted_test_samples: Size | None = None
