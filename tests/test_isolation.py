@@ -137,7 +137,7 @@ def test_list_and_doctor_name_failed_imports_and_their_settings(
 ) -> None:
     plant("crashes", "import os\nos.kill(os.getpid(), 11)")
     plant("sets", "import torch\ntorch.use_deterministic_algorithms(True)\n" + SETS)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "240")
     for words in (("list", "frameworks"), ("doctor", "--data-root", tmp_path)):
         code, out, _ = command(*words)
         shown = " ".join(out.split())
