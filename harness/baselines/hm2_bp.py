@@ -177,7 +177,7 @@ class Potentials:
     def of(
         cls, spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
     ) -> Potentials:
-        """Compute those of a layer, with the code's rule for silent neurons."""
+        """Compute a layer's potentials, with the published code's rule for silent neurons."""
         before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
         after = raster.sum(0).astype(np.float64)
         e = sum_potentials(spikes, raster, inputs, neuron)

@@ -368,7 +368,7 @@ def _refuse_copies(place: str, train: Arrays, test: Arrays) -> None:
 
 
 def _hashes(arrays: Arrays) -> list[int]:
-    """Hash the samples, but for those of so few events that they may be equal by chance."""
+    """Hash the samples; those of fewer events may be equal by chance, and are left out."""
     samples, _, *starts = arrays
     if starts:
         recordings = np.split(samples, starts[0][1:-1])

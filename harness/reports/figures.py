@@ -148,7 +148,7 @@ def curves(
 ) -> Figure:
     """Draw points with their intervals and seeds, and dotted lines, over `names` in this order.
 
-    Titles are those of the axes.
+    The titles are written at the horizontal and the vertical axis.
     """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
     for name, dot in points.items():

@@ -291,40 +291,34 @@ def ratio_with_interval(line: TimedLine) -> str:
     return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def speed_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
-    """Return the first table with rounds, floor and A/A of each network; see `ratios_table`."""
-    lines = []
-    for cell, ratios in zip(cells, _ratios_by_framework(cells, figure), strict=True):
-        line = {"network": cell.name, "n": str(min(each.rounds for each in cell.lines))}
-        for floor in cell.of("floor")[:1]:
-            noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
-            line["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
-            line["A/A"] = noise if floor.noise_high < inf else ""
-        lines.append(line | ratios)
-    return _first_table(cells, lines)
+def conditions(cell: Cell) -> dict[str, str]:
+    """Return a cell's rounds, its floor and its A/A, as columns of the first table."""
+    found = {"n": str(min(each.rounds for each in cell.lines))}
+    for floor in cell.of("floor")[:1]:
+        noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
+        found["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+        found["A/A"] = noise if floor.noise_high < inf else ""
+    return found
 
 
-def ratios_table(cells: Sequence[Cell], figure: Callable[[TimedLine], str]) -> Table:
-    """Return the first table, a network a line; `figure` shows a line's ratio to the floor.
+def speed_table(
+    cells: Sequence[Cell],
+    figure: Callable[[TimedLine], str],
+    about: Callable[[Cell], dict[str, str]] = conditions,
+) -> Table:
+    """Return the first table, a network a line, with what `about` says of it.
 
     Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
+    `figure` shows a line's ratio to the floor.
     """
-    ratios = zip(cells, _ratios_by_framework(cells, figure), strict=True)
-    return _first_table(cells, [{"network": cell.name} | each for cell, each in ratios])
-
-
-def _ratios_by_framework(
-    cells: Sequence[Cell], figure: Callable[[TimedLine], str]
-) -> Iterator[dict[str, str]]:
+    lines = []
     for cell in cells:
         best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
-        line = {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
+        line = {"network": cell.name} | about(cell)
+        line |= {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
         if TUNED in best:
             line[TUNED] += f" {best[TUNED].name}"
-        yield line
-
-
-def _first_table(cells: Sequence[Cell], lines: Sequence[Mapping[str, object]]) -> Table:
+        lines.append(line)
     return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
 
 
@@ -398,7 +392,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     if cells := headline(lines):
         said = notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := sentence(lines)) else []
-        parts.append(markdown(ratios_table(cells, ratio)).strip())
+        parts.append(markdown(speed_table(cells, ratio, lambda cell: {})).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []

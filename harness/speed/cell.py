@@ -56,7 +56,7 @@ class Cell:
     ledger: Ledger
     access: Access
     budget: Budget  # of the whole run
-    say: Callable[[str], None] = lambda doing: None  # is told, in words, what comes next
+    say: Callable[[str], None] = lambda doing: None  # reports, in words, what comes next
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it

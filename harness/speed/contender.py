@@ -95,9 +95,7 @@ class Contender:
         child.send(signal.SIGCONT)
         try:
             return child.call(function, *given, silence=silence)
-        except Failed:
-            raise
-        except (Unsupported, Missing) as reason:
+        except (Failed, Unsupported, Missing) as reason:
             raise Failed(str(reason), reason.status) from None
         except Died as reason:
             raise Failed(str(reason)) from None

@@ -1,4 +1,4 @@
-"""Exams of contenders, audits of what is timed at its full size, the training bf16 must pass."""
+"""Exams of contenders, audits of the timed object at full size, the training bf16 must pass."""
 
 from __future__ import annotations
 
