@@ -234,7 +234,7 @@ def forget_versions() -> None:
 
 
 def remember(*found: Facts) -> None:
-    """Take over facts that another process has found."""
+    """Add facts to those that this process knows: another process, or a file, has found them."""
     _known.update({each.framework: each for each in found})
 
 

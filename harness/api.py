@@ -63,9 +63,9 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
 
 
 def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Case, ...]:
-    """Return the cases that suit this machine.
+    """Return the cases, without timings in bf16 that this machine has no instructions for.
 
-    Where no precision is named, without timings in bf16 if there are no instructions for it.
+    All of a suite that trains, and where a precision is named.
     """
     from harness.system import machine
 
@@ -129,7 +129,7 @@ class Work:
 
     @property
     def suited(self) -> tuple[Case, ...]:
-        """The cases that suit this machine."""
+        """The cases, without timings in bf16 that this machine has no instructions for."""
         return suited(self.cases, self.suite, self.options)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:

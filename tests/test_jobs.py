@@ -83,9 +83,9 @@ def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
     given = case(framework=ANN, training=replace(SHORT, epochs=2))
     work = 1, Local.train, Local(), (given,), Access(tmp_path)
     with pytest.raises(UsageError, match=f"does not see {tmp_path}: give --out"):
-        ray.there(tmp_path / "no such mark", *work)
+        ray.run_task(tmp_path / "no such mark", *work)
     (tmp_path / "mark").touch()
-    (result,) = ray.there(tmp_path / "mark", *work)
+    (result,) = ray.run_task(tmp_path / "mark", *work)
     assert Store(tmp_path).read()[0][-1] == result.rows[-1]
 
 

@@ -34,7 +34,7 @@ from harness.records import (
     Store,
     identity,
 )
-from harness.reports import figures, page
+from harness.reports import fastest, figures, page
 from harness.reports.figures import Dot
 from harness.spec import paper
 
@@ -187,7 +187,7 @@ def block(rows: list[Row], *, judged: bool = False) -> str:
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
     """The lines of the first table."""
-    shown = page.speed_table(page.headline(timings.lines(frames(rows))), page.ratio)
+    shown = fastest.table(fastest.headline(timings.lines(frames(rows))), fastest.ratio)
     return [dict(zip(shown.columns, line, strict=True)) for line in shown.lines]
 
 
@@ -203,7 +203,7 @@ def test_the_first_table_is_by_framework_with_ours_last() -> None:
 
 
 def first_sentences(rows: list[Row]) -> str:
-    return page.sentence(timings.lines(frames(rows)))
+    return fastest.sentence(timings.lines(frames(rows)))
 
 
 def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None:
@@ -299,7 +299,7 @@ def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
     passed = [*run_in_bf16(), descended("fused")]
     said = ["in bf16 0.60" in first_sentences(rows) for rows in (run_in_bf16(), passed)]
     assert said == [False, True]
-    ((_, drawn),) = page.speed(page.headline(timings.lines(frames(passed))))
+    ((_, drawn),) = fastest.charts(fastest.headline(timings.lines(frames(passed))))
     found = texts(drawn)
     assert {"fused bf16 (ours)", "0.60"} <= set(found)
     # the others by their time, and ours last
@@ -350,7 +350,7 @@ def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_fir
         for each in drawn:
             words = "Speed over Matlab's conv2, CIFAR-10"
             assert each and {words, "200", "tens of times"} <= set(written_in(each))
-    (cell,) = page.headline(timings.lines(timed))
+    (cell,) = fastest.headline(timings.lines(timed))
     assert {each.name for each in cell.lines} == {"floor", "reference"}
 
 

@@ -31,7 +31,7 @@ from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
-from harness.reports import page
+from harness.reports import fastest
 from harness.reports import table as render
 from harness.reports.shown import shown
 from harness.reports.shown import timed as shown_timings
@@ -266,6 +266,6 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     learnt = [replace(each, scale="custom") for each in learnt]
     text += " ".join(said(*table("scale", learnt), width=200))
     assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
-    assert {cell.name for cell in page.headline(lines)} == {
+    assert {cell.name for cell in fastest.headline(lines)} == {
         *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
     }

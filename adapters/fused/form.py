@@ -32,7 +32,7 @@ class Events:
 
     @property
     def bits(self) -> int:
-        """The bits of a byte that hold its count."""
+        """Mask that leaves the count of a byte: 255, or 1 where other bits hold marks."""
         return MOST if self.marked is None else 1
 
     @property

@@ -194,7 +194,7 @@ class Effect:
         return *map(self.shown, ends), n, self.shown(self.matters)
 
     def shown(self, value: float) -> float:
-        """Return a value as it is shown: a share and not its logarithm."""
+        """Return a value as tables have it: of a share 1 - exp(-value), else the value itself."""
         return 1 - exp(-value) if self.unit == "share" else value
 
     def say(self, value: float) -> str:
@@ -276,7 +276,10 @@ class Claim:
 
 
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
-    """Return each claim's parts with their answers, in the paper's order."""
+    """Answer each part of each claim, in the order of claims.csv: the paper's, then ours (bf16).
+
+    Contradictions are corrected over all parts of the paper's claims (Holm): give all rows at once.
+    """
     found = frames(rows)
     parts: list[tuple[Claim, Effect | Range | Untested]] = []
     for claim in CLAIMS:

@@ -82,7 +82,7 @@ class Comparison:
     accuracy: float = ACCURACY
 
     def beyond(self, limit: float) -> list[Change]:
-        """Return the changes for the worse beyond the noise and larger than `limit`."""
+        """Return clear changes for the worse above `limit`, which is as `Change.change`."""
         worse = [each for each in self.changes if each.call in ("slower", "worse")]
         return [each for each in worse if abs(each.change) > limit]
 

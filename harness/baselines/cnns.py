@@ -36,7 +36,7 @@ def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
 
 
 def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
-    """Count the events of each recording by pixel, and divide by the largest count."""
+    """Count events of both polarities by pixel, divided by the recording's largest count."""
     # one bin as long as the longest; it counts to 255 of each polarity
     counts = torch.from_numpy(recordings.frames(1, recordings.longest_us))
     return scaled(counts.float().sum(2))

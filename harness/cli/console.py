@@ -83,10 +83,10 @@ def progress() -> Iterator[ProgressCallback]:
         yield moves
 
 
-def rows_of(folder: Path, *suites: str) -> list[Row]:
-    """Return all rows of a result folder; report damaged lines, and why rows do not count.
+def read_rows(folder: Path, *suites: str) -> list[Row]:
+    """Return all rows of a result folder; say which lines are damaged, and why rows do not count.
 
-    See `stored.read`.
+    `suites` selects nothing: one of them must have a row, else UsageError is raised.
     """
     from harness.records.current import current
     from harness.reports import stored

@@ -20,7 +20,7 @@ from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED
 from harness.jobs.local import Result
 from harness.records import Row, Store
-from harness.reports import page, shown
+from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
@@ -60,7 +60,7 @@ def run(work: Work) -> list[Row]:
 
 
 def train(work: Work) -> list[Row]:
-    """Run the cases of a suite that trains, one by one; return their rows."""
+    """Run the cases of a suite that trains, print their results; return new and earlier rows."""
     store, suite = work.store, work.options.suite
     say(_estimated(work.cases, store))
     if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
@@ -94,7 +94,7 @@ def _estimated(cases: tuple[Case, ...], store: Store) -> str:
 
 
 def measure(work: Work) -> list[Row]:
-    """Time the cases of a suite, as many as the budget has room for; return their rows."""
+    """Time the cases that fit the budget, and print their figures; return new and earlier rows."""
     store, options, budget = work.store, work.options, work.options.spending
     cases = work.suited
     if len(cases) < len(work.cases):
@@ -140,7 +140,7 @@ def data_and_network(case: Case) -> str:
 
 def summary(lines: Sequence[TimedLine]) -> Group:
     """Return the page's first table and sentence, of the networks of Fig. 3."""
-    table, sentence = page.speed_table(page.headline(lines), page.ratio), page.sentence(lines)
+    table, sentence = fastest.table(fastest.headline(lines), fastest.ratio), fastest.sentence(lines)
     return Group(*([table] if table.lines else []), *([Text(sentence)] if sentence else []))
 
 

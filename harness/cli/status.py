@@ -12,7 +12,7 @@ import typer
 
 from harness import api
 from harness.cli import endings
-from harness.cli.console import out, progress, rows_of, takes
+from harness.cli.console import out, progress, read_rows, takes
 from harness.spec import ANN, FLOOR, Access, Case, Options, System, Timed, UsageError
 from harness.spec.options import RESULTS, parse_path
 
@@ -31,7 +31,7 @@ def status(**given: Any) -> None:
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
     fresh = options.out == RESULTS and not RESULTS.is_dir()  # nothing was run yet
-    records = [] if fresh else rows_of(options.out)
+    records = [] if fresh else read_rows(options.out)
     device = api.device(options.device)
     cases: list[Case] = []
     for name, of in chosen.items():
@@ -138,7 +138,7 @@ def verify(
     from harness.reports.table import Table
 
     folder = Store.at(path).out
-    rows, budget = rows_of(folder), options.budget or BUDGET
+    rows, budget = read_rows(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
     with endings.kept("nothing was confirmed"), progress() as say:
         here = verifying.VerifyContext(

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from harness.analysis.words import counted
 from harness.cli import endings
-from harness.cli.console import out, rows_of, say, takes
+from harness.cli.console import out, read_rows, say, takes
 from harness.spec import Options, UsageError
 from harness.spec.options import parse_path
 
@@ -48,7 +48,7 @@ def tables_(
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    rows = frames(rows_of(options.out, *tables.suites_of(name)))
+    rows = frames(read_rows(options.out, *tables.suites_of(name)))
     frame = tables.FULL[name](rows)
     frame = _only(frame, "networks", "scale", options.networks, eq)
     frame = _only(frame, "datasets", "dataset", options.datasets, eq)
@@ -103,11 +103,11 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     from harness.analysis import timings
     from harness.analysis.claims import findings
     from harness.analysis.frame import frames
-    from harness.reports import page
+    from harness.reports import fastest, page
 
-    found = frames(rows_of(folder))
+    found = frames(read_rows(folder))
     written = page.write(found, folder, to)
-    if text := page.sentence(timings.lines(found)):
+    if text := fastest.sentence(timings.lines(found)):
         out.print(Text(text))
     if (of_claims := page.claims_table(findings(found))).lines:
         out.print(of_claims)
@@ -149,7 +149,7 @@ def compare(
     first, second = parse_path(old), parse_path(str(new))
     from harness.analysis import compare as comparing
 
-    found = comparing.compare(rows_of(first), rows_of(second), margin)
+    found = comparing.compare(read_rows(first), read_rows(second), margin)
     if not found.changes:
         raise UsageError(
             f"nothing of {old} and {new} can be compared: no cell and no training that counts is "
@@ -166,7 +166,7 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
     """Print a contender against another of the same runs. Exits with 1 where it is too slow."""
     from harness.analysis import compare as comparing
 
-    found = comparing.within_run(rows_of(folder, "acceleration"), one, other, margin)
+    found = comparing.within_run(read_rows(folder, "acceleration"), one, other, margin)
     if not found:
         raise UsageError(
             f"no run under {folder} timed {one} and {other} together: first run "

@@ -44,7 +44,7 @@ Cases = tuple[Case, ...]
 
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
-    """Write the file of a run of these cases; return what all its rows share."""
+    """Write a run's file (command, machine, versions); return its id, machine and allocator."""
     here = machine.describe(torch.device(cases[0].device))
     frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
     known = adapters.names()

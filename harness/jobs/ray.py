@@ -33,7 +33,7 @@ from harness.spec import Access, Budget, ProgressCallback, UsageError, cells
 RETRIES = 3  # of a training, after its machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
 REACH = 5.0  # seconds in which a cluster's address answers
-Work = Callable[..., Iterator[Result]]  # of `Local`
+LocalMethod = Callable[..., Iterator[Result]]  # `Local.train` or `Local.measure`
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,12 @@ class Ray:
         yield from self._results(Local.measure, [cases], store, say, access, budget)
 
     def _results(
-        self, work: Work, groups: list[Cases], store: Store, say: ProgressCallback, *given: object
+        self,
+        work: LocalMethod,
+        groups: list[Cases],
+        store: Store,
+        say: ProgressCallback,
+        *given: object,
     ) -> Iterator[Result]:
         """Connect to the cluster; yield the results of a task for each group, as they come."""
         trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
@@ -67,7 +72,7 @@ class Ray:
         with tempfile.NamedTemporaryFile(prefix=".share-", dir=out) as mark, _connected():
             most, threads = _most_cpus(gpus), torch.get_num_threads()
             options = {"num_cpus": min(threads, most) if trains else most, "num_gpus": gpus}
-            remote = ray.remote(there).options(max_retries=RETRIES if trains else 0, **options)
+            remote = ray.remote(run_task).options(max_retries=RETRIES if trains else 0, **options)
             try:
                 for group in groups:
                     task = remote.remote(Path(mark.name), threads, work, local, group, *given)
@@ -98,12 +103,13 @@ class Ray:
         ]
 
 
-def there(
-    mark: Path, threads: int, work: Work, local: Local, cases: Cases, *given: object
+def run_task(
+    mark: Path, threads: int, work: LocalMethod, local: Local, cases: Cases, *given: object
 ) -> list[Result]:
-    """Run cases on another machine as `Local` does, in the result folder that holds `mark`.
+    """Run a task on the machine that Ray has sent it to: call `work` on the cases.
 
-    Raises UsageError where the machine does not see that folder.
+    Rows go to the result folder that holds `mark`. Raises UsageError where this machine does not
+    see that folder.
     """
     if not mark.exists():
         raise UsageError(

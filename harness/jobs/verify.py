@@ -57,10 +57,11 @@ class VerifyContext:
 def verify(
     records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
 ) -> Iterator[Check]:
-    """Measure a sample of recorded cases again, in a folder that is thrown away.
+    """Measure a sample of recorded cases again; yield a check of each figure.
 
-    So many trainings, other systems and cells, as the seed draws them; first epochs, and seconds of
-    a cell. Rows that contradict each other differ, drawn or not.
+    Draws up to `cases` trainings, as many other systems and as many cells. A training runs its
+    first `epochs`, a cell for `budget` seconds, in a folder that is thrown away. Rows that
+    contradict each other differ, drawn or not.
     """
     for n, reason in contradictions(records).items():
         row = records[n]

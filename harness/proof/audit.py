@@ -355,9 +355,9 @@ def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
     precision, images, bounds = question.precision, question.steps * question.x.shape[1], []
     for stage in stages:
         products = images * stage.macs // stage.weights  # one at each place where a weight is used
-        bounds.append(RULES.replayed(precision, products))
+        bounds.append(RULES.gradient_bound(precision, products))
         bounds.append(RULES.replayed_fp64 if precision == "fp64" else RULES.bias_fp32)
-        bounds += [RULES.replayed(precision, images)] if stage.neunorm_shape else []
+        bounds += [RULES.gradient_bound(precision, images)] if stage.neunorm_shape else []
     return bounds
 
 

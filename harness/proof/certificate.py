@@ -61,10 +61,11 @@ class Rules:
         """Return what is allowed in a precision that is judged; bf16 is measured alone."""
         return self.fp64 if precision == "fp64" else self.fp32
 
-    def replayed(self, precision: Precision, products: int) -> float:
-        """Return the bound on a replayed gradient's error, relative to its largest entry.
+    def gradient_bound(self, precision: Precision, products: int) -> float:
+        """Return how far a gradient may be from one recomputed from the contender's own spikes.
 
-        An entry sums so many products; roundings of either sign add up as the root of their number.
+        Relative to the largest entry. In float64 it is one number; in float32 it grows as the root
+        of the products that an entry sums, since roundings have either sign.
         """
         if precision == "fp64":
             return self.replayed_fp64

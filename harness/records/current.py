@@ -75,9 +75,10 @@ def _in_words(value: object) -> str:
 
 
 def current(rows: Sequence[Row]) -> Current:
-    """Decide which rows count.
+    """Return whether each row counts, and notes on those that do not.
 
-    - Of trainings, other systems and counts: of one key and number the row that was written last.
+    - Of trainings, other systems and counts: of rows with the same suite, key, kind and fields of
+      NUMBERS (epoch, T of the test) the one that was written last.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.

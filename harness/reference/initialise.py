@@ -89,14 +89,14 @@ def _upper_quantile(values: Tensor, fraction: float) -> float:
 
 @torch.no_grad()
 def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[str, ...]:
-    """Return the layers that hardly fire on x (T, B, C, H, W): they pass no gradient on."""
+    """Return "NAME (rate 0.0001)" of layers that fire below DEAD_RATE on x (T, B, C, H, W)."""
     with record_spikes(module) as taps:
         module(x)
         return hardly_firing(network, [tap.collected().double().mean().item() for tap in taps])
 
 
 def hardly_firing(network: Network, rates: Sequence[float]) -> tuple[str, ...]:
-    """Return the dead layers, by their rate in spikes per neuron and step."""
+    """Return the same of layers with these rates, in spikes per neuron and step."""
     pairs = zip(network.stages, rates, strict=True)
     return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 

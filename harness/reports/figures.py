@@ -42,6 +42,7 @@ _RC |= dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK)
 _RC |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
 # A reader of the report need not know that it cannot write its cache folder.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
+Captioned = Iterable[tuple[str, Figure]]  # figures with their captions
 
 
 @dataclass(frozen=True)

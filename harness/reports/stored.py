@@ -46,9 +46,10 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
 
 
 def read_all(folders: Sequence[Path]) -> list[Row]:
-    """Return all rows of result folders, in the order given.
+    """Return all rows of result folders in the order given, also those that do not count.
 
-    Warns of lines that are no rows, and of rows that do not count or are mixed.
+    Warns of lines that are no rows, of rows that do not count, and of seeds whose data or torch
+    differ. Raises UsageError where a folder has no rows.
     """
     rows: list[Row] = []
     for folder in folders:

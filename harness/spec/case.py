@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from annotated_types import Interval  # pydantic's, which itself takes a moment to import
 
 from harness.spec import paper
-from harness.spec.network import Network, NeuNorm, Reading, UsageError, expect, fraction
+from harness.spec.network import Network, NeuNorm, Reading, UsageError, expect, parse_fraction
 from harness.spec.paper import LIF, SGD, Adam
 
 ACCELERATION = "acceleration"  # the suite whose cases are timed; the others train, fit or count
@@ -287,7 +287,10 @@ def _case(*values: Any) -> Case:
     neurons = {"lif": LIF(row.k_tau, row.v_th, row.a), "neunorm": norm}
     network = {name: parts[name] for name in _OF_NETWORK}
     parts["network"] = Network.parse(row.network, **neurons, **network)
-    parts |= {"width": fraction(row.width), "framework": contender(row.framework, row.variant)}
+    parts |= {
+        "width": parse_fraction(row.width),
+        "framework": contender(row.framework, row.variant),
+    }
     optimiser = Adam if row.optimiser == "adam" else SGD
     parts["optimiser"] = _read(optimiser, row, "optimiser_{}".format)
     return of(**{name: parts[name] for name in of.__dataclass_fields__})

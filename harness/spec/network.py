@@ -27,8 +27,8 @@ def expect(holds: bool, name: str, value: object, expected: str) -> None:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
 
 
-def fraction(given: object) -> Fraction:
-    """Parse a positive fraction: 1, 1/8, 0.5. Raises UsageError for anything else."""
+def parse_fraction(given: object) -> Fraction:
+    """Parse a fraction above 0 and up to 16: 1, 1/8, 0.5. Raises UsageError for anything else."""
     text, value = str(given), Fraction(0)
     if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
         with suppress(ZeroDivisionError):

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from harness.spec import paper
 from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
-from harness.spec.network import Network, Reading, UsageError, fraction
+from harness.spec.network import Network, Reading, UsageError, parse_fraction
 
 __all__ = ["SUFFIX", "Access", "Budget", "NetworkFile", "Options", "ProgressCallback", "Tie"]
 
@@ -239,7 +239,7 @@ class Options:
     seeds: Numbers | None = _case(parse_seeds, "Each is a training.", "N,...")
     epochs: Numbers | None = _case(parse_stages, "Of a training, at each rate.", "N|N+N+...")
     samples: int | None = _case(parse_count, "Training samples, drawn once.", "N")
-    width: Fraction | None = _case(fraction, "Scales channels and features.", "1/8")
+    width: Fraction | None = _case(parse_fraction, "Scales channels and features.", "1/8")
     dropout: float | None = _case(parse_share, "Of trainings. Default: 0.", "0.5")
     neunorm: NeuNormChoice | None = _case(NeuNormChoice, "Off, or a reading of eq. (9).")
     neunorm_u: float | Literal["uniform"] | None = _case(

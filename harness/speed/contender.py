@@ -259,7 +259,10 @@ class Worker:
         memory.release()
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
-        """Return the last iteration's answer; and new weights, if a trainer made the update."""
+        """Return the last iteration's output and gradients, and a trainer's new weights.
+
+        Of torch modules, whose optimiser is torch's, and of inference no weights.
+        """
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
         own = ready.weights() if ready.has_own_optimiser and trains else ()

@@ -259,7 +259,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
         return None
     whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, ""
     for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
-        spent = seconds(adapter, case, small)
+        spent = time_part(adapter, case, small)
         in_a_second = small.amount / spent
         if whole.amount / in_a_second <= LONGEST:
             return None
@@ -269,7 +269,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
         amount = int(limit * in_a_second)
         samples = amount // whole.steps  # all steps of as many as fit, else steps of one
         part = Part(min(whole.steps, max(1, amount)), min(max(1, samples), whole.samples))
-        spent = seconds(adapter, case, part)
+        spent = time_part(adapter, case, part)
         all_of_it = spent * whole.amount / part.amount
         if all_of_it <= LONGEST:
             return None  # of the smallest parts most was there whatever the part
@@ -279,7 +279,7 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
         if part.steps < whole.steps:
             others.append(replace(part, steps=part.steps // 2 or 2))
         for other in others:
-            taken = seconds(adapter, case, other)
+            taken = time_part(adapter, case, other)
             if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
                 reason = (
                     f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
@@ -292,14 +292,17 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
     raise Incomparable(reason)
 
 
-def seconds(adapter: Adapter, case: Timed, part: Part) -> float:
-    """Time one iteration on a part's steps and samples of made-up data, as slow as real ones."""
+def time_part(adapter: Adapter, case: Timed, part: Part) -> float:
+    """Return the seconds of an iteration of so many steps and samples, of random data.
+
+    Of a short one the shorter of two.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((part.steps, part.samples, *case.network.input_shape), generator=generator)
     ready = build_for_trial(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
     device = torch.device(case.device)
     found = clock.seconds(ready.run, device)
-    if found < PARTS[0] / 2:  # of two the shorter counts
+    if found < PARTS[0] / 2:
         found = min(found, clock.seconds(ready.run, device))
     ready.close()
     return found
