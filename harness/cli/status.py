@@ -61,7 +61,7 @@ def standings(found: Sequence[Standing]) -> Table:
         }
         for each in found
     ]
-    out_of_date = "out of date: of other code, versions or machine"
+    out_of_date = "out of date: of other code, versions, machine or settings of it (harness doctor)"
     not_run = "not run: its framework is not installed, or cannot express the network"
     return Table(lines, notes=(out_of_date, not_run))
 
