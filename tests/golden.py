@@ -33,7 +33,7 @@ from harness.adapter import Adapter, SpikeTap, Variant, record_spikes, trainer_o
 from harness.datasets import LabelledSplit
 from harness.datasets.samples import Normalisation, SampleInfo
 from harness.proof.certificate import RULES, Certificate, required
-from harness.proof.exam import Exam, exam_weights
+from harness.proof.exam import Exam, exam_reference
 from harness.records import identity
 from harness.records.identity import EXAM, NUMERICS, Software, timing_key, training_key
 from harness.reference.ann import initialised_ann
@@ -271,7 +271,7 @@ def _draws() -> dict[str, object]:
 def _trained(learner: epoch.Learner) -> list[Epoch]:
     with torch.random.fork_rng(devices=[]):
         rates = [(n, schedule.table_7(learner.case.optimiser, n)) for n in (1, 2)]
-        return [epoch.epoch(learner, *each, lambda fraction: None) for each in rates]
+        return [epoch.train_epoch(learner, *each, lambda fraction: None) for each in rates]
 
 
 def _sizes(module: nn.Module) -> list[float]:
@@ -383,7 +383,7 @@ def _said(found: Certificate) -> dict[str, object]:
 
 def _planted() -> list[bool]:
     """Of each layer whether its last two neurons have no weights, and the biases they should."""
-    weights = exam_weights(NETWORK, batch(static=True)[:4, :2].double(), 0)
+    weights = exam_reference(NETWORK, batch(static=True)[:4, :2].double(), 0)
     lif = NETWORK.lif
     return [
         not layer.synapse.weight[-2:].any()

@@ -29,7 +29,13 @@ from harness.speed import contender, judge, schedule
 from harness.speed.schedule import Plan
 from harness.system.child import Child
 from harness.training import descent, step
-from harness.training.descent import Bf16CheckSettings, Bf16Trainee, Digits, LossEnds, judged
+from harness.training.descent import (
+    Bf16CheckSettings,
+    Bf16Trainee,
+    Digits,
+    LossEnds,
+    why_bf16_fails,
+)
 
 # one spiking layer on small digits: it learns in a hundred steps
 SHORT = Bf16CheckSettings("16C3(Encoding)-AP2-Voting", Fraction(1), 8, 2, 20, 100, 20, 3, 2)
@@ -254,12 +260,12 @@ def test_earlier_trainings_and_captures_leave_no_trace(monkeypatch: pytest.Monke
     monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=20))
     digits, one = Digits.read(), descent.case_of(IN_BF16)
     pupil, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
-    first = pupil.losses(one, weights, digits)
-    pupil.losses(replace(one, precision="fp32", seed=1), weights, digits)
-    assert pupil.losses(one, weights, digits) == first
+    first = pupil.train(one, weights, digits)
+    pupil.train(replace(one, precision="fp32", seed=1), weights, digits)
+    assert pupil.train(one, weights, digits) == first
     graph = Bf16Trainee.of(Variant((), ReferenceNetwork, captured=True), one)
     assert graph.captured and not pupil.captured
-    assert graph.losses(one, weights, digits) == first
+    assert graph.train(one, weights, digits) == first
 
 
 EXACT = (0.050, 0.052, 0.048, 0.051, 0.049)  # deviation 0.00158: further three up to 0.0532
@@ -280,7 +286,7 @@ ENDS: list[tuple[tuple[float, ...], tuple[float, ...], str]] = [
 
 def test_bf16_ends_within_the_spread_of_float32s_seeds() -> None:
     for fp32, bf16, reason in ENDS:
-        found = judged(*([LossEnds(0.1, each) for each in ends] for ends in (fp32, bf16)))
+        found = why_bf16_fails(*([LossEnds(0.1, each) for each in ends] for ends in (fp32, bf16)))
         assert bool(found) == bool(reason) and reason in found
 
 

@@ -167,7 +167,7 @@ def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOpe
     """A network that fires, a batch, and its counted operations."""
     x = random_batch(of.network, of.T, 3, static=static)
     module = initialised(of.network, x, seed=0).eval()
-    return module, x, counting.counted(of, module, [x])
+    return module, x, counting.count_operations(of, module, [x])
 
 
 @torch.no_grad()
@@ -201,12 +201,12 @@ def test_counts_by_value_are_neurobenchs(static: bool, neunorm: bool) -> None:
 def test_counts_do_not_depend_on_framework_or_batch() -> None:
     of = case(neunorm=True)
     module, x, layers = counts(of, static=True)
-    parts = counting.counted(of, module, x.split(1, dim=1))
+    parts = counting.count_operations(of, module, x.split(1, dim=1))
     assert parts == layers
     other = adapters.load("snntorch").build(of.network)
     for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
         theirs.data.copy_(ours.data)
-    assert counting.counted(of, other, [x]) == layers
+    assert counting.count_operations(of, other, [x]) == layers
 
 
 def test_the_suite_is_the_nine_networks_at_full_width_and_their_anns() -> None:

@@ -48,7 +48,7 @@ def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Le
 
 def one_epoch(learner: Learner, number: int) -> Epoch:
     rate = schedule.table_7(learner.case.optimiser, number)
-    return epoch.epoch(learner, number, rate, ignore)
+    return epoch.train_epoch(learner, number, rate, ignore)
 
 
 def ignore(fraction: float) -> None:

@@ -23,7 +23,7 @@ from harness.adapter import Variant, exam_builder
 from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Question, plain_pass, tapped_pass
-from harness.proof.audit import Audit, Finding, allowed
+from harness.proof.audit import Audit, Finding, gradient_bounds
 from harness.proof.certificate import RULES, Certificate, beyond
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
 from harness.reference import neuron
@@ -251,7 +251,7 @@ def test_a_silent_network_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> N
     def drawn(network: Network, x: Tensor, seed: int, precision: Precision) -> nn.Module:
         return initialised(network, x, seed=seed, scheme="torch")
 
-    monkeypatch.setattr(exam, "exam_weights", drawn)
+    monkeypatch.setattr(exam, "exam_reference", drawn)
     certificate = certify(ReferenceNetwork)
     assert certificate.mismatches == 0 and not certificate.passed
     assert any("the test is void: layer 4" in each for each in certificate.failures)
@@ -265,7 +265,7 @@ def test_where_no_gradient_reaches_a_layer_other_weights_are_drawn() -> None:
     of, seed = narrow(LIF_), 0
     batch = random_batch(of, 4, 4, static=True)
     x = exam_input(batch)
-    reference = exam.exam_weights(of, x[:1].expand_as(x), seed, "fp32")
+    reference = exam.exam_reference(of, x[:1].expand_as(x), seed, "fp32")
     reference(x).sum().backward()
     first = reference.layers[0].synapse.weight.grad
     assert first is not None and not first.any()
@@ -404,7 +404,7 @@ def test_the_exam_sees_the_whole_recording_and_other_samples_each_time() -> None
 def test_a_gradient_may_be_off_by_what_one_float32_sum_of_its_products_is() -> None:
     _, network = paper.network("Middle", "nmnist")
     asked = Question((), torch.zeros(10, 20, *network.input_shape), 10, "fp32", network)
-    bound = allowed(network.stages, asked)[2]  # of the second layer's weights
+    bound = gradient_bounds(network.stages, asked)[2]  # of the second layer's weights
     products = np.random.default_rng(0).standard_normal((200 * 34**2, 16)).astype(np.float32)
     in_a_row = np.add.accumulate(products, axis=0, dtype=np.float32)[-1]
     exact = products.sum(0, dtype=np.float64)

@@ -91,7 +91,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     software = software_of(system)
     installation = Installation(software, deviations="; ".join(system.deviations) or None)
     trial.row = of_case(case, trial.run, installation)
-    samples = read(case, system, trial.access, trial.read)
+    samples = read(case, system, trial.access, trial.say_reading)
     train, test = samples.sources
     trial.row = replace(
         with_data(trial.row, train, test),

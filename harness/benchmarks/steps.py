@@ -15,7 +15,7 @@ import adapters
 from harness import datasets
 from harness.formats.weights import initial_network
 from harness.proof import certificate
-from harness.proof.answer import question
+from harness.proof.answer import question_of
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
 from harness.spec import Mode, Options, Precision, Timed
@@ -66,7 +66,7 @@ class Steps:
         # calibrated, as the suite's: layers that are silent would take `fused` no time
         drawn = initial_network(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
-        asked = question(self.case, weights, x, labels)
+        asked = question_of(self.case, weights, x, labels)
         self.ready = iteration.built(adapters.load(framework), self.case, asked)
         self.step = partial(iteration.done, self.ready)  # as the clock of a suite has it
         self.step()

@@ -1,1 +1,1 @@
-"""That a contender computes the reference's function."""
+"""Proof that a contender computes the reference's function."""

@@ -19,7 +19,7 @@ from harness.spec import Case, Mode, Network, Precision, Timed, paper
 
 
 class Incomparable(Failed):
-    """The contender is not comparable with the reference, or gives nothing to compare."""
+    """The failure of a contender without a valid answer: wrong shapes, NaN, altered inputs."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "not comparable")
@@ -27,7 +27,7 @@ class Incomparable(Failed):
 
 @dataclass(frozen=True)
 class Question:
-    """A pass to be computed: the weights, the input, and what the gradients are of."""
+    """The weights, input and settings of one pass that a contender is asked to compute."""
 
     parameters: tuple[Tensor, ...]  # in layer order
     x: Tensor  # (T, B, C, H, W), or (1, B, C, H, W) of an image, expanded where it is used
@@ -35,7 +35,7 @@ class Question:
     precision: Precision
     network: Network
     seed: int = 0  # of torch's generator before the pass, which draws dropout's masks
-    labels: Tensor | None = None  # (B,), of the iteration's loss; None: a random weighting of out
+    labels: Tensor | None = None  # (B,), for the loss; None: a random weighting of out instead
     mode: Mode = "training"
 
     @property
@@ -48,10 +48,10 @@ class Question:
         copy_parameters(nn.ParameterList(self.parameters), module)
 
 
-def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
-    """Return a case's iteration as a question, on as many steps and samples as the case has.
+def question_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor) -> Question:
+    """Return a case's iteration as a question, cut to the case's steps and batch size.
 
-    x is (T, B, C, H, W); of a static image the first step is asked.
+    x is (T, B, C, H, W); of a static image one step is kept.
     """
     steps, samples = 1 if paper.settings(case.dataset).static else case.T, case.batch_size
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
@@ -63,7 +63,7 @@ def question(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tensor)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a module computed. All on the CPU."""
+    """A module's output, gradients and, of a tapped pass, spikes, all on the CPU."""
 
     out: Tensor  # (T, B, N)
     gradients: tuple[Tensor, ...]  # in layer order, zeros where there is none; () in inference
@@ -71,7 +71,7 @@ class Answer:
 
 
 def plain_pass(module: nn.Module, question: Question, *, tapped: bool = False) -> Answer:
-    """Return the module's answer; `tapped`: with the spikes of every layer. Raises Incomparable."""
+    """Load a question and return the answer; `tapped`: with all spikes. Raises Incomparable."""
     with _asked(module, question) as x:
         with record_spikes(module) if tapped else nullcontext(()) as taps:
             with (
@@ -92,7 +92,7 @@ tapped_pass = partial(plain_pass, tapped=True)
 
 
 def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
-    """Return the scalar to differentiate: the loss, or a random weighting of the spikes."""
+    """Return the scalar to differentiate: the loss, or without labels a fixed random weighting."""
     if question.labels is None:
         generator = torch.Generator().manual_seed(0)
         weights = torch.randn(out.shape, generator=generator, dtype=torch.float64)
@@ -164,7 +164,7 @@ def _collected(tap: SpikeTap, n: int) -> Tensor:
 
 
 def check(answer: Answer, question: Question) -> None:
-    """Raise Incomparable, with a sentence, where there is nothing that could be compared."""
+    """Raise Incomparable unless shapes are right, spikes 0 or 1, and gradients finite."""
     _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
     shapes = [tuple(each.shape) for each in question.parameters]
@@ -178,7 +178,7 @@ def check(answer: Answer, question: Question) -> None:
 
 
 def check_tapped(answer: Answer, question: Question) -> None:
-    """Check an answer with every layer's spikes; the last layer's are its output."""
+    """Raise Incomparable as `check`, or where taps have wrong shapes or contradict the output."""
     check(answer, question)
     (steps, batch, _), stages = question.out_shape, question.network.stages
     expected = [(steps, batch, *stage.output_shape) for stage in stages]
@@ -191,7 +191,7 @@ def check_tapped(answer: Answer, question: Question) -> None:
 
 
 def parameters_of(network: Network) -> tuple[str, ...]:
-    """Return the parameters' names in layer order, as in "the bias of layer 2"."""
+    """Return the parameters' names in layer order, such as "the bias of layer 2 256C3"."""
     return tuple(
         f"{kind} of layer {stage.name}"
         for stage in network.stages

@@ -31,7 +31,7 @@ from harness.proof.answer import (
 from harness.proof.certificate import RULES, beyond, typical
 from harness.proof.gradients import (
     Compared,
-    Given,
+    GivenGradients,
     Gradients,
     NeuronTrace,
     bias_gradient,
@@ -59,49 +59,49 @@ class Finding:
     way: Literal["direct", "replay"]
     passed: bool
     reason: str | None  # where it did not pass, in a sentence
-    spikes: int = 0  # neuron-steps compared: of the output, in a replay of every layer
-    mismatches: int = 0  # that are not the reference's
-    near_ties: int = 0  # of these, those that rounding decides
-    gradient_error: float | None = None  # relative to the largest entry; of training alone
-    gradient_cosine: float | None = None  # the lowest over the parameters; of bf16 alone
+    spikes: int = 0  # neuron-steps compared: the output's, in a replay all layers'
+    mismatches: int = 0  # spikes that are not the reference's
+    near_ties: int = 0  # mismatches that rounding explains
+    gradient_error: float | None = None  # relative to the largest entry; not in bf16
+    gradient_cosine: float | None = None  # the lowest over the parameters; only in bf16
 
 
 def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
-    """Return an audit's finding as a row of its case; `number` is that of the round."""
+    """Return an audit's finding as a row of its case; `number`: of the timed round, if any."""
     found = {**vars(finding), "reason": shortened(finding.reason or "") or None}
     return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
 
 
-# Of the surrogate's edge, where bf16's potentials are within rounding of it: as they are replayed,
-# or all inside or all outside, which bounds what another rounding would have made of them.
+# Where bf16 potentials within rounding of the surrogate's edge count: as replayed, or all inside or
+# all outside it, which bounds what another rounding would have made of them.
 Side = Literal["computed", "inside", "outside"]
-TINY = 1e-30  # allowed where there is no gradient: whatever is given is too much
+TINY = 1e-30  # bound where the replayed gradient is 0: anything else is beyond it
 
 
 @dataclass(frozen=True)
 class ReplayedLayer:
-    """The outcome of a layer's replay: its spikes against the replayed potentials."""
+    """A layer's replay: the spikes that its potentials contradict, and its gradients."""
 
     layer: str
     spikes: int  # neuron-steps
-    turned: int  # that differ where rounding decides
-    wrong: int  # that differ elsewhere
-    step: int = 0  # of the first that is wrong, from 0
+    turned: int  # mismatches within rounding of the threshold
+    wrong: int  # mismatches further from it
+    step: int = 0  # of the first wrong spike, from 0
     distance: float = 0.0  # the largest abs(u - V_th) there
-    gradients: tuple[Tensor, ...] = ()  # of its parameters; () in inference
-    left: float = 0.0  # of the given gradients: the most, as a multiple of the bound
+    gradients: tuple[Tensor, ...] = ()  # of its parameters, replayed; () in inference
+    left: float = 0.0  # largest unexplained part of a given gradient, over its bound
 
 
-Sent = tuple[Tensor, Tensor | None]  # from a layer down: to the spikes below, and to U on the way
+Sent = tuple[Tensor, Tensor | None]  # gradients passed down: of the spikes below, and of U
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The judge of all contenders that are asked one question, for whom the reference answers once.
+    """One question, the reference's answer to it, and the verdict on each contender's answer.
 
-    In a replay each layer is the reference's on the spikes that the contender had below it, and its
-    reset is by the contender's own: a spike that rounding turned is seen once, and takes no other
-    with it. The gradients are replayed in the same way, from the loss down, through the reference's
+    In a replay the reference computes each layer from the contender's own spikes below, and resets
+    it by the contender's own spikes. So a spike that rounding turned counts once and turns no
+    other. Gradients are replayed in the same way, from the loss down, through the reference's
     surrogate at the replayed potentials.
     """
 
@@ -109,7 +109,7 @@ class Audit:
     device: torch.device = torch.device("cpu")
 
     def judge(self, module: nn.Module) -> Finding:
-        """Judge a module of this process: by a pass without taps, where needed by one with them."""
+        """Judge a module by an untapped pass and, where a replay must decide, by a tapped one."""
         try:
             given = plain_pass(module, self.question)
             return self.direct(given) or self.replay(given, tapped_pass(module, self.question))
@@ -117,7 +117,7 @@ class Audit:
             return Finding("direct", False, str(reason))
 
     def direct(self, given: Answer) -> Finding | None:
-        """Judge an answer without taps; None where a replay must decide: they differ, or bf16."""
+        """Judge an untapped answer; None if a replay must decide: bf16, spikes or gradients off."""
         try:
             check(given, self.question)
         except Incomparable as reason:
@@ -135,7 +135,8 @@ class Audit:
     def replay(self, given: Answer, tapped: Answer) -> Finding:
         """Judge `given` layer by layer, by the spikes that `tapped`, a second pass, recorded.
 
-        It fails where their outputs differ, a spike is wrong or a gradient is beyond its bound.
+        It fails where their outputs differ, a spike is wrong, a layer has too many near-ties turned
+        or a gradient is beyond its bound.
         """
         try:
             check(given, self.question)
@@ -190,7 +191,7 @@ class Audit:
 
     @cached_property
     def _bounds(self) -> list[float]:
-        return allowed(self.question.network.stages, self.question)
+        return gradient_bounds(self.question.network.stages, self.question)
 
     @cached_property
     def _reference(self) -> ReferenceNetwork:
@@ -207,7 +208,7 @@ class Audit:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the reference answers itself, untapped."""
+        """The reference's own answer, untapped."""
         return plain_pass(self._reference, self.question)
 
     @cached_property
@@ -285,9 +286,11 @@ class Audit:
         d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
         found = Gradients(du, d_weight, bias_gradient(du))
         if given and isinstance(ties, float):
-            pairs = zip((d_weight, found.bias), allowed([stage], self.question), strict=False)
+            pairs = zip(
+                (d_weight, found.bias), gradient_bounds([stage], self.question), strict=False
+            )
             of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-            known = Given(given[0], given[1], of_weight, of_bias, inputs.detach())
+            known = GivenGradients(given[0], given[1], of_weight, of_bias, inputs.detach())
             found = settle(trace, found, known, lif, ties)
         own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
         layer = replace(layer, gradients=own, left=found.left)
@@ -350,8 +353,8 @@ def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:
             )
 
 
-def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
-    """Return the bound on each parameter's gradient error, relative to the largest entry."""
+def gradient_bounds(stages: Iterable[Stage], question: Question) -> list[float]:
+    """Return each parameter's bound on its gradient error, relative to the largest entry."""
     precision, images, bounds = question.precision, question.steps * question.x.shape[1], []
     for stage in stages:
         products = images * stage.macs // stage.weights  # one at each place where a weight is used
@@ -362,7 +365,7 @@ def allowed(stages: Iterable[Stage], question: Question) -> list[float]:
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
-    """Return the next layer's input from spikes (T, B, ...): pooled, normalised, dropped."""
+    """Return the next layer's input: spikes (T, B, ...) pooled, normalised, dropped by `keys`."""
     out = spikes if layer.pool is None else synapses.over_steps(layer.pool, spikes)
     if layer.neunorm is not None:
         x, steps = None, []

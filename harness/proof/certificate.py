@@ -1,4 +1,4 @@
-"""The outcome of a proof, layer by layer, its verdict, and the bounds, for which `EXAM` stands."""
+"""A certificate: each layer's comparison, the verdict, and its bounds, versioned by `EXAM`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Rules:
-    """The numbers of an exam and of the verdict on it."""
+    """The sizes of an exam, and the bounds of the verdict on it."""
 
     steps: int = 4  # at least this many, so that the reset and the carry over time both act
     samples: int = 2
@@ -58,14 +58,14 @@ class Rules:
     bf16_most: float = 0.3  # of a gradient's length, the most that may be explained so
 
     def allowed(self, precision: Precision) -> Allowed:
-        """Return what is allowed in a precision that is judged; bf16 is measured alone."""
+        """Return the bounds of float64 or float32; not of bf16, which a replay judges."""
         return self.fp64 if precision == "fp64" else self.fp32
 
     def gradient_bound(self, precision: Precision, products: int) -> float:
-        """Return how far a gradient may be from one recomputed from the contender's own spikes.
+        """Return how far a gradient may be from its replay, relative to the largest entry.
 
-        Relative to the largest entry. In float64 it is one number; in float32 it grows as the root
-        of the products that an entry sums, since roundings have either sign.
+        In float64 it is constant; in float32 it grows as the root of the products that an entry
+        sums, since roundings have either sign. bf16 is judged otherwise.
         """
         if precision == "fp64":
             return self.replayed_fp64
@@ -76,7 +76,7 @@ RULES = Rules()
 
 
 def typical(u: Tensor, v_th: float) -> float:
-    """Return the root mean square of a layer's potentials (T, B, ...), V_th at least."""
+    """Return the root mean square of a layer's potentials (T, B, ...), but at least V_th."""
     return max(v_th, u.double().square().mean().sqrt().item())
 
 
@@ -87,8 +87,8 @@ def beyond(error: float, bound: float) -> str:
 
 
 def required(precision: Precision) -> tuple[Precision, ...]:
-    """Return the precisions to prove before a figure in `precision` is shown."""
-    # of bf16 the function is proved; what it loses of that is measured
+    """Return the precisions to certify before a result in `precision` is shown."""
+    # bf16 is judged by replays; float64 and float32 prove the function
     order: tuple[Precision, ...] = ("fp64", "fp32", "bf16")
     return order[: order.index(precision) + 1]
 
@@ -100,7 +100,7 @@ class Divergence:
     step: int  # from 0
     layer: str
     distance: float  # abs(u - V_th) of the reference there
-    is_far: bool  # from V_th: not by rounding
+    is_far: bool  # farther from V_th than rounding explains
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class LayerProof:
     spikes: int  # neuron-steps compared
     mismatches: int
     gradient_error: float  # largest over its parameters, relative to the gradient's largest entry
-    gradient_cosine: float | None  # to float32's, both free-running; measured in bf16 alone
+    gradient_cosine: float | None  # to float32's, both free-running; only in bf16
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The outcome for one adapter, network and precision."""
+    """The outcome of the exam of one adapter on one network in one precision."""
 
     precision: Precision
     deviations: tuple[str, ...]
@@ -133,12 +133,12 @@ class Certificate:
 
     @property
     def mismatches(self) -> int:
-        """Spikes that differ, over all layers."""
+        """Neuron-steps whose spikes differ, over all layers."""
         return sum(layer.mismatches for layer in self.layers)
 
     @property
     def spikes(self) -> int:
-        """Neuron-steps compared, over all layers."""
+        """Neuron-steps compared, whether they fire or not, over all layers."""
         return sum(layer.spikes for layer in self.layers)
 
     @property
@@ -154,7 +154,7 @@ class Certificate:
 
 
 def void(proofs: Iterable[LayerProof]) -> Iterator[str]:
-    """Yield why a test on these weights and this input shows nothing, a sentence each."""
+    """Yield each reason why the test shows nothing: layers silent, stuck or without gradient."""
     for proof in proofs:
         if not RULES.lowest_rate < proof.rate < RULES.highest_rate:
             yield (
@@ -168,7 +168,7 @@ def void(proofs: Iterable[LayerProof]) -> Iterator[str]:
 def failures(
     proofs: tuple[LayerProof, ...], first: Divergence | None, precision: Precision
 ) -> list[str]:
-    """Return why layers are not equal, a sentence each. In bf16 a replay judges (`audit.py`)."""
+    """Return why layers are not equal, a sentence each; in bf16 only why the test is void."""
     failures = [*void(proofs)]
     if precision == "bf16":
         return failures
@@ -188,7 +188,7 @@ def failures(
 
 
 def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
-    """Yield a certificate as rows of a case: the outcome, then one of each layer."""
+    """Yield a certificate as rows of a case: the outcome, then a row for each layer."""
     outcome = CertificateRow(
         **vars(row), exam=EXAM, certified=proof.passed, certificate_precision=proof.precision,
         spike_rate=proof.spike_rate, spikes=proof.spikes, mismatches=proof.mismatches,

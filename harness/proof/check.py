@@ -62,9 +62,10 @@ class AdapterProof:
 
 
 def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
-    """Return data sets and networks. Raises UsageError for unknown ones.
+    """Return the selected data sets with their networks. Raises UsageError for unknown ones.
 
-    Default: Table 1, in both readings and without. A file's network is taken as it is.
+    Each comes without NeuNorm and in both its readings, by default all of Table 1; a network from
+    a file comes once, as it is.
     """
     own = {file.name: (None,) for file in options.files}
     return [
@@ -76,7 +77,7 @@ def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
 
 
 def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple[str, str, Exam]]:
-    """Yield the exams of `networks`, each with its network's name without NeuNorm and in full."""
+    """Yield title (without NeuNorm), full name and exam of each of `networks` in each precision."""
     batch_of = cache(batch_of)
     for dataset, of in networks(options):
         title, neunorm = f"{paper.settings(dataset).title} {network_name(of)}", of.network.neunorm
@@ -88,10 +89,10 @@ def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple
 def prove_adapters(
     names: tuple[str, ...], options: Options, say: ProgressCallback, silence: float = SILENCE
 ) -> Iterator[AdapterProof]:
-    """Yield the certificates of each adapter, made in a child of its own.
+    """Yield the certificates of each adapter, made in a child process of its own.
 
-    Without names: of each framework and its variants, faithful ones first. Raises UsageError for
-    unknown names.
+    By default: the installed frameworks, their variants, then what is not installed. `silence`:
+    seconds after which a child that reports nothing is ended. Raises UsageError for unknown names.
     """
     for name in names:
         adapters.check_name(name)
@@ -118,7 +119,7 @@ def prove_adapters(
 
 
 def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterProof:
-    """Return the certificates of an adapter, in a child process."""
+    """Return the certificates of an adapter; called in a child process, which it reports from."""
     facts.remember(known)
     adapter = adapters.load(name)
     root, proofs = datasets.data_root(options.data_root), list[OnNetwork]()

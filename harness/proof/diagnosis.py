@@ -32,9 +32,9 @@ Fire = Callable[[Tensor, float], Tensor]  # u - V_th, a -> o
 def computed_instead(
     network: Network, given: Sequence[Answer], ask: Ask, bound: float, device: torch.device
 ) -> tuple[str, ...]:
-    """Return the deviations that answer as a contender did, in words that follow "computes with".
+    """Return the known deviations that explain `given`, in words that follow "computes with".
 
-    `ask` puts the exam's questions to a module, in order. `bound`: of a gradient's largest entry.
+    `ask` puts the exam's questions to a module, in order. `bound`: of a gradient's error, relative.
     """
 
     def answers(build: Build) -> Iterator[Answer]:
@@ -64,7 +64,7 @@ def _same(given: Sequence[Answer], others: Iterable[Answer], bound: float) -> bo
 
 
 class AlteredCell(nn.Module):
-    """The paper's neuron with another next potential or another spike."""
+    """The paper's neuron with another equation for its potential, its spike or both."""
 
     def __init__(self, lif: LIF, potential: Potential, fire: Fire) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def _window(width: float, height: float) -> Build:
 
 
 class Carried(nn.Module):
-    """A cell or NeuNorm that begins a call with the state in which its last call ended."""
+    """A cell or NeuNorm that begins each call with the state that the last call left."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -119,14 +119,14 @@ def _carries(network: Network, *, neunorm: bool) -> nn.Module:
 
 
 class StepsReversed(ReferenceNetwork):
-    """The network on the steps in reverse order."""
+    """The reference, run on the steps in reverse order."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flip(0))
 
 
 class LastStepMissing(ReferenceNetwork):
-    """The network without the last step, whose spikes are those of the step before times `kept`."""
+    """The reference without its last step, where the spikes before it are repeated times `kept`."""
 
     def __init__(self, network: Network, kept: float) -> None:
         super().__init__(network)

@@ -56,13 +56,13 @@ from harness.spec import LIF, Network, Precision
 
 
 def count_planted(neurons: int) -> int:
-    """Return how many of a layer's neurons (of a convolution: maps) are planted, the last ones."""
+    """Return how many of a layer's last neurons (of a convolution: maps) `plant` overwrites."""
     return min(2, neurons - 1)  # a single neuron is the layer's whole signal
 
 
 @torch.no_grad()
 def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
-    """Plant each layer's last neuron at the threshold, with `edge` one at the surrogate's edge."""
+    """Fix each layer's last neuron at V_th, with `edge` the one before at the surrogate's edge."""
     lif = reference.network.lif
     for layer in reference.layers:
         weight, bias = layer.synapse.weight, layer.synapse.bias
@@ -76,9 +76,9 @@ def plant(reference: ReferenceNetwork, *, edge: bool) -> None:
 
 
 def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
-    """Return a u whose abs(u - V_th) is a / 2 in that type, to the last bit; None if none is.
+    """Return a potential exactly a / 2 from V_th in that type; None if there is none.
 
-    Above the threshold where there is one: it fires, is reset, and is there again at every step.
+    Above V_th where possible: the neuron fires, is reset, and is there again at every step.
     """
     for side in (1, -1):
         about = torch.tensor(lif.v_th + side * lif.a / 2, dtype=dtype)
@@ -88,10 +88,10 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
     return None
 
 
-def counted(asked: Question) -> tuple[Question, Question, Question]:
-    """Return what an exam asks: also in eval mode, and with potentials far beyond V_th.
+def exam_questions(asked: Question) -> tuple[Question, Question, Question]:
+    """Return the three questions of an exam: `asked`, in eval mode, and far beyond V_th.
 
-    The last in float32 of the spikes alone: rounding decides much of the few gradients there.
+    The last asks for gradients only in float64: otherwise rounding decides much of the few there.
     """
     evaluated = replace(asked, mode="inference")
     large = tuple(RULES.driven * each for each in asked.parameters)
@@ -99,12 +99,12 @@ def counted(asked: Question) -> tuple[Question, Question, Question]:
     return asked, evaluated, replace(driven, parameters=large)
 
 
-# A module's answers in one exam, tapped and untapped, to each question that counts.
+# A module's answers to each of `exam_questions`, tapped and untapped.
 ExamAnswers = tuple[tuple[Answer, Answer], ...]
 
 
 def take_exam(module: nn.Module, asked: Question) -> ExamAnswers:
-    """Return the answers of a module of this process. Raises Incomparable."""
+    """Return a module's answers to `exam_questions`. Raises Incomparable."""
     answers = _answers(module, asked)
     return tuple(zip(answers, answers, strict=True))
 
@@ -119,7 +119,7 @@ def _answers(module: nn.Module, asked: Question) -> Iterator[Answer]:
     first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
     plain_pass(module, replace(first, mode="inference"))
     plain_pass(module, first)
-    for each in counted(asked):
+    for each in exam_questions(asked):
         yield tapped_pass(module, each)
         yield plain_pass(module, each)
 
@@ -139,12 +139,14 @@ class _Expected:
         answer = tapped_pass(reference, exact)
         potentials = [torch.stack(each).cpu() for each in kept]
         device = next(reference.parameters()).device
-        return cls(asked, answer, potentials, tuple(Audit(each, device) for each in counted(asked)))
+        return cls(
+            asked, answer, potentials, tuple(Audit(each, device) for each in exam_questions(asked))
+        )
 
 
 @dataclass(frozen=True)
 class Exam:
-    """The reference's answers for one network and precision, to hold adapters against."""
+    """An exam on one network in one precision, with the reference's answers."""
 
     network: Network
     batch: Tensor  # (T, B, C, H, W), real data; its first steps and samples are used
@@ -161,9 +163,9 @@ class Exam:
     def judge(
         self, deviations: tuple[str, ...], take_exam: Callable[[Question], ExamAnswers]
     ) -> Certificate:
-        """Compare a module that lives in another process with the reference.
+        """Compare the module that `take_exam` asks with the reference.
 
-        `take_exam` is called once an attempt; it raises Incomparable where the module does.
+        `take_exam` is called once an attempt; where it raises Incomparable, the certificate fails.
         """
         found = Certificate(self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
@@ -231,9 +233,9 @@ class Exam:
                 yield f"{unseen} the gradient of {name} differs by {beyond(error, bound)}"
 
     def expected(self, attempt: int = 0) -> _Expected:
-        """Return what an attempt asks, and the reference's answers: made once.
+        """Return what an attempt asks, and the reference's answers, made at its first call.
 
-        Other weights are drawn where the first make the test void.
+        Weights are drawn again while the test is void, at most `RULES.attempts` times in all.
         """
         if attempt not in self._expected:
             expected = self._drawn(attempt, self.seed)
@@ -248,7 +250,7 @@ class Exam:
         x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
         static = synapses.is_static(self.batch)
         moment = x[:1] if static else x
-        reference = exam_weights(self.network, moment.expand_as(x), seed, self.precision)
+        reference = exam_reference(self.network, moment.expand_as(x), seed, self.precision)
         parameters = tuple(each.detach().cpu() for each in reference.parameters())
         moment = moment.cpu().contiguous()
         question = Question(parameters, moment, len(x), self.precision, self.network)
@@ -274,9 +276,10 @@ class Exam:
 def exam_input(
     batch: Tensor, attempt: int = 0, count: int = RULES.steps
 ) -> Tensor:  # (T, B, C, H, W) -> (count, 2 or 1, C, H, W)
-    """Return the part of the batch that the certificate runs on, another for each attempt.
+    """Return the part of the batch that an attempt runs on: `count` steps, spread over it.
 
-    Its steps are spread over the recording; samples that are used up are shifted by a pixel.
+    The first takes `RULES.samples` samples, each later one the next sample; when all are used up,
+    they come again, shifted by a pixel.
     """
     T, B = batch.shape[:2]
     size = RULES.samples if attempt == 0 else 1
@@ -286,10 +289,10 @@ def exam_input(
     return batch[steps.to(batch.device)][:, samples.to(batch.device)].roll(first // B, -1)
 
 
-def exam_weights(
+def exam_reference(
     network: Network, x: Tensor, seed: int, precision: Precision = "fp64"
 ) -> ReferenceNetwork:
-    """Return the reference calibrated on `x`, with the planted neurons of each layer."""
+    """Return the reference with weights drawn and calibrated on `x`, then changed by `plant`."""
     reference = initialised(network, x, seed=seed)
     plant(reference, edge=precision != "bf16")  # which has no exact edge
     return reference

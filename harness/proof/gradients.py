@@ -24,7 +24,7 @@ from harness.spec import LIF
 
 @dataclass(frozen=True)
 class Compared:
-    """A parameter's gradient compared with the reference's."""
+    """How far a parameter's gradient is from the expected one."""
 
     error: float  # largest difference over the largest entry; NaN where there is no gradient
     cosine: float  # NaN where one has no gradient
@@ -32,7 +32,7 @@ class Compared:
 
 
 def compared(given: Tensor, expected: Tensor) -> Compared:
-    """Compare two gradients."""
+    """Return how far a gradient is from the expected one; infinitely where it is not finite."""
     if not given.isfinite().all():
         return Compared(inf, nan, inf)
     difference = given.to(expected.dtype) - expected
@@ -48,7 +48,7 @@ def _dot(a: Tensor, b: Tensor) -> float:
 
 
 def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) -> Tensor:
-    """Return the gradient by inputs (T or 1, B, ...) and du (T, B, ...).
+    """Return dL/dW from a layer's inputs (T or 1, B, ...) and du = dL/du (T, B, ...).
 
     Steps are added in float64: one float32 sum over 200 images of 34x34 is 1.8e-5 off.
     """
@@ -65,27 +65,27 @@ def weight_gradient(synapse: nn.Conv2d | nn.Linear, inputs: Tensor, du: Tensor) 
 
 
 def bias_gradient(du: Tensor) -> Tensor:  # (T, B, C, ...) -> (C,)
-    """Sum over all but the maps, in float64, which 200,000 float32 numbers need."""
+    """Return dL/db: du summed over all but maps, in float64, which 200,000 float32 numbers need."""
     maps = du.flatten(0, 1).transpose(0, 1).flatten(1)
     return maps.sum(1, dtype=torch.float64).to(du.dtype)
 
 
 @dataclass(frozen=True)
 class NeuronTrace:
-    """Neurons over all steps, each (T, ...) of one shape, as the adjoint needs them."""
+    """What backpropagation through time needs of neurons, each tensor (T, ...) of one shape."""
 
     u: Tensor
     o: Tensor
     back: Tensor  # dL/do from the next layer
     passes: Tensor  # bool: within the surrogate's rectangle
 
-    def of(self, part: Callable[[Tensor], Tensor]) -> NeuronTrace:
-        """Return the trace with `part` applied to each of its tensors."""
+    def select(self, part: Callable[[Tensor], Tensor]) -> NeuronTrace:
+        """Return the trace of those neurons that `part` takes from each tensor."""
         return NeuronTrace(part(self.u), part(self.o), part(self.back), part(self.passes))
 
 
 def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
-    """Compute u (T, B, ...), eq. (5), from the currents and the spikes that reset it."""
+    """Compute u (T, B, ...), eq. (5), from the currents and given spikes, which reset it."""
     u = torch.empty_like(current, memory_format=torch.contiguous_format)
     u[0] = current[0]
     for t in range(1, len(u)):
@@ -96,9 +96,9 @@ def potentials(current: Tensor, o: Tensor, k_tau: float) -> Tensor:
 def keep_potentials(
     module: StepNetwork, keep: Callable[[Tensor], Tensor] = Tensor.detach
 ) -> list[list[Tensor]]:
-    """Have a network of the paper's neurons keep each layer's potentials, step by step (B, ...).
+    """Record each layer's potentials (B, ...), step by step, in the lists returned, by hooks.
 
-    `keep` may reduce them first.
+    The network must have the paper's neurons. `keep` may reduce what is appended.
     """
     kept: list[list[Tensor]] = [[] for _ in module.layers]
     for layer, own in zip(module.layers, kept, strict=True):
@@ -116,7 +116,7 @@ def within(u: Tensor, lif: LIF) -> Tensor:
 
 
 def through_time(trace: NeuronTrace, lif: LIF) -> Tensor:
-    """Compute dL/dI, eqs. (12)-(13), with the surrogate's rectangle as given in `trace.passes`."""
+    """Compute dL/dI (T, ...), eqs. (12)-(13), with `trace.passes` as the window of eq. (14)."""
     du = torch.empty_like(trace.u)
     du_next = torch.zeros_like(trace.u[0])
     for t in reversed(range(len(du))):
@@ -153,12 +153,12 @@ class Gradients:
     du: Tensor  # (T, B, C, ...)
     weight: Tensor  # (C, ...)
     bias: Tensor  # (C,)
-    left: float = 0.0  # of the given gradients, unexplained: the most, as a multiple of the bound
+    left: float = 0.0  # largest unexplained part of a given gradient, over its bound
 
 
 @dataclass(frozen=True)
-class Given:
-    """A contender's gradients of a layer, how far off they may be, and what its neurons read."""
+class GivenGradients:
+    """A contender's gradients of a layer, their absolute bounds, and the layer's inputs."""
 
     weight: Tensor
     bias: Tensor
@@ -168,7 +168,7 @@ class Given:
 
     @cached_property
     def windows(self) -> tuple[Tensor, int]:
-        """The inputs with the convolution's margin, and its kernel; a product reads one pixel."""
+        """The padded inputs and the kernel's size; a product is taken as a 1x1 convolution."""
         if self.weight.dim() == 2:
             return self.inputs.flatten(2)[..., None, None], 1
         kernel = self.weight.shape[-1]
@@ -189,18 +189,18 @@ class _Unknowns:
 
 
 def settle(
-    trace: NeuronTrace, replayed: Gradients, given: Given, lif: LIF, near_tie: float
+    trace: NeuronTrace, replayed: Gradients, given: GivenGradients, lif: LIF, near_tie: float
 ) -> Gradients:
-    """Return the replayed gradients, with edge neurons on the side that the given ones show.
+    """Return the replayed gradients, with neurons at the surrogate's edge passing as `given` shows.
 
-    Each map whose gradients differ by more than rounding is looked at alone.
+    Each map that differs from `given` is solved alone, for neurons within `near_tie` of the edge.
     """
     du, weight, bias = replayed.du, replayed.weight.clone(), replayed.bias.clone()
     weights = (given.weight - weight).flatten(1) / given.allowed_weight
     # the rest of each map's gradients, (C, E + 1), as multiples of the bound
     off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
-        own = _Map(trace.of(lambda each, c=c: each[:, :, c].flatten(1)), given, lif)
+        own = _Map(trace.select(lambda each, c=c: each[:, :, c].flatten(1)), given, lif)
         passes, left = own.settled(off[c], near_tie)
         if torch.equal(passes, own.trace.passes):
             continue
@@ -221,7 +221,7 @@ class _Map:
     """One map, or one neuron of a product: its neurons in all samples over all steps, (T, P)."""
 
     trace: NeuronTrace
-    given: Given
+    given: GivenGradients
     lif: LIF
 
     def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
@@ -297,7 +297,7 @@ class _Map:
 
     def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:  # (E + 1, neurons)
         """Return what the flips of each neuron add to the gradients, as multiples of the bound."""
-        before = self.trace.of(lambda each: each[:, neurons])
+        before = self.trace.select(lambda each: each[:, neurons])
         after = replace(before, passes=before.passes ^ flips)
         du = through_time(after, self.lif) - through_time(before, self.lif)
         read = self._inputs_of(neurons)

@@ -11,7 +11,7 @@ from harness.spec import Initialisation, Network, Stage, Voting
 
 
 class Units(nn.Module):
-    """One layer: synapse, rectification (not of the voting layer), pool."""
+    """One layer: synapse, rectification (except in the voting layer), pool."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Units(nn.Module):
 
 
 class ANN(nn.Module):
-    """Same layers, dropout and voting; the voting layer is linear, and there is no time."""
+    """The network without spikes, time or NeuNorm: same layers and dropout, linear voting layer."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class ANN(nn.Module):
 
 @torch.no_grad()
 def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
-    """Return the network with PyTorch's weights; `calibrated` scales each layer on batch `x`.
+    """Return the network with PyTorch's weights, scaled on batch `x` unless the scheme is `torch`.
 
-    The scale gives each layer's sums a deviation of 1 on x (T, B, C, H, W); the voting layer stays
-    as drawn.
+    The scale gives each layer's sums a standard deviation of 1 on x (T, B, C, H, W); the voting
+    layer stays as drawn.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -16,15 +16,15 @@ def vote(spikes: Tensor, classes: int) -> Tensor:  # (T, B, K * population) -> (
 
 
 def cross_entropy(spikes: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Compute the cross-entropy of each class's spikes over all steps, as frameworks offer it.
+    """Compute the cross-entropy with each class's spike count over all steps as its logit.
 
-    (T, B, K * population), (B,) -> ()
+    As frameworks offer it. (T, B, K * population), (B,) -> ()
     """
     counts = spikes.sum(0).unflatten(1, (classes, -1)).sum(2)
     return functional.cross_entropy(counts, labels)
 
 
 def loss(votes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (B,) -> ()
-    """Compute the squared error of eq. (11) against the one-hot label, a mean over all."""
+    """Compute the squared error of eq. (11) against the one-hot label, averaged over B and K."""
     target = functional.one_hot(labels, votes.shape[1]).to(votes.dtype)
     return functional.mse_loss(votes, target)

@@ -60,7 +60,7 @@ def drop(values: Tensor, image_keys: Tensor, p: float) -> Tensor:
 def stage_keys(network: Network, x: Tensor, *, training: bool) -> list[Tensor | None]:
     """Draw the keys (T, B, 2) of each layer's masks for a call on x (T, B, ...); None: no masks.
 
-    Drawn from the generator of x's device, which stays in step with CUDA graphs.
+    Drawn from the generator of x's device, which replays of CUDA graphs advance.
     """
     if not training or network.dropout == 0:
         return [None] * len(network.stages)
@@ -70,7 +70,7 @@ def stage_keys(network: Network, x: Tensor, *, training: bool) -> list[Tensor | 
 
 
 class StepDropout(nn.Module):
-    """Dropout in a chain that is called once a step: `start` it with the keys of all steps."""
+    """Dropout that is called once a step and takes its keys from those given to `start`."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

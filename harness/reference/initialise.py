@@ -23,13 +23,13 @@ ROUNDING = 1e-7  # relative: values this close may be the same but for how they 
 def initialised(
     network: Network, x: Tensor, *, seed: int, scheme: Initialisation = "calibrated"
 ) -> ReferenceNetwork:
-    """Return the reference network with initial weights, calibrated on `x` (T, B, C, H, W).
+    """Return the reference network with initial weights, of the dtype and device of `x`.
 
-    The paper does not state its initialisation, and PyTorch's leaves CIFARNet dead from the third
-    layer on at the paper's threshold. `calibrated` draws PyTorch's weights, then scales each
-    layer's weight and bias so that about `FIRING_FRACTION` of its first potentials reach V_th;
-    `twice-v_th` takes what that gives for twice the threshold. The same seed and batch give the
-    same weights; the global generator is left alone.
+    The paper does not state its initialisation. `torch` is PyTorch's, which leaves CIFARNet dead
+    from the third layer on at the paper's threshold. `calibrated` then scales each layer's weight
+    and bias so that on x (T, B, C, H, W) about `FIRING_FRACTION` of its first potentials reach
+    V_th; `twice-v_th` does so for a network of twice the threshold. The same seed and batch give
+    the same weights; the global generator is left alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -96,7 +96,7 @@ def dead_layers(module: ReferenceNetwork, network: Network, x: Tensor) -> tuple[
 
 
 def hardly_firing(network: Network, rates: Sequence[float]) -> tuple[str, ...]:
-    """Return the same of layers with these rates, in spikes per neuron and step."""
+    """Return "NAME (rate 0.0001)" of layers below DEAD_RATE, in spikes per neuron and step."""
     pairs = zip(network.stages, rates, strict=True)
     return tuple(f"{stage.name} (rate {rate:.4f})" for stage, rate in pairs if rate < DEAD_RATE)
 

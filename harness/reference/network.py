@@ -33,9 +33,9 @@ class Layer(nn.Module):
     def forward(
         self, current: Tensor, state: State, keys: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Compute one step: current (B, ...) and last state -> the next layer's input, next state.
+        """Compute one step: the current (B, ...), last state -> the next layer's input, next state.
 
-        `keys` (B, 2) are of this step's dropout masks; None: nothing is dropped.
+        The caller applies the synapse. `keys` (B, 2): of its dropout masks; None: no dropout.
         """
         neuron, x = state
         out, neuron = self.cell(current, neuron)
@@ -77,7 +77,7 @@ class StepNetwork(nn.Module):
 
 
 class ReferenceNetwork(StepNetwork):
-    """The function that every adapter is compared with."""
+    """The paper's network, with which every adapter is compared."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network, LIFCell)

@@ -47,7 +47,7 @@ class NeuNorm(nn.Module):
 
 
 def behind(stage: spec.Stage, network: spec.Network) -> NeuNorm | None:
-    """Return the NeuNorm between a layer and the next; None where it does not act there."""
+    """Return a new NeuNorm for a layer's output; None where none acts on it."""
     if network.neunorm is None or stage.neunorm_shape is None:
         return None
     return NeuNorm(network.neunorm, stage.neunorm_shape)

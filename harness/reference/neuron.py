@@ -19,7 +19,7 @@ def potential(u: Tensor, o: Tensor, current: Tensor, k_tau: float) -> Tensor:  #
 
 
 def surrogate(distance: Tensor, a: float) -> Tensor:
-    """Compute the rectangle for do/du, eq. (14), of `distance` = u - V_th; strict at its edge."""
+    """Compute the rectangle for do/du, eq. (14), of `distance` = u - V_th: 0 at a / 2, its edge."""
     return (distance.abs() < a / 2).to(distance.dtype) / a  # eq. (14)
 
 

@@ -32,8 +32,8 @@ class LayerOperations:
     """Operations of one layer, summed over samples and steps."""
 
     spikes: int  # of its own neurons; of units without spikes: those that are not zero
-    events: int  # values that are not zero and enter its synapse
-    operations: int  # these times the synapses that each drives: by value
+    events: int  # nonzero values that enter its synapse
+    operations: int  # by value: events times the synapses that each drives
     accumulates: int  # folded: spikes times synapses
     multiplies: int  # folded: what stays a product, of real inputs and of NeuNorm's x
 
@@ -52,7 +52,7 @@ class _Entering(NamedTuple):
 def spiking_operations(
     network: Network, x: Tensor, spikes: Sequence[Tensor], U: Sequence[Tensor | None]
 ) -> tuple[LayerOperations, ...]:
-    """Count a pass on x (T, B, C, H, W), by each layer's spikes (T, B, ...) and NeuNorm's U.
+    """Count each layer's operations on x (T, B, C, H, W), from its spikes (T, B, ...) and U.
 
     The convolution of a static image is counted once a sample, as it is computed; that of event
     frames at each step.
@@ -66,7 +66,7 @@ def spiking_operations(
 def ann_operations(
     network: Network, x: Tensor, active: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
-    """Count a pass of the network without spikes on x (T, B, C, H, W), as multiply-accumulates.
+    """Count each layer's multiply-accumulates in the network without spikes on x (T, B, C, H, W).
 
     `active` (1, B, ...): which of each layer's units are not zero. Event frames are summed first.
     """

@@ -13,14 +13,14 @@ from harness.spec import Conv, Stage
 
 
 class FlatLinear(nn.Linear):
-    """A product over everything behind the batch dimension."""
+    """A fully connected layer that flattens all but the batch dimension."""
 
     def forward(self, input: Tensor) -> Tensor:  # (B, ...) -> (B, N)
         return super().forward(input.flatten(1))
 
 
 def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
-    """Return the stage's synapse, eq. (8): same-size convolution or product, with bias."""
+    """Return the stage's synapse, eq. (8): same-size convolution or fully connected, with bias."""
     if isinstance(stage.synapse, Conv):
         maps, kernel = stage.synapse.channels, stage.synapse.kernel
         return nn.Conv2d(stage.input_shape[0], maps, kernel, padding=kernel // 2)
@@ -28,7 +28,7 @@ def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
 
 
 def pool(stage: Stage) -> nn.AvgPool2d | None:
-    """Return the pool behind a stage, if it has one; what does not fill a window is dropped."""
+    """Return the pool behind a stage, if any; rows and columns that fill no window are dropped."""
     return nn.AvgPool2d(stage.pool.size) if stage.pool else None
 
 
@@ -49,7 +49,7 @@ def encoding_steps(convolution: nn.Module, x: Tensor) -> Iterator[Tensor]:
 
 
 def encoding_sequence(convolution: nn.Module, x: Tensor) -> Tensor:
-    """Convolve with the steps folded into the batch: (T, B, ...) -> (T, B, ...)."""
+    """Convolve all steps in one call, a static image once: (T, B, ...) -> (T, B, ...)."""
     if is_static(x):
         current = convolution(x[0])
         return current.expand(x.shape[0], *current.shape)

@@ -188,7 +188,7 @@ class Worker:
     def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         if self._trainee is None:
             self._trainee = Bf16Trainee.of(adapters.load(case.framework), case)
-        return self._trainee.losses(case, weights, digits)
+        return self._trainee.train(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:
         return floor.fastest(self.case)

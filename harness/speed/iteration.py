@@ -14,7 +14,7 @@ from torch import Tensor
 from adapters import foreign
 from harness import adapter as contract
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question, tapped_pass
+from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question_of, tapped_pass
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
@@ -227,7 +227,7 @@ def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) ->
     """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
     reference = ReferenceNetwork(case.network).to(DTYPES[case.precision])
     weights = tuple(each.detach() for each in reference.parameters())
-    return built(adapter, case, question(case, weights, x, labels))
+    return built(adapter, case, question_of(case, weights, x, labels))
 
 
 # The time of a part of an iteration is scaled in proportion, and marked as scaled. First it is

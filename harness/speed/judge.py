@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import initial_network
-from harness.proof.answer import Question, question
+from harness.proof.answer import Question, question_of
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
@@ -33,7 +33,7 @@ from harness.speed.contender import Contender, Worker, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.system import machine, memory
 from harness.training import descent, step
-from harness.training.descent import Digits, LossEnds, judged
+from harness.training.descent import Digits, LossEnds, why_bf16_fails
 
 CALIBRATION_SAMPLES = 4
 # Multiply-accumulates of a sample's step above which the exam is of a quarter of the width: Small
@@ -154,7 +154,7 @@ class Judge:
         """Return the question of a case, on the steps and samples that it runs."""
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
-        return question(case, tuple(parameters), batch.inputs, batch.labels)
+        return question_of(case, tuple(parameters), batch.inputs, batch.labels)
 
     def audit(self, contender: Contender, when: When, number: int | None) -> Finding:
         """Compare the last iteration (of round `number`) with the reference. Raises Failed."""
@@ -233,7 +233,7 @@ def check_bf16_training(
             one = replace(case, seed=seed, precision=precision)
             losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
             ends[precision].append(LossEnds.of(losses, terms.averaged))
-        reason, finished = judged(ends["fp32"], ends["bf16"]), True
+        reason, finished = why_bf16_fails(ends["fp32"], ends["bf16"]), True
     except Failed as error:
         reason = str(error)
     finally:

@@ -66,7 +66,7 @@ def restore(
 ) -> tuple[Epoch, ...]:
     """Restore what `save` wrote; return the epochs done so far, none where there is no file.
 
-    Raises UsageError where it is damaged, or of another run, with a difference.
+    Raises UsageError where it is damaged, or of another run, naming a difference.
     """
     try:
         content = read_sealed(path)
@@ -101,7 +101,7 @@ def _unusable(path: Path, what: str) -> UsageError:
 
 
 def write_sealed(path: Path, content: object) -> None:
-    """Write tensors, numbers and texts in lists and dicts behind their hash. Raises OSError."""
+    """Write tensors, numbers and texts in lists and dicts after their SHA-256. Raises OSError."""
     file = io.BytesIO()  # torch tells of a full disk in words that name no disk
     torch.save(content, file)
 

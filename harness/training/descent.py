@@ -30,7 +30,7 @@ DATASET = "cifar10"  # its settings and network are used
 
 @dataclass(frozen=True)
 class Bf16CheckSettings:
-    """What is trained, and how often."""
+    """The network, data and number of the trainings that check bf16."""
 
     scale: str = "Small"  # or a notation
     width: Fraction = Fraction(1, 8)
@@ -44,7 +44,7 @@ class Bf16CheckSettings:
 
     @property
     def trainings(self) -> tuple[tuple[Precision, int], ...]:
-        """Precision and seed of each, the yardstick first."""
+        """Precision and seed of each training, float32 first."""
         seeds: dict[Precision, int] = {"fp32": self.fp32_seeds, "bf16": self.bf16_seeds}
         return tuple((each, seed) for each, count in seeds.items() for seed in range(count))
 
@@ -73,7 +73,7 @@ class Digits:
             yield torch.randint(len(self.labels), (CHECK_SETTINGS.batch_size,), generator=generator)
 
     def weights(self, case: Timed) -> tuple[Tensor, ...]:
-        """Return a seed's initial weights, in layer order, calibrated on its first batch."""
+        """Return the initial weights of a case, in layer order, calibrated on its first batch."""
         few = self.images[next(self.draws(case.seed))]
         x = few.expand(case.T, *few.shape)
         module = initialised(case.network, x, seed=case.seed)
@@ -118,7 +118,7 @@ class Bf16Trainee:
         module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
 
-    def losses(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
+    def train(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
         """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
@@ -169,17 +169,18 @@ class LossEnds:
 
     @classmethod
     def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
-        """Return the ends of the losses of each step, as many of them averaged at either end."""
+        """Return the means over the first and over the last `averaged` of the steps' losses."""
         if not losses or not all(map(isfinite, losses)):
             return cls(nan, nan)
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))
 
 
-def judged(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
-    """Return why trainings in bf16 do not pass against float32's; "" where they do.
+def why_bf16_fails(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
+    """Return why trainings in bf16 fail against those in float32; "" where they pass.
 
-    The mean of bf16 may not lie above the interval in which the mean of as many further seeds of
-    float32 lies with 95 % (Student). Where float32 has not learnt, its end tells nothing.
+    The mean of bf16's last losses may not lie above the interval in which the mean of as many
+    further seeds of float32 lies with 95 % (Student), nor above `LEARNT` of a first loss of bf16.
+    Where float32 has not learnt, bf16 fails too, as nothing is known of it.
     """
     for name, trainings in (("float32", fp32), ("bf16", bf16)):
         for seed, each in enumerate(trainings):

@@ -43,7 +43,7 @@ Table = tuple[tuple[float, ...], ...]
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
-    """Return which of `count` training samples are trained on, and which are held out to validate.
+    """Return the indices of `count` training samples to train on, and to hold out for validation.
 
     Raises UsageError where they are too few to hold any out.
     """
@@ -89,14 +89,15 @@ class Learner:
 
 
 def inputs(case: Trained, data: DataSplits, raw: Tensor) -> Tensor:
-    """Convert bytes to the network's input (T, B, C, H, W); a static image stays expanded."""
+    """Convert raw samples to the network's input (T, B, C, H, W), as `step.placed` gives it."""
     return step.placed(network_input(raw, case.T, data.train.info.normalisation), case)
 
 
 def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
     """Begin a training: the network with its initial weights, its optimiser and data.
 
-    Raises what its adapter raises, and UsageError where weights that it names are not there.
+    Weights that the case names are read from the folder of results `out`. Raises what its adapter
+    raises, and UsageError where they are not there.
     """
     data = data.to(torch.device(case.device))
     module = built(case, inputs(case, data, data.train.raw[:CALIBRATION_SAMPLES]), out)
@@ -104,7 +105,7 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
 
 
 def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
-    """Return the network with its initial weights, as x (T, B, ...) is. Raises as `begin` does."""
+    """Return the network with its initial weights, of x's dtype and device. Raises as `begin`."""
     if case.framework == ANN:
         return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
     module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
@@ -112,10 +113,10 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     return module
 
 
-def epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
-    """Train one epoch, counted from 1, at a learning rate, and test.
+def train_epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
+    """Train epoch `number`, from 1, at learning rate `rate`, then validate and test.
 
-    Raises Failed where the loss or a gradient is no number any more.
+    `tell` is given the fraction done. Raises Failed where the loss or a gradient is not finite.
     """
     case, data, module = learner.case, learner.data, learner.module
     for group in learner.optimiser.param_groups:
@@ -188,18 +189,18 @@ def votes(learner: Learner, part: LabelledSplit, T: int) -> Tensor:  # (samples,
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
-    """Return the share of samples decided right over T steps: most votes, the first of equals."""
+    """Return the share classified right over T steps: most votes win, of equals the first class."""
     return int((votes(learner, part, T).argmax(1) == part.labels).sum()) / len(part)
 
 
 def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
-    """Draw so many random samples, the same for every run: files lie class by class."""
+    """Draw `count` random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])
 
 
 def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
-    """Return Fig. 6 of that many `drawn` test samples: the mean votes, and the decisions.
+    """Return Fig. 6 of `samples` test samples: the mean votes, and the counts of decisions.
 
     Rows are the labels, columns the classes.
     """
@@ -240,7 +241,7 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
 def warnings_of(
     case: Trained, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
 ) -> Iterator[str]:
-    """Yield the warnings of a network whose layers were so active after an epoch."""
+    """Yield warnings of dead layers, spikes alike for all samples (`activity`), and no gradient."""
     if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
         remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"

@@ -21,7 +21,7 @@ CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in th
 
 
 def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch.optim.Optimizer:
-    """Return the data set's optimiser, in torch's fused form (one pass over the weights)."""
+    """Return the optimiser of these settings, in torch's fused form (one pass over the weights)."""
     parameters = list(parameters)
     if isinstance(settings, SGD):
         groups = parameters if settings.fc_factor is None else _groups(parameters, settings)
@@ -42,7 +42,7 @@ def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any
 
 
 def placed(x: Tensor, case: Case) -> Tensor:
-    """Return inputs x (T, B, C, H, W) as a case has them; a static image stays expanded."""
+    """Return x (T, B, C, H, W) on the case's device, in its precision; static stays expanded."""
     moment = x[:1] if is_static(x) else x
     return moment.to(case.device, DTYPES[case.precision]).expand(x.shape)
 
@@ -87,9 +87,10 @@ def iteration(
 
 
 def captured(step: Callable[[], R]) -> Callable[[], R]:
-    """Capture a step as one CUDA graph, launched at once; return the function that replays it.
+    """Capture a step as one CUDA graph; return the function that replays it.
 
-    What the step reads must stay where it is in memory; its result is the same tensors every time.
+    The step runs `CAPTURE_AFTER` times first. What it reads must stay where it is in memory; its
+    result is the same tensors every time.
     """
     stream = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
     stream.wait_stream(torch.cuda.current_stream())
@@ -110,6 +111,6 @@ def captured(step: Callable[[], R]) -> Callable[[], R]:
 
 @torch.inference_mode()
 def inference(module: nn.Module, x: Tensor, precision: Precision) -> Tensor:
-    """Run the forward pass alone, nothing kept: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
+    """Run the forward pass without autograd: x (T, B, C, H, W) -> voting spikes (T, B, N)."""
     with autocast(precision, x.device):
         return module(x)

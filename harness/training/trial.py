@@ -21,7 +21,7 @@ from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
-from harness.proof.answer import question
+from harness.proof.answer import question_of
 from harness.proof.audit import Audit, Finding, row_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
@@ -85,7 +85,7 @@ class Trial(Generic[C]):
     access: Access
     run: Run
     row: Record
-    written: list[Row] = field(default_factory=list)  # of its key, before it began
+    written: list[Row] = field(default_factory=list)  # rows with its key from before it began
     last: tuple[float, str] = (0.0, "tests")  # the last report
 
     @property
@@ -101,14 +101,15 @@ class Trial(Generic[C]):
         """Repeat the last report: a process that is silent for too long is ended as hung."""
         self.ledger.say(*self.last)
 
-    def read(self, fraction: float, doing: str) -> None:
-        """Report the reading of data, before the case begins."""
+    def say_reading(self, fraction: float, doing: str) -> None:
+        """Report the reading of data, at progress 0: the case itself has not begun."""
         self.say(0.0, doing)
 
     def served_by(self) -> str | None:
-        """Claim the case; return the suite whose rows serve it, None where it is to be done.
+        """Claim the case; return the suite whose rows serve it, None where it must be run.
 
-        Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
+        A training whose weights are wanted and not here must: it goes on from its last checkpoint.
+        Raises Busy.
         """
         self.written = self.ledger.begin(self.row)
         there = self.written
@@ -121,12 +122,12 @@ class Trial(Generic[C]):
         return name is not None and weights.path_of(self.out, name).is_file()
 
     def keep(self, *rows: Row) -> None:
-        """Keep rows, with the present time."""
+        """Write rows, stamped with the present time."""
         self.ledger.keep(*map(stamped, rows))
 
 
 def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
-    """Do a case by `work`, which returns whether it was done before; a failure becomes a row.
+    """Run a case by `work`, which returns whether it was done before; a failure becomes a row.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
@@ -156,7 +157,7 @@ _last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 
 
 def train(trial: Trial[Trained]) -> bool:
-    """Prove, train and test a network. Returns whether an earlier command had done it."""
+    """Prove (except the ANN), train and test a network. Returns whether it was already done."""
     case = trial.case
     installation = installation_of(case)
     trial.row = of_case(case, trial.run, installation)
@@ -197,7 +198,7 @@ def train(trial: Trial[Trained]) -> bool:
         def say(fraction: float, done: int = number - 1) -> None:
             trial.say((done + fraction) / last, f"{doing} {done + 1}/{last}")
 
-        epochs = (*epochs, epoch.epoch(learner, number, rate, say))
+        epochs = (*epochs, epoch.train_epoch(learner, number, rate, say))
         checkpoint.save(path, identity, epochs, learner.module, learner.optimiser)
         trial.keep(_epoch_row(row, epochs[-1]))
     if epochs and len(epochs) < last:
@@ -213,8 +214,8 @@ def _data(trial: Trial[Trained]) -> DataSplits:
     of = wanted, trial.case.training.test_samples
     if of not in _last:
         _last.clear()
-        splits = datasets.load_splits(*of, trial.read)
-        recorded = datasets.load_recorded(wanted, trial.read) if wanted.simulated else None
+        splits = datasets.load_splits(*of, trial.say_reading)
+        recorded = datasets.load_recorded(wanted, trial.say_reading) if wanted.simulated else None
         _last[of] = DataSplits.of(*splits, recorded)
     return _last[of]
 
@@ -304,7 +305,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
             trial.keep(WarningRow(**vars(row), reason=shortened(reason)))
     part = epoch.drawn(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
-    layers = counted(case, learner.module, batches, trial.alive)
+    layers = count_operations(case, learner.module, batches, trial.alive)
     trial.keep(_operations(row, layers, len(part)))
     kept = None
     if trial.access.keep_weights:
@@ -328,7 +329,7 @@ def _audited(learner: Learner) -> Finding:
     part = held.part(torch.arange(min(case.batch_size, len(held))))
     parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
     x = epoch.inputs(case, learner.data, part.raw)
-    asked = question(case, parameters, x, part.labels)
+    asked = question_of(case, parameters, x, part.labels)
     return Audit(asked, torch.device(case.device)).judge(learner.module)
 
 
@@ -359,18 +360,20 @@ def count(trial: Trial[Timed]) -> bool:
     trial.say(0.5, f"{case.dataset} {network_name(case)} {case.framework}: operations")
     few = step.placed(batch.inputs[:, : epoch.CALIBRATION_SAMPLES], case)
     module = epoch.built(case, few, trial.out)
-    layers = counted(case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1), trial.alive)
+    layers = count_operations(
+        case, module, batch.inputs.split(COUNTED_TOGETHER, dim=1), trial.alive
+    )
     trial.keep(_operations(row, layers, len(batch.labels)))
     return False
 
 
-def counted(
+def count_operations(
     case: Case,
     module: nn.Module,
     batches: Iterable[Tensor],
     alive: Callable[[], object] = lambda: None,
 ) -> Layers:
-    """Sum the operations of each layer over batches x (T, B, C, H, W); `alive` after each."""
+    """Sum each layer's operations over batches x (T, B, C, H, W), calling `alive` after each."""
     module.eval()
     named = dict(zip(weights.parameter_shapes(case.network), module.parameters(), strict=True))
     U = [named.get(f"{n}.U") for n, _ in enumerate(case.network.stages, 1)]  # behind each layer
