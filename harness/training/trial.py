@@ -214,7 +214,7 @@ def _data(trial: Trial[Trained]) -> DataSplits:
     if of not in _last:
         _last.clear()
         splits = datasets.load_splits(*of, trial.read)
-        recorded = datasets.load_recorded(wanted, trial.read) if wanted.simulated else None
+        recorded = datasets.load_recorded_frames(wanted, trial.read) if wanted.simulated else None
         _last[of] = DataSplits.of(*splits, recorded)
     return _last[of]
 
