@@ -69,7 +69,7 @@ def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Cas
     """
     from harness.system import machine
 
-    return found if suite.trains or options.precision else machine.suited(found)
+    return found if suite.trains or options.precision else machine.without_emulated_bf16(found)
 
 
 @dataclass(frozen=True)

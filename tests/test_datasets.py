@@ -54,7 +54,7 @@ from harness.datasets import (
     dvs_cifar10,
     find,
     load_batch,
-    load_recorded,
+    load_recorded_frames,
     load_recordings,
     load_split,
     load_splits,
@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn_is_said() -> None:
         with pytest.raises(UsageError, match=said):
             load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
-        load_recorded(SplitRequest("cifar10", 1), quiet)
+        load_recorded_frames(SplitRequest("cifar10", 1), quiet)
 
 
 # without any data
@@ -446,7 +446,7 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
     assert train.labels.tolist() == rest and test.labels.tolist() == LABELS[::-1]
     assert train.info.simulated and not train.info.substitute
     assert train.source.partial  # of MNIST's 60,000
-    found = load_recorded(request, quiet)
+    found = load_recorded_frames(request, quiet)
     assert found and found.labels.tolist() == [1, 5, 3] and not found.info.simulated
     assert found.source.description == "N-MNIST recordings, 5 ms bins"
     assert found.raw.shape == (3, 3, 2, 34, 34) and found.raw.sum() == 6
@@ -459,7 +459,7 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
     ):
         with pytest.raises(UsageError, match=said):
             load_splits(replace(request, root=root), None, quiet)
-    assert load_recorded(replace(request, root=tmp_path / "empty"), quiet) is None
+    assert load_recorded_frames(replace(request, root=tmp_path / "empty"), quiet) is None
 
 
 @pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)])

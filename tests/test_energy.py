@@ -25,7 +25,7 @@ from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
 from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Budget, Case, Network, NeuNorm, Options, Timed, Training, paper
-from harness.spec.network import dense
+from harness.spec.network import unpadded_macs
 from harness.training import trial as counting
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -59,7 +59,7 @@ def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
     frames = counted(of, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
     # 4 corners of 4 taps, 8 borders of 6, 4 of 9, for each of two maps
     assert static == LayerOperations(0, 16, 200, 0, 200) and frames.multiplies == 600
-    assert dense(of.stages[0]) == 200 < of.stages[0].macs
+    assert unpadded_macs(of.stages[0]) == 200 < of.stages[0].macs
 
 
 def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() -> None:
@@ -120,7 +120,7 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
     assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
     assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
-    whole = sum(dense(stage) for stage in CASE.network.stages)
+    whole = sum(unpadded_macs(stage) for stage in CASE.network.stages)
     assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
 
 

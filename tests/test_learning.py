@@ -296,9 +296,9 @@ def test_an_impossible_schedule_is_refused(epochs: int, stages: tuple[int, ...])
 
 def test_the_papers_schedule_decides_at_its_length_and_steps_alone() -> None:
     whole = case(training=spec.Training(150))  # those with stages: test_claims.py
-    assert schedule.decides(whole)
+    assert schedule.is_on_schedule(whole)
     for change in ({"training": spec.Training(50)}, {"optimiser": SGD(step_epochs=4)}):
-        assert not schedule.decides(replace(whole, **change))
+        assert not schedule.is_on_schedule(replace(whole, **change))
 
 
 def _of_counts(spikes: Tensor, labels: Tensor) -> Tensor:

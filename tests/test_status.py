@@ -133,7 +133,7 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
     other, end = replace(given, framework="fused"), trained(done)
     slow = replace(end, framework="fused", seconds=1000 * end.seconds)
     few = replace(end, T=end.T + 1, seconds=0.001 * end.seconds)
-    expected = status.TESTING * given.pace / GIVEN.pace * end.seconds
+    expected = status.TESTING * given.forward_macs / GIVEN.forward_macs * end.seconds
     for cases, found, times in (
         ([given], [slow, few, end], 1),
         ([other], [few, end, slow], 1000),

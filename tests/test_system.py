@@ -122,7 +122,7 @@ def test_a_child_keeps_memory_and_names_changed_settings(monkeypatch: pytest.Mon
     with Child() as child:
         new, huge = child.call(taken_twice)
         assert new < 0.1
-        if memory.of_children() == f"{KEPT}, huge pages":
+        if memory.allocator_of_children() == f"{KEPT}, huge pages":
             assert huge > 150
         assert "GLIBC_TUNABLES" not in os.environ
         # its machine is as the user set it up
@@ -168,12 +168,13 @@ def test_the_allocator_is_described_truly(monkeypatch: pytest.MonkeyPatch, tmp_p
         if offered:
             place.write_text(offered)
         monkeypatch.setattr(platform, "libc_ver", lambda version=version: ("glibc", version))
-        assert memory.of_children() == said
+        assert memory.allocator_of_children() == said
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # the user's own
-    assert memory.of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
-    assert memory.for_programs() == {}
+    assert memory.allocator_of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
+    assert memory.huge_page_variable() == {}
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
-    assert memory.of_children() == memory.keep() == "system, LD_PRELOAD=libjemalloc.so"
+    preloaded = "system, LD_PRELOAD=libjemalloc.so"
+    assert memory.allocator_of_children() == memory.keep_freed() == preloaded
 
 
 @pytest.mark.parametrize("existing", [None, 0o755, 0o777])

@@ -399,7 +399,7 @@ def _best_first(groups: Collection[TrainingLine]) -> tuple[bool, bool, bool, flo
 
 
 def _on_schedule(groups: Iterable[TrainingLine]) -> bool:
-    return all(schedule.decides(each.case) for each in groups)
+    return all(schedule.is_on_schedule(each.case) for each in groups)
 
 
 def _by_seed(groups: Iterable[TrainingLine]) -> Frame:

@@ -19,7 +19,7 @@ from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share
 from harness.analysis.words import FLAGS
 from harness.records import OperationsRow
 from harness.spec import ANN, Case, network_name, paper
-from harness.spec.network import dense
+from harness.spec.network import unpadded_macs
 
 MILLION = 1e6  # pJ a uJ, too
 MAC_PJ, AC_PJ = 4.6, 0.9  # a multiply (3.7) and an add (0.9); an add
@@ -93,7 +93,7 @@ def _line(
     macs = sum(n for n, is_value in by_value if is_value or is_ann)
     acs = sum(operations) - macs
     folded = sum(_mean(rows, "multiplies")), sum(_mean(rows, "accumulates"))
-    synapses, whole = sum(map(dense, stages[1:])), sum(map(dense, stages))
+    synapses, whole = sum(map(unpadded_macs, stages[1:])), sum(map(unpadded_macs, stages))
     driving = sum(stage.neurons for stage in stages[:-1]) * max(steps, 1)
     last = rows[-1]
     kind = "data_test" if last.data_test_source else "data"

@@ -112,14 +112,14 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
         alike = [sum(getattr(case, n) == getattr(of, n) for n in ALIKE) for of, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
-    return TESTING * sum(case.pace * pace_like(case) for case in left) if paces else nan
+    return TESTING * sum(case.forward_macs * pace_like(case) for case in left) if paces else nan
 
 
 def _work(row: records.TrainedRow) -> float:
-    """Return the pace of the case a row is of, with the samples that were there."""
+    """Return the forward multiply-accumulates of a row's case, with the samples that were there."""
     case = Trained.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    return replace(case, training=replace(case.training, samples=samples or None)).pace
+    return replace(case, training=replace(case.training, samples=samples or None)).forward_macs
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:

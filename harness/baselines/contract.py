@@ -78,7 +78,7 @@ class Method(ABC, Generic[S, P]):
 
     def layers(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
         """Return the sizes of input, hidden and output layer, and set `structure`."""
-        sizes = train.inputs, hidden, train.classes
+        sizes = train.input_neurons, hidden, train.classes
         self.structure = "-".join(map(str, sizes))
         return sizes
 

@@ -68,7 +68,7 @@ class LSTM(learn.FrameLearner[learn.HiddenSizes]):
     }
 
     def build_network(self, train: Recordings) -> LSTMNetwork:
-        inputs, units = train.inputs, self.sizes.hidden
+        inputs, units = train.input_neurons, self.sizes.hidden
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
         return LSTMNetwork(inputs, units, train.classes)
 
@@ -219,7 +219,7 @@ class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
     def build_network(self, train: Recordings) -> PhasedLSTMNetwork:
         sizes = self.sizes
         self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
-        return PhasedLSTMNetwork(train.inputs, train.classes, sizes)
+        return PhasedLSTMNetwork(train.input_neurons, train.classes, sizes)
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
         def picked(chosen: Tensor) -> PaddedEvents:  # other events in each epoch of training

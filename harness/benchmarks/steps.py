@@ -60,7 +60,7 @@ class Steps:
     def setup(self, framework: str, dataset: str) -> None:
         if adapters.missing(framework):
             raise NotImplementedError(framework)  # it is skipped
-        memory.keep()
+        memory.keep_freed()
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
         # calibrated, as the suite's: layers that are silent would take `fused` no time

@@ -63,7 +63,9 @@ def train(work: Work) -> list[Row]:
     """Run the cases of a suite that trains, print their results; return new and earlier rows."""
     store, suite = work.store, work.options.suite
     say(_estimated(work.cases, store))
-    if work.options.precision is None and len(machine.suited(work.cases)) < len(work.cases):
+    if work.options.precision is None and (
+        len(machine.without_emulated_bf16(work.cases)) < len(work.cases)
+    ):
         endings.say(
             "no instructions for bf16 here: trainings in bf16 take many times as long as in "
             "float32; --precision fp32 trains in float32 (these are other trainings)"

@@ -65,7 +65,7 @@ DOWNLOAD_MIB = {name: dataset.download_mib for name, dataset in DATASETS.items()
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """Which samples of a data set to load."""
+    """Which samples of a data set to load, of either split, and how."""
 
     dataset: str
     T: int  # event frames to load; images ignore it
@@ -93,7 +93,7 @@ class SplitRequest:
 
     @property
     def bins(self) -> Bins:
-        """The windows that become a recording's frames."""
+        """The time windows whose events become a recording's frames, one a step."""
         return Bins(self.T, self.bin_us)
 
 
@@ -108,7 +108,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """Samples of one split in memory."""
+    """Labelled samples of one split in memory, before normalisation."""
 
     raw: Tensor  # uint8 (N, C, H, W) pixels, or (N, T, C, H, W) event counts
     labels: Tensor  # int64 (N,)
@@ -146,8 +146,8 @@ class RecordedSplit:
 def network_input(raw: Tensor, T: int, normalisation: Normalisation | None) -> Tensor:
     """Convert uint8 pixels or event counts to a network's input, float32 (T, B, C, H, W).
 
-    Pixels (B, C, H, W) are normalised and expanded over the T steps. Of event counts
-    (B, T', C, H, W), which need no `normalisation`, the first T steps are used unchanged.
+    With a `normalisation`, `raw` is pixels (B, C, H, W): normalised, then repeated at each step.
+    Without one it is event counts (B, T', C, H, W), of which the first T steps stay as they are.
     """
     if normalisation is None:
         return raw[:, :T].transpose(0, 1).float().contiguous()
@@ -194,9 +194,9 @@ def load_batch(
     root: Path | None = None,
     download: bool = False,
 ) -> Batch:
-    """Load a batch of T steps, drawn by the seed, of a data set or of its stand-in.
+    """Load a batch of a data set, drawn by the seed; of its stand-in where the data are missing.
 
-    `source` of the batch says which, and whether a download failed or a reader is missing.
+    The batch's `source` says which, and whether a download failed or a reader is missing.
     Raises UsageError for an unknown data set or data root, a damaged file, and if there are fewer
     samples than `batch_size`.
     """
@@ -211,10 +211,10 @@ def load_batch(
 
 
 def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> LabelledSplit:
-    """Load a split, or a seeded choice of its samples, of a data set or of its stand-in.
+    """Load a split, or a seeded choice from it; of the stand-in where the data are missing.
 
     `source` names damaged samples, which are left out, a failed download and a missing reader.
-    Raises UsageError for an unknown data set or data root, and if no sample is readable.
+    Raises UsageError for an unknown data set or root, a damaged folder, and no readable sample.
     """
     return _labelled(*_gather(request, split, _list_frames(request, split), say))
 
@@ -247,10 +247,10 @@ def load_recordings(
     return recorded(*train), recorded(*test)
 
 
-def load_recorded(request: SplitRequest, say: ProgressCallback) -> LabelledSplit | None:
-    """Load the recordings of both splits as frames, to test a training on simulated events.
+def load_recorded_frames(request: SplitRequest, say: ProgressCallback) -> LabelledSplit | None:
+    """Load all recordings of both splits as one split of frames; None if there are none.
 
-    Returns None if there are none. Raises as `load_split`, and for a data set of images.
+    They test a training on simulated events. Raises as `load_split`, and for a set of images.
     """
     dataset, root = _event_data_set(request.dataset), data_root(request.root)
     every, parts = replace(request, samples=None), list[LabelledSplit]()
@@ -389,7 +389,7 @@ def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any])
 
 @dataclass(frozen=True)
 class Availability:
-    """The samples of a data set that are under a data root."""
+    """What a data root holds of a data set, and what it lacks."""
 
     title: str
     train: SampleInfo | None  # None: none can be read
@@ -398,7 +398,7 @@ class Availability:
 
 
 def find(dataset: str, root: Path | None = None) -> Availability:
-    """List the samples under `root`. Raises UsageError for an unknown data set or data root."""
+    """Return what `root` holds of a data set. Raises UsageError if either is unknown."""
     sought, root = _data_set(dataset), data_root(root)
     found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
     problem = ""
@@ -455,7 +455,7 @@ def _event_data_set(name: str) -> DataSet[Any]:
 
 @dataclass(frozen=True)
 class CachedArrays:
-    """Arrays that are computed once: samples that were read and their labels, or weights."""
+    """Arrays that are kept on disk: a split's samples and labels, or trained weights."""
 
     parts: Arrays
     sha256: str  # of all parts
@@ -508,7 +508,7 @@ def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:
 def cached_arrays(
     key: str, make: Callable[[], CachedArrays], say: ProgressCallback
 ) -> CachedArrays:
-    """Return the cached arrays of `key`, which holds all that decides them, or make them."""
+    """Return the cached arrays of `key`, all that they depend on, or make and cache them."""
 
     def read(path: Path) -> CachedArrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -34,7 +34,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def recordings(root: Path, split: Split) -> Samples[Events] | None:
-    """List the recordings of our split; None if there are none. Raises MissingReader."""
+    """List the recordings that our seed puts into `split`; None if none. Raises MissingReader."""
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
     files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
@@ -76,8 +76,8 @@ def simulated(
 ) -> Samples[Events]:
     """Simulate events of moved CIFAR-10 images if `root` has them, else of moved digits.
 
-    They last one turn, or as long as `bins`. There are at most as many as DVS-CIFAR10 has, or
-    `samples` if that is more: a seeded choice of the images.
+    A recording covers `bins`, by default one turn of the movement. At most as many images as
+    DVS-CIFAR10 has, or `samples` if that is more, are used: a seeded choice.
     """
     most, bins = max(WHOLE[split], samples or 0), bins or TURN
     steps = (bins.count * bins.us + SPARE_US) // DVS_CAMERA.step_us

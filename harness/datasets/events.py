@@ -24,10 +24,10 @@ EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bo
 
 @dataclass(frozen=True)
 class Bins:
-    """Windows of `us` microseconds from the first event on; each becomes a frame of counts."""
+    """Consecutive time windows, from a recording's first event on; each becomes a frame."""
 
     count: int
-    us: int = BIN_US
+    us: int = BIN_US  # duration of each in microseconds
 
     def __str__(self) -> str:
         return f"{self.us / 1000:g} ms bins"
@@ -35,7 +35,7 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(Generic[X]):
-    """A data set of images, uint8 (3, H, W), or of event recordings."""
+    """How to find, download and substitute a set of images, uint8 (3, H, W), or of recordings."""
 
     title: str
     layout: str  # of the files under the data root
@@ -52,7 +52,7 @@ class DataSet(Generic[X]):
     sensor: tuple[int, int] | None = None  # (H, W) of recordings
 
     def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
-        """Return images unchanged, and recordings as frames of counts (bins, 2, H, W)."""
+        """Return images unchanged, and recordings as counts at input size (bins, 2, H, W)."""
         if self.sensor is None:
             return replace(samples, content="pixels")
         sensor = self.sensor
@@ -69,8 +69,8 @@ def bin_events(
 ) -> NDArray[np.uint8]:
     """Count OFF and ON events in windows of `bin_us` from the first event on: (bins, 2, H, W).
 
-    Events outside the sensor's `size` (H, W) and after the last window are dropped. A count is at
-    most 255: fifty events a millisecond.
+    Events outside the sensor's `size` (H, W) and after the last window are dropped. Counts stop at
+    255: in windows of 5 ms, fifty events a millisecond.
     """
     height, width = size
     first = events["t"].min(initial=2**62)
@@ -87,7 +87,7 @@ def on_sensor(events: Events, size: tuple[int, int]) -> Events:
 
 
 def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Events:
-    """Return the events of a file unchanged if a camera can have recorded them.
+    """Return a file's events unchanged after checks that a camera can have recorded them.
 
     Raises UsageError if there are none, one lies outside the sensor (H, W), or time goes back.
     """
@@ -101,26 +101,26 @@ def checked_events(path: Path, events: Events, sensor: tuple[int, int]) -> Event
 
 
 def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Return polarity, row and column of each event on a sensor (H, W) as one number."""
+    """Return each event's index in a flat array of polarity, row and column (2, H, W)."""
     height, width = size
     return (events["p"].astype(np.int64) * height + events["y"]) * width + events["x"]
 
 
 def from_zero(events: Events) -> Events:
-    """Count time from the first event."""
+    """Return the events with times counted from the first one, in us."""
     counted = events.astype(EVENT)
     counted["t"] -= events["t"][:1]
     return counted
 
 
 def reduced_size(sensor: tuple[int, int]) -> tuple[int, int]:
-    """Return the paper's input size (H, W): a large sensor's 3 x 3 pixels become one."""
+    """Return a network's input size (H, W): the sensor's, or a third of it from 128 pixels on."""
     height, width = sensor
     return sensor if min(sensor) < LARGE else (height // STRIDE, width // STRIDE)
 
 
 def reduced(events: Events, sensor: tuple[int, int]) -> Events:
-    """Map events to the pixels of `reduced_size(sensor)`; the last rows and columns are dropped."""
+    """Move events to the pixels of `reduced_size`; drop those of incomplete 3 x 3 blocks."""
     height, width = reduced_size(sensor)
     if (height, width) == sensor:
         return events
@@ -151,22 +151,22 @@ class Recordings:
         return self._with([self[int(n)] for n in indices], self.labels[indices])
 
     def first(self, microseconds: int) -> Recordings:
-        """Cut each recording after so many microseconds."""
+        """Keep the events of each recording's first `microseconds`."""
         found = (self[n] for n in range(len(self)))
         return self._with([each[each["t"] < microseconds] for each in found], self.labels)
 
     def reduced(self) -> Recordings:
-        """Map all events to the input size of the paper's networks."""
+        """Move all events to the input size of the paper's networks."""
         kept = [reduced(self[n], self.sensor) for n in range(len(self))]
         return replace(self._with(kept, self.labels), sensor=reduced_size(self.sensor))
 
     def frames(self, bins: int, bin_us: int = BIN_US) -> NDArray[np.uint8]:
-        """Count OFF and ON events in the first windows of `bin_us`: (N, bins, 2, H, W)."""
+        """Count OFF and ON events in the first `bins` windows: (N, bins, 2, H, W)."""
         found = [bin_events(self[n], bins, self.sensor, bin_us) for n in range(len(self))]
         return np.stack(found)
 
     @property
-    def inputs(self) -> int:
+    def input_neurons(self) -> int:
         """The number of input neurons: pixels times two polarities."""
         return 2 * self.sensor[0] * self.sensor[1]
 
@@ -181,7 +181,7 @@ class Recordings:
 
 
 class MissingReader(UsageError):
-    """Recordings exist, but the package that reads them is not installed."""
+    """Recordings exist, but the package that reads them cannot be imported."""
 
 
 def require_packages(*packages: str) -> None:

@@ -38,7 +38,7 @@ _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """Read an image file as uint8 (size, size, 3). Raises UsageError if its size is another."""
+    """Read a file as RGB, uint8 (size, size, 3). Raises UsageError if damaged or of other size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata
@@ -59,7 +59,7 @@ def enlarged(image: NDArray[np.floating], size: int) -> NDArray[np.float32]:
 
 
 def cropped_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each image, uint8 (B, C, H, W), by up to PADDING pixels and mirror half of them.
+    """Shift images, uint8 (B, C, H, W), by up to PADDING pixels, and mirror each with chance 1/2.
 
     The generator is on the CPU, so that all devices draw the same.
     """

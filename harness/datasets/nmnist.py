@@ -93,16 +93,20 @@ def _read(path: Path, read: Callable[[str], Tensor]) -> NDArray[Any]:
 
 
 def simulated(root: Path | None, split: Split, bins: Bins | None = None) -> Samples[Events]:
-    """Simulate saccades over MNIST's digits if `root` has them, else over scikit-learn's."""
+    """Simulate recordings of MNIST's digits if `root` has them, else of scikit-learn's.
+
+    They cover `bins`, but at most the three saccades.
+    """
     images = mnist(root, split) if root else None
     return _simulate_saccades(images or digits(split, MNIST_SIZE), bins)
 
 
 def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]:
-    """Simulate events of MNIST's digits, for training only of digits that have no recording.
+    """Simulate recordings of MNIST's digits, in the training split only of unrecorded ones.
 
-    A recording's file name is its digit's place in MNIST, from 1. Raises UsageError if MNIST is
-    missing, or a recording is named by a digit with another label.
+    So the recordings under `root` show digits that were not trained on. A recording's file name is
+    its digit's place in MNIST, from 1. Raises UsageError if MNIST is missing, or the digit at that
+    place has another label.
     """
     images = mnist(root, split)
     if images is None:

@@ -35,7 +35,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """Description and number of samples, before any is read; `spec.Source` explains the flags."""
+    """Description and number of a split's samples, unread; `spec.Source` explains the flags."""
 
     description: str  # in words, without a path
     count: int
@@ -62,7 +62,7 @@ class Samples(Generic[X]):
     labels: NDArray[np.int64]  # (N,)
     read: Callable[[int], X]  # reads the sample of an index; raises UsageError if it is damaged
     fingerprint: Callable[[], str]  # a text that changes if a file changes
-    content: str = ""  # what a sample is made, in the key of the cache: "events"
+    content: str = ""  # what `read` returns, for the cache's key: "events", "pixels"
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """Return the same samples, each passed through `function` when it is read."""
@@ -108,11 +108,11 @@ def list_files(
 ) -> Samples[Path]:
     """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
-    `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file. A
-    link to nowhere is left out, which `info.note` says.
+    `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file.
+    What is no file, such as a broken link, is left out, which `info.note` says.
 
-    Raises UsageError if a folder of such files is no class (they would be lost) or cannot be read,
-    or if all are links to nowhere.
+    Raises UsageError if a folder cannot be read, if one with such files is not among `classes`
+    (they would be lost), or if all are no files.
     """
     try:
         found = [path for inside in _inside(folder) for path in _inside(inside)]
@@ -148,7 +148,7 @@ def damaged(path: Path, reason: object) -> UsageError:
 def data_root(given: Path | str | None) -> Path:
     """Return the folder of the data sets: `given`, else HARNESS_DATA, else the user's cache.
 
-    Raises UsageError if a folder is named that does not exist, and is not the cache's.
+    Raises UsageError if that folder does not exist; only the cache's need not.
     """
     text = given or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():
@@ -161,7 +161,7 @@ def data_root(given: Path | str | None) -> Path:
 
 
 def home_relative(path: Path) -> str:
-    """Replace the home folder by ~: rows are shared and need not hold the user's name."""
+    """Return a path as text, ~ for the home folder: rows are shared, without the user's name."""
     inside = path.is_relative_to(home := Path.home())
     return printable(Path("~") / path.relative_to(home) if inside else path)
 
@@ -180,7 +180,7 @@ def choose(count: int, batch_size: int, seed: int) -> list[int]:
 
 
 def split_indices(count: int, split: Split) -> NDArray[np.int64]:
-    """Split a data set without official split: a seeded draw of 90 % trains, the rest tests."""
+    """Return the indices of `split` where a data set has no official one: 90 % train, by a seed."""
     drawn = np.random.default_rng(SPLIT_SEED).permutation(count)
     train = round(TRAIN_SHARE * count)
     return np.sort(drawn[:train] if split == "train" else drawn[train:])

@@ -24,11 +24,11 @@ Trajectory = NDArray[np.float64]  # (steps + 1, 2): how far the image is moved, 
 
 @dataclass(frozen=True)
 class Camera:
-    """Constants of the camera model."""
+    """Constants of the simulated event camera."""
 
     threshold: float  # change of the log intensity that makes one event
     eps: float  # added to intensities in [0, 1]: the light of a black pixel
-    spread: float = 1.0  # of the first references, in thresholds; 0: all at the first image
+    spread: float = 1.0  # how far first references may be off, in thresholds; 0: not at all
     step_us: int = 1000  # between two positions of the trajectory
 
 
@@ -70,9 +70,9 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
 def simulate_moved(
     images: Samples[NDArray[np.float32]], movement: str, trajectory: Trajectory, camera: Camera
 ) -> Samples[Events]:
-    """Simulate the events of each image, which has the sensor's size, when it is read.
+    """Return samples that simulate the events of an image, of the sensor's size, when read.
 
-    `movement` names the trajectory.
+    `movement` names the trajectory in their description.
     """
     events = images.mapped(lambda image: simulate(image, trajectory, camera))
     description = f"simulated {movement} events of {images.info.description}"
@@ -86,7 +86,7 @@ def simulate_moved(
 
 
 def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move `image` by `place`, (x, y) in pixels, bilinearly; its border pixels are repeated."""
+    """Move `image` right and down by `place`, (x, y) in pixels, bilinearly; repeat its border."""
 
     def along(image: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
         last = len(image) - 1
@@ -100,11 +100,12 @@ def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def saccades(steps: int = 105) -> Trajectory:
-    """Return N-MNIST's three saccades of `steps` steps each, on a triangle (Orchard et al. 2015b).
+    """Return the positions (3 steps + 1, 2) of N-MNIST's three saccades (Orchard et al. 2015b).
 
-    The image moves down and right, up and right, and straight back. Its speed over a saccade is
-    sin^2, which gives the events per 5 ms the bell shape of the recordings. In the first saccade it
-    moves down first and right later, as ON and OFF events of recordings show.
+    They are the sides of a triangle, `steps` each. The image moves down and right, up and right,
+    and straight back. Its speed over a saccade is sin^2, which gives the events per 5 ms the bell
+    shape of the recordings. In the first saccade it moves down first and right later, as ON and OFF
+    events of recordings show.
     """
     corners = np.array([(-3.0, -1.75), (0.0, 3.75), (3.0, -1.75), (-3.0, -1.75)])
     whole = np.array([(0.0, 0.0), (1.0, 1.0)])

@@ -9,9 +9,9 @@ from harness.spec import SUFFIX, NetworkFile, UsageError
 
 
 def read_networks(networks: Iterable[str] | None) -> tuple[NetworkFile, ...]:
-    """Read those of the named networks that are files (*.nir).
+    """Read those of the named networks that are files (*.nir); leave out the others.
 
-    Raises UsageError if a file is missing, damaged, or not of the paper's networks.
+    Raises UsageError if nir or a file is missing, or a file is damaged or no network of the paper.
     """
     names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
     missing = [name for name in names if not Path(name).is_file()]

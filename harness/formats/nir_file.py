@@ -47,7 +47,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True)
 class NirMetadata:
-    """The graph's metadata: what NIR has no field for, and the paper's constants unconverted.
+    """Metadata of a NIR graph: what NIR has no field for, and the constants in the paper's form.
 
     A file from another tool may have none of them.
     """
@@ -70,9 +70,9 @@ class NirMetadata:
 def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie = "at") -> None:
     """Write a network and its weights, given in layer order, to a new file.
 
-    `tie` = "at" writes V_th itself, "above" the next float32 number below it, for importers whose
-    neuron fires above its threshold. Raises UsageError if the file exists or cannot be written, or
-    the neuron does not leak (decay 1).
+    `tie` says where the importer's neuron fires: "at" its threshold (V_th is written) or only
+    "above" it (the next float32 number below V_th is). Raises UsageError if the file exists or
+    cannot be written, weights have other shapes, or the neuron does not leak (decay 1).
     """
     lif, norm = network.lif, network.neunorm
     described = NirMetadata(
@@ -174,7 +174,7 @@ def _ints(*values: int) -> NDArray[np.int64]:
 
 
 def below(v_th: float) -> float:
-    """Return the next float32 number below `v_th`: a float32 u above it is at least `v_th`."""
+    """Return the next float32 number below `v_th`: for float32 u, u > it means u >= `v_th`."""
     return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
 
 
@@ -184,8 +184,9 @@ def below(v_th: float) -> float:
 def read(name: str) -> NetworkFile:
     """Read the network and weights of the NIR file with this path.
 
-    A neuron that fires above its threshold, as NIR's does, gets the next float32 number as V_th.
-    Raises UsageError if the file is damaged, or a node is not of the paper's networks, by its name.
+    NIR's neuron fires only above its threshold: V_th is the next float32 number above it, unless
+    metadata say "at". Raises UsageError if the file is damaged, or is of a network that is none of
+    the paper's: the message names the node.
     """
     shown = printable(name)
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument

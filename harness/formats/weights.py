@@ -57,7 +57,7 @@ def path_of(out: Path, sha256: str) -> Path:
 
 
 def keep(out: Path, content: bytes) -> str:
-    """Write encoded weights into the result folder `out`; return their hash. Raises UsageError."""
+    """Write encoded weights into the result folder `out`; return their hash. Raises Unwritable."""
     sha256 = hashlib.sha256(content).hexdigest()
     if not path_of(out, sha256).is_file():
         write_result(path_of(out, sha256), content)
@@ -106,8 +106,8 @@ def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
 def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
     """Build the reference network with a case's initial weights, of `x`'s dtype and device.
 
-    Reads those that the case names from the result folder `out`, else draws them from its seed,
-    calibrated on x (T, B, C, H, W). Raises UsageError if `out` does not hold the named weights.
+    Reads those that the case names from the result folder `out`, else draws them by its seed; most
+    initialisations scale them on x (T, B, C, H, W). Raises UsageError if `out` lacks them.
     """
     if case.weights_sha256 is None:
         return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)

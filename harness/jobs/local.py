@@ -49,7 +49,7 @@ def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
     known = adapters.names()
     facts.look(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
-    return Run(begin(store.out, here, frameworks, command), here, memory.of_children())
+    return Run(begin(store.out, here, frameworks, command), here, memory.allocator_of_children())
 
 
 def keep_failure(case: Case, reason: str, run: Run, store: Store) -> EndedRow:
@@ -79,14 +79,16 @@ class Local:
         Raises UsageError where rows cannot be written.
         """
         run = begin_run(cases, store, self.command)
-        total, before = sum(case.pace for case in cases), 0.0
+        total, before = sum(case.forward_macs for case in cases), 0.0
         child: Child | None = None
         waiting = deque((case, False) for case in cases)
         try:
             while waiting:
                 case, patient = waiting.popleft()
 
-                def hear(fraction: float, doing: str, of=case.pace / total, after=before) -> None:
+                def hear(
+                    fraction: float, doing: str, of=case.forward_macs / total, after=before
+                ) -> None:
                     say(after + of * fraction, doing)
 
                 given = store.out, access, run, facts.known(), case, patient
@@ -101,7 +103,7 @@ class Local:
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
                     end = End((keep_failure(case, f"{of}{error}", run, store),))
-                before += case.pace / total
+                before += case.forward_macs / total
                 if not end.before and child is not None:
                     child.end()
                     child = None
@@ -137,6 +139,8 @@ def trial_in_child(
     patience = DOWNLOAD if case.dataset in access.download else 0.0
     tell(0.0, f"{case.dataset} {network_name(case)} {case.framework}", patience=patience)
     try:
-        return do(case, ledger, access, replace(run, allocator=memory.keep()), WORK[type(case)])
+        return do(
+            case, ledger, access, replace(run, allocator=memory.keep_freed()), WORK[type(case)]
+        )
     finally:
         ledger.release()

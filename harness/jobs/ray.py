@@ -65,7 +65,7 @@ class Ray:
         """Connect to the cluster; yield the results of a task for each group, as they come."""
         trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
         local, running = Local(self.command), dict[Any, Cases]()
-        total, done = sum(case.pace for group in groups for case in group), 0.0
+        total, done = sum(case.forward_macs for group in groups for case in group), 0.0
         store.out.mkdir(parents=True, exist_ok=True)
         # a machine that sees it shares the folder: one of the same name may be its own
         out = store.out.resolve()
@@ -84,7 +84,7 @@ class Ray:
                             results = ray.get(each)
                         except RayError as error:
                             results = self._lost(group, trains, _reason(error), store)
-                        done += sum(case.pace for case in group)
+                        done += sum(case.forward_macs for case in group)
                         yield from results
                     say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
             finally:

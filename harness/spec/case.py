@@ -45,12 +45,12 @@ REFERENCE = "reference"  # the contender whose time is the yardstick of speedups
 
 @dataclass(frozen=True)
 class Source:
-    """Where a batch came from: what a record must say of its data."""
+    """Where a batch or split came from: what a record must say of its data."""
 
     name: str  # the data set that was asked for
     description: str  # what was read, in words: "N-MNIST recordings"
-    samples: int  # found, of which the batch was taken
-    sha256: str  # of the batch itself: inputs, then labels
+    samples: int  # of a batch: found, of which it was taken; of a split: in it
+    sha256: str  # of the batch or split itself: samples, then labels
     partial: bool = False  # fewer samples than the whole data set
     lossy: bool = False  # not the original pixels or events
     simulated: bool = False  # no recording: events computed from images
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Training:
-    """How a case is trained and tested, but for its optimiser."""
+    """How a case is trained and tested, apart from its optimiser."""
 
     epochs: int
     samples: int | None = None  # of the training set, validation among them; None: all
@@ -93,7 +93,7 @@ _UNUSUAL = ("bin_us", "simulated", "loss", "stages", "least_epochs")
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network, and what its rows call it: fields of a case."""
+    """A network, its scale and width, and the hash of its initial weights: fields of a `Case`."""
 
     scale: str  # the paper's name, or "custom"
     network: Network
@@ -178,7 +178,7 @@ class Case:
 
     @classmethod
     def of(cls, row: CaseFields) -> Self:
-        """Return the case of a row. Raises UsageError if there is no such case of this type."""
+        """Return the case of a row. Raises UsageError if it is invalid or of another type."""
         case = _case(*_values(row))
         if not isinstance(case, cls):
             raise UsageError(f"a row of a case that is {type(case).__name__}, not {cls.__name__}")
@@ -208,14 +208,14 @@ class Case:
         return replace(self, framework="", precision="fp32")
 
     @property
-    def pace(self) -> float:
-        """How much work the case is, in multiply-accumulates of its forward passes."""
+    def forward_macs(self) -> float:
+        """Multiply-accumulates of the forward pass of one batch, a measure of its work."""
         return float(self.network.macs * self.T * self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Case):
-    """A case whose iterations are timed, or whose inferences are counted."""
+    """A case whose iterations are timed, or whose operations in inference are counted."""
 
     mode: Mode = "training"
 
@@ -227,8 +227,8 @@ class Trained(Case):
     training: Training
 
     @property
-    def pace(self) -> float:
-        """How much work the case is; where it takes all samples, as many as the paper has."""
+    def forward_macs(self) -> float:
+        """Multiply-accumulates of all epochs' forward passes; `samples` of None are the paper's."""
         training, settings = self.training, paper.SETTINGS[self.dataset]
         samples = training.samples or settings.train_samples
         steps = 1 if self.framework == ANN else self.T
@@ -237,10 +237,10 @@ class Trained(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class System(Trained):
-    """Another system of Tables 3 to 6, `framework`, fitted to the data of a training.
+    """A baseline of Tables 3 to 6, named by `framework`, fitted to the data of a training.
 
-    The network is the paper's in the same table. It does not describe the system, nor do its batch
-    and its optimiser.
+    `network`, `batch_size` and `optimiser` are those of the paper's network that it is compared
+    with, and do not describe the baseline.
     """
 
     effort: Effort
@@ -251,7 +251,7 @@ C = TypeVar("C", bound=Case)
 
 
 def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
-    """Group the cases that are timed together by their cell, in the precision of the first."""
+    """Group cases that are timed together; a key is a cell in the precision of its first case."""
     grouped: dict[C, list[C]] = {}
     for case in cases:
         grouped.setdefault(case.cell, []).append(case)
@@ -259,12 +259,12 @@ def cells(cases: Iterable[C]) -> dict[C, tuple[C, ...]]:
 
 
 def contender(framework: str, variant: str | None) -> str:
-    """Return the name of a framework's form, "snntorch:subtract"."""
+    """Return a contender's name: "snntorch", or "snntorch:subtract" with a variant."""
     return f"{framework}:{variant}" if variant else framework
 
 
 def network_name(of: Case | CaseFields | NamedNetwork) -> str:
-    """Return the network of a case or a row as it is shown: the paper's name, or its notation."""
+    """Return the name of a network that users see: the paper's, or its notation without one."""
     return str(of.network) if of.scale == CUSTOM else of.scale
 
 

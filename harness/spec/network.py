@@ -14,15 +14,15 @@ Reading = Literal["mean", "literal"]
 
 
 class UsageError(ValueError):
-    """The request cannot be done; the message is one sentence with what can."""
+    """A request that cannot be done; the message is one sentence and says what to do instead."""
 
 
 class NotationError(UsageError):
-    """A network's notation is wrong; the message names the place and what was expected there."""
+    """A network's notation that is wrong; the message says where, and what was expected."""
 
 
 def expect(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raise UsageError, which names the value and what was expected, unless `holds`."""
+    """Raise UsageError with the value and what was expected, unless `holds`."""
     if not holds:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
 
@@ -83,7 +83,7 @@ Layer = Conv | AvgPool | Linear | Voting
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer of neurons: its synapse, and what stands before the next synapse."""
+    """One layer of neurons: its synapse, and the pool, NeuNorm and dropout before the next one."""
 
     name: str  # its place from 1 and its notation: "2 256C3"
     synapse: Conv | Linear | Voting
@@ -95,12 +95,12 @@ class Stage:
 
     @property
     def neurons(self) -> int:
-        """Neurons of the layer."""
+        """The number of neurons of the layer."""
         return prod(self.output_shape)
 
     @property
     def weights(self) -> int:
-        """Weights of the synapse; biases and U, which are few, are not counted."""
+        """The number of weights of the synapse, without biases and U, which are few."""
         return self.macs // prod(self.output_shape[1:])
 
     @property
@@ -128,8 +128,8 @@ class LIF:
 class NeuNorm:
     """Neuron normalisation, eqs. (9)-(10), under one of two readings of its constant c.
 
-    `mean`: c = (1 - k_tau2) / F: x is a moving average of the firing rate, as the text says.
-    `literal`: c = (1 - k_tau2) / F**2, as `k_tau2 + v F = 1` with the factor v / F is printed.
+    `mean`: c = (1 - k_tau2) / F. x is a moving average of the firing rate, as the text says.
+    `literal`: c = (1 - k_tau2) / F**2. The paper prints k_tau2 + v F = 1 and c = v / F.
     """
 
     k_tau2: float = 0.9
@@ -142,7 +142,7 @@ class NeuNorm:
         expect(self.reading in ("mean", "literal"), "NeuNorm", self.reading, "mean or literal")
 
     def scale(self, feature_maps: int) -> float:
-        """Return the constant c of eq. (9) for a layer of `feature_maps` feature maps."""
+        """Return the factor c of eq. (9) for a layer of F = `feature_maps`."""
         return (1 - self.k_tau2) / feature_maps ** (1 if self.reading == "mean" else 2)
 
 
@@ -209,7 +209,7 @@ class Network:
     ) -> Network:
         """Parse a notation as in Tables 1 and 2: `128C3(Encoding)-AP2-512FC-Voting`.
 
-        Raises `NotationError`, with the place, counted without blanks, and what was expected there.
+        Raises `NotationError`, with the position, blanks not counted, and what was expected there.
         """
         layers: list[Layer] = []
         place = 1
@@ -239,7 +239,7 @@ class Network:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The layers of neurons, in order, each with its shapes."""
+        """The network's layers of neurons in order, each with its shapes."""
         stages: list[Stage] = []
         maps, size = self.input_shape, prod(self.input_shape)
         layers = (*self.layers, None, None)
@@ -273,7 +273,7 @@ class Network:
 
     @property
     def weights(self) -> int:
-        """Weights of all synapses."""
+        """The number of weights of all synapses."""
         return sum(stage.weights for stage in self.stages)
 
     @property
@@ -282,7 +282,7 @@ class Network:
         return sum(stage.macs for stage in self.stages)
 
     def scaled(self, width: Fraction) -> Network:
-        """Return the structure with every channel and feature count times `width`, at least 1."""
+        """Return the network with channels and features, not voters, times `width`, at least 1."""
 
         def scale(count: int) -> int:
             return max(1, floor(count * width + Fraction(1, 2)))
@@ -300,15 +300,15 @@ class Network:
 
 
 def reach(size: int, kernel: int) -> tuple[int, ...]:
-    """Return how many outputs each input along a side reaches in a same-size convolution."""
+    """Return how many outputs along a side each input feeds in a same-size convolution."""
     half = kernel // 2
     return tuple(min(size - 1, place + half) - max(0, place - half) + 1 for place in range(size))
 
 
-def dense(stage: Stage) -> int:
-    """Count the operations of one pass of one sample if no input is zero, without padding.
+def unpadded_macs(stage: Stage) -> int:
+    """Count a layer's multiply-accumulates for one sample and step, without those on padding.
 
-    `Stage.macs` counts the padding too.
+    Inputs of zero count. `Stage.macs` counts the padding too.
     """
     if not isinstance(stage.synapse, Conv):
         return prod(stage.input_shape) * stage.neurons

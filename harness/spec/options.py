@@ -39,7 +39,7 @@ Parser = Callable[[object], Any]
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network as a file describes it, and the hash of its weights."""
+    """A network that a file describes, with its weights and their hash."""
 
     name: str  # as it was given on the command line
     network: Network
@@ -48,7 +48,7 @@ class NetworkFile:
     weights: bytes = field(repr=False)  # the file that a result folder keeps
 
     def on(self, dataset: str) -> NamedNetwork:
-        """Return the network on a data set. Raises UsageError where it is of other data."""
+        """Return the network for a data set. Raises UsageError if its input or classes differ."""
         settings, network = paper.settings(dataset), self.network
         if network.input_shape != settings.input_shape:
             raise UsageError(
@@ -66,7 +66,7 @@ class NetworkFile:
 
 @dataclass(frozen=True)
 class Access:
-    """Where data are, which may be fetched, and whether what was measured before counts."""
+    """Where data are, which may be downloaded, whether old results count and weights are kept."""
 
     root: Path
     download: frozenset[str] = frozenset()  # data sets to fetch where they are missing
@@ -76,21 +76,21 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What timing may cost."""
+    """The seconds and rounds that timing may take."""
 
     seconds: float = inf  # for all cells together
-    rounds: int = 5  # of each cell; fewer are no figure that is ranked
-    least: int | None = None  # rounds that a cell gets though the seconds are spent; None: all
+    rounds: int = 5  # of each cell; a figure of fewer than 5 has no rank
+    least: int | None = None  # a cell gets so many even if time is up; None: all
     first: bool = False  # whether the first cell is measured however long it takes
 
     @property
-    def is_look(self) -> bool:
-        """Whether this is a first look: a cell may end before it has all its rounds."""
+    def may_stop_early(self) -> bool:
+        """Whether a cell may end before it has all its rounds, because time is up."""
         return self.least is not None
 
     @property
     def fewest(self) -> int:
-        """The fewest rounds that a cell gets."""
+        """The rounds that a cell gets even if time is up."""
         return self.rounds if self.least is None else self.least
 
 
@@ -143,7 +143,7 @@ def parse_first_value(given: object) -> float | Literal["uniform"]:
 
 
 def parse_stages(given: object) -> tuple[int, ...]:
-    """Parse the epochs at each rate of a schedule: "40+5+5", or numbers; one is one rate."""
+    """Parse epochs: one number in all, or one for each rate, such as "40+5+5" or an iterable."""
     return tuple(map(parse_count, _parts(given, "+")))
 
 
@@ -160,7 +160,7 @@ def parse_seconds(given: object) -> float:
 
 
 def parse_path(given: object) -> Path:
-    """Parse a path that the system can look for, there or not; an empty one is refused."""
+    """Parse a path, which need not exist; refuse an empty one, or one that cannot be looked up."""
     if not isinstance(given, str | PathLike):
         raise UsageError(f"{given!r} is no path: give a text or a Path")
     text = os.fsdecode(given)
@@ -186,14 +186,14 @@ def parse_folder(given: object) -> Path:
 
 
 def parse_switch(given: object) -> bool:
-    """Parse a switch: on or off."""
+    """Parse a switch: True or False."""
     if not isinstance(given, bool):
         raise UsageError(f"it is on or off: give True or False, not {given!r}")
     return given
 
 
 def one_of(of: object) -> Parser:
-    """Return a parser of one of a Literal's words."""
+    """Return a parser that accepts the words of a Literal."""
 
     def parsed(given: object) -> str:
         if given not in get_args(of):
@@ -280,7 +280,7 @@ class Options:
 
     @property
     def reading(self) -> Reading | None:
-        """NeuNorm's reading; None where it is off, as it is by default in most suites."""
+        """NeuNorm's reading; None where the option is off or not given."""
         return None if self.neunorm == "off" else self.neunorm
 
     @property
@@ -290,7 +290,7 @@ class Options:
 
     @property
     def spending(self) -> Budget:
-        """What timing may cost; a slow machine ends a first look after two rounds, unranked."""
+        """The budget of timings; if `quick`, a cell may end after two rounds, and has no rank."""
         if self.quick:
             return Budget(seconds=self.budget or QUICK_BUDGET, least=QUICK_LEAST, first=True)
         if self.paper and not self.budget:
@@ -298,7 +298,7 @@ class Options:
         return Budget(seconds=self.budget or DEFAULT_BUDGET)
 
     def refuse(self, *names: str, why: str) -> None:
-        """Raise UsageError where one of these options is given: the suite has no use for it."""
+        """Raise UsageError if one of these options is given, for which the suite has no use."""
         for name in names:
             if getattr(self, name) not in ((), getattr(Options, name)):
                 raise UsageError(f"the {self.suite} suite {why}: leave {_flag(name)} out")
@@ -308,9 +308,9 @@ class Options:
     ) -> NamedNetwork:
         """Return a network by the paper's name, by its notation, or from a file.
 
-        `width` is the paper's networks' where the options name none: a notation runs as written,
-        and a file has its own width and NeuNorm.
-        Raises UsageError for what there is not, NotationError for a wrong notation.
+        `neunorm` applies to all but files, `width` to the paper's networks if the option is not
+        given. Raises UsageError for an unknown name, a file of other data or an option that a file
+        does not take, NotationError for a wrong notation.
         """
         for file in self.files:
             if file.name == name:

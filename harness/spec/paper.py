@@ -11,7 +11,7 @@ from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent; rate times `factor` every `step_epochs` epochs (appendix B)."""
+    """SGD whose rate is multiplied by `factor` every `step_epochs` epochs (appendix B)."""
 
     lr: float = 0.1
     momentum: float = 0.9
@@ -25,8 +25,8 @@ class SGD:
 class Adam:
     """Adam. The paper prints its betas and not its rate; 1e-3 is Adam's own default.
 
-    On DVS-CIFAR10, whose threshold is 0.05 and its surrogate 0.1 wide, that throws every potential
-    out of the window within an epoch (no gradient from then on): a tenth of it is used there.
+    On DVS-CIFAR10 (threshold 0.05, surrogate 0.1 wide) a tenth of that is used: 1e-3 moves every
+    potential out of the surrogate's window within an epoch, which leaves no gradient.
     """
 
     lr: float = 1e-3
@@ -48,7 +48,7 @@ class Settings:
     train_samples: int
 
     def iterations_per_epoch(self, batch_size: int) -> int:
-        """Return the iterations that show every training sample once."""
+        """Return the number of batches with every training sample once; the last may be smaller."""
         return -(-self.train_samples // batch_size)
 
 
@@ -66,7 +66,7 @@ SETTINGS: dict[str, Settings] = {
 
 
 class Structure(NamedTuple):
-    """One row of Table 1 or 2."""
+    """A network of Table 1 or 2, in the paper's notation."""
 
     table: int
     name: str
@@ -99,7 +99,7 @@ CIFAR10_CLASSES = (
 
 
 def paper_order(dataset: str, scale: str) -> tuple[int, int]:
-    """Return a cell's place in the paper's order; what the paper does not have comes last."""
+    """Return a sort key: data set, then scale, in the paper's order; unknown ones last."""
     places = ((dataset, tuple(SETTINGS)), (scale, SCALES))
     first, second = (of.index(each) if each in of else len(of) for each, of in places)
     return first, second
@@ -115,9 +115,9 @@ def settings(dataset: str) -> Settings:
 def network(
     name: str, dataset: str, *, neunorm: Reading | None = None, width: Fraction = Fraction(1)
 ) -> tuple[str, Network]:
-    """Return the name and the network of `name`, the paper's or a notation, for `dataset`.
+    """Return the scale and the network that a paper's name or a notation means for `dataset`.
 
-    A notation's name is "custom". Raises UsageError for a name that the paper does not have for
+    A notation's scale is "custom". Raises UsageError for a name that the paper does not have for
     this kind of data, NotationError for a wrong notation.
     """
     chosen = settings(dataset)

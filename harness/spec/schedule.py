@@ -30,9 +30,10 @@ def table_7(settings: SGD | Adam, epoch: int) -> float:
 
 
 def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
-    """Return the learning rate of a training's next epoch; None where the training is over.
+    """Return the learning rate of a training's next epoch; None if it has ended.
 
-    `trained` has the training accuracy, in [0, 1], of each epoch so far.
+    One in stages ends early if it has not left chance after HOPELESS_EPOCHS. `trained` has the
+    training accuracy, in [0, 1], of each epoch so far.
     """
     done, stages = len(trained), case.training.stages
     if done >= case.training.epochs:
@@ -45,8 +46,11 @@ def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
     return case.optimiser.lr * FACTOR ** bisect_right([*accumulate(stages)], done)
 
 
-def decides(case: Trained) -> bool:
-    """Return whether a training had its data set's fixed schedule, or the paper's to its end."""
+def is_on_schedule(case: Trained) -> bool:
+    """Return whether a case trains by its data set's `STAGES`, or for all epochs of Table 7.
+
+    Adam's rate may be another: the paper prints none.
+    """
     training, settings = case.training, paper.settings(case.dataset)
     if training.stages:
         return training.stages == STAGES[case.dataset]

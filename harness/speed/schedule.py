@@ -101,17 +101,17 @@ class Schedule:
         cell.prove()
         began = self.watch.seconds
         cell.start()
-        rounds, is_look = self.budget.rounds, self.budget.is_look
+        rounds, may_stop_early = self.budget.rounds, self.budget.may_stop_early
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
         while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
             cell.round()
             if cell.number == 1:
                 yield replace(self._result(cell), more=True)
-            if is_look and self._is_over(cell):
+            if may_stop_early and self._is_over(cell):
                 break
         total = rounds if cell.number <= half else 2 * cell.number
         again = AGAIN * (self.watch.seconds - began)
-        ends_here = is_look and self._is_over(cell, again)
+        ends_here = may_stop_early and self._is_over(cell, again)
         if cell.comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
             cell.start()
@@ -121,7 +121,7 @@ class Schedule:
                     break
         if cell.comparable:
             self.plan.correct(cell.group, self.watch.seconds - began, cell.number)
-        while cell.comparable and not is_look and self._needs_a_start(cell, began):
+        while cell.comparable and not may_stop_early and self._needs_a_start(cell, began):
             cell.start()
             for _ in range(half):
                 if cell.comparable:
@@ -160,7 +160,7 @@ class Schedule:
 
         Here and after its second start, once all the others have theirs.
         """
-        few = self.budget.is_look or self.budget.rounds < RESTARTED
+        few = self.budget.may_stop_early or self.budget.rounds < RESTARTED
         if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known:
             return False
         return self._may_last(self._ends(cell, began) + 2 * self.plan.round_seconds(cell.group))
@@ -227,7 +227,7 @@ OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
 
 def training_seconds(cases: tuple[Case, ...]) -> float:
     """Estimate the seconds of training these cases on this machine, within a factor of two."""
-    passes = PASSES * sum(case.pace for case in cases)
+    passes = PASSES * sum(case.forward_macs for case in cases)
     return OF_TRAINING * passes / _rate(cases[0].device) + TRAINING_SECONDS * len(cases)
 
 

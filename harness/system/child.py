@@ -60,13 +60,13 @@ _servers = {short_spin: forkserver.ForkServer() for short_spin in (False, True)}
 
 
 class Died(Exception):
-    """The child died or was ended; the message has how, and its last line on stderr."""
+    """The child died or was ended; the message says how, with its last line on stderr."""
 
 
 class Child:
-    """One child process, with as many threads of torch as this one.
+    """One child process, whose torch uses as many threads as this one's.
 
-    `pid` leads a group of its own, with all that it starts.
+    It leads a process group, of id `pid`, with all that it starts.
     """
 
     def __init__(self, device: str = "cpu", *, short_spin: bool = False) -> None:
@@ -102,9 +102,9 @@ class Child:
     ) -> T:
         """Call a function in the child and return its value; all must be picklable.
 
-        `hear` is given what the function tells meanwhile. Raises what the function raised (an
-        exception of another package as one of the same name and text), and Died where the process
-        died, ran out of memory or did not even `tell` anything for `silence` seconds.
+        `hear` is called with each message that the function sends by `tell`. Raises what the
+        function raised (an exception of another package as one of the same name and text), and Died
+        where the process died, ran out of memory or sent nothing for `silence` seconds.
         """
         with suppress(OSError):  # it is dead: `_next` raises
             self._pipe.send_bytes(pickle.dumps((function, args)))
@@ -154,13 +154,13 @@ class Child:
         return f"its process {how}" + (f"; its last words: {last}" if last else "")
 
     def send(self, number: signal.Signals) -> None:
-        """Send SIGSTOP (stand still) or SIGCONT to the process and all that it started."""
+        """Send a signal, SIGSTOP or SIGCONT, to the process and all that it started."""
         if self._process.is_alive():
             with suppress(OSError):
                 os.killpg(self.pid, number)
 
     def end(self) -> None:
-        """End the process and all that it started; again does nothing."""
+        """Kill the process and all that it started; do nothing if that was done before."""
         _living.discard(self)
         if self._process.pid is not None and not self._pipe.closed:
             with suppress(OSError):  # it may have no group yet, or have died itself
@@ -186,7 +186,7 @@ def _end_all() -> None:
 # Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
 # has used CUDA cannot be forked.
 def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | ForkServerContext:
-    """Return the context that children start from; it imports their modules in the background."""
+    """Return the context that starts children; for the CPU, its server imports their modules."""
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")
@@ -209,7 +209,7 @@ def _starting(short_spin: bool) -> Iterator[None]:
         # compilers of contenders that were ended leave semaphores: freeing them is no news
         quiet = "ignore:resource_tracker:UserWarning"
         os.environ["PYTHONWARNINGS"] = f"{former.get('PYTHONWARNINGS', '')},{quiet}".lstrip(",")
-        os.environ |= memory.for_programs()
+        os.environ |= memory.huge_page_variable()
         if short_spin and not {SPIN_VARIABLE, "OMP_WAIT_POLICY"} & os.environ.keys():
             os.environ[SPIN_VARIABLE] = SHORT_SPIN
         resource_tracker.ensure_running()  # it unblocks signals
@@ -230,9 +230,9 @@ def _starting(short_spin: bool) -> Iterator[None]:
 
 
 def tell(*message: object, patience: float = 0.0) -> None:
-    """Send the owner a message without waiting; it is a sign of life too.
+    """Send the owner a message, which is a sign of life too; do not wait for an answer.
 
-    `patience`: seconds until the next one, where that may take longer than silence is allowed.
+    `patience`: seconds that the owner waits for the next one, if more than its `silence`.
     """
     assert _owner is not None, "this process is no child"
     _owner.send_bytes(pickle.dumps(("report", (patience, message))))
@@ -250,7 +250,7 @@ def _main(
     os.environ.clear()
     os.environ |= env
     torch.set_num_threads(threads)
-    memory.keep()
+    memory.keep_freed()
     if memory_mib != inf and sys.platform.startswith("linux"):
         _limit_memory(memory_mib)
     _owner = pipe

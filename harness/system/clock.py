@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 class Stopwatch:
-    """Runs from when it is made, once the device has done all it was given before."""
+    """A clock that starts when it is made, once the device has finished its earlier work."""
 
     def __init__(self, device: torch.device = CPU) -> None:
         self.device, self._at = device, 0.0
@@ -25,13 +25,13 @@ class Stopwatch:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was given."""
+    """Wait until the device has finished all work it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long `work` takes, the device synchronised on both sides."""
+    """Return the seconds that `work` takes, the device synchronised before and after."""
     watch = Stopwatch(device)
     work()
     return watch.seconds

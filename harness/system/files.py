@@ -1,4 +1,4 @@
-"""Files that are whole or not there, the user's cache folder, and texts that can be printed."""
+"""Write files whole or not at all, find the user's cache folder, and make text printable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK = 1.0  # seconds between two looks whether another process has let a lock g
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file next to `path`; put it in its place once it is on the disk.
+    """Write a file whole or not at all: `write` fills a temporary one, renamed once on the disk.
 
     Makes the folder. Raises OSError, and leaves nothing behind, where that cannot be done.
     """
@@ -45,8 +45,7 @@ def write_result(path: Path, content: bytes) -> None:
 def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
     """Take the lock at `path`; `wait` is called each second that another process has it.
 
-    Raises OSError where it cannot be made or is
-    another user's.
+    Raises OSError where it cannot be made or is another user's.
     """
     lock = FileLock(path)
     while True:
@@ -57,11 +56,11 @@ def locked(path: Path, wait: Callable[[], object]) -> AcquireReturnProxy:
 
 
 class Unwritable(UsageError):
-    """Results cannot be written: no further case can be done."""
+    """Results cannot be written, so no further case can be run."""
 
 
 def unwritable(path: Path, error: OSError) -> Unwritable:
-    """Return the error of a file or folder of results that cannot be written."""
+    """Build the error for a file or folder of results that cannot be written."""
     return Unwritable(
         f"cannot write {path} ({error.strerror or error}): "
         "give a folder that can be written with --out"
@@ -94,7 +93,7 @@ def cached(
     write: Callable[[Path, T], object],
     wait: Callable[[], object] = lambda: None,
 ) -> tuple[T, str]:
-    """Return what a folder of the user's cache has of `key`, else make it and keep it there.
+    """Return the value of `key` in a folder of the user's cache, else make and keep it; and a note.
 
     Of processes that want the same one makes it; `wait` is called each second that another does.
     What `read` cannot read is made again; what cannot be kept is made each time: the note says so.
@@ -127,9 +126,9 @@ def _not_cached(error: OSError) -> str:
 
 
 def printable(text: object) -> str:
-    """Return a text that every terminal and JSON takes: what cannot be printed is escaped.
+    """Return a text that any terminal and JSON can show: what cannot be printed is escaped.
 
-    A file's name may hold line breaks, a terminal's commands and bytes that are no text.
+    A file's name may hold line breaks, terminal commands and bytes that are no text.
     """
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)

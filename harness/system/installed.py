@@ -19,7 +19,7 @@ MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a row was measured, as the system describes itself; None where it does not."""
+    """The machine and software of a row; a field that the system does not report is None."""
 
     cpu: str | None = None
     capability: str | None = None  # which of its instructions torch uses, as torch names them
@@ -37,7 +37,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """The machine's state at one measurement, where the system tells."""
+    """The machine's state at one measurement; a field that the system does not report is None."""
 
     load: float | None = None  # of the last minute
     clock_mhz: float | None = None
@@ -45,7 +45,7 @@ class Moment:
 
 
 def version(package: str) -> str | None:
-    """Return the installed version of a package; None where it is not installed."""
+    """Return a package's installed version; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -53,7 +53,7 @@ def version(package: str) -> str | None:
 
 
 def check_adapters() -> None:
-    """Raise UsageError where another package `adapters` hides ours, or none is there.
+    """Raise UsageError if `import adapters` would find another package than ours, or none.
 
     Nothing is imported: that package may do anything.
     """
@@ -71,9 +71,9 @@ def check_adapters() -> None:
 
 @cache  # once a process: each asks git
 def commit(checkout: Path | None = None) -> str | None:
-    """Return a checkout's commit, or why it is not known; None of a folder that is none.
+    """Return a checkout's commit, or a text that says why git gave none; None if no checkout.
 
-    Without `checkout` it is the harness's own.
+    "+dirty" follows if tracked files differ. `checkout` is by default the harness's own.
     """
     root = checkout or ROOT
     if not (root / ".git").exists():

@@ -1,7 +1,7 @@
-"""What is measured once on this machine and kept in the user's cache folder.
+"""Measurements that are made once on this machine and kept in the user's cache folder.
 
-All processes go on with what was measured first. It is measured anew where the processor, torch or
-a variable that changes their speed is another.
+All processes use what was measured first. It is measured anew where the processor, torch or a
+variable that changes their speed differs.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from harness.system import machine
 from harness.system.files import cached
 
 T = TypeVar("T")
-# "timed": contenders that are, while nothing else of ours runs: what was measured on a busy machine
-# would stand for good. "nobody": it uses defaults, since another process computes meanwhile.
+# "timed": only with timed contenders, since nothing else of ours runs then: what was measured on a
+# busy machine would stand for good. "all": with all others. "nobody": use the default value, since
+# another process computes meanwhile.
 Sharing = Literal["all", "timed", "nobody"]
 _sharing: Sharing = "all"
 
 
 def share_with(processes: Sharing) -> None:
-    """Set which processes this one shares its measurements with, from now on."""
+    """Set with which processes of ours this one shares its measurements from now on."""
     global _sharing
     _sharing = processes
 
 
 @dataclass(frozen=True)
 class MeasurementCache(Generic[T]):
-    """Measurements of one kind, each a JSON value or an object of fields that are."""
+    """Measurements of one kind, kept as JSON: each is a JSON value, or an object of such fields."""
 
     folder: str  # in the user's cache folder
     from_json: Callable[[Any], T]  # raises where it is no such value
-    usual: T  # where nothing may be measured
+    usual: T  # the default, where nothing may be measured
 
     def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
-        """Return the kept measurement, else a new one. `of`: all that it depends on, by `repr`."""
+        """Return the kept measurement, else make one. `of`: all that it depends on, by `repr`."""
         if _sharing == "nobody":
             return self.usual
 
@@ -48,5 +49,5 @@ class MeasurementCache(Generic[T]):
             content = {"of": [repr(each) for each in of], "value": measured}
             path.write_text(json.dumps(content, default=vars), "utf-8")
 
-        key = repr((_sharing == "timed", *machine.speed(), *of))
+        key = repr((_sharing == "timed", *machine.speed_factors(), *of))
         return cached(self.folder, ".json", key, measure, read, write)[0]

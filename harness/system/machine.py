@@ -38,8 +38,8 @@ SPEED_VARIABLES = (
 
 
 def describe(device: torch.device) -> Machine:
-    """Return the machine as every row of a run keeps it."""
-    cpu, capability, torch_version, environment = speed()
+    """Return the machine and software that the rows of a run record."""
+    cpu, capability, torch_version, environment = speed_factors()
     return Machine(
         cpu=cpu,
         capability=capability,
@@ -56,8 +56,8 @@ def describe(device: torch.device) -> Machine:
     )
 
 
-def speed() -> tuple[str, str, str, str | None]:
-    """Return the CPU, its instructions, torch's version and the settings that decide speed."""
+def speed_factors() -> tuple[str, str, str, str | None]:
+    """Return what speed depends on: CPU, its instructions, torch's version, settings if any."""
     found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
     allowed, there = len(_affinity()), os.cpu_count() or 1
     if 0 < allowed < there:
@@ -81,13 +81,13 @@ def _capability() -> str:
 
 
 def has_amx() -> bool:
-    """Return whether there is a matrix unit, and oneDNN may use it."""
+    """Return whether the CPU has a matrix unit (AMX) and bf16, and oneDNN may use them."""
     has = bool(torch.cpu._is_amx_tile_supported()) and _onednn_may_use("AMX")
     return has and has_bf16(torch.device("cpu"))
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether the device has instructions for bf16; else torch takes slow detours."""
+    """Return whether the device has instructions for bf16; without, torch emulates it slowly."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public names for these
@@ -108,16 +108,16 @@ def _onednn_may_use(*instructions: str) -> bool:
     return most in ("ALL", "DEFAULT") or any(each in most for each in instructions)
 
 
-def suited(cases: Iterable[C]) -> tuple[C, ...]:
-    """Return the cases without those in bf16 whose device has no instructions for it.
+def without_emulated_bf16(cases: Iterable[C]) -> tuple[C, ...]:
+    """Return the cases without those in bf16 on a device that has no instructions for it.
 
-    There they take many times what float32 does, and most of a run's budget.
+    There they take many times as long as float32, and most of a run's budget.
     """
     return tuple(c for c in cases if c.precision != "bf16" or has_bf16(torch.device(c.device)))
 
 
 def moment() -> Moment:
-    """Return the machine's state now."""
+    """Return the machine's load, clock and highest temperature now."""
     sensors = getattr(psutil, "sensors_temperatures", dict)()  # Linux and FreeBSD have it
     readings = [entry.current for entries in sensors.values() for entry in entries]
     frequency = None
@@ -131,7 +131,7 @@ def moment() -> Moment:
 
 
 def cpu_name() -> str:
-    """Return the CPU's name as in /proc/cpuinfo: py-cpuinfo takes a second for it."""
+    """Return the CPU's name, from /proc/cpuinfo if there: py-cpuinfo takes a second for it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -159,12 +159,12 @@ SETTINGS: Mapping[str, Callable[[], object]] = {
 
 
 def settings() -> dict[str, object]:
-    """Return the global settings that this process computes with now, in under a millisecond."""
+    """Return this process's global settings (see SETTINGS) now, in under a millisecond."""
     return {name: ask() for name, ask in SETTINGS.items()}
 
 
 def changes(before: Mapping[str, object]) -> tuple[str, ...]:
-    """Return which settings differ from `before`, in words: "sets torch's threads to 1"."""
+    """Return in words which settings differ from `before`: "sets torch's threads to 1"."""
     now = {name: value for name, value in settings().items() if value != before[name]}
     words = {"True": "on", "False": "off"}
     return tuple(f"sets {name} to {words.get(str(now[name]), now[name])}" for name in now)

@@ -1,4 +1,4 @@
-"""Memory: how children keep it between iterations, what a case will take, and what is free.
+"""Memory: how processes keep it between iterations, what a case will take, and what is free.
 
 glibc gives large blocks back as soon as they are freed, and takes them anew, page by page, in the
 next step: on a virtual machine up to half of an iteration of the frameworks that allocate most, and
@@ -31,7 +31,7 @@ WEIGHT_COPIES = 4  # weights, gradients, and two of Adam's
 SPARE = 0.1  # of the machine's memory, which stays free: estimates are rough
 
 
-def keep() -> str:
+def keep_freed() -> str:
     """Have this process keep the memory that it frees; return in words how it allocates now."""
     allocator = _kept()
     if allocator == KEPT:
@@ -47,16 +47,16 @@ def _kept() -> str:
     return KEPT if platform.libc_ver()[0] == "glibc" else "system"
 
 
-def of_children() -> str:
-    """Return in words how children allocate memory: the `allocator` of timings' rows."""
+def allocator_of_children() -> str:
+    """Return in words how child processes allocate memory: `allocator` in rows of timings."""
     allocator, given = _kept(), os.environ.get(_TUNABLES, "")
     if allocator == KEPT and "glibc.malloc." in given:  # the user's own
         return f"{allocator}, {_TUNABLES}={given}"
-    return f"{allocator}, huge pages" if for_programs() else allocator
+    return f"{allocator}, huge pages" if huge_page_variable() else allocator
 
 
-def for_programs() -> dict[str, str]:
-    """Return the variable that gives a starting program huge pages, where there are any."""
+def huge_page_variable() -> dict[str, str]:
+    """Return the environment variable with which a new program gets huge pages; {} if it cannot."""
     given = os.environ.get(_TUNABLES, "")
     if _kept() != KEPT or "glibc.malloc." in given or not _SYSTEMS_HUGE.exists():
         return {}
@@ -66,7 +66,7 @@ def for_programs() -> dict[str, str]:
 
 
 def release() -> None:
-    """Give free memory back to the system; of use only with glibc."""
+    """Collect garbage, and with glibc give the freed memory back to the system."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
@@ -81,19 +81,19 @@ def case_mib(case: Case) -> float:
 
 
 def available_mib(device: str) -> float:
-    """Return the memory in MiB that may be taken on a device now."""
+    """Return the free memory of a device in MiB: the GPU's, or the machine's."""
     if device != "cpu":
         return torch.cuda.mem_get_info(torch.device(device))[0] / 2**20
     return psutil.virtual_memory().available / 2**20
 
 
 def spare_mib() -> float:
-    """Return the part of the machine's memory that is to stay free, in MiB."""
+    """Return how much of the machine's memory is to stay free, in MiB."""
     return SPARE * psutil.virtual_memory().total / 2**20
 
 
 def too_large(case: Case) -> str | None:
-    """Return why a case cannot fit, with the estimate; None where it can."""
+    """Return why a case does not fit into memory, with the estimate; None if it does."""
     needed, there = case_mib(case), available_mib(case.device)
     if needed <= there:
         return None
@@ -104,17 +104,17 @@ def too_large(case: Case) -> str | None:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Return whether a process or its card has run out of memory."""
+    """Return whether an error says that the memory of a process or its GPU ran out."""
     kinds = MemoryError, torch.OutOfMemoryError
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def process_tree(pid: int | None = None) -> list[psutil.Process]:
-    """Return a process, by default this one, and all that it has started, as a runtime."""
+    """Return a process, by default this one, and all its descendants."""
     own = psutil.Process(pid)
     return [own, *own.children(recursive=True)]
 
 
 def resident_mib(pid: int | None = None) -> float:
-    """Return the memory in MiB that a process and all that it has started hold now."""
+    """Return the resident memory in MiB of a process, by default this one, and its descendants."""
     return sum(each.memory_info().rss for each in process_tree(pid)) / 2**20

@@ -215,7 +215,9 @@ def _data(trial: Trial[Trained]) -> DataSplits:
     if of not in _last:
         _last.clear()
         splits = datasets.load_splits(*of, trial.say_reading)
-        recorded = datasets.load_recorded(wanted, trial.say_reading) if wanted.simulated else None
+        recorded = (
+            datasets.load_recorded_frames(wanted, trial.say_reading) if wanted.simulated else None
+        )
         _last[of] = DataSplits.of(*splits, recorded)
     return _last[of]
 
