@@ -42,7 +42,7 @@ def first_rounds(rounds: int, **fields: Any) -> list[Row]:
 
 def shown(rows: list[Row]) -> dict[str, int]:
     """The rounds of each contender in the table that a reader sees first."""
-    lines = timings.latest(timings.lines(frames(rows)))
+    lines = timings.most_complete(timings.lines(frames(rows)))
     return {each.framework: each.rounds for each in lines}
 
 
@@ -112,7 +112,7 @@ def test_a_row_that_is_there_twice_changes_nothing() -> None:
 def test_a_training_done_twice_is_named_and_the_later_one_counts() -> None:
     rows = [*training(0, (0.2, 0.4)), *training(0, (0.2, 0.5))]
     found = current(rows)
-    (counted,) = frames(rows).counted(TrainedRow)
+    (counted,) = frames(rows).current_rows(TrainedRow)
     assert counted.test_accuracy == 0.5
     (note,) = found.notes
     assert "twice" in note and "50.00% counts" in note

@@ -187,7 +187,7 @@ def block(rows: list[Row], *, judged: bool = False) -> str:
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
     """The lines of the first table."""
-    shown = fastest.table(fastest.headline(timings.lines(frames(rows))), fastest.ratio)
+    shown = fastest.table(fastest.headline(timings.lines(frames(rows))), fastest.ratio_text)
     return [dict(zip(shown.columns, line, strict=True)) for line in shown.lines]
 
 

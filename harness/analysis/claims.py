@@ -1,10 +1,10 @@
 """The paper's nine claims and one of ours as data, each with the tests that answer it.
 
-A claim has parts, each with one answer. Of a part's effect over seeds two bounds are fixed before
-any run. It is reproduced where the 95 % interval lies above the one, and contradicted where the
-interval lies below the other, so that what would matter is excluded. Where it lies between the two
-the effect has the claim's direction and is smaller than what matters. Data that fit several of
-these leave a part open, or say that it cannot be decided here.
+A claim has parts, each with one answer. For a part's effect over seeds two bounds are fixed before
+any run: `above`, and `matters`, the least effect that would matter. A part is reproduced where the
+95 % interval lies above `above`, and contradicted where a t-test, corrected by Holm, excludes an
+effect of `matters` or more. Where the interval lies between the two bounds, the effect has the
+claim's direction and is smaller. Else the part is open, or cannot be decided here.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ OURS = "bf16"  # the claim that is not the paper's
 
 
 class Untested(Exception):
-    """The measurements that a claim needs are not there: which, and options of the command."""
+    """A claim's measurements are missing; `args`: which, and options of `harness run` for them."""
 
 
 class Judgement(NamedTuple):
-    """An answer, and why it is this one."""
+    """The answer to a part of a claim, with its reason."""
 
     answer: Answer
     why: str  # in a sentence
@@ -82,24 +82,24 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Effect:
-    """A figure over seeds that answers a part of a claim, and the bounds fixed beforehand."""
+    """A quantity measured for each seed that answers a part of a claim, and its bounds."""
 
     words: str  # the part, in ten words or fewer
     published: str  # the paper's figure
     above: float  # it is reproduced where its interval lies above this
     matters: float  # it is contradicted where its interval lies below this
     seeds: int  # fixed beforehand; fewer are no answer
-    by_seed: pd.Series  # of a share that is saved log(before / after), and so are its bounds
-    groups: Sequence[TrainingLine] = ()  # the trainings that show it
+    by_seed: pd.Series  # with unit "share" log(before / after), and so are the bounds
+    groups: Sequence[TrainingLine] = ()  # the trainings it is computed from
     unit: Unit = "points"
     p: float | None = None  # of Page's trend test, one-sided
     declared: str = ""  # why it cannot be decided here where the interval leaves it open
-    fixed: Judgement | None = None  # whatever the interval
-    on_schedule: bool = True  # only the fixed schedule decides
+    fixed: Judgement | None = None  # the answer whatever the interval says, if there is one
+    on_schedule: bool = True  # whether only trainings on the fixed schedule decide
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The figure of each seed."""
+        """The value of each seed."""
         return (*self.by_seed,)
 
     @property
@@ -113,7 +113,7 @@ class Effect:
 
     @property
     def unanswered(self) -> Judgement | None:
-        """Why the effect is no answer, whatever its interval; None where it is one."""
+        """The answer before the interval is read: other schedule, few seeds, `fixed`; else None."""
         n = len(self.values)
         if self.on_schedule and not _on_schedule(self.groups):
             why = "trained on another schedule than the one that was fixed: --long"
@@ -125,12 +125,12 @@ class Effect:
 
     @property
     def p_against(self) -> float:
-        """The one-sided p-value of so small an effect if there were one that matters."""
+        """The one-sided p-value of an effect this small if the true one were `matters` (t-test)."""
         n, short = len(self.values), self.by_seed.mean() - self.matters
         return float(stats.t.cdf(short / (self._spread / n**0.5), n - 1))
 
     def judged(self, is_excluded: bool) -> Judgement:
-        """Answer by the interval; `is_excluded`: an effect that matters, by Holm over all parts."""
+        """Return the answer; `is_excluded`: Holm's test excludes an effect of `matters` or more."""
         if unanswered := self.unanswered:
             return unanswered
         why_not = f"an effect of {self.say(self.matters)} is excluded"
@@ -154,7 +154,7 @@ class Effect:
         return Judgement("open", f"{count} of this spread decide it in four of five cases", count)
 
     def power(self, seeds: int) -> float:
-        """Return the chance that so many seeds decide, by the mean and spread that were found."""
+        """Return the chance that so many seeds pass a bound, if mean and spread stay as found."""
         spread, middle = self._spread / seeds**0.5, self.found.value
         critical = stats.t.ppf(0.975, seeds - 1)
         distance = max(middle - self.above, self.matters - middle)
@@ -162,13 +162,13 @@ class Effect:
 
     @property
     def seeds_needed(self) -> int | None:
-        """The seeds that decide in four cases of five; None where they are more than MOST_SEEDS."""
+        """The fewest seeds whose `power` reaches POWER; None where that takes over MOST_SEEDS."""
         counts = range(FEWEST_SEEDS, MOST_SEEDS + 1)
         return next((n for n in counts if self.power(n) >= POWER), None)
 
     @property
     def ours(self) -> str:
-        """The figure in few words: "+2.4 [+1.1, +3.6], n=4".
+        """The mean as text, with its interval: "+2.4 [+1.1, +3.6], n=4".
 
         Where a seed learnt nothing, the mean of the others without an interval.
         """
@@ -182,23 +182,23 @@ class Effect:
 
     @property
     def bound(self) -> str:
-        """What was fixed beforehand, in words."""
+        """The bound `matters`, and p of the trend, as text: "allowed: -1.0"."""
         p = "" if self.p is None else "; p < 0.001" if self.p < 0.001 else f"; p = {self.p:.3f}"
         what = "allowed" if self.above == self.matters else "the least that matters"
         return f"{what}: {self.say(self.matters)}{p}"
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The mean, its interval, n and the bound, as tables have them."""
+        """The mean, the ends of its interval, n and `matters`; all but n as `shown`."""
         *ends, n = self.found
         return *map(self.shown, ends), n, self.shown(self.matters)
 
     def shown(self, value: float) -> float:
-        """Return a value as tables have it: of a share 1 - exp(-value), else the value itself."""
+        """Return a value as tables have it: 1 - exp(-value) with unit "share", else as it is."""
         return 1 - exp(-value) if self.unit == "share" else value
 
     def say(self, value: float) -> str:
-        """Return a value of the effect in words."""
+        """Return a value as signed text: in votes, in % of a share, or in points of 1/100."""
         if self.unit == "votes":
             return f"{value:+.3f}"
         if self.unit == "share":
@@ -208,7 +208,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Range:
-    """A figure over cells that answers a part: its geometric mean, the least and the largest."""
+    """A ratio measured for each cell that answers a part: geometric mean, least and largest."""
 
     words: str
     value: float
@@ -222,13 +222,13 @@ class Range:
 
     @property
     def ours(self) -> str:
-        """The figure in few words."""
+        """The range over the cells as text: "21 to 87, n=3"."""
         low, high = (f"{n:.2g}" if n < 100 else f"{n:,.0f}" for n in (self.low, self.high))
         return f"{low if low == high else f'{low} to {high}'}, n={self.n}"
 
     @property
     def bound(self) -> str:
-        """What was fixed beforehand, in words."""
+        """The bound that was fixed beforehand, as text."""
         return f"tens of times begin at {TENS:g}"
 
     @property
@@ -239,7 +239,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to a part of a claim: a line of the tables."""
+    """The answer to a part of a claim: a line of the table of claims."""
 
     claim: Claim
     words: str  # the part of the claim
@@ -247,18 +247,18 @@ class Finding:
     ours: str  # the figure, with its interval and n; "" where there is none
     answer: Answer
     why: str
-    brief: str = ""  # the reason of an open one
+    brief: str = ""  # what an open one lacks, in a few words
     where: str = ""  # the width of the networks, or the machine's kind; "" at the paper's size
     by: Effect | Range | None = None
 
     @property
     def short(self) -> str:
-        """The answer; of an open one with what it lacks."""
+        """The answer; where it is open, with what it lacks in brackets."""
         return f"{self.answer} ({self.brief})" if self.brief else self.answer
 
     @property
     def text(self) -> str:
-        """The answer, and where it holds."""
+        """The answer as in `short`, and the reduced width or the machine it was found with."""
         return ", ".join(filter(None, (self.short, self.where)))
 
 
@@ -278,7 +278,7 @@ class Claim:
 def findings(rows: Frames | Iterable[Row]) -> list[Finding]:
     """Answer each part of each claim, in the order of claims.csv: the paper's, then ours (bf16).
 
-    Contradictions are corrected over all parts of the paper's claims (Holm): give all rows at once.
+    Holm's correction of contradictions spans all parts of the paper's claims: give all rows.
     """
     found = frames(rows)
     parts: list[tuple[Claim, Effect | Range | Untested]] = []
@@ -310,7 +310,7 @@ def _finding(claim: Claim, part: Effect | Range | Untested, is_excluded: bool) -
 
 
 def excluded(effects: Sequence[Effect]) -> set[int]:
-    """Return the numbers of effects that exclude one that matters, by Holm over all of them."""
+    """Return `id()` of each effect that excludes `matters` or more, by Holm over all of them."""
     tested = sorted((each.p_against, id(each)) for each in effects if not each.unanswered)
     found = set[int]()
     for rank, (p, name) in enumerate(tested):
@@ -328,11 +328,11 @@ COLUMNS = (
 
 
 def table(found: Iterable[Finding]) -> Frame:
-    """Return one line a part of a claim.
+    """Return findings as a table, a line for each part of a claim.
 
-    `value` is the mean over `n` seeds, `low` and `high` its 95 % interval; of Fig. 3, in times, the
-    geometric mean over `n` cells, the least and the most. `matters` is the bound that was fixed
-    beforehand.
+    `value` is the mean over `n` seeds, `low` and `high` its 95 % interval; for Fig. 3, a ratio,
+    the geometric mean over `n` cells, the least and the largest. `matters` is the bound that was
+    fixed beforehand.
     """
     lines: list[tuple[object, ...]] = []
     for each in found:
@@ -348,7 +348,7 @@ def table(found: Iterable[Finding]) -> Frame:
 
 
 def full_size(each: TrainingLine) -> bool:
-    """Whether these trainings are the paper's: all data, width, epochs, dropout and precision."""
+    """Return whether these trainings have the paper's data, width, epochs, dropout and float32."""
     case, settings = each.case, paper.settings(each.dataset)
     return (
         not any(getattr(each, name) for name in FLAGS)
@@ -441,7 +441,7 @@ def _trained_on(groups: Sequence[TrainingLine]) -> str:
 
 
 def fig4(frames: Frames) -> list[Effect]:
-    """Test whether accuracy rises with the scale on each data set: its slope, and Page's test."""
+    """Return the gain of accuracy a step of scale on each data set, with Page's trend test."""
     effects = []
     for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
         try:
@@ -464,7 +464,7 @@ def fig4(frames: Frames) -> list[Effect]:
 
 
 def fig5(frames: Frames) -> list[Effect]:
-    """Test on CIFAR-10 whether accuracy rises with T, and what T = 4 and 1 lose to T = 8."""
+    """Return the rise of CIFAR-10's accuracy with T, and T = 4 and T = 1 against T = 8."""
     by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, lambda e: e.T, "T")
     seeds = {*_by_seed(by_steps[T] for T in (1, 4, 8)).index}  # no other T takes one away
     by_steps = {T: by_steps[T] for T in sorted(by_steps) if seeds <= by_steps[T].accuracies.keys()}
@@ -483,7 +483,7 @@ def fig5(frames: Frames) -> list[Effect]:
 
 
 def fig6(frames: Frames) -> list[Effect]:
-    """Test whether the votes on CIFAR-10 are clearer with NeuNorm, over seeds."""
+    """Return the contrast that NeuNorm adds to the votes on CIFAR-10."""
     pair = _by_neunorm(_of(frames, "neunorm", "cifar10"))
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
@@ -493,7 +493,7 @@ def fig6(frames: Frames) -> list[Effect]:
 
 
 def conv(frames: Frames) -> list[Effect]:
-    """Test whether DVS-CIFAR10 is learnt to one accuracy in fewer epochs with NeuNorm."""
+    """Return the share of epochs that NeuNorm saves on DVS-CIFAR10 on the way to one accuracy."""
     pair = _by_neunorm(_of(frames, "accuracy", "dvs-cifar10"))
     goal = trainings.goal(pair)
     reached = _common(trainings.epochs_to(goal, each) for each in pair)
@@ -516,10 +516,11 @@ OF_TABLE_3 = "the paper's gain is 9 of 10,000 images, which one pair of runs cou
 
 
 def of_table(number: int, frames: Frames) -> list[Effect]:
-    """Our rows of Table 3 to 6: at the paper's size each within ACCURACY of the published figure.
+    """Return the effects of Table 3, 4, 5 or 6: accuracy against the paper's, and the rows' order.
 
-    A reduced run cannot show that. At any size the order is judged that a table shows: NeuNorm
-    gains, and a spiking network with it does not fall behind the same structure without spikes.
+    A row at the paper's size may lie at most ACCURACY below the published figure; a reduced run
+    cannot show that. The order is judged at any size: NeuNorm gains, and a spiking network with it
+    lies at most ACCURACY below the same structure without spikes.
     """
     ours = [row for row in published() if row.table == number and row.network]
     networks = {(row.dataset, row.network) for row in ours}
@@ -609,7 +610,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
 
 
 def bf16(frames: Frames) -> list[Effect]:
-    """Test whether training in bf16 ends as in float32, either way, on whatever schedule."""
+    """Return bf16's accuracy over float32's, and the reverse; trainings on any schedule count."""
     both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, lambda e: e.precision, "precision")
     groups = both["fp32"], both["bf16"]
     accuracies = _by_seed(groups)
@@ -631,7 +632,7 @@ TENS = 10.0  # "tens of times" begins here
 
 
 def fig3(frames: Frames) -> list[Range]:
-    """Test whether plain PyTorch is tens of times faster than proved Matlab code."""
+    """Return how many times faster plain PyTorch is than each proved form of Matlab code."""
     timed = [
         each
         for each in timings.lines(frames)

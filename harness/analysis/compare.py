@@ -43,14 +43,14 @@ Call = Literal[
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of both folders. Relative for speed (0.1: 10 % slower), absolute for accuracy."""
+    """The change of a figure between two folders, or of a contender against another."""
 
     what: str  # "speed" or "accuracy"
     where: str  # the cell or condition; "all cells" where it is the contender's mean change
     contender: str
-    old: float
+    old: float  # NaN where no single figure: over all cells, and of `within_run`
     new: float
-    change: float
+    change: float  # relative for speed (0.1: 10 % slower); for accuracy new - old, in [-1, 1]
     low: float  # interval of `change` at the level of all tests together
     high: float
     margin: float  # the least change that matters
@@ -58,7 +58,7 @@ class Change:
 
     @property
     def call(self) -> Call:
-        """What the interval says."""
+        """The verdict by the interval and `margin`."""
         is_speed = self.what == "speed"
         if isnan(self.low):
             return "not judged"
@@ -73,16 +73,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two folders have in common, and in what they were made differently."""
+    """The changes between two folders, what one alone has, and how their making differs."""
 
     differences: tuple[str, ...]  # of machine, versions and data: to know before reading on
     changes: tuple[Change, ...]
-    unmatched: tuple[str, ...]  # cells that one folder alone has
+    unmatched: tuple[str, ...]  # timings and trainings that one folder alone has
     speed: float = MARGIN  # the least changes that matter, relative and absolute
     accuracy: float = ACCURACY
 
     def beyond(self, limit: float) -> list[Change]:
-        """Return clear changes for the worse above `limit`, which is as `Change.change`."""
+        """Return changes called slower or worse that exceed `limit`, in the unit of `change`."""
         worse = [each for each in self.changes if each.call in ("slower", "worse")]
         return [each for each in worse if abs(each.change) > limit]
 
@@ -90,7 +90,7 @@ class Comparison:
 def compare(
     old: Frames | Iterable[Row], new: Frames | Iterable[Row], limit: float | None = None
 ) -> Comparison:
-    """Compare all cells and trainings that both have; `limit`: the least change that matters."""
+    """Compare the timings and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
     before, after = frames(old), frames(new)
     timed, alone_timed = _joined(_speeds(before), _speeds(after))
@@ -248,9 +248,9 @@ VERSIONS_MARGIN = 0.03  # relative: within a run a change of that much can be to
 def within_run(
     given: Frames | Iterable[Row], contender: str, against: str, limit: float | None = None
 ) -> list[Change]:
-    """Compare two contenders in the rounds that they had together, a line each network.
+    """Return the change in time from `against` to `contender` in each cell, over common rounds.
 
-    Of each network the last run that timed both. The interval is of the paired rounds, at 95 %.
+    Of each cell the last run that timed both. The interval is of the paired rounds, at 95 %.
     """
     of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
     together, found = timings.rounds(of), dict[int, Change]()
@@ -266,7 +266,7 @@ def within_run(
 
 
 def sentence(change: Change, against: str) -> str:
-    """Return a change of `within_run` in words."""
+    """Return a change of `within_run` as a sentence."""
     front = f"{change.contender} against {against} on {change.where}"
     if isnan(change.low):
         return f"{front}: {100 * change.change:+.1f} %, in too few rounds for an interval"
@@ -278,7 +278,7 @@ def sentence(change: Change, against: str) -> str:
 
 
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
-    suites, same = dict.fromkeys(row.suite for row in of.counted(TrainedRow)), same_but()
+    suites, same = dict.fromkeys(row.suite for row in of.current_rows(TrainedRow)), same_but()
     found = (each for suite in suites for each in trainings.lines(of, suite))
     return {(each.case, same(each)): each for each in found}
 

@@ -15,18 +15,18 @@ import pandas as pd
 
 from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.trainings import ALIKE, FIELDS, reading, rows_of, share
+from harness.analysis.trainings import ALIKE, FIELDS, mean_share, reading, rows_of
 from harness.analysis.words import FLAGS
 from harness.records import OperationsRow
 from harness.spec import ANN, Case, network_name, paper
 from harness.spec.network import unpadded_macs
 
-MILLION = 1e6  # pJ a uJ, too
+MILLION = 1e6  # also the pJ in a uJ
 MAC_PJ, AC_PJ = 4.6, 0.9  # a multiply (3.7) and an add (0.9); an add
 
 
 def microjoules(macs: float, acs: float = 0.0) -> float:
-    """Return what so many multiply-accumulates and accumulates take."""
+    """Return the energy, in uJ, of so many multiply-accumulates and accumulates."""
     return (macs * MAC_PJ + acs * AC_PJ) / MILLION
 
 
@@ -42,12 +42,12 @@ COLUMNS = (
 
 
 def energy(frames: Frames) -> Frame:
-    """Return what one sample costs: a line for each network, untrained and trained."""
+    """Return the operations and energy of one sample: a line a network, untrained and trained."""
     return pd.DataFrame([*_untrained(frames), *_trained(frames)], columns=list(COLUMNS))
 
 
 def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
-    rows = [row for row in frames.counted(OperationsRow) if row.suite == "energy"]
+    rows = [row for row in frames.current_rows(OperationsRow) if row.suite == "energy"]
     same = grouped(rows, lambda r: (replace(Case.of(r), seed=0), r.place, r.data_source))
 
     def in_order(key: tuple[Case, object, object]) -> tuple[object, ...]:
@@ -65,7 +65,7 @@ def _trained(frames: Frames) -> Iterator[dict[str, object]]:
     for line in trainings.lines(frames, "accuracy", *ALIKE):
         if rows := rows_of(frames, OperationsRow, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))
-            accuracy = share([line.accuracies[row.seed] for row in rows]).value
+            accuracy = mean_share([line.accuracies[row.seed] for row in rows]).value
             epochs = fmean(trained[row.seed] for row in rows)
             yield _line(line.case, rows, "trained", accuracy, epochs)
 

@@ -22,8 +22,8 @@ Key = TypeVar("Key", bound=Hashable)
 class Frames:
     """Rows as they were written, with the machine and the cell of each, and whether it counts.
 
-    `notes`: what does not count and why, a sentence each. `frames["epoch"]` is the DataFrame of the
-    rows of a kind.
+    `notes`: what does not count and why, a sentence each. `frames["epoch"]` is the DataFrame of all
+    rows of that kind; its column `counts` says which count.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
@@ -33,8 +33,8 @@ class Frames:
         self.machines = machine_names(self.rows)
         self.cells = [numbers.setdefault(cell_of(row), len(numbers)) for row in self.rows]
 
-    def counted(self, kind: type[R]) -> list[R]:
-        """Return the rows of a kind that count."""
+    def current_rows(self, kind: type[R]) -> list[R]:
+        """Return the rows of a kind that count, by `records.current`."""
         of = zip(self.rows, self.counts, strict=True)
         return [row for row, counts in of if counts and isinstance(row, kind)]
 
@@ -52,12 +52,12 @@ class Frames:
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:
-    """Return the rows with what is known of each; of such a folder itself."""
+    """Return the rows as Frames; Frames are returned unchanged."""
     return given if isinstance(given, Frames) else Frames(given)
 
 
 def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
-    """Group by key; keys and their members in the order they come."""
+    """Group by key; keys and their members keep the order in which they come."""
     groups: dict[Key, list[X]] = {}
     for one in each:
         groups.setdefault(key(one), []).append(one)
@@ -65,5 +65,5 @@ def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
 
 
 def machines(of_rows: Iterable[str]) -> list[str]:
-    """Return the machines of rows, the one with most rows first."""
+    """Return the distinct machines, given each row's, the one with most rows first."""
     return [name for name, _ in Counter(of_rows).most_common()]

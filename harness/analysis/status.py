@@ -21,14 +21,14 @@ from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells
 State = Literal["done", "dated", "failed", "left out", "missing"]
 # What tells how long a unit of work takes in a training.
 ALIKE = ("dataset", "scale", "network", "T", "framework", "precision")
-TESTING = 1.25  # what a training takes for each second of its passes, about: the rest tests
+TESTING = 1.25  # seconds of a training a second of its training passes, about: the rest is tests
 # The key that a case would have here and now, on the data of a row; None where its adapter is gone.
 KeyNow = Callable[[Case, Row], str | None]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a suite stands on one data set: numbers of cases."""
+    """How many cases of a suite on one data set are in each state, and the time left."""
 
     suite: str
     dataset: str
@@ -43,7 +43,7 @@ class Standing:
 def standings(
     cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow, budget: Budget
 ) -> list[Standing]:
-    """How cases stand, by suite and data set, in their order; `budget`: what timing may cost."""
+    """Count cases by state, for each suite and data set; `budget` says when a timing is done."""
     rows_at = grouped(rows, lambda row: _network_of(Case.of(row)))
     found = []
     for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
@@ -61,7 +61,7 @@ def standings(
 def state(
     case: Case, rows: Sequence[Row], key_now: KeyNow, budget: Budget, together: Sequence[Case] = ()
 ) -> State:
-    """Return how one case stands, from the rows of its network: done where a run would do nothing.
+    """Return the state of a case, by the rows of its network: done where a run would do nothing.
 
     `together`: the cases that are timed with it.
     """
@@ -95,7 +95,7 @@ def _network_of(case: Case) -> Hashable:
 
 
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
-    """Return what cases of one suite take, about, by what others took; nan where nothing tells."""
+    """Estimate the seconds that cases of one suite take, by earlier rows; nan where none tells."""
     if not left:
         return 0.0
     own = [row for row in rows if row.suite == left[0].suite]

@@ -20,7 +20,7 @@ import pandas as pd
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
-from harness.analysis.trainings import CONDITION, FIGURES, FRONT, TrainingLine, share
+from harness.analysis.trainings import CONDITION, FIGURES, FRONT, TrainingLine, mean_share
 from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedRow, Row
 from harness.spec import ANN, Trained
@@ -30,7 +30,7 @@ PUBLISHED = Path(__file__).with_name("published")
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of Tables 3 to 6, as in the file; from `dataset` on, our measurement of it."""
+    """A row of Tables 3 to 6; `dataset` to `baselines` say which of our measurements match it."""
 
     table: int
     model: str
@@ -45,7 +45,7 @@ class PublishedRow:
 
     @property
     def accuracy(self) -> float:
-        """The figure in [0, 1]."""
+        """The published accuracy, in [0, 1]."""
         return round(self.percent / 100, 6)
 
 
@@ -63,11 +63,11 @@ def published() -> tuple[PublishedRow, ...]:
 
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
-    """Return every other system that was run, a line for each condition, in the tables' order.
+    """Return the results of the other systems, a line for each condition, in the tables' order.
 
     Accuracy over seeds, how it was run, and on what.
     """
-    ended = [row for row in frames.counted(FittedRow) if row.suite == "baselines"]
+    ended = [row for row in frames.current_rows(FittedRow) if row.suite == "baselines"]
     known = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
     found = [_figures(*each) for each in trainings.conditions(ended, "baselines")]
@@ -92,7 +92,7 @@ COLUMNS = (
 def _figures(
     case: Trained, data: Mapping[str, Any], ended: Sequence[FittedRow]
 ) -> dict[str, object]:
-    last, accuracy = ended[-1], share([row.test_accuracy for row in ended])
+    last, accuracy = ended[-1], mean_share([row.test_accuracy for row in ended])
     source = [row.source_accuracy for row in ended if row.source_accuracy is not None]
     spikes = [row.spikes for row in ended if row.spikes is not None]
     return {
@@ -104,20 +104,21 @@ def _figures(
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
         "deviations": last.deviations or "none known",
         "chosen": "; ".join(dict.fromkeys(row.chosen for row in ended if row.chosen)),
-        "source_accuracy": share(source).value if source else None,
+        "source_accuracy": mean_share(source).value if source else None,
         "spikes": fmean(spikes) if spikes else None,
         "seconds": fmean(row.seconds for row in ended),
         "test_seconds": fmean(row.test_seconds for row in ended),
-        "machines": trainings.machines(ended),
+        "machines": trainings.machines_text(ended),
     }
 
 
 def paper_table(number: int, frames: Frames) -> Frame:
-    """Table 3, 4, 5 or 6 in the paper's order; a line for each condition that a row was run under.
+    """Return Table 3, 4, 5 or 6 in its order: a line for each condition a row was run under.
 
-    `published` and the measured figures are in [0, 1]; `source` is whether the paper measured the
-    row or cites it, `note` what of it is doubtful. Of another system `framework` is its name, and
-    `fidelity` and `deviations` say how near it is to what was published.
+    A row that was not run has one line too. `published` and the measured figures are in [0, 1];
+    `source` is whether the paper measured the row or cites it, `note` what of it is doubtful. Of
+    another system `framework` is its name, and `fidelity` and `deviations` say how near it is to
+    what was published.
     """
     found, others = trainings.lines(frames, "accuracy"), baselines(frames)
     figures = trainings.table(found)[[*FIGURES, *FRONT, *CONDITION, "machines"]]
@@ -144,7 +145,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
 
 
 def measures(row: PublishedRow, line: TrainingLine) -> bool:
-    """Return whether a line of trainings measures a published row."""
+    """Return whether trainings match a published row: data, network, ANN or not, NeuNorm or not."""
     return (
         (line.dataset, line.scale) == (row.dataset, row.network)
         and (line.framework == ANN) == (row.framework == ANN)
@@ -152,7 +153,7 @@ def measures(row: PublishedRow, line: TrainingLine) -> bool:
     )
 
 
-# With columns that a csv leaves out.
+# Tables by name, with the names of machines, which a csv leaves out.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
     "acceleration": lambda frames: timings.table(timings.lines(frames)),
     "timesteps": trainings.timesteps,
@@ -166,14 +167,14 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
 }
 
 
-def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as a csv has it, without the machines that only a reader needs by name."""
+def csv_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without its column `machines` (of timings `machine`), as a csv has it."""
     of_page = "machine" if "ratio_to_floor" in table else "machines"
     return table.drop(columns=of_page, errors="ignore")
 
 
 def _table(name: str, rows: Frames | Iterable[Row]) -> pd.DataFrame:
-    return plain(FULL[name](frames(rows)))
+    return csv_columns(FULL[name](frames(rows)))
 
 
 TABLES: dict[str, Callable[[Frames | Iterable[Row]], pd.DataFrame]] = {

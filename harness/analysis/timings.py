@@ -62,7 +62,7 @@ class TimedLine:
     memory_note: str = ""  # why there is no such figure
     spike_rate: float = nan
     certificate: str = ""
-    exam: int = 0  # its number; 0: none was taken
+    exam: int = 0  # version of the exam; 0: none was taken
     exam_inputs: int = 0  # the largest number of inputs that an exam took
     audit: str = ""  # of what was timed: direct, replay, or not at all
     mismatch_rate: float = nan  # spikes that differ, of those compared, in this precision
@@ -71,7 +71,7 @@ class TimedLine:
     rounds: int = 0
     part: float = nan  # of an iteration that was run, where not all: the seconds are scaled
     warmup_seconds: float = nan  # of the first iteration
-    compile_seconds: float = nan  # of a compiled form the same; of a runtime what came before it
+    compile_seconds: float = nan  # compiled variants: warmup_seconds; trainers: compiling before it
     noise_low: float = nan  # interval of the A/A ratio of the cell
     noise_high: float = nan
     network: str
@@ -106,16 +106,16 @@ _FIELDS = (*TimedLine.__dataclass_fields__,)
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
-# That every ratio is to; the floor in bf16 is a line of its own.
+# Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
 THE_FLOOR: ContenderKey = (FLOOR, "fp32")
 UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """The rounds of one run in a cell: the seconds of each contender.
+    """The seconds of each contender, round by round, in one run of a cell.
 
-    Of the floor, which runs twice, the mean, with less noise than either.
+    The floor runs twice a round; its seconds are the geometric mean, less noisy than either.
     """
 
     seconds: Mapping[ContenderKey, Seconds]
@@ -123,7 +123,7 @@ class Rounds:
     starts: Mapping[int, int]  # of the processes, by round
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
-        """Return the ratio of two contenders' seconds in the rounds of both."""
+        """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
         found = self._divided(numerator, denominator)
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
@@ -131,7 +131,7 @@ class Rounds:
 
     @property
     def noise(self) -> Ratio:
-        """A/A."""
+        """The A/A ratio: the floor's second instance over its first, with interval."""
         return self._mean(self.again)
 
     def _mean(self, of: Seconds) -> Ratio:
@@ -156,7 +156,7 @@ def _divided(above: Seconds, below: Seconds) -> Seconds:
 
 @lru_cache(maxsize=4)
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
-    """Return what was timed together, by cell and run."""
+    """Return the rounds by cell (its number) and run, also those that do not count."""
     rows = zip(frames.cells, frames.rows, strict=True)
     timed = [(cell, row) for cell, row in rows if isinstance(row, IterationRow) and row.seconds]
     by_run = grouped(timed, lambda each: (each[0], each[1].run))
@@ -197,7 +197,7 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
         lambda of: (*of[:2], of[2].precision, of[2].run, of[2].contender),
     )
     # holds for every cell in which its version is timed
-    bf16_trainings = grouped(frames.counted(Bf16TrainingRow), lambda row: row.installation)
+    bf16_trainings = grouped(frames.current_rows(Bf16TrainingRow), lambda row: row.installation)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     found = []
     for (machine, cell, _, run, _), of_contender in entries.items():
@@ -223,15 +223,15 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
 
 
 def table(found: Iterable[TimedLine]) -> Frame:
-    """Return lines as a table, with the machine."""
+    """Return lines as a DataFrame: COLUMNS and the machine's name."""
     made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, "machine"])
     return made.astype({"rank": "Int64"})
 
 
-def latest(lines: Sequence[TimedLine]) -> list[TimedLine]:
-    """Return one line a contender: of each cell and precision the lines of one run.
+def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
+    """Return, for each cell and precision, the lines of its most complete run.
 
-    A run with rounds enough for ranks, of these the one with most contenders, of these the last.
+    One with rounds enough for ranks, of these the one with most contenders, of these the last.
     """
 
     def worth(run: Sequence[TimedLine]) -> tuple[bool, int]:

@@ -40,7 +40,7 @@ Column = Literal["scale", "network", "T", "neunorm", "neunorm_u", "precision", "
 
 
 class LearningCurve(NamedTuple):
-    """How a training went."""
+    """One training: accuracy by epoch at the first learning rate, and what it ended with."""
 
     at_first: Sequence[float]  # held-out accuracy by epoch, as long as the rate was the first one
     train_accuracy: float  # of the last epoch
@@ -83,8 +83,8 @@ class TrainingLine:
     accuracy: float  # after the last epoch: the mean, with Student's 95 % interval
     low: float
     high: float
-    best_accuracy: float  # best epoch by test accuracy, as papers tell it
-    chosen_accuracy: float  # at the epoch that validates best
+    best_accuracy: float  # at the epoch with the best test accuracy, as papers report it
+    chosen_accuracy: float  # test accuracy at the epoch with the best validation accuracy
     n: int  # seeds
     seconds_per_epoch: float
     # what claims and figures need
@@ -98,15 +98,16 @@ class TrainingLine:
 
     @property
     def lost(self) -> list[int]:
-        """The seeds that learnt nothing: on what they saw they end near chance."""
+        """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
         learnt = schedule.LEARNT / self.case.network.classes
         return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
 
     @property
     def gained_at_first(self) -> float:
-        """The gain of the last quarter of the epochs at the first rate over the one before.
+        """How much held-out accuracy still rose as the first learning rate ended, over seeds.
 
-        In held-out accuracy, the mean over seeds; NaN where epochs are too few. It decides nothing.
+        The mean of the last quarter of its epochs minus the quarter before; NaN where they are too
+        few. It decides nothing.
         """
         gains = []
         for at_first, *_ in self.curves.values():
@@ -136,15 +137,15 @@ class Mean(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Return the mean with Student's interval."""
+    """Return the mean with Student's 95 % interval."""
     n = len(values)
     value = fmean(values) if n else nan
     reach = float(stats.t.ppf(0.975, n - 1)) * stdev(values) / sqrt(n) if n > 1 else nan
     return Mean(value, value - reach, value + reach, n)
 
 
-def share(values: Sequence[float]) -> Mean:
-    """Return the mean of shares, such as accuracies: its interval ends at 0 and at 1."""
+def mean_share(values: Sequence[float]) -> Mean:
+    """Return the mean of accuracies or other shares, with an interval clipped to [0, 1]."""
     value, low, high, n = mean(values)
     return Mean(value, max(low, 0.0), min(high, 1.0), n)
 
@@ -152,17 +153,17 @@ def share(values: Sequence[float]) -> Mean:
 def conditions(
     ended: Iterable[Ended], suite: str
 ) -> Iterator[tuple[Trained, dict[str, Any], list[Ended]]]:
-    """Yield each condition: its case, its data, and the rows of its finished cases.
+    """Yield each condition: its case, its data, and its seeds' rows, of each seed the last.
 
-    As if they had been run under that suite; of a seed the last.
+    Each case is given `suite`, so that trainings of several suites can share a condition.
     """
     by_condition = grouped(ended, lambda row: (_condition(row, suite), _data(row)))
     for (case, data), rows in by_condition.items():
         yield case, dict(zip(DATA, data, strict=True)), [*{row.seed: row for row in rows}.values()]
 
 
-def machines(rows: Iterable[Record]) -> str:
-    """Return the machines that rows were measured on, where that is known."""
+def machines_text(rows: Iterable[Record]) -> str:
+    """Return the names of the machines that rows were measured on as one text, where known."""
     return "; ".join(sorted({str(row.place) for row in rows if row.cpu}))
 
 
@@ -186,7 +187,7 @@ def _condition(row: Record, suite: str) -> Trained:
 
 
 def stages(case: Trained) -> str:
-    """Its epochs at each rate, "40+5+5"; "15" by Table 7; "until flat" by an earlier rule."""
+    """Return epochs at each rate, "40+5+5"; "15" by Table 7; "until flat" by an earlier rule."""
     training = case.training
     if training.least_epochs is not None:
         return "until flat"
@@ -194,13 +195,13 @@ def stages(case: Trained) -> str:
 
 
 def first_u(case: Case) -> str:
-    """U's first value, as tables name it; "" without NeuNorm."""
+    """Return the first value of U as text, such as "uniform"; "" without NeuNorm."""
     norm = case.network.neunorm
     return "" if norm is None else "uniform" if norm.u is None else f"{norm.u:g}"
 
 
 def reading(case: Case) -> str:
-    """NeuNorm's, as tables, figures and verdicts name it."""
+    """Return the reading of NeuNorm's equation, "mean" or "literal"; "off" without NeuNorm."""
     return case.network.neunorm.reading if case.network.neunorm else "off"
 
 
@@ -208,9 +209,9 @@ def reading(case: Case) -> str:
 def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
     """Return the finished trainings of suites: a line a condition, in the paper's order.
 
-    Of a seed that was trained twice under one condition its own suite's counts, else the last.
+    Where a condition has a seed twice, the training of `suite` counts, else the last.
     """
-    ended = [row for row in frames.counted(TrainedRow) if row.suite in (suite, *others)]
+    ended = [row for row in frames.current_rows(TrainedRow) if row.suite in (suite, *others)]
     ended.sort(key=lambda row: row.suite == suite)
     found = [_line(suite, _curves(frames), *each) for each in conditions(ended, suite)]
 
@@ -222,12 +223,12 @@ def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
 
 
 def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
-    """Return what tells by which trainings differ in more than those columns and the seed."""
+    """Return a key function, equal for trainings that differ only in those columns and the seed."""
     return attrgetter(*(name for name in SAME if name not in differing))
 
 
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
-    """Return the trainings of a suite with those of others that differ only in `differing`."""
+    """Return a suite's trainings, and those of other suites that differ only in `differing`."""
     found, same = lines(frames, suite, *ALIKE), same_but(*differing)
     own = {same(each) for each in found if each.own}
     return [each for each in found if same(each) in own]
@@ -235,7 +236,7 @@ def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLin
 
 @lru_cache(maxsize=4)
 def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    rows = sorted(frames.counted(EpochRow), key=lambda row: row.epoch)
+    rows = sorted(frames.current_rows(EpochRow), key=lambda row: row.epoch)
     found = {}
     for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
         first, last = of[0].learning_rate, of[-1]
@@ -255,7 +256,7 @@ def _line(
     keys = {row.key or "": row.suite for row in ended}
     trained = tuple(row.trained_epochs or training.epochs for row in ended)
     of_seeds = zip((row.seed for row in ended), keys.items(), strict=True)
-    accuracy = share([row.test_accuracy for row in ended])
+    accuracy = mean_share([row.test_accuracy for row in ended])
     paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
     return TrainingLine(
         **{name: getattr(case, name) for name in OF_CASE},
@@ -286,13 +287,13 @@ def _line(
         accuracies={row.seed: row.test_accuracy for row in ended},
         trained_epochs=trained,
         curves={seed: curves[key] for seed, key in of_seeds if key in curves},
-        machines=machines(ended),
+        machines=machines_text(ended),
     )
 
 
 def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[R]:
-    """Return the rows of a kind of a condition's trainings: epochs, tests or votes."""
-    return [row for row in frames.counted(kind) if line.keys.get(row.key or "") == row.suite]
+    """Return the rows of a kind (epochs, tests, votes) that belong to a line's trainings."""
+    return [row for row in frames.current_rows(kind) if line.keys.get(row.key or "") == row.suite]
 
 
 def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[Any]] = {}) -> Frame:
@@ -311,18 +312,18 @@ def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[Any]] = {})
 
 
 def scale(frames: Frames) -> Frame:
-    """Fig. 4: accuracy of the Small, Middle and Large networks."""
+    """Return Fig. 4: accuracy of the Small, Middle and Large networks."""
     return table(by_scale(frames))
 
 
 def by_scale(frames: Frames) -> list[TrainingLine]:
-    """Return those of the suite, and of others the three scales."""
+    """Return Fig. 4's trainings: all of suite `scale`, the three scales of other suites."""
     found = compared(frames, "scale", "scale", "network")
     return [each for each in found if each.own or each.scale in paper.SCALES]
 
 
 def by_width(frames: Frames) -> list[TrainingLine]:
-    """Return the paper's trainings that were done at several widths, the narrow ones first."""
+    """Return trainings of ALIKE suites that were done at several widths, the narrowest first."""
     found = lines(frames, "accuracy", *ALIKE)
     groups = grouped(found, same_but("width", "network", "dropout")).values()
     several = [each for of in groups if len({each.width for each in of}) > 1 for each in of]
@@ -330,28 +331,28 @@ def by_width(frames: Frames) -> list[TrainingLine]:
 
 
 def timesteps(frames: Frames) -> Frame:
-    """Fig. 5: accuracy against T. Column `tested_8`: the same networks tested over 8 steps."""
+    """Return Fig. 5: accuracy against T. Column `tested_8`: the networks tested over 8 steps."""
     found = compared(frames, "timesteps", "T")
     tested = [grouped(rows_of(frames, TestedRow, e), lambda row: row.tested_T) for e in found]
     steps = sorted({T for by_steps in tested for T in by_steps})
 
     def over(T: int) -> list[float]:
-        return [share([row.test_accuracy for row in of.get(T, ())]).value for of in tested]
+        return [mean_share([row.test_accuracy for row in of.get(T, ())]).value for of in tested]
 
     return table(found, {f"tested_{T}": over(T) for T in steps})
 
 
 def accuracy(frames: Frames) -> Frame:
-    """Return what was trained for Tables 3 to 6.
+    """Return the trainings of suite `accuracy`, for Tables 3 to 6: a line a condition.
 
-    `recorded_accuracy`: of networks trained on simulated events, on `recorded_samples` real
-    recordings, with its interval over seeds.
+    `recorded_accuracy`: for networks trained on simulated events, accuracy on `recorded_samples`
+    real recordings, with its interval over seeds.
     """
     found = lines(frames, "accuracy")
     rows = [rows_of(frames, TransferRow, each) for each in found]
     if not any(rows):
         return table(found)
-    means = [share([row.test_accuracy for row in of]) for of in rows]
+    means = [mean_share([row.test_accuracy for row in of]) for of in rows]
     samples = [dict.fromkeys(str(row.recorded_samples) for row in of) for of in rows]
     more = {
         "recorded_accuracy": [each.value for each in means],
@@ -363,11 +364,11 @@ def accuracy(frames: Frames) -> Frame:
 
 
 def neunorm(frames: Frames) -> Frame:
-    """NeuNorm off and on: accuracy, convergence, and the contrast of Fig. 6.
+    """Return trainings with NeuNorm off and on: accuracy, convergence, and Fig. 6's contrast.
 
-    `target` is the held-out accuracy of `goal`, for all readings the same, `epochs_to_target` how
-    soon those seeds are there that come there; `contrast` is the mean vote for the right class less
-    that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
+    `target` is the held-out accuracy of `goal`, the same for all readings, `epochs_to_target` the
+    mean epochs to it of the seeds that reach it; `contrast` is the mean vote for the right class
+    minus that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
     found = compared(frames, "neunorm", "neunorm", "neunorm_u")
     same = same_but("neunorm", "neunorm_u")
@@ -383,10 +384,10 @@ def neunorm(frames: Frames) -> Frame:
 
 
 def goal(rivals: Sequence[TrainingLine]) -> float:
-    """Return the held-out accuracy by which trainings are compared for speed of learning.
+    """Return the held-out accuracy until which the epochs of trainings are counted.
 
-    NEARLY all of the way from chance to their mean over the last quarter of the epochs at the first
-    rate. All have the same part in it: noise of one brings none of them there sooner.
+    NEARLY (0.9) of the way from chance to their mean over the last quarter of the epochs at the
+    first rate. All enter it alike, so noise in one brings none of them there sooner.
     """
     curves = [curve.at_first for each in rivals for curve in each.curves.values()]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
@@ -397,7 +398,7 @@ def goal(rivals: Sequence[TrainingLine]) -> float:
 def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
     """Return, by seed, the epochs at the first rate until held-out accuracy reaches the goal.
 
-    From chance on and in between by straight lines. Seeds that never reach it are left out.
+    Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
     found: dict[int, float] = {}
     chance = 1 / line.case.network.classes
@@ -409,14 +410,14 @@ def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
 
 
 def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, ConfusionRow]:
-    """Return the votes by seed, on Fig. 6's 500 samples, or on all."""
+    """Return each seed's votes on Fig. 6's 500 samples, with `whole` on all test samples."""
     rows = rows_of(frames, ConfusionRow, line)
     rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
     return {row.seed: row for row in rows}  # the last of each seed counts
 
 
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
-    """Return, by seed, the mean vote for the right class less that for a wrong one.
+    """Return, by seed, the mean vote for the right class minus that for a wrong one.
 
     On the samples of `votes`.
     """
@@ -430,11 +431,11 @@ def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dic
 
 @dataclass(frozen=True)
 class AblationLine:
-    """A change that was trained, against the training without it."""
+    """A training with one change, and its gains over the training without any."""
 
     change: str  # in words
     trained: TrainingLine  # with the change
-    gains: tuple[float, ...]  # accuracy less that without the change, by the seeds that both have
+    gains: tuple[float, ...]  # accuracy minus that without a change, by the seeds that both have
 
 
 # Columns that an ablation may change.
@@ -442,7 +443,7 @@ CHANGED = ("framework", "precision", "initialisation", "v_th", "a", "loss_functi
 
 
 def ablated(frames: Frames) -> list[AblationLine]:
-    """Return the changes that were trained, each set after the training that it is held against."""
+    """Return trainings with one change, after the unchanged one that their gains are against."""
     found, same = [], attrgetter(*(name for name in SAME if name not in CHANGED))
     comparable = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), same(e)))
     for of in comparable.values():
@@ -479,10 +480,10 @@ def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Train
 
 
 def ablations(frames: Frames) -> Frame:
-    """Return a line for each change. Accuracies are in [0, 1].
+    """Return the ablations, a line for each change. Accuracies are in [0, 1].
 
-    `difference` is to the training without it, by seeds that both have, with Student's 95 %
-    interval; `dead_layers` how many layers fire at less than a thousandth at the end.
+    `difference` is to the training without a change, by seeds that both have, with Student's 95 %
+    interval; `dead_layers` is the mean count of layers whose final rate is below DEAD_RATE.
     """
     found = ablated(frames)
     gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in found]

@@ -26,7 +26,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def span(values: Iterable[X], form: str = "") -> str:
-    """Return the least and the largest, "1.2 to 3.4"; once where they read the same."""
+    """Return the least and the largest as text, "1.2 to 3.4"; one where they read the same."""
     found = [*values]
     return " to ".join(dict.fromkeys(format(end(found), form) for end in (min, max)))
 
@@ -43,14 +43,14 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
 
 
 def data_source(line: Mapping[Any, Any]) -> str:
-    """Return the source of the data of a table's line, with their flags."""
+    """Return the data source of a table's line, with its flags in brackets: "... (partial)"."""
     source = line["data_source"]
     flags = [name for name in FLAGS if line.get(name) and name not in source]
     return f"{source} ({', '.join(flags)})" if flags else source
 
 
 def case_in_words(case: Case) -> str:
-    """Return what of a case tells it from the others of its suite and data."""
+    """Return what tells a case from the others of its suite and data, in words."""
     if isinstance(case, System):
         window = WINDOWS[case.window].format(T=case.T)
         return " ".join(filter(None, (case.framework, window, f"seed {case.seed}")))
@@ -63,14 +63,14 @@ def case_in_words(case: Case) -> str:
 
 
 def steps_in_words(case: Trained) -> str:
-    """T; of events with the width of a bin, since both decide how much of a recording is seen."""
+    """Return T, for events with the bin's width: together, how much of a recording is seen."""
     if paper.settings(case.dataset).static:
         return f"T = {case.T}"
     return f"{case.T} x {case.training.bin_us / 1000:g} ms"
 
 
 def unusual(case: Trained) -> Iterator[str]:
-    """Yield in words what an ablation changed, but for framework and precision."""
+    """Yield in words the settings that are not the usual ones, except framework and precision."""
     lif, usual = case.network.lif, paper.settings(case.dataset)
     if lif.a != usual.lif.a:
         yield f"a = {lif.a:g}"

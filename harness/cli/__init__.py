@@ -8,7 +8,7 @@ from harness.cli import endings
 
 
 def main() -> None:
-    """Run the console script: an exit code, and at most one sentence for it."""
+    """Run the command that was typed, and exit with its code."""
     sys.exit(endings.code_of(_called))
 
 

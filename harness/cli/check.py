@@ -80,7 +80,7 @@ def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
 
 
 def outcome(result: AdapterProof) -> Text:
-    """Return in words whether an adapter is equal, else its first failures or why it has none."""
+    """Return as text that an adapter is equal, else its first failures or why it has no proof."""
     from harness.records.run import shortened
 
     if result.reason:

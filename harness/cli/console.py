@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 class Pipe(Console):
-    """A console whose reader may close the pipe: `endings` handles it."""
+    """A console that lets BrokenPipeError through, where rich would exit: `endings` handles it."""
 
     def on_broken_pipe(self) -> None:
         raise
@@ -33,7 +33,7 @@ out = Pipe(emoji=False)  # text as it is: `:x:` is no emoji here
 
 
 def say(text: str) -> None:
-    """Print a line as it is, however long."""
+    """Print a line on standard output as it is, however long."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -109,7 +109,7 @@ def _ready_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line on standard error, if it can be written; a terminal's breaks between words."""
+    """Print one line on standard error, if it can be written; on a terminal wrap it at words."""
     line = " ".join(text.splitlines())
     with contextlib.suppress(OSError):  # it is no terminal
         width = os.get_terminal_size(2).columns or 80

@@ -31,7 +31,7 @@ BUSY = 1.0  # of the load over the last minute
 
 
 def run(work: Work) -> list[Row]:
-    """Run the cases and show their figures; return the rows. Exits with 1 where a case failed."""
+    """Run the cases, show figures; return new and earlier rows. Exits with 1 if a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
     folder = work.options.out
     texts = [
@@ -136,18 +136,19 @@ def measure(work: Work) -> list[Row]:
 
 
 def data_and_network(case: Case) -> str:
-    """Return the name of a cell in tables."""
+    """Return a case's data set and network, as tables name them."""
     return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
 
 
 def summary(lines: Sequence[TimedLine]) -> Group:
     """Return the page's first table and sentence, of the networks of Fig. 3."""
-    table, sentence = fastest.table(fastest.headline(lines), fastest.ratio), fastest.sentence(lines)
+    table = fastest.table(fastest.headline(lines), fastest.ratio_text)
+    sentence = fastest.sentence(lines)
     return Group(*([table] if table.lines else []), *([Text(sentence)] if sentence else []))
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
-    """Describe a cell in a line while its rounds go on: each time divided by the floor's."""
+    """Return the ratios to the floor in a cell after its first `rounds`, as one line of text."""
     timed = [e for e in lines if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
     timed.sort(key=lambda line: line.ratio_to_floor)
     ratios = ", ".join(f"{line.name} {line.ratio_to_floor:,.2f}" for line in timed) or "nothing"

@@ -41,10 +41,11 @@ def status(**given: Any) -> None:
             cases += api.suited(found, of, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
-    out.print(standings(standing.standings(cases, records, key_now(device), options.spending)))
+    counts = standing.standings(cases, records, key_now(device), options.spending)
+    out.print(standings_table(counts))
 
 
-def standings(found: Sequence[Standing]) -> Table:
+def standings_table(found: Sequence[Standing]) -> Table:
     """Return a table of each suite's cases: done, failed, missing, and about how long they take."""
     from harness.reports.table import Table, seconds
 
@@ -67,7 +68,7 @@ def standings(found: Sequence[Standing]) -> Table:
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:
-    """Return the key of a case on this machine, on the data of a row; None if not known."""
+    """Return a function: a case's key on this machine and a row's data; None if it is not known."""
     import torch
 
     from harness import baselines
@@ -140,9 +141,9 @@ def verify(
     folder = Store.at(path).out
     rows, budget = read_rows(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
-    with endings.kept("nothing was confirmed"), progress() as say:
+    with endings.kept("nothing was confirmed"), progress() as moves:
         here = verifying.VerifyContext(
-            Local(("harness", *sys.argv[1:])), access, lacks, say, folder / "weights"
+            Local(("harness", *sys.argv[1:])), access, lacks, moves, folder / "weights"
         )
         found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
     names = ("case", "figure", "recorded", "now", "verdict")

@@ -56,13 +56,13 @@ def tables_(
     from harness.reports import shown, table
 
     if form == "csv":
-        sys.stdout.write(table.csv(tables.plain(frame)))
+        sys.stdout.write(table.csv(tables.csv_columns(frame)))
     elif form == "html":
-        sys.stdout.write(tables.plain(frame).to_html(index=False, na_rep="") + "\n")
+        sys.stdout.write(tables.csv_columns(frame).to_html(index=False, na_rep="") + "\n")
     else:
         if name == "acceleration":
             lines = [timings.lines(rows)[n] for n in frame.index]
-            found = shown.timed(lines if all_ else timings.latest(lines))
+            found = shown.timed(lines if all_ else timings.most_complete(lines))
         else:
             found = shown.shown(name, frame)
         if form == "text":

@@ -51,18 +51,18 @@ def _kind(line: TimedLine) -> str:
 
 
 class Cell(NamedTuple):
-    """What was timed together on a network of Fig. 3, in one run: proved contenders, the floor."""
+    """The lines of one run on a network of Fig. 3: the floor, and contenders that are proved."""
 
     name: str  # of the data and the network
     lines: list[TimedLine]
 
     def of(self, kind: str) -> list[TimedLine]:
-        """Return the lines of a kind, the fastest first."""
+        """Return the lines of a kind ("floor", "plain", "tuned", "ours"...), the fastest first."""
         return sorted((each for each in self.lines if _kind(each) == kind), key=_ratio)
 
     @property
     def is_ranked(self) -> bool:
-        """Whether contenders have ranks."""
+        """Whether any contender in float32 has a rank."""
         return any(each.rank for each in self.lines if each.precision == "fp32")
 
 
@@ -72,10 +72,9 @@ def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
 
 
 def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
-    """Return Fig. 3's cells as they are compared: of each network one run.
+    """Return the cells of Fig. 3 that are compared: one machine, and one run for each network.
 
-    On a machine, by default the one with most contenders; the run with most contenders, of these
-    the last.
+    By default the machine with most timed lines; the run with most contenders, of these the last.
     """
     timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
@@ -123,7 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Sequence[TimedLine]) -> str:
-    """Return the answer for a reader who chooses a framework; "" where none is ranked.
+    """Return sentences for a reader who chooses a framework; "" where no contender is ranked.
 
     The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
     """
@@ -165,19 +164,19 @@ def sentence(lines: Sequence[TimedLine]) -> str:
     return f"{'. '.join(parts)}."
 
 
-def ratio(line: TimedLine) -> str:
-    """Return the ratio to the floor; a star marks one that is preliminary."""
+def ratio_text(line: TimedLine) -> str:
+    """Return the ratio to the floor as text; a star marks fewer than FEWEST_RANKED rounds."""
     return f"{line.ratio_to_floor:.2f}" + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def ratio_with_interval(line: TimedLine) -> str:
-    """Return the same with its interval."""
+    """Return `ratio_text` with the ratio's 95 % interval."""
     shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
     return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def conditions(cell: Cell) -> dict[str, str]:
-    """Return a cell's rounds, its floor and its A/A, as columns of the first table."""
+def run_columns(cell: Cell) -> dict[str, str]:
+    """Return a cell's rounds, its floor in ms and its A/A interval, as columns of `table`."""
     found = {"n": str(min(each.rounds for each in cell.lines))}
     for floor in cell.of("floor")[:1]:
         noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
@@ -189,12 +188,12 @@ def conditions(cell: Cell) -> dict[str, str]:
 def table(
     cells: Sequence[Cell],
     figure: Callable[[TimedLine], str],
-    about: Callable[[Cell], dict[str, str]] = conditions,
+    about: Callable[[Cell], dict[str, str]] = run_columns,
 ) -> Table:
-    """Return the first table, a network a line, with what `about` says of it.
+    """Return the first table, a line a network, with the columns that `about` adds.
 
     Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
-    `figure` shows a line's ratio to the floor.
+    `figure` formats a line's ratio to the floor.
     """
     lines = []
     for cell in cells:
@@ -208,7 +207,7 @@ def table(
 
 
 def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
-    """Yield the notes on the table; none where it is empty."""
+    """Yield the notes below `table`, such as why a figure is missing; none without cells."""
     if not cells:
         return
     timed = [line for cell in cells for line in cell.lines]
@@ -273,7 +272,7 @@ TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
 def charts(cells: Sequence[Cell]) -> Captioned:
-    """Fig. 3: the time and the memory of each contender, a figure for each data set."""
+    """Yield Fig. 3: the time and the memory of each contender, a figure for each data set."""
     above = "MiB above the process before it was built"
     for what, ends, form, title, bounds in (
         ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
@@ -286,7 +285,7 @@ def charts(cells: Sequence[Cell]) -> Captioned:
 
 
 def versions(frames: Frames) -> Captioned:
-    """Draw versions of frameworks against the installed ones, each over the rounds of both."""
+    """Yield a figure of framework versions against the installed ones, over common rounds."""
     groups: dict[str, list[Dot]] = {}
     names = {each.name for each in timings.lines(frames) if "@" in each.name}
     for name in sorted(names):
@@ -341,4 +340,4 @@ def picture(cells: Sequence[Cell]) -> str:
     made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
     below = [line for part in (PICTURE, KEY, _sources(lines), made_on) for line in wrap(part, 70)]
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
-    return figures.picture(drawn, PICTURE)
+    return figures.svg_file(drawn, PICTURE)

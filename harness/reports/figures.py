@@ -49,20 +49,20 @@ Captioned = Iterable[tuple[str, Figure]]  # figures with their captions
 class Dot:
     """A value with its interval, a line of a dot plot or a point of a curve; NaN: not known."""
 
-    label: str  # of a line
+    label: str  # of its line
     value: float
     low: float = nan
     high: float = nan
-    text: str = ""  # at its end
-    colour: int = 0
+    text: str = ""  # at the line's end
+    colour: int = 0  # its place in COLOURS
     hollow: bool = False  # it is doubtful
     marker: str = "o"
-    seeds: tuple[float, ...] = ()  # small, behind it
-    bar: float = nan  # what it is held against
+    seeds: tuple[float, ...] = ()  # the values of single seeds, drawn small behind it
+    bar: float = nan  # a bound of its own, drawn as a tall bar
 
 
 def short(text: str, most: int = 60) -> str:
-    """Return a text of a row in one line of a figure."""
+    """Return a text as one line, cut to `most` characters with "…" at its end."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
@@ -74,7 +74,7 @@ def dots(
     log: bool = False,
     bounds: Mapping[float, str] = {},
 ) -> Figure:
-    """Draw values from left to right, a line each, in groups, with bounds as vertical lines."""
+    """Draw values, a line each, in named groups; `bounds` name vertical lines by their value."""
     strips = [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
@@ -147,9 +147,9 @@ def curves(
     names: Sequence[str],
     dotted: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
-    """Draw points with their intervals and seeds, and dotted lines, over `names` in this order.
+    """Draw joined points with intervals and seeds, and dotted lines, over `names` in this order.
 
-    The titles are written at the horizontal and the vertical axis.
+    `points` and `dotted` give values by name; `titles` are of the horizontal and vertical axis.
     """
     figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
     for name, dot in points.items():
@@ -169,7 +169,7 @@ def curves(
 
 
 def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float) -> Figure:
-    """Draw mean votes: a row for each class of the images, a column for each class voted."""
+    """Draw mean votes: rows are the images' classes, columns those voted for; darkest is `most`."""
     longest, count = LETTER * max(map(len, labels)), len(labels)
     margins, title = (longest + 12, 4.0, 12.0, longest + 30), "mean vote for (columns) of images of"
     figure, axes = _canvas(WIDTH - longest - 24, margins, f"{title} (rows)")
@@ -220,7 +220,7 @@ def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
 
 
 def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str = "") -> Markup:
-    """Return the figure as an element of a page, coloured by CSS; `name` is what it shows."""
+    """Return the figure as an svg element of a page, coloured by CSS; `name` is its label."""
     stream = io.StringIO()
     # each figure of a page has ids of its own
     with mpl.rc_context(_RC | {"svg.hashsalt": ascii(name)}), warnings.catch_warnings():
@@ -235,7 +235,7 @@ def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str
     return head.format(*given) + Markup(body)
 
 
-def picture(figure: Figure, name: str) -> str:
-    """Return the figure as a file: with colours of its own, light and dark."""
+def svg_file(figure: Figure, name: str) -> str:
+    """Return the text of an SVG file, coloured by itself for light and dark; `name`: its label."""
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return svg(figure, name, links, f"<style>{STYLE}</style>")

@@ -43,7 +43,7 @@ DIGITS = 10  # of numbers in the csv files: the last ones differ from processor 
 def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -> list[Path]:
     """Write OUT/report.html, OUT/tables/*.csv and, with timings, OUT/picture.svg; return the files.
 
-    Each file is whole or not there. With `readme` also what stands between its marks. Raises
+    Each file is whole or not there. With `readme`, renew what stands between its marks. Raises
     UsageError where a file cannot be written, and for a README without marks.
     """
     found = frames(rows)
@@ -62,7 +62,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     if readme is not None:
         texts[readme] = updated(readme.read_text(encoding="utf-8"), block(found, judged), readme)
     for name, table in built.items():
-        texts[out / "tables" / _file(name)] = csv(tables.plain(table), DIGITS)
+        texts[out / "tables" / _file(name)] = csv(tables.csv_columns(table), DIGITS)
     for path, content in texts.items():
         # of a row's escapes and of names of files, some are no text
         write_result(path, content.encode("utf-8", errors="backslashreplace"))
@@ -135,12 +135,12 @@ def _code(value: str) -> Markup:
 
 
 def block(frames: Frames, judged: Sequence[Finding]) -> str:
-    """README's: a sentence, the table of speed with its notes, and the claims."""
+    """Return README's part as Markdown: a sentence, the speed table with notes, the claims."""
     lines, parts = timings.lines(frames), list[str]()
     if cells := fastest.headline(lines):
         said = fastest.notes(cells, lines, stored.refused(frames))
         parts += [_escaped(text)] if (text := fastest.sentence(lines)) else []
-        parts.append(markdown(fastest.table(cells, fastest.ratio, lambda cell: {})).strip())
+        parts.append(markdown(fastest.table(cells, fastest.ratio_text, lambda cell: {})).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)
     parts += [markdown(of_claims).strip()] if of_claims.lines else []
@@ -150,7 +150,7 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
 def claims_table(found: Sequence[Finding]) -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
-    With the width of the networks where it is not the usual one.
+    An answer names its networks' width where it is not the most frequent one.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
     places = [each.where for each in tested if each.where]
@@ -179,7 +179,7 @@ def claims_table(found: Sequence[Finding]) -> Table:
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
-    """Return each claim of which a part was tested, with its parts and its figure."""
+    """Return each claim that was tested, its tested parts, and their figure as SVG."""
     tested = [each for each in found if each.answer != NOT_TESTED]
     by_claim = grouped(tested, lambda each: each.claim)
     return [(claim, parts, _of_claim(parts)) for claim, parts in by_claim.items()]
@@ -191,7 +191,7 @@ def _escaped(text: str) -> str:
 
 
 def updated(before: str, block: str, path: Path) -> str:
-    """Return a README's text with what stands between the marks made anew.
+    """Return a README's text with `block` in place of what stands between the marks.
 
     Raises UsageError where the marks are missing.
     """
@@ -265,7 +265,7 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, _ = trainings.share(learnt)
+    value, low, high, _ = trainings.mean_share(learnt)
     return Dot("", 100 * value, 100 * low, 100 * high, seeds=tuple(100 * a for a in learnt))
 
 

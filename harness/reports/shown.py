@@ -67,17 +67,17 @@ TIMED += ("peak_memory_mib", "rounds")
 
 
 def data_title(line: TimedLine | TrainingLine) -> str:
-    """Return the data in a few words: what stands in for a data set has its own name."""
+    """Return a line's data in a few words, by `data_name`."""
     return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
 
 
 def shown(name: str, frame: pd.DataFrame) -> list[Table]:
-    """Return a table of `harness tables` in parts, as it is read."""
+    """Return a table of `harness tables` for display; acceleration is shown by `timed`."""
     return [of_paper(frame)] if name.isdigit() else trained(frame)
 
 
 def timed(lines: Iterable[TimedLine]) -> list[Table]:
-    """Return timings as they are read: a table for what was timed together."""
+    """Return timings for display, a table for each cell and run."""
     return [_cell(of) for of in grouped(lines, lambda each: (each.run, each.cell)).values()]
 
 
@@ -112,7 +112,7 @@ def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
 
 
 def trained(frame: pd.DataFrame) -> list[Table]:
-    """Return trainings, other systems and counts by their data.
+    """Return trainings, other systems or operation counts for display, a table for each data set.
 
     Settings that all lines of the same data share are written once above them; figures have their
     intervals.
@@ -164,7 +164,7 @@ def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
-    """Table 3, 4, 5 or 6 of the paper: each row, published, and what was measured here as it.
+    """Return Table 3, 4, 5 or 6 for display: each row with the published figure and ours.
 
     A difference to a published figure means nothing at reduced scale, and has no column.
     """
@@ -181,15 +181,15 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
                 "published": f"{100 * line['published']:.2f}",
                 "ours": ours,
                 "n": f"{line['n']:.0f}" if measured else "",
-                "ours was": how(line) if measured else "",
+                "ours was": how_measured(line) if measured else "",
             }
         )
     subtitle = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
     return Table(lines, title, "" if title else subtitle, notes)
 
 
-def how(line: Any) -> str:
-    """Describe in a few words how a figure of ours was made, to tell it from others of its row."""
+def how_measured(line: Any) -> str:
+    """Return in few words how our figure was measured, to tell it from others of its row."""
     samples = f"{line['train_samples']:,.0f} samples"
     if isinstance(line.get("fidelity"), str):
         parts = [line["framework"], line["window"], samples]

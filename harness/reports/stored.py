@@ -108,14 +108,13 @@ class Results:
         return tables.TABLES[known](self.frames)
 
     def acceleration(self, *, latest: bool = True) -> pd.DataFrame:
-        """Fig. 3: the time of each contender, in seconds and against the floor.
+        """Return Fig. 3: the time of each contender, in seconds and against the floor.
 
-        One line a contender: per network, most complete run. Without `latest` all
-        runs, as in a csv.
+        With `latest`, one line a contender: each cell's most complete run. Else all runs.
         """
         found = self.table("acceleration")  # raises where there are none
         lines = timings.lines(self.frames)
-        return tables.plain(timings.table(timings.latest(lines))) if latest else found
+        return tables.csv_columns(timings.table(timings.most_complete(lines))) if latest else found
 
     timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
     scale = partialmethod(table, "scale")  # Fig. 4: of the Small, Middle and Large networks
@@ -153,7 +152,7 @@ def machines(frames: Frames) -> Frame:
 
 
 def places(frames: Frames) -> Frame:
-    """Return the same in short: a line a machine."""
+    """Return suites, days, torch versions and number of rows, a line a machine."""
 
     def distinct(values: pd.Series) -> str:
         return ", ".join(values.dropna().unique())
@@ -197,7 +196,7 @@ def _network(row: CertificateRow | AuditRow) -> str:
 
 
 def proofs(frames: Frames) -> Frame:
-    """Return the exams and audits of each contender, over all networks and machines."""
+    """Count exams (the latest of each) and audits of a contender, over networks and machines."""
     latest = {
         (_name(row), machine, _network(row), row.T, row.mode, row.certificate_precision): row
         for machine, row in zip(frames.machines, frames.rows, strict=True)
@@ -227,7 +226,7 @@ def proofs(frames: Frames) -> Frame:
 
 
 def refused(frames: Frames) -> Frame:
-    """Exams and audits that failed: each reason once, with the contender and the networks."""
+    """Return failed exams and audits, each reason once a contender and network, with counts."""
     exams = [row for row in _of_kind(frames, CertificateRow) if row.layer is None]
     failed = [("exam", row) for row in exams if not row.certified]
     failed += [("audit", row) for row in _of_kind(frames, AuditRow) if not row.passed]

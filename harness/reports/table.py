@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%)?( \[.*\])?( [*†])?
 
 
 def text(value: Any) -> str:
-    """Return a cell in a few characters; empty where there is nothing."""
+    """Return a cell's value as text; "" where there is none."""
     if isinstance(value, str):
         return value
     if value is None or pd.isna(value):
@@ -31,7 +31,7 @@ def text(value: Any) -> str:
 
 
 def interval(value: float, low: float, high: float, form: str = ".1f", times: float = 1) -> str:
-    """Return a figure with its interval, "61.9 [61.7, 62.1]"; empty where there is no figure."""
+    """Return a figure with interval, "61.9 [61.7, 62.1]", all x `times`; "" without a figure."""
     if pd.isna(value):
         return ""
     shown = format(times * value, form)
@@ -41,7 +41,7 @@ def interval(value: float, low: float, high: float, form: str = ".1f", times: fl
 
 
 def seconds(value: float) -> str:
-    """Return a duration in the unit that suits."""
+    """Return a duration as text in s, min or h; "unknown" for NaN."""
     if pd.isna(value):
         return "unknown"
     if value < 60:
@@ -109,7 +109,7 @@ def field_markdown(value: str) -> str:
 
 
 def markdown(*tables: Table) -> str:
-    """Tables as Markdown."""
+    """Return tables as Markdown."""
     parts: list[str] = []
     for table in tables:
         parts += [f"**{field_markdown(table.title)}**"] if table.title else []
@@ -124,7 +124,7 @@ def markdown(*tables: Table) -> str:
 
 
 def csv(frame: pd.DataFrame, digits: int | None = None) -> str:
-    """All columns and lines of a frame; `digits` are those of its numbers, all where None."""
+    """Return a frame as csv, its numbers with `digits` significant digits, all where None."""
     texts = frame.map(lambda cell: _csv_field(cell) if isinstance(cell, str) else cell)
     form = None if digits is None else f"%.{digits}g"
     return texts.to_csv(index=False, float_format=form, lineterminator="\n")
