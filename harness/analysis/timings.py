@@ -228,17 +228,15 @@ def table(found: Iterable[TimedLine]) -> Frame:
     return made.astype({"rank": "Int64"})
 
 
+def completeness(run: Sequence[TimedLine]) -> tuple[bool, int]:
+    """Return the sort key of a run's lines: whether its rounds are enough for ranks, their number."""
+    ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
+    return any(ranked), len(run)
+
+
 def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
-    """Return, for each cell and precision, the lines of its most complete run.
-
-    One with rounds enough for ranks, of these the one with most contenders, of these the last.
-    """
-
-    def worth(run: Sequence[TimedLine]) -> tuple[bool, int]:
-        ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
-        return any(ranked), len(run)
-
-    runs = sorted(grouped(lines, of_class).values(), key=worth)  # the best last
+    """Return, for each cell and precision, the lines of its most complete run, of these the last."""
+    runs = sorted(grouped(lines, of_class).values(), key=completeness)
     best = {(run[0].cell, run[0].precision): run[0].run for run in runs}
     return [each for each in lines if best[each.cell, each.precision] == each.run]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from harness.analysis import compare, timings
 from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
-from harness.analysis.timings import FEWEST_RANKED, TimedLine
+from harness.analysis.timings import FEWEST_RANKED, TimedLine, completeness
 from harness.analysis.words import TITLES, counted, data_name, span
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
@@ -74,14 +74,14 @@ def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
 def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     """Return the cells of Fig. 3 that are compared: one machine, and one run for each network.
 
-    By default the machine with most timed lines; the run with most contenders, of these the last.
+    By default the machine with most timed lines; its most complete run, of these the last.
     """
     timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
     found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
-    runs = grouped(found, lambda each: (network(each), each.run))
-    best = {name: of for (name, _), of in sorted(runs.items(), key=lambda run: len(run[1]))}
+    runs = sorted(grouped(found, lambda each: (network(each), each.run)).values(), key=completeness)
+    best = {network(run[0]): run for run in runs}
     return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
 
 

@@ -62,7 +62,8 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     if readme is not None:
         texts[readme] = updated(readme.read_text(encoding="utf-8"), block(found, judged), readme)
     for name, table in built.items():
-        texts[out / "tables" / _file(name)] = csv(tables.csv_columns(table), DIGITS)
+        whole = tables.csv_columns(table) if name in tables.FULL else table
+        texts[out / "tables" / _file(name)] = csv(whole, DIGITS)
     for path, content in texts.items():
         # of a row's escapes and of names of files, some are no text
         write_result(path, content.encode("utf-8", errors="backslashreplace"))
