@@ -184,7 +184,7 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     wanted = datasets.SplitRequest("nmnist", 5, samples=50, embedded=True)
     case = small(T=5, effort="quick", window="first")
-    given = trial.read(case, baselines.load("hats"), Access(Path()), silent)
+    given = trial.load_samples(case, baselines.load("hats"), Access(Path()), silent)
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
     for name in ("train", "validation", "test"):
         ours, theirs = getattr(given, name), getattr(splits, name)
@@ -192,7 +192,7 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()
     case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
-    images = trial.read(case, baselines.load("cao"), Access(Path()), silent).validation
+    images = trial.load_samples(case, baselines.load("cao"), Access(Path()), silent).validation
     wanted = replace(wanted, dataset="cifar10")
     splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
     assert isinstance(images, Images)
@@ -219,7 +219,7 @@ def test_recordings_that_nothing_can_learn_from_are_named(
 
     monkeypatch.setattr(datasets, "load_recordings", load)
     with pytest.raises(UsageError, match=words):
-        trial.read(small("hats"), baselines.load("hats"), Access(Path()), silent)
+        trial.load_samples(small("hats"), baselines.load("hats"), Access(Path()), silent)
 
 
 # its rows

@@ -33,7 +33,7 @@ from harness.datasets.events import EVENT, Events
 from harness.spec import UsageError
 
 SENSOR = (3, 4)
-CIRCUIT = LayerConstants(decay=0.5, kappa=0.0, sigma=0.5, rest=0.0, silent=False)
+CIRCUIT = LayerConstants(decay=0.5, kappa=0.0, sigma=0.5, rest=0.0, silent_pass_errors=False)
 SMALL = LeeSizes(hidden=30, lr=5e-3)
 
 
@@ -183,7 +183,7 @@ def test_with_the_gate_held_open_the_units_are_torchs_lstm() -> None:
         units.peepholes.zero_()
     x, k = torch.randn(9, 4, 5, dtype=torch.float64), torch.ones(9, 4, 7, dtype=torch.float64)
     outputs, _ = torchs(x)
-    found = units(units.driven(x), k)
+    found = units(units.project_inputs(x), k)
     assert (found - outputs[-1]).abs().max().item() < 1e-14  # float64 rounds in another order
 
 
@@ -192,7 +192,7 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     # i = f = o = 1/2, but for the peepholes; g = tanh(1)
     given_weights(units, [0.0] * 4, [0.0] * 4, [0.0, 0.0, 1.0, 0.0], [0.3, -0.2, 0.7])
     half = double(0.5, 0.5).reshape(2, 1, 1)
-    found = units(units.driven(0 * half), half)
+    found = units(units.project_inputs(0 * half), half)
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + np.exp(-x))
@@ -287,7 +287,7 @@ def test_errors_are_scaled_by_thresholds_and_by_who_fired() -> None:
     one, every = lee.error_factor(spikes, v_th, CIRCUIT).tolist()
     assert one == [0, 0, 1, 0]  # sqrt(4 / 1) / (1 / 0.5)
     assert every == [0.5] * 4
-    silent_too = lee.error_factor(spikes, v_th, replace(CIRCUIT, silent=True))
+    silent_too = lee.error_factor(spikes, v_th, replace(CIRCUIT, silent_pass_errors=True))
     assert silent_too.unique().tolist() == [0.5]
 
 
@@ -327,7 +327,7 @@ def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
     assert network.thresholds[0].tolist() == pytest.approx([0.4] * 12)  # 4 sqrt(3 / 300)
     assert 0.09 < network.weights[0].abs().max().item() <= 0.1
     assert [each.kappa for each in network.constants] == pytest.approx([-2 / 12, -2 / 3])
-    assert [each.silent for each in network.constants] == [False, True]
+    assert [each.silent_pass_errors for each in network.constants] == [False, True]
     network = lee.LeeNetwork((4, 2, 3), SMALL).double()
     with torch.no_grad():  # of norm one
         network.weights[0].fill_(0.5)
@@ -343,10 +343,10 @@ def test_thresholds_move_from_silent_neurons_to_those_that_fire() -> None:
     network = lee.LeeNetwork((12, 4, 3), replace(SMALL, alpha=2.0))  # first thresholds are 1
     network.fired = torch.tensor([1.0, 0.0, 0.5, 0.5])
     outputs = network.thresholds[1].tolist()
-    network.balance(0.1)
+    network.adapt_thresholds(0.1)
     assert network.thresholds[0].tolist() == pytest.approx([1.2, 0.8, 1.0, 1.0])
     for _ in range(10):
-        network.balance(0.1)
+        network.adapt_thresholds(0.1)
     assert network.thresholds[0][1].item() == pytest.approx(lee.LOWEST_THRESHOLD)
     assert network.thresholds[1].tolist() == outputs
 
@@ -402,7 +402,7 @@ def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
         ([[3.0, 2.0]], [(1, 0)], QUICK, [[2], [3]]),
         ([[3.0, 2.0]], [(1, 0)], QUICK._replace(inhibition=1.0), [[2], []]),
     ):
-        assert times(hm2_bp.fired(np.array(weights), train(*spikes), 9, neuron)) == expected
+        assert times(hm2_bp.simulate(np.array(weights), train(*spikes), 9, neuron)) == expected
 
 
 def left(t: float, s: float, neuron: NeuronConstants) -> float:
@@ -512,7 +512,7 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
         ((weights * torch.from_numpy(own)).sum() + 10 * 8 * 4 / 2 * excess.exp().sum()).backward()
         optimiser.step()
-        layer.move(found, delta, 0.01)
+        layer.update(found, delta, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
 

@@ -49,23 +49,23 @@ class Missing(UsageError):
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """A system and its description."""
+    """A system: the function that builds it, what it runs on, and what tables say of it."""
 
     name: str
     build: Callable[[Effort, int], Method] = field(compare=False)
     title: str  # as a table names it: "HATS"
     paper: str  # its publication: "Sironi et al. 2018"
-    datasets: tuple[str, ...]  # that it can run on, that of the paper's table first
+    datasets: tuple[str, ...]  # that it can run on, first that of the paper's table
     input: Literal["events", "frames", "images"]
-    # of events and frames, how much of a recording it is given: "whole", "first" (T bins, as the
-    # paper's networks have), the published one first; () of images
+    # how much of a recording it gets, the published window first: "whole", or "first" (T bins, as
+    # the paper's networks get); () if its input is images
     windows: tuple[Window, ...]
     # where its parameters come from; a description is a figure or a sentence
     fidelity: Literal["published code's parameters", "published equations", "after the description"]
     deviations: tuple[str, ...]  # from the publication, in words
-    random: bool  # whether the seed decides anything
-    epochs: Mapping[Effort, int] = field(default_factory=dict)  # of each effort, if it has them
-    steps: tuple[int, ...] = ()  # after which it answers by default, if it has any
+    random: bool  # whether its results depend on the seed
+    epochs: Mapping[Effort, int] = field(default_factory=dict)  # by effort; empty: it has none
+    steps: tuple[int, ...] = ()  # time steps after which it predicts by default; (): it has none
     revision: int = 0  # raised by hand when its results change
     packages: tuple[str, ...] = ()  # distributions that compute, besides torch and numpy
 
@@ -88,7 +88,7 @@ def check_name(name: str) -> None:
 
 @cache
 def load(name: str) -> SystemInfo:
-    """Import a system and check its description.
+    """Import a system and check its fields.
 
     Raises UsageError if the name is unknown or a field is wrong, Missing if it cannot be imported.
     """

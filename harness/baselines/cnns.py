@@ -3,8 +3,8 @@
 On one image of all events (Iyer et al. 2018): they are summed by pixel, ON and OFF alike, and
 divided by the largest sum. It sees no times: its accuracy needs none.
 
-On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 events or somewhat
-more, one frame where it has fewer. The events of a frame are moved so that their mean position is
+On centred frames (Neil & Liu 2016): a recording is cut into frames of 1,000 to 1,999
+events, one frame where it has fewer. The events of a frame are moved so that their mean position is
 the middle of the sensor, counted by pixel and polarity, and divided by the largest count. The
 network learns the recording's label from each frame; a recording's class is the one of the largest
 sum of log probabilities over its frames. The layers are those that the same authors describe with
@@ -36,7 +36,7 @@ def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
 
 
 def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
-    """Count events of both polarities by pixel, divided by the recording's largest count."""
+    """Sum ON and OFF events by pixel, and divide by the recording's largest sum."""
     # one bin as long as the longest; it counts to 255 of each polarity
     counts = torch.from_numpy(recordings.frames(1, recordings.longest_us))
     return scaled(counts.float().sum(2))
@@ -84,7 +84,10 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
 def cut_frames(
     recordings: Recordings, tell: ProgressCallback
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Cut recordings into frames (F, 2, H, W) of FRAME or more events; also return their owners."""
+    """Cut recordings into frames (F, 2, H, W); also return the recording of each frame, (F,).
+
+    A frame has FRAME to 2 FRAME - 1 events; a recording of fewer events is one frame.
+    """
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
     at_start = progress_part(tell, 0, 0)  # far shorter than the training
@@ -98,7 +101,7 @@ def cut_frames(
 
 
 class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
-    """A CNN on centred frames of 1,000 events (Neil & Liu 2016)."""
+    """A CNN on centred frames of 1,000 to 1,999 events (Neil & Liu 2016)."""
 
     TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"
     DATASETS, INPUT = ("nmnist",), "frames"

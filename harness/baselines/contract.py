@@ -41,13 +41,13 @@ Samples = Recordings | Images
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A system's answers to test samples."""
+    """The classes predicted for test samples, and what else a system reports of them."""
 
     labels: Labels
-    # after so many steps, where it has steps; the most of them gives `labels`
+    # by number of time steps, if it has steps; `labels` are those of the largest number
     at_steps: Mapping[int, Labels] = field(default_factory=dict)
-    spikes: float | None = None  # of all its neurons, a sample; None: not counted
-    source: Labels | None = None  # of the network without spikes that it was converted from
+    spikes: float | None = None  # of all its neurons, mean over samples; None: not counted
+    source: Labels | None = None  # predicted by the network without spikes that was converted
 
 
 S = TypeVar("S", bound=Samples)
@@ -55,7 +55,7 @@ P = TypeVar("P")  # its parameters
 
 
 class Method(ABC, Generic[S, P]):
-    """A system with its parameters: like a scikit-learn estimator, fitted once, then predicts.
+    """A system with its parameters; like a scikit-learn estimator it is fitted, then predicts.
 
     A system of another package need not inherit from it.
     """
@@ -73,11 +73,11 @@ class Method(ABC, Generic[S, P]):
 
     @classmethod
     def build(cls, effort: Effort, epochs: int) -> Self:
-        """Create the system with the parameters of an effort."""
+        """Create the system with an effort's parameters, to be trained for `epochs`."""
         return cls(cls.SIZES[effort], epochs)
 
-    def layers(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
-        """Return the sizes of input, hidden and output layer, and set `structure`."""
+    def layer_sizes(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
+        """Return the sizes of input, hidden and output layer; set `structure`, "2312-800-10"."""
         sizes = train.input_neurons, hidden, train.classes
         self.structure = "-".join(map(str, sizes))
         return sizes
@@ -95,16 +95,16 @@ class Method(ABC, Generic[S, P]):
 
 
 def silent(fraction: float, doing: str) -> None:
-    """Report no progress."""
+    """Ignore a report of progress."""
 
 
 def progress_part(tell: ProgressCallback, start: float, end: float) -> ProgressCallback:
-    """Report the progress of a part that goes from `start` to `end` of the whole, in [0, 1]."""
+    """Return a callback that maps a part's progress to `start` to `end` of the whole, in [0, 1]."""
     return lambda fraction, doing: tell(start + (end - start) * fraction, doing)
 
 
 def indices(samples: Samples, tell: ProgressCallback, doing: str) -> Iterator[int]:
-    """Yield the index of each sample, and report progress."""
+    """Yield the index of each sample, and report progress before each."""
     for n in range(len(samples)):
         tell(n / len(samples), f"{doing} {n:,} of {len(samples):,}")
         yield n

@@ -59,7 +59,7 @@ PREDICT_BATCH = 20  # images that are run at once
 
 
 def structure(width: Fraction) -> str:
-    """Return the paper's notation with input and output layer: "3x32x32-16C3-...-10"."""
+    """Return CIFARNet at this width in the paper's notation: "3x32x32-16C3-...-10"."""
     layers = str(_layers(width)).replace("(Encoding)", "").replace("Voting", str(CLASSES))
     return f"3x32x32-{layers}"
 
@@ -69,9 +69,9 @@ def _layers(width: Fraction) -> Network:
 
 
 def build_source(width: Fraction) -> nn.Sequential:
-    """Build the network without spikes, with initial weights of He et al. 2015.
+    """Build CIFARNet at this width without spikes, with initial weights of He et al. 2015.
 
-    Each layer is a module: a conversion finds the units by their type.
+    Rectified units are layers of their own: a conversion finds them by their type, nn.ReLU.
     """
     maps: list[nn.Module] = []
     units: list[nn.Module] = []
@@ -96,13 +96,13 @@ def build_source(width: Fraction) -> nn.Sequential:
     return nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
 
 
-def scaled(pixels: Tensor) -> Tensor:
+def to_float(pixels: Tensor) -> Tensor:
     """Convert uint8 pixels to float32 in [0, 1]."""
     return pixels.to(torch.float32, memory_format=torch.channels_last) / 255
 
 
 def draw_images(images: Images, count: int, seed: int) -> Images:
-    """Draw `count` images, or all if there are fewer, by a seed: files are sorted by class."""
+    """Draw `count` images at random, all if there are fewer; files are sorted by class."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images.part(order[:count])
 
@@ -110,7 +110,7 @@ def draw_images(images: Images, count: int, seed: int) -> Images:
 def load_or_train_source(
     train: Images, sizes: ConversionSizes, epochs: int, seed: int, tell: ProgressCallback
 ) -> nn.Sequential:
-    """Return the network without spikes trained on these images, cached by all that decides it."""
+    """Train the network without spikes, or load it if cached of the same data, settings, code."""
     files = __file__, learn.__file__, learn.cropped_and_flipped.__code__.co_filename
     sources = b"".join(Path(file).read_bytes() for file in files)
     parts = (
@@ -125,7 +125,7 @@ def load_or_train_source(
 
     def trained() -> CachedArrays:
         learn.train(
-            lambda x, labels: F.cross_entropy(network(scaled(x)), labels),
+            lambda x, labels: F.cross_entropy(network(to_float(x)), labels),
             torch.optim.Adam(network.parameters()),
             torch.from_numpy(train.pixels),
             train.labels,
@@ -145,7 +145,7 @@ def load_or_train_source(
 
 
 class RandomSpikes(nn.Module):
-    """Draws the input of one step: a pixel is the probability of its spike (Bernoulli)."""
+    """Random input spikes of one step: a pixel is the probability of its spike (Bernoulli)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (torch.rand_like(x) < x).to(x.dtype)
@@ -163,7 +163,7 @@ class IF(nn.Module):
         self.v: Tensor | None = None  # None: 0
 
     def reset(self) -> None:
-        """Begin anew, as before the first step."""
+        """Set all potentials to 0, as before the first step."""
         self.v = None
 
     def forward(self, z: Tensor) -> Tensor:  # (B, ...) -> (B, ...), of 0 and 1
@@ -177,7 +177,7 @@ class IF(nn.Module):
 def to_spiking(
     layers: Iterable[nn.Module], thresholds: Iterable[float], floor: float = -inf
 ) -> nn.Sequential:
-    """Replace each layer of rectified units by `IF` neurons, and pixels by random spikes."""
+    """Replace each nn.ReLU by `IF` neurons of the next threshold; put `RandomSpikes` first."""
     left = iter(thresholds)
     spiking = (IF(next(left), floor) if isinstance(each, nn.ReLU) else each for each in layers)
     return nn.Sequential(RandomSpikes(), *spiking)
@@ -185,10 +185,10 @@ def to_spiking(
 
 @torch.inference_mode()
 def run(network: nn.Module, neuron: type[Any], images: Images, steps: Sequence[int]) -> Answers:
-    """Run a spiking network on each image, and predict classes after each number of steps.
+    """Run a spiking network on each image, and predict its class after each of `steps`.
 
-    The network adds something to each class in each step. Its neurons are modules of the type
-    `neuron`, which give 1 for a spike and have `reset`.
+    In each step the network maps pixels in [0, 1] to (B, classes); the largest sum so far wins. Its
+    neurons are modules of type `neuron`, which return 1 for a spike and have `reset`.
     """
     found: dict[int, list[Tensor]] = {step: [] for step in steps}
     fired = 0
@@ -202,7 +202,7 @@ def run(network: nn.Module, neuron: type[Any], images: Images, steps: Sequence[i
     for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
         for each in neurons:
             each.reset()
-        x, total = scaled(pixels), torch.zeros(len(pixels), CLASSES)
+        x, total = to_float(pixels), torch.zeros(len(pixels), CLASSES)
         for t in range(1, max(steps) + 1):
             total += network(x)
             if t in found:
@@ -237,19 +237,19 @@ class Conversion(Method[Images, Z]):
         self.seed, self.structure = seed, structure(self.sizes.width)
         training = progress_part(tell, 0, 0.8)  # its share of the time, about
         self.network = load_or_train_source(train, self.sizes, self.epochs, seed, training)
-        self.snn = self.converted(train, validation, progress_part(tell, 0.8, 1))
+        self.snn = self.convert(train, validation, progress_part(tell, 0.8, 1))
 
     @abstractmethod
-    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
-        """Convert the trained network to a spiking one."""
+    def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+        """Convert the trained `self.network` to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
         pixels, count = torch.from_numpy(test.pixels), len(test)
-        source = learn.scores(self.network, lambda n: scaled(pixels[n]), count, PREDICT_BATCH)
+        source = learn.scores(self.network, lambda n: to_float(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())
 
     def answers(self, snn: nn.Module, images: Images) -> Answers:
-        """Run a spiking network; the same seed draws the input spikes each time."""
+        """Predict by a spiking network; each call draws its input spikes from the same seed."""
         learn.set_seed(self.seed)
         return run(snn, self.NEURON, images, self.sizes.steps)
 
@@ -263,7 +263,7 @@ class CaoSizes(ConversionSizes):
 
     thresholds: tuple[float, ...] = (0.7, 1.0, 1.4, 2.0, 2.8)  # of which one is chosen
     floor: float = -10.0  # of potentials, in thresholds: V_min, which the paper does not give
-    choosing: int = 100  # held-out images that choose
+    choosing: int = 100  # held-out images on which it is chosen
 
 
 class Cao(Conversion[CaoSizes]):
@@ -285,8 +285,8 @@ class Cao(Conversion[CaoSizes]):
         "paper": CaoSizes(width=Fraction(1), steps=(*STEPS, 256, 512), choosing=1000),
     }
 
-    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
-        """Convert with the lowest of the thresholds that are best on held-out images."""
+    def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+        """Convert with the threshold that is best on held-out images, the lowest of ties."""
         held_out = draw_images(validation, self.sizes.choosing, self.seed)
         tried = self.sizes.thresholds
 
@@ -300,7 +300,7 @@ class Cao(Conversion[CaoSizes]):
         return self.with_threshold(best)
 
     def with_threshold(self, threshold: float) -> nn.Module:
-        """Convert with one threshold for all layers, the output included."""
+        """Convert with this threshold for all layers; the output layer fires too."""
         layers = [*self.network, nn.ReLU()]
         return to_spiking(layers, repeat(threshold), self.sizes.floor * threshold)
 
@@ -309,8 +309,8 @@ class Cao(Conversion[CaoSizes]):
 class SenguptaSizes(ConversionSizes):
     """Parameters of `Sengupta`."""
 
-    images: int = 50  # that balance the thresholds
-    balancing: int = 100  # steps for which they do
+    images: int = 50  # training images that the thresholds are balanced on
+    balancing: int = 100  # time steps for each layer
 
 
 class Sengupta(Conversion[SenguptaSizes]):
@@ -332,9 +332,9 @@ class Sengupta(Conversion[SenguptaSizes]):
         ),
     }
 
-    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+    def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         images = draw_images(train, self.sizes.images, self.seed)
-        x = scaled(torch.from_numpy(images.pixels))
+        x = to_float(torch.from_numpy(images.pixels))
         learn.set_seed(self.seed)
         thresholds = balance_thresholds(self.network, x, self.sizes.balancing, tell)
         return to_spiking(self.network, thresholds)
@@ -344,9 +344,10 @@ class Sengupta(Conversion[SenguptaSizes]):
 def balance_thresholds(
     network: nn.Sequential, x: Tensor, steps: int, tell: ProgressCallback
 ) -> tuple[float, ...]:
-    """Find the threshold of each layer of units, for images x (B, C, H, W) in [0, 1].
+    """Return each layer's threshold: the largest input of its units over images and steps.
 
-    Raises UsageError if a layer receives no input above 0.
+    `x` (B, C, H, W) in [0, 1]; the layers before it fire at their thresholds. Raises UsageError if
+    a layer receives no input above 0.
     """
     layers = list(network)
     units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
-    """Return the events on the sensor (H, W) as rows: compiled loops do not check indices."""
+    """Return events as rows, without those off the sensor (H, W): loops check no indices."""
     kept = on_sensor(events, sensor)
     return np.stack([kept[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
 
@@ -59,9 +59,9 @@ def _follow_neighbours(
 def denoised(
     rows: Rows, sensor: tuple[int, int], window_us: int, around: Offsets, before: int = NEVER
 ) -> Rows:
-    """Keep the events that a pixel `around` preceded by less than `window_us`.
+    """Keep an event if a pixel at one of the offsets had one less than `window_us` before it.
 
-    All pixels count as having had an event at the time `before`.
+    `around` are the offsets. Every pixel counts as having had an event at the time `before`.
     """
     last = np.pad(np.full(sensor, before), 1, constant_values=NEVER)
     return rows[_follow_neighbours(rows, last, around, window_us)]

@@ -56,7 +56,7 @@ def bank() -> NDArray[np.float64]:
 
 
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
-    """Count the spikes of neurons that start at rest and get a current at each step."""
+    """Count each neuron's spikes, from rest; `steps` are the currents of one step each."""
     cell, state, total = LIFCell(lif), None, torch.zeros(())
     for current in steps:
         spikes, state = cell(current, state)
@@ -65,7 +65,7 @@ def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
-    """Find the V_th, by halving, at which these currents make neurons fire `rate` spikes a step."""
+    """Find, by bisection, the V_th at which currents cause `rate` spikes per neuron and step."""
     low, high = 0.0, max(float(current.max()) for current in steps) / (1 - K_TAU)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -81,8 +81,8 @@ def threshold(steps: Sequence[Tensor], rate: float) -> float:
 class GaborSizes:
     """Parameters of `GaborSNN` that depend on the effort."""
 
-    frames: int  # at most, of 5 ms
-    reduced: bool  # large sensors
+    frames: int  # of 5 ms, at most
+    reduced: bool  # whether 3 x 3 pixels of large sensors become one
 
 
 class GaborSNN(Method[Recordings, GaborSizes]):

@@ -41,13 +41,13 @@ class Parameters:
 
     @cached_property
     def decay(self) -> NDArray[np.float64]:
-        """The weight of an event by its age in us; 0 at age 0: [t - dt, t) is half open."""
+        """An event's weight by its age in us, (dt + 1,); 0 at age 0, as [t - dt, t) excludes t."""
         decay = np.exp(-np.arange(self.reach_us + 1) / self.tau_us)
         decay[0] = 0
         return decay
 
     def cells(self, sensor: tuple[int, int]) -> tuple[int, int]:
-        """Return rows and columns of cells; the sensor's edge may cut the last ones."""
+        """Return the numbers of rows and columns of cells; the edge may cut the last cells."""
         height, width = sensor
         return -(-height // self.cell), -(-width // self.cell)
 
@@ -60,7 +60,7 @@ LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for
 
 @compiled
 def _add_surfaces(
-    events: Rows,  # of which cell and polarity each is takes the place of the polarity
+    events: Rows,  # with cell and polarity as one number in place of the polarity
     decay: NDArray[np.float64],  # by age
     sums: NDArray[np.float64],  # (memories, 2 R + 1, 2 R + 1); written
 ) -> None:
@@ -92,7 +92,7 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
 
 
 def features(recordings: Recordings, parameters: Parameters, tell: ProgressCallback) -> Features:
-    """Compute the histograms of each recording as one row, (N, D)."""
+    """Denoise each recording and compute its histograms as one row, (N, D)."""
     found = []
     for n in indices(recordings, tell, "time surfaces, recording"):
         rows = rows_of(recordings[n], recordings.sensor)

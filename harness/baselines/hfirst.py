@@ -28,8 +28,8 @@ from harness.baselines.contract import Answers, Method, ProgressCallback, Record
 from harness.baselines.events import NEVER, NEXT_8, Rows, compiled, denoised, rows_of
 from harness.datasets.events import Events
 
-# In whole numbers, so that 32 bits are exact.
-Potentials: TypeAlias = NDArray[np.float32]
+# Potentials and weights in whole mV (S1) or 0.1 mV (S2), so that 32 bits are exact.
+Voltages: TypeAlias = NDArray[np.float32]
 Spike: TypeAlias = tuple[int, int, int, int]  # x, y, t, and k, an orientation or a class
 # From HFIRST.m and full_NMINST_example.m of the authors' code.
 NOISE_US = 10_000
@@ -42,22 +42,22 @@ C1_POOL, C2_POOL = 4, 8  # pixels, places
 REFRACTORY = 5  # ms, of C1 and C2
 
 
-def s1_filters() -> Potentials:
+def s1_filters() -> Voltages:
     """Return the Gabor filters in whole mV, (y, x, K)."""
     filters = np.rint(NORM * gabor.bank()).transpose(1, 2, 0)
     return np.ascontiguousarray(filters, np.float32)
 
 
-def s2_weights(counts: NDArray[np.float64]) -> Potentials:
-    """Convert counts of C1 spikes to weights in whole 0.1 mV, both (y, x, K, classes)."""
+def s2_weights(counts: NDArray[np.float64]) -> Voltages:
+    """Scale counts of C1 spikes (y, x, K, classes) to weights of norm 100 mV, in whole 0.1 mV."""
     norms = np.sqrt((counts**2).sum((0, 1, 2)))
     scaled = NORM * counts / np.maximum(norms, 1)  # without a spike 0 remains 0
     heard = np.where(scaled < LEAST, SILENT, scaled)
     return np.ascontiguousarray(np.rint(10 * heard), np.float32)
 
 
-def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
-    """Return the class of most C2 spikes, of equals the first to fire; if none, of the peak."""
+def class_of_spikes(spikes: Rows, peak: Voltages) -> int:
+    """Return the class of most C2 spikes (ties: first to fire); if none, of the highest peak."""
     if len(spikes) == 0:
         return int(peak.argmax())
     classes, first, counts = np.unique(spikes[:, 3], return_index=True, return_counts=True)
@@ -66,14 +66,17 @@ def class_of_spikes(spikes: Rows, peak: Potentials) -> int:
 
 
 def without_repeats(events: Rows) -> Rows:
-    """Drop events of the same pixel and polarity as the one before, as the authors' code does."""
+    """Drop events that repeat the pixel and polarity of the event before, as the authors do."""
     same = (np.diff(events[:, [0, 1, 3]], axis=0) == 0).all(1)
     return np.concatenate([events[:1], events[1:][~same]])
 
 
 @compiled
-def integrated(potential: Potentials, weights: Potentials, leak: float, threshold: float) -> int:
-    """Update potentials; return the first above the threshold, which sets all to 0, or -1."""
+def integrate(potential: Voltages, weights: Voltages, leak: float, threshold: float) -> int:
+    """Move potentials (K,) towards 0 by `leak` and add the weights, in place.
+
+    Returns the first neuron above the threshold and sets all to 0, or returns -1 if there is none.
+    """
     fall = np.float32(leak)
     for k in range(len(potential)):
         v = potential[k]
@@ -86,15 +89,15 @@ def integrated(potential: Potentials, weights: Potentials, leak: float, threshol
 
 
 def collected(spikes: Iterator[Spike]) -> Rows:
-    """Collect the spikes of a layer."""
+    """Return the spikes of a layer as rows (M, 4)."""
     return np.fromiter(spikes, (np.int64, 4))
 
 
 @compiled
-def s1(events: Rows, filters: Potentials, sensor: tuple[int, int]) -> Iterator[Spike]:
+def s1(events: Rows, filters: Voltages, sensor: tuple[int, int]) -> Iterator[Spike]:
     """Yield the S1 spikes: one neuron at each pixel for each polarity and orientation.
 
-    `filters` (y, x, K) is of odd size.
+    `filters` (y, x, K) are square with an odd side.
     """
     threshold, decay, refractory = S1
     reach = filters.shape[0] // 2
@@ -112,7 +115,7 @@ def s1(events: Rows, filters: Potentials, sensor: tuple[int, int]) -> Iterator[S
                 weights = filters[y - row + reach, x - column + reach]
                 leak = decay * (t - updated[p, row, column])
                 updated[p, row, column] = t
-                winner = integrated(potential[p, row, column], weights, leak, threshold)
+                winner = integrate(potential[p, row, column], weights, leak, threshold)
                 if winner >= 0:
                     fired[p, row, column] = t
                     yield column, row, t, winner
@@ -120,9 +123,9 @@ def s1(events: Rows, filters: Potentials, sensor: tuple[int, int]) -> Iterator[S
 
 @compiled
 def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
-    """Pool spikes over size x size places (C1, C2); `places` are the rows and columns that result.
+    """Pool spikes over size x size places, as C1 and C2 do, onto `places` (rows, columns).
 
-    After a spike all neurons of the place rest.
+    After a spike a place rests for REFRACTORY ms, whatever the orientation.
     """
     last = np.full(places, NEVER)
     for n in range(len(spikes)):
@@ -133,11 +136,11 @@ def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
 
 
 @compiled
-def s2(spikes: Rows, weights: Potentials, peak: Potentials) -> Iterator[Spike]:
+def s2(spikes: Rows, weights: Voltages, peak: Voltages) -> Iterator[Spike]:
     """Yield the S2 spikes of one neuron a class, all at place (0, 0), from C1's spikes.
 
-    `weights` (y, x, K, classes); `peak` (classes,) is raised to the highest potentials that did
-    not make one of them fire.
+    `weights` (y, x, K, classes); `peak` (classes,) is raised in place to the highest potentials
+    after which no neuron fired.
     """
     threshold, decay, refractory = S2
     potential = np.zeros(len(peak), np.float32)
@@ -146,7 +149,7 @@ def s2(spikes: Rows, weights: Potentials, peak: Potentials) -> Iterator[Spike]:
         x, y, t, k = spikes[n, 0], spikes[n, 1], spikes[n, 2], spikes[n, 3]
         if t - fired <= refractory:
             continue
-        winner = integrated(potential, weights[y, x, k], decay * (t - updated), threshold)
+        winner = integrate(potential, weights[y, x, k], decay * (t - updated), threshold)
         updated = t
         if winner < 0:
             peak[:] = np.maximum(peak, potential)
@@ -200,7 +203,7 @@ class HFirst(Method[Recordings, int | None]):
         return Answers(labels, spikes=spikes / len(test))
 
     def c1(self, events: Events) -> tuple[Rows, int]:
-        """Compute C1's spikes, and count those of S1."""
+        """Return the C1 spikes of denoised events, and the number of S1 spikes."""
         seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
         seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
         seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds

@@ -49,17 +49,17 @@ class SpikeTrain(NamedTuple):  # numba reads no dataclass
     """Spikes of many neurons, sorted by time."""
 
     times: NDArray[np.int64]  # (M,) in steps, from 1
-    owners: NDArray[np.int64]  # (M,)
+    owners: NDArray[np.int64]  # (M,): the neuron of each
 
 
 class NeuronConstants(NamedTuple):
     """The constants of a layer; times in steps."""
 
     v_th: float
-    rest: int  # after a spike
+    rest: int  # refractory steps after a spike
     tau_m: float  # of the potential
     tau_s: float  # of the synapse
-    inhibition: float  # of each other neuron of the layer, by a spike
+    inhibition: float  # what a spike takes from the input of each other neuron of the layer
 
 
 LIMIT = 8.0  # of weights
@@ -75,8 +75,8 @@ SILENT_RATIO = 0.5  # e / o where the neuron is silent
 
 
 @compiled
-def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
-    """Simulate a layer with `weights` (I, O); a spike acts in the step after it."""
+def simulate(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
+    """Return the raster of a layer with `weights` (I, O); an input spike acts one step later."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
     v, ep, given, resting = np.zeros((4, weights.shape[1]))
     n = 0
@@ -102,7 +102,7 @@ def fired(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstant
 def sum_potentials(
     spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
 ) -> Array:
-    """Sum the potentials e (I, O) that each input left at the spikes of each neuron."""
+    """Compute the spike-train level potentials e (I, O), summed over each neuron's spikes."""
     reach = int(REACH * neuron.tau_m)
     ages = np.arange(reach + 1)
     fall = np.exp(-ages / neuron.tau_s)
@@ -130,9 +130,9 @@ def sum_potentials(
 def adam_step(
     weights: Array, e: Array, push: Array, shrink: Array, moments: tuple[Array, Array], lr: float
 ) -> None:
-    """Update weights in place by Adam; the gradient is e push, the weight decay w shrink.
+    """Update weights (I, O) in place by Adam with gradient e push + w shrink, both factors (O,).
 
-    `lr` includes the correction for the moments' start at 0.
+    `lr` includes the bias correction of the moments.
     """
     first, second = moments
     for i in range(weights.shape[0]):
@@ -144,7 +144,7 @@ def adam_step(
 
 
 def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> SpikeTrain:
-    """Convert events before `steps` to spikes, at most one a step for a pixel and polarity."""
+    """Convert events before step `steps` to spikes, at most one per step, pixel and polarity."""
     seen = on_sensor(events, sensor)
     step = seen["t"] // STEP_US + 1  # before the first step there is nothing
     inputs = 2 * sensor[0] * sensor[1]
@@ -153,7 +153,7 @@ def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> Spi
 
 
 def raster_to_spikes(raster: Raster) -> SpikeTrain:
-    """Convert the spikes of a layer to the input of the next."""
+    """Convert a layer's raster to the input spikes of the next layer."""
     return SpikeTrain(*map(np.ascontiguousarray, np.nonzero(raster)))
 
 
@@ -177,7 +177,7 @@ class Potentials:
     def of(
         cls, spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
     ) -> Potentials:
-        """Compute a layer's potentials, with the published code's rule for silent neurons."""
+        """Compute a layer's potentials; of silent neurons SILENT_EFFECT where the input fired."""
         before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
         after = raster.sum(0).astype(np.float64)
         e = sum_potentials(spikes, raster, inputs, neuron)
@@ -185,19 +185,19 @@ class Potentials:
         return cls(e, before, after)
 
     def per_spike(self) -> Array:  # (I, O)
-        """Return e / o, de by an input's spike count; 1 if the input or the neuron is silent."""
+        """Return e over the input's spike count; 1 if the input or the neuron is silent."""
         both = np.outer(self.before > 0, self.after > 0)
         return np.where(both, self.e / np.maximum(self.before, 1)[:, None], 1.0)
 
     def gradient_factor(self, weights: Array, delta: Array, v_th: float) -> Array:  # (O,)
-        """Return the factor of e in the gradient, for count errors `delta` over V_th."""
+        """Return each neuron's factor of e in the gradient; `delta` (O,) is its error over V_th."""
         weighted = np.einsum("io,io->o", weights, self.e) / np.maximum(self.after, 1)
         weighted = np.where(self.after > 0, weighted, SILENT_RATIO * weights.sum(0))
         return delta * (1 + weighted / v_th)
 
 
 def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
-    """Return the factor of the outputs' gradients that allows for their mutual inhibition."""
+    """Return the factors by which mutual inhibition multiplies the outputs' gradients."""
     spikes = raster_to_spikes(raster)
     between = Potentials.of(spikes, raster, raster.shape[1], neuron).per_spike()
     answers = raster.sum(0) > 0
@@ -208,7 +208,7 @@ def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Ar
 
 
 def with_target_spikes(raster: Raster, label: int) -> Raster:
-    """Add spikes at equal distances if the output of the sample's class is silent."""
+    """Return the raster, with evenly spaced spikes for the sample's class if it is silent."""
     if raster[:, label].any():
         return raster
     changed = raster.copy()
@@ -217,7 +217,7 @@ def with_target_spikes(raster: Raster, label: int) -> Raster:
 
 
 def count_errors(counts: Array, label: int, steps: int) -> Array:  # (O,)
-    """Subtract the target counts for so many steps; differences within the margin become 0."""
+    """Return counts minus the targets for `steps` steps; 0 where within the margin."""
     wanted = np.full(len(counts), UNWANTED)
     wanted[label] = WANTED
     share = steps / LONGEST
@@ -233,8 +233,8 @@ class Layer:
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def move(self, found: Potentials, delta: Array, lr: float) -> None:
-        """Update the weights by Adam from the gradient and the weight decay."""
+    def update(self, found: Potentials, delta: Array, lr: float) -> None:
+        """Take one step of Adam, weight decay included; `delta` (O,) are errors over V_th."""
         size = len(self.weights) * LIMIT**2
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = STRENGTH * BETA / LIMIT * np.exp(BETA * (squares - 1))
@@ -275,7 +275,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
                 f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
                 "an output is to have: use longer ones"
             )
-        inputs, hidden, classes = self.layers(train, self.sizes.hidden)
+        inputs, hidden, classes = self.layer_sizes(train, self.sizes.hidden)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)
         self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
@@ -293,24 +293,24 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
 
     def predict(self, test: Recordings) -> Answers:
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
-        rasters = [self._fired(each) for each in trains]
+        rasters = [self._simulate(each) for each in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
         total = sum(int(first.sum() + last.sum()) for first, last in rasters)
         return Answers(labels, spikes=total / len(test))
 
-    def _fired(self, spikes: SpikeTrain) -> tuple[Raster, Raster]:
-        first = fired(self.hidden.weights, spikes, self.steps, HIDDEN)
-        return first, fired(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
+    def _simulate(self, spikes: SpikeTrain) -> tuple[Raster, Raster]:
+        first = simulate(self.hidden.weights, spikes, self.steps, HIDDEN)
+        return first, simulate(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
 
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
         hidden, output = self.hidden, self.output
-        first, last = self._fired(spikes)
+        first, last = self._simulate(spikes)
         delta = count_errors(last.sum(0), label, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label, OUTPUT)
         seen = with_target_spikes(last, label)
         found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
         back = (output.weights * found.per_spike()) @ delta / HIDDEN.v_th
-        output.move(found, delta * factor, lr)
+        output.update(found, delta * factor, lr)
         found = Potentials.of(spikes, first, len(hidden.weights), HIDDEN)
-        hidden.move(found, back, lr)
+        hidden.update(found, back, lr)

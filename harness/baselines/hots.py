@@ -45,12 +45,12 @@ Values: TypeAlias = NDArray[np.float64]
 
 
 class Layer(NamedTuple):  # numba reads no dataclass
-    """A layer of prototypes and the reach of its time surfaces."""
+    """A layer's number of prototypes, and the size and time constant of its surfaces."""
 
     prototypes: int
     radius: int  # R, in pixels
     tau_us: float
-    every: int = 1  # each so many-th event makes a surface; all are remembered
+    every: int = 1  # only each `every`-th event makes a surface; all are remembered
 
 
 # 2022_06_03_run_nmnist_jitter.py of hotsline
@@ -59,9 +59,10 @@ LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
 
 @compiled
 def surfaces(events: Rows, layer: Layer, size: int) -> Iterator[tuple[int, Entries, Values]]:
-    """Yield each event's number and its surface: nonzero entries and values of norm 1.
+    """Yield each `every`-th event's index and its surface: nonzero entries and values of norm 1.
 
-    Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface.
+    Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface. The
+    next surface overwrites the arrays.
     """
     if len(events) == 0:
         return
@@ -92,7 +93,7 @@ def surfaces(events: Rows, layer: Layer, size: int) -> Iterator[tuple[int, Entri
 def nearest(
     entries: Entries, values: Values, prototypes: Values, norms: Values
 ) -> tuple[int, float]:
-    """Find the first prototype nearest in direction to a surface of norm 1, and their cosine."""
+    """Return the first prototype of largest cosine with a surface of norm 1, and that cosine."""
     cosines = np.zeros(len(norms))
     for n in range(len(entries)):
         row, value = prototypes[entries[n]], values[n]
@@ -107,7 +108,7 @@ def nearest(
 def learn_prototypes(
     events: Rows, layer: Layer, prototypes: Values, wins: NDArray[np.int64]
 ) -> None:
-    """Learn prototypes online: C += alpha beta (S - C) for each surface S and its nearest C."""
+    """Update prototypes in place: C += alpha beta (S - C) for each surface S and its nearest C."""
     norms = np.sqrt((prototypes**2).sum(0))
     for _, entries, values in surfaces(events, layer, len(prototypes)):
         k, beta = nearest(entries, values, prototypes, norms)
@@ -121,7 +122,7 @@ def learn_prototypes(
 
 @compiled
 def relabel_events(events: Rows, layer: Layer, prototypes: Values) -> Rows:
-    """Replace each event's polarity by its nearest prototype; drop events of skipped surfaces."""
+    """Replace events' polarities by their nearest prototypes; drop events without a surface."""
     norms = np.sqrt((prototypes**2).sum(0))
     passed, count = np.empty_like(events), 0
     for n, entries, values in surfaces(events, layer, len(prototypes)):
@@ -133,7 +134,7 @@ def relabel_events(events: Rows, layer: Layer, prototypes: Values) -> Rows:
 
 @compiled
 def first_surface(events: Rows, layer: Layer, start: int, dense: Values) -> bool:
-    """Write the first surface from event `start` on to `dense` (E,); False if there is none."""
+    """Write the first surface from event `start` on to `dense` (E,); return whether it exists."""
     for n, entries, values in surfaces(events, layer, len(dense)):
         if n >= start:
             dense[entries] = values
@@ -244,11 +245,11 @@ class HOTS(Method[Recordings, HOTSSizes]):
 
 
 def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """Find the k nearest, of equals the first, of the `known` to each of the `asked`: (N, k)."""
+    """Return indices (N, k) of the k `known` rows nearest to each `asked` row; first of ties."""
     distances = (((known - each) ** 2).sum(1) for each in asked)
     return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
 
 
 def majority_vote(labels: Labels, classes: int) -> Labels:
-    """Return the most frequent class of each row (N, k), of equals the first."""
+    """Return the most frequent class in each row of labels (N, k); the lowest of ties."""
     return (labels[:, :, None] == np.arange(classes)).sum(1).argmax(1)

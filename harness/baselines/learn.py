@@ -36,11 +36,11 @@ def train(
     tell: ProgressCallback,
     augmented: bool = False,
 ) -> None:
-    """Minimise `loss` over batches of `inputs` (N, ...); seed and epoch decide order and draws.
+    """Minimise `loss` over shuffled batches of `inputs` (N, ...); seed, epoch decide all draws.
 
     `augmented` inputs are images, uint8 (N, C, H, W), and are cropped and flipped at random.
 
-    Raises UsageError if the loss is not finite.
+    Raises UsageError if the last loss of an epoch is not finite.
     """
     expected, value = torch.from_numpy(labels), torch.zeros(())
     for epoch in range(1, epochs + 1):
@@ -63,7 +63,7 @@ def train(
 
 
 def set_seed(seed: int) -> None:
-    """Seed torch's generator."""
+    """Seed torch's global generator."""
     torch.manual_seed(seed_of(f"baseline {seed}", 0))
 
 
@@ -78,7 +78,7 @@ class LearnerSizes:
     """Parameters of a training by Adam."""
 
     batch_size: int
-    lr: float = 1e-3  # torch's own
+    lr: float = 1e-3  # torch's default
 
 
 Z = TypeVar("Z", bound=LearnerSizes)
@@ -111,7 +111,7 @@ class Learner(Method[S, Z]):
         self.learn(self.inputs(train, tell), train.labels, seed, tell)
 
     def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: ProgressCallback) -> None:
-        """Train the network, and set it to `eval`."""
+        """Train the network on these labels, then set it to evaluation mode."""
 
         def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
             return self.loss(self.network(pick(chosen)), wanted)
@@ -127,7 +127,7 @@ class Learner(Method[S, Z]):
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenSizes(LearnerSizes):
-    """Parameters of a training of one hidden layer."""
+    """Parameters of the training of a network with one hidden layer."""
 
     hidden: int
 
@@ -149,7 +149,7 @@ class FrameLearner(Learner[Recordings, Z]):
 
 
 def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-    """Simulate neurons that start at rest and get a current at each step; return their spikes."""
+    """Return the spikes of neurons that start at rest, given their current in each step."""
     state, spikes = None, []
     for current in currents:
         o, state = cell(current, state)
@@ -161,7 +161,7 @@ def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T
 def predict_by_spikes(
     layers: Callable[[Any], Sequence[Tensor]], pick: BatchInput, count: int
 ) -> Answers:
-    """Predict the output neuron that fires most; `layers` returns each layer's spikes (T, B, N)."""
+    """Predict by the output that fires most; `layers` returns each layer's spikes (T, B, N)."""
     labels, total = [], 0.0
     for chosen in torch.arange(count).split(Learner.PREDICT_BATCH):
         spikes = layers(pick(chosen))

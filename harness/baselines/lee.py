@@ -49,12 +49,12 @@ class LeeSizes(learn.HiddenSizes):
     hidden: int = 800
     tau_us: float = 200_000.0  # for N-MNIST, as the next
     rest_us: float = 10_000.0  # T_ref
-    alpha: float = 5.0  # of first thresholds; theirs are 3 to 10
+    alpha: float = 5.0  # factor of initial thresholds; theirs are 3 to 10
     sigma: float = 0.5
     inhibition: float = 2.0  # ours: -kappa times the neurons of a layer
     strength: float = 0.002  # lambda; theirs are 0.002 to 0.04
     beta: float = 10.0
-    rho: float = 1e-4  # of the move of thresholds, in first thresholds; ours
+    rho: float = 1e-4  # of the change of thresholds, in initial thresholds; ours
     batch_size: int = 20  # ours
 
 
@@ -66,11 +66,11 @@ class LayerConstants:
     kappa: float  # what a spike adds to each other neuron, in thresholds of that one: 0 or less
     sigma: float  # the share of inhibition that is expected to work
     rest: float  # bins after a spike until inputs count in full
-    silent: bool  # whether neurons that did not fire pass errors too
+    silent_pass_errors: bool  # whether neurons that did not fire pass errors too
 
 
 def trace(spikes: Tensor, decay: float) -> Tensor:  # (T, B, N) -> (B, N)
-    """Return the decayed sum of each neuron's spikes at the end."""
+    """Return each neuron's trace after the last step: the decayed sum of its spikes."""
     ages = torch.arange(len(spikes) - 1, -1, -1, dtype=spikes.dtype)
     return torch.einsum("t,tbn->bn", torch.pow(decay, ages), spikes)
 
@@ -92,9 +92,9 @@ def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple
 def error_factor(spikes: Tensor, v_th: Tensor, constants: LayerConstants) -> Tensor:
     """Compute the factor of each neuron's error: (T, B, N), (N,) -> (B, N).
 
-    It is sqrt(M / m) over the root mean square of g = 1 / V_th; 0 where no error passes.
+    It is sqrt(M / m) / rms(1 / V_th), m of M neurons passing errors; 0 for the other neurons.
     """
-    passing = (spikes.sum(0) > 0) | constants.silent
+    passing = (spikes.sum(0) > 0) | constants.silent_pass_errors
     m = passing.sum(1, keepdim=True).clamp(min=1).to(v_th.dtype)
     return passing * ((len(v_th) / m).sqrt() / v_th.reciprocal().square().mean().sqrt())
 
@@ -139,7 +139,7 @@ def _sum_of_others(values: Tensor) -> Tensor:  # (B, N) -> (B, N)
 
 
 class LeeNetwork(nn.Module):
-    """Fully connected layers of inhibiting neurons with learned thresholds."""
+    """Fully connected layers with lateral inhibition and learned thresholds."""
 
     def __init__(self, layers: tuple[int, ...], sizes: LeeSizes) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class LeeNetwork(nn.Module):
             last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
             kappa = -sizes.inhibition / n
             self.constants.append(LayerConstants(decay, kappa, sizes.sigma, rest, last))
-        self.fired = torch.zeros(layers[1])  # in how much of the last batch each hidden one fired
+        self.fired = torch.zeros(layers[1])  # in what share of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Compute the last layer's traces (B, N), and the spikes of each layer (T, B, N)."""
@@ -168,13 +168,13 @@ class LeeNetwork(nn.Module):
         return x, layers
 
     def penalty(self, strength: float, beta: float) -> Tensor:
-        """Sum lambda / 2 exp(beta (sum of squared weights - 1)) over neurons."""
+        """Return the weight penalty: lambda / 2 exp(beta (sum_k w^2 - 1)), summed over neurons."""
         sums = torch.cat([w.square().sum(1) for w in self.weights])
         return strength / 2 * (beta * (sums - 1)).exp().sum()
 
     @torch.no_grad()
-    def balance(self, rho: float) -> None:
-        """Raise hidden thresholds by rho N if the neuron fired, and lower all by rho N_fired."""
+    def adapt_thresholds(self, rho: float) -> None:
+        """Change hidden threshold i by rho (N f_i - sum f) initial thresholds; f: `self.fired`."""
         v_th, fired = self.thresholds[0], self.fired
         v_th.add_(rho * self.first[0] * (len(fired) * fired - fired.sum()))
         for each, first in zip(self.thresholds, self.first, strict=True):
@@ -182,7 +182,7 @@ class LeeNetwork(nn.Module):
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
-    """Compute the squared error of spike counts, over the largest of them, against one-hot labels.
+    """Compute half the squared error of counts / largest count to one-hot labels, batch mean.
 
     Its gradient goes to the traces `a` in place of the counts.
     """
@@ -210,7 +210,7 @@ class Lee(learn.FrameLearner[LeeSizes]):
     SIZES = {"quick": LeeSizes(hidden=100), "default": LeeSizes(hidden=200), "paper": LeeSizes()}
 
     def build_network(self, train: Recordings) -> LeeNetwork:
-        return LeeNetwork(self.layers(train, self.sizes.hidden), self.sizes)
+        return LeeNetwork(self.layer_sizes(train, self.sizes.hidden), self.sizes)
 
     def loss(self, out: tuple[Tensor, list[Tensor]], labels: Tensor) -> Tensor:
         a, layers = out
@@ -219,7 +219,7 @@ class Lee(learn.FrameLearner[LeeSizes]):
 
     def optimiser(self) -> torch.optim.Optimizer:
         optimiser = super().optimiser()
-        optimiser.register_step_post_hook(lambda *_: self.network.balance(self.sizes.rho))
+        optimiser.register_step_post_hook(lambda *_: self.network.adapt_thresholds(self.sizes.rho))
         return optimiser
 
     def predict(self, test: Recordings) -> Answers:

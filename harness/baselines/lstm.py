@@ -122,17 +122,17 @@ class PhasedLSTMCell(nn.Module):
         self.bias = nn.Parameter(bias)
         self.peepholes = nn.Parameter(SPREAD * torch.randn(3, units))  # i, f, o
 
-    def driven(self, x: Tensor) -> Tensor:  # (..., inputs) -> (..., 4 N)
-        """Compute what the inputs and biases add to the sums of the gates and the cell."""
+    def project_inputs(self, x: Tensor) -> Tensor:  # (..., inputs) -> (..., 4 N)
+        """Compute the inputs' and biases' part of the pre-activations of gates and cell."""
         return x @ self.weight_x.T + self.bias.flatten()
 
-    def forward(self, driven: Tensor, k: Tensor) -> Tensor:  # (L, B, 4 N), (L, B, N) -> (B, N)
-        """Return h after the last step."""
+    def forward(self, inputs: Tensor, k: Tensor) -> Tensor:  # (L, B, 4 N), (L, B, N) -> (B, N)
+        """Return the hidden state after the last event, from projected inputs and openness."""
         h = c = k.new_zeros(k.shape[1:])
         from_i, from_f, from_o = self.peepholes.unbind()
         weight = self.weight_h.T
-        # unbind: a backward pass through driven[n] would fill all of L with zeros, L times
-        for z, k_n in zip(driven.unbind(), k.unbind(), strict=True):
+        # unbind: a backward pass through inputs[n] would fill all of L with zeros, L times
+        for z, k_n in zip(inputs.unbind(), k.unbind(), strict=True):
             i, f, g, o = torch.addmm(z, h, weight).chunk(4, dim=1)
             i, f = torch.sigmoid(i + from_i * c), torch.sigmoid(f + from_f * c)
             c_new = f * c + i * torch.tanh(g)
@@ -168,13 +168,13 @@ class PhasedLSTMNetwork(nn.Module):
         # a period may cross zero as it learns: its size counts, as in the authors' code
         k = openness(x.ms[..., None], self.tau.abs(), self.shift, self.r_on, alpha)
         k = k * x.present[..., None]  # where there is no event the gate is shut
-        # driven first, looked up then: addresses are fewer than the events of a batch
-        driven = F.embedding(x.addresses, self.cell.driven(self.embedding))
-        return self.readout(self.cell(driven, k))
+        # projected first, looked up then: addresses are fewer than the events of a batch
+        inputs = F.embedding(x.addresses, self.cell.project_inputs(self.embedding))
+        return self.readout(self.cell(inputs, k))
 
 
 def subsample(events: Events, limit: int | None, offset: float) -> Events:
-    """Take one event of each of `limit` equal parts (None: all), at `offset` in [0, 1) of it."""
+    """Pick `limit` events evenly by index (None: all), shifted by `offset` in [0, 1) of a gap."""
     if limit is None or len(events) <= limit:
         return events
     return events[((np.arange(limit) + offset) * len(events) / limit).astype(np.int64)]

@@ -55,13 +55,13 @@ def contrast_normalised(images: Images) -> Tensor:  # (N, 3, H, W)
 
 
 def zca(covariance: Tensor, epsilon: float) -> Tensor:  # (D, D) -> (D, D), symmetric
-    """Return the ZCA matrix, which whitens values of that covariance and changes them least."""
+    """Return (covariance + epsilon)^(-1/2), which whitens values and changes them least (ZCA)."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors @ torch.diag((values.clamp(min=0) + epsilon).rsqrt()) @ vectors.T
 
 
 def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
-    """Compute the filters that give the whitened middle of a patch, from all images."""
+    """Compute filters that whiten images: the middle pixel's rows of the patches' ZCA matrix."""
     patches = F.unfold(x, PATCH, stride=8).transpose(1, 2).flatten(0, 1)
     matrix = zca(patches.double().T.cov(), EPSILON)
     middles = matrix[PATCH**2 // 2 :: PATCH**2]  # of each channel
@@ -69,7 +69,7 @@ def whitening(x: Tensor) -> Tensor:  # (N, C, H, W) -> (C, C, PATCH, PATCH)
 
 
 def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw spikes 1 and -1, (T, *x.shape), in each step with probability |x|."""
+    """Draw spikes of the sign of x, (T, *x.shape), in each step with probability |x|."""
     drawn = torch.rand((steps, *x.shape), generator=generator)
     return (drawn < x.abs()) * x.sign()
 
@@ -88,7 +88,7 @@ def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
 
 
 class LayerAutoEncoder(nn.Module):
-    """The encoder of one layer, and the decoder for its training."""
+    """The spiking encoder of one layer, and the decoder that only its training needs."""
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class LayerAutoEncoder(nn.Module):
 
     @torch.no_grad()
     def scale(self, spikes: Tensor) -> None:
-        """Scale initial weights so that the last potentials deviate by the threshold."""
+        """Scale the encoder's weights so that last potentials have the standard deviation V_th."""
         deviation = float(potential(each_step(self.encoder, spikes)).std())
         if deviation > 0:
             self.encoder.weight.mul_(NEURON.v_th / deviation)

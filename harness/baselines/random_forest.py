@@ -54,7 +54,7 @@ class RandomForest(Method[Recordings, int]):
 
 
 def counts(recordings: Recordings, bins: int, bin_us: int) -> NDArray[np.float32]:
-    """Count OFF and ON events, at most 255, by pixel in windows of `bin_us` us: (N, D)."""
+    """Count OFF and ON events, at most 255, by reduced pixel and window of `bin_us` us: (N, D)."""
     frames = recordings.reduced().frames(bins, bin_us)
     return frames.reshape(len(frames), -1).astype(np.float32)  # the dtype of trees
 

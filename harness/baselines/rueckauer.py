@@ -32,7 +32,7 @@ from harness.spec import UsageError
 class RueckauerSizes(converted.ConversionSizes):
     """Parameters of `Rueckauer`."""
 
-    images: int = 256  # that rank the activations
+    images: int = 256  # whose activations give the percentiles
     # Ranked at once: torch ranks up to 16 million numbers, and the widest layer has 32,768 units by
     # default. Later batches than the first count 0.1 (SpikingJelly's moving average).
     together: int = 256
@@ -48,9 +48,9 @@ class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to th
 def converted_by_spikingjelly(
     network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
 ) -> nn.Module:
-    """Convert a network, scaled on batches of images in [0, 1] by a `mode` of SpikingJelly's.
+    """Convert a network by SpikingJelly, with scales from batches of images in [0, 1].
 
-    Raises UsageError if a layer is silent on the images.
+    `mode` is the scale's percentile, "99.9%", or "max". Raises UsageError if a scale is 0.
     """
     try:
         return ann2snn.Converter(_QuietRecipe(batches, mode=mode)).convert(network)
@@ -82,9 +82,9 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
     }
     NEURON = neuron.IFNode
 
-    def converted(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+    def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
-        x = converted.scaled(torch.from_numpy(images.pixels))
+        x = converted.to_float(torch.from_numpy(images.pixels))
         batches = x.split(self.sizes.together)
         return converted_by_spikingjelly(self.network, batches, "99.9%")  # as in the paper

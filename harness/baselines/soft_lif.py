@@ -49,7 +49,7 @@ BATCH = 50  # images at once with spikes: their potentials fit the caches
 
 @dataclass(frozen=True)
 class SoftLIFNeuron:
-    """Constants of a neuron and its soft rate, from layers-cifar10-lifnoise.cfg; in seconds."""
+    """Constants of a neuron and its soft rate, from layers-cifar10-lifnoise.cfg; tau in seconds."""
 
     tau_ref: float = 0.001
     tau_rc: float = 0.05
@@ -66,7 +66,7 @@ class SoftLIFNeuron:
 class SoftRate(torch.autograd.Function):
     """The smoothed rate in Hz of any finite current j, and its gradient.
 
-    Far below the threshold exp(x / sigma) is no float32 any more, so rho is kept as its logarithm.
+    Far below the threshold rho underflows in float32, so its logarithm is computed.
     """
 
     @staticmethod
@@ -89,7 +89,7 @@ class SoftRate(torch.autograd.Function):
 
 @torch.no_grad()
 def noise(rate: Tensor, j: Tensor, deviation: float) -> Tensor:  # Hz
-    """Draw Gaussian noise for rates whose j is above threshold; no rate falls below 0."""
+    """Draw Gaussian noise to be added to rates: 0 up to the threshold, no sum falls below 0."""
     # drawn in the order of memory, which is several times faster
     drawn = torch.randn(rate.numel()).as_strided(rate.shape, rate.stride())
     return torch.maximum(drawn.mul_(deviation).mul_(j > 1), -rate)
@@ -101,13 +101,13 @@ def pool(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H / 2, W / 2)
 
 
 def centre(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """Crop the middle of each image."""
+    """Crop the middle CROP x CROP pixels of each image."""
     top, left = (size // 2 - CROP // 2 for size in images.shape[-2:])
     return images[..., top : top + CROP, left : left + CROP]
 
 
 def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
-    """Crop each image at random and mirror half of them, by torch's global generator."""
+    """Crop each image at random, mirrored with probability 1/2, by torch's global generator."""
     count, _, height, width = images.shape
     rows = torch.randint(height - CROP + 1, (count, 1)) + torch.arange(CROP)
     columns = torch.randint(width - CROP + 1, (count, 1)) + torch.arange(CROP)
@@ -231,7 +231,7 @@ def lif_rate(j: Tensor, neuron: SoftLIFNeuron) -> Tensor:  # any one shape -> Hz
 
 
 def spike_count(seconds: float, rate: Tensor, neuron: SoftLIFNeuron) -> Tensor:
-    """Count the spikes of resting neurons within `seconds`, under constant currents."""
+    """Count the spikes within `seconds` of neurons that start at rest and fire at `rate` Hz."""
     return torch.floor((seconds + neuron.tau_ref) * rate)  # the first has no wait before it
 
 
@@ -256,7 +256,7 @@ class LIFNeurons:
 
 
 class AlphaSynapse:
-    """An alpha synapse: two equal low-passes in a row; exact for an input constant in a step."""
+    """An alpha synapse: two equal low-passes in series; exact for an input constant in a step."""
 
     def __init__(self) -> None:
         self.first = self.second = torch.zeros(())

@@ -26,7 +26,7 @@ sizes = partial(learn.HiddenSizes, batch_size=20, lr=SETTINGS.optimiser.lr)  # t
 
 
 class STBPNetwork(nn.Module):
-    """Fully connected layers of the reference's neurons."""
+    """Fully connected layers of the paper's LIF neurons, eqs. (5) and (6)."""
 
     def __init__(self, sizes: tuple[int, ...], lif: LIF) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class STBP(learn.FrameLearner[learn.HiddenSizes]):
     SIZES = {"quick": sizes(hidden=100), "default": sizes(hidden=200), "paper": sizes(hidden=800)}
 
     def build_network(self, train: Recordings) -> STBPNetwork:
-        return STBPNetwork(self.layers(train, self.sizes.hidden), SETTINGS.lif)
+        return STBPNetwork(self.layer_sizes(train, self.sizes.hidden), SETTINGS.lif)
 
     def loss(self, out: Sequence[Tensor], labels: Tensor) -> Tensor:
         rates = coding.vote(out[-1], out[-1].shape[2])  # populations of one

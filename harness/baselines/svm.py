@@ -21,7 +21,7 @@ Features = NDArray[np.float32]  # (N, D)
 
 @dataclass(frozen=True, eq=False)
 class LinearSVM:
-    """A linear SVM: one hyperplane through the origin for each class."""
+    """A linear SVM on samples scaled to norm 1: a hyperplane through the origin for each class."""
 
     weight: NDArray[np.float64]  # (classes, D)
     classes: Labels
@@ -37,7 +37,7 @@ def fit_linear_svm(
     tell: ProgressCallback,
     grid: tuple[float, ...] = GRID,
 ) -> LinearSVM:
-    """Fit one class against all others, with the first C of `grid` that is best on `held`."""
+    """Fit a linear SVM, one-vs-rest, with the C of `grid` that is best on `held`, first of ties."""
     features, labels = train
     unit = _unit(features)
     basis, inside = None, unit

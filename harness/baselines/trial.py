@@ -38,7 +38,7 @@ class CaseSamples:
     split_sha256: str  # of the file names, if we drew the split; "": it is official
 
 
-def read(
+def load_samples(
     case: spec.System, system: SystemInfo, access: Access, say: ProgressCallback
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
@@ -75,14 +75,17 @@ def read(
 
 
 def software_of(system: SystemInfo) -> Software:
-    """Return the versions that decide a system's results, for the key of its rows."""
+    """Return the versions and revision that decide a system's results, for the key of its rows."""
     found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
     version = ", ".join(found) or None  # "numba 0.62"
     return Software(torch=TORCH, framework_version=version, revision=system.revision)
 
 
 def fit(trial: Trial[spec.System]) -> bool:
-    """Fit and test the case's system. Returns whether an earlier command had done it."""
+    """Fit and test the case's system, unless an earlier command has; return whether one has.
+
+    Raises Failed if it cannot be imported or does not give one answer for each sample.
+    """
     case = trial.case
     try:
         system = baselines.load(case.framework)
@@ -91,7 +94,7 @@ def fit(trial: Trial[spec.System]) -> bool:
     software = software_of(system)
     installation = Installation(software, deviations="; ".join(system.deviations) or None)
     trial.row = of_case(case, trial.run, installation)
-    samples = read(case, system, trial.access, trial.say_reading)
+    samples = load_samples(case, system, trial.access, trial.say_reading)
     train, test = samples.sources
     trial.row = replace(
         with_data(trial.row, train, test),

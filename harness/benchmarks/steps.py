@@ -50,7 +50,7 @@ def batch(dataset: str) -> tuple[Tensor, Tensor]:
 
 
 class Steps:
-    """One iteration, warm."""
+    """A training iteration after warm-up."""
 
     params = (FRAMEWORKS, DATASETS)
     param_names = ("framework", "dataset")
@@ -98,13 +98,13 @@ class Steps:
 
 
 class Inference(Steps):
-    """One forward pass, warm."""
+    """A forward pass after warm-up."""
 
     mode: Mode = "inference"
 
 
 class Proof:
-    """Whether each framework is still the reference's function."""
+    """Proofs that each framework still computes the reference's function."""
 
     params = (FRAMEWORKS, DATASETS)
     param_names = ("framework", "dataset")

@@ -11,13 +11,13 @@ from harness.suites import baselines, timings, trainings
 
 @dataclass(frozen=True)
 class Suite:
-    """One experiment."""
+    """An experiment: its cases, the frameworks that it runs, and how its cases are done."""
 
-    cases: Callable[[Options], tuple[Case, ...]]  # of options that name frameworks and device
+    cases: Callable[[Options], tuple[Case, ...]]  # the options name frameworks and device
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
-    opt_in: tuple[str, ...] = ()  # frameworks that run where they are named alone
-    trains: bool = False  # its cases are done one by one, as trainings are; else they are timed
-    long: bool = False  # whether it has trainings of `--long`
+    opt_in: tuple[str, ...] = ()  # frameworks that run only where they are named
+    trains: bool = False  # cases run one by one (trainings, other systems, counts); else timed
+    long: bool = False  # whether it has cases for `--long`
 
 
 SUITES: dict[str, Suite] = {

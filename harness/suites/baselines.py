@@ -20,8 +20,8 @@ USELESS = (
 def cases(options: Options) -> tuple[spec.System, ...]:
     """Return the cases of the other systems of Tables 3 to 6 on our samples.
 
-    Every system on its data sets and windows, all of one seed before the next seed.
-    Quick runs have each once, as it was published. Raises UsageError for an unknown system or data
+    Each system has a case per data set, window, seed and T; cases are sorted by seed. Quick runs
+    have only the published data set and window. Raises UsageError for an unknown system or data
     set, and for options that other systems have no use for.
     """
     options.refuse(*USELESS, why="has other systems, not networks")

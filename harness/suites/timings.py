@@ -27,8 +27,8 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
     """Fig. 3: training time per epoch of the networks of Table 1, on the three data sets.
 
     One case per network, data set, T, seed and contender; small networks first: rows come early.
-    Raises UsageError for an unknown data set or network and for epochs or samples, NotationError
-    for a wrong notation.
+    Raises UsageError for an unknown data set or network and for options of trainings,
+    NotationError for a wrong notation.
     """
     options.refuse(*OF_TRAININGS, why="times iterations and trains nothing")
     return tuple(
@@ -39,11 +39,11 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
 
 
 def energy(options: Options) -> tuple[Timed, ...]:
-    """Count what an inference of a sample costs: operations and memory.
+    """Count what an inference of a sample costs in operations.
 
     The networks of Table 1 on the three data sets with their initial weights, each with the
-    network of the same structure without spikes; small networks first. A network out of a file has
-    its own weights.
+    network of the same structure without spikes; small networks first. A network from a file has
+    the file's weights.
 
     Raises UsageError for an unknown data set or network, and for options that an inference has no
     use for; NotationError for a wrong notation.

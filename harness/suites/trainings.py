@@ -42,18 +42,18 @@ TABLE_2 = {row.name.lower() for row in paper.NETWORKS if row.table == 2}
 
 @dataclass(frozen=True)
 class Size:
-    """How large a suite's trainings are on one data set; None: the whole, or as in Table 7."""
+    """The size of trainings on one data set; None: all samples; Table 7's epochs or dropout."""
 
     width: Fraction
     steps: int  # T, which the paper does not print for its accuracies
     epochs: int | None
     samples: int | None
     test_samples: int | None
-    batch_size: int = 20  # which it does not print either
+    batch_size: int = 20  # not printed in the paper either
     seeds: tuple[int, ...] = (0, 1, 2)
     dropout: float | None = 0.0
     embedded: bool = False
-    simulated: bool = False  # events, though there are some recordings
+    simulated: bool = False  # events are simulated even if some recordings are there
     staged: bool = False  # its schedule is `spec.schedule.STAGES`
     precision: Precision = "fp32"
 
@@ -87,7 +87,7 @@ SIZES = {
 
 
 def size_of(options: Options, dataset: str) -> Size:
-    """Return the size of trainings on a data set."""
+    """Return the size of trainings on a data set under --quick, --long, --paper or none."""
     chosen = [name for name in ("quick", "long", "paper") if getattr(options, name)]
     return SIZES[chosen[0] if chosen else "default"][dataset]
 
@@ -128,8 +128,8 @@ def neunorm(options: Options) -> tuple[Trained, ...]:
 def accuracy(options: Options) -> tuple[Trained, ...]:
     """Our rows of Tables 3 to 6: the networks of Table 2, without and with NeuNorm, and the ANN.
 
-    Another network of images, where it is named, likewise. `--long` has N-MNIST over longer windows
-    too: the first T bins are a sixth of a recording.
+    Another network that is named is trained on CIFAR-10 in the same ways. `--long` adds N-MNIST
+    over longer windows: the usual T bins are a sixth of a recording.
     """
     named = options.networks and [name.lower() for name in options.networks]
     others = [name for name in options.networks or () if name.lower() not in TABLE_2]
@@ -222,7 +222,7 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
 
 
 def optimiser(dataset: str) -> SGD | Adam:
-    """Return the optimiser of a data set: Table 7's, at a rate of ours if none is printed."""
+    """Return the optimiser of a data set: Table 7's, at our learning rate where none is printed."""
     return OPTIMISERS.get(dataset, paper.settings(dataset).optimiser)
 
 
@@ -233,7 +233,7 @@ def _change(
     *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
     fc_factor: float | None = None, variant: str | None = None, **others: Any,
 ) -> Change:  # fmt: skip
-    """Return a change: so many times the surrogate's width, the threshold and SGD's rate.
+    """Return a change that multiplies surrogate width `a`, threshold and SGD's learning rate.
 
     Adam divides each gradient by its size, and keeps its rate. `others` are fields of a case.
     """
