@@ -229,13 +229,13 @@ def table(found: Iterable[TimedLine]) -> Frame:
 
 
 def completeness(run: Sequence[TimedLine]) -> tuple[bool, int]:
-    """Return the sort key of a run's lines: whether its rounds are enough for ranks, their number."""
+    """Return the sort key of a run: whether its rounds are enough for ranks, and its lines."""
     ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
     return any(ranked), len(run)
 
 
 def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
-    """Return, for each cell and precision, the lines of its most complete run, of these the last."""
+    """Return, for each cell and precision, the lines of its last most complete run."""
     runs = sorted(grouped(lines, of_class).values(), key=completeness)
     best = {(run[0].cell, run[0].precision): run[0].run for run in runs}
     return [each for each in lines if best[each.cell, each.precision] == each.run]
