@@ -42,30 +42,30 @@ LONGEST = 300  # characters of what an import raised
 
 
 class Missing(Exception):
-    """A known framework that does not load here; the message says why, or how to install it."""
+    """Error: a known framework cannot be loaded; the message says why, or how to install it."""
 
-    status: Literal["missing"] = "missing"  # of the case's row
+    status: Literal["missing"] = "missing"  # written into the case's row
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a framework's adapter."""
+    """What a child process found out about a framework's adapter by importing it."""
 
     framework: str
     version: str | None = None  # of the package or program behind it; None for our own
-    packages: Mapping[str, str] = field(default_factory=dict)  # that compute for it: their versions
+    packages: Mapping[str, str] = field(default_factory=dict)  # versions of those that compute
     revision: int = 0
     deviations: tuple[str, ...] = ()
-    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # their deviations
-    implementations: Mapping[str, str] = field(default_factory=dict)  # by device, if it tells
-    foreign: bool = False  # in a runtime of its own, no torch module
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # deviations of each
+    implementations: Mapping[str, str] = field(default_factory=dict)  # by device, or {}
+    foreign: bool = False  # has a `trainer`: its own runtime, no torch module
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
 
     def deviations_of(self, form: str) -> tuple[str, ...]:
-        """Return the deviations of a form by its name; "" is the plain one.
+        """Return how a variant deviates from the paper's function; "" is the plain framework.
 
-        Raises UsageError where the framework has no such form.
+        A tuned form (`FORMS`) deviates as the plain one. Raises UsageError for any other name.
         """
         if form and form not in self.variants and form not in FORMS:
             raise _unknown_form(self.framework, form, self.variants)
@@ -85,7 +85,7 @@ def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
 
 
 def refused() -> tuple[str, ...]:
-    """Return a sentence for each adapter of a package whose name is reserved: it is ignored."""
+    """Return a sentence for each installed adapter that is ignored, since we use its name."""
     points = metadata.entry_points(group=ENTRY_POINTS)
     return tuple(
         f"{point.dist.name if point.dist else point.value} declares the adapter {point.name!r}, "
@@ -135,7 +135,7 @@ def versioned() -> tuple[str, ...]:
 
 
 def releases(framework: str) -> list[str]:
-    """Return the releases of a framework, newest first. Raises UsageError where none is known."""
+    """Ask pip for the releases of a framework, newest first. Raises UsageError if it finds none."""
     _check(framework)
     _check_versioned(framework)
     try:
@@ -145,7 +145,7 @@ def releases(framework: str) -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError where no such framework is known, or it loads and has no such variant."""
+    """Raise UsageError for an unknown framework, or an unknown variant of one that loads."""
     framework, _, form = name.partition(":")
     _check(framework)
     if form and not of(framework).missing:
@@ -153,9 +153,9 @@ def check_name(name: str) -> None:
 
 
 def load(name: str) -> Adapter:
-    """Return the adapter of that name.
+    """Import and return an adapter or a variant by its name: "norse", "norse@1.0.0:super".
 
-    Raises UsageError if it is unknown, and Missing if it cannot load.
+    A version goes first on `sys.path`. Raises UsageError if it is unknown, Missing if it fails.
     """
     from harness import adapter
 
@@ -179,7 +179,7 @@ def load(name: str) -> Adapter:
 
 
 def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
-    """Map each variant of a framework to its deviations from the paper's function, in words.
+    """Map an adapter's own variants, without the plain "", to how they deviate from the paper.
 
     Raises UsageError for an unknown framework, Missing where it does not load here.
     """
@@ -190,7 +190,7 @@ def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
 
 def available() -> list[str]:
     """Return the frameworks that load here, without their variants."""
-    look(names())
+    discover(names())
     return [name for name in names() if not of(name).missing]
 
 
@@ -205,13 +205,16 @@ _looking = threading.Lock()
 
 
 def of(framework: str) -> Facts:
-    """Return what is known of a framework. Raises UsageError where there is none of that name."""
-    look((framework,))
+    """Return the facts of a framework, found now if need be. Raises UsageError if it is unknown."""
+    discover((framework,))
     return _known[framework]
 
 
-def look(frameworks: Iterable[str]) -> None:
-    """Find the facts that are not known yet. Raises UsageError for an unknown framework."""
+def discover(frameworks: Iterable[str]) -> None:
+    """Find the facts not known yet: from the cache, else by imports in a child process.
+
+    Installs a version that a name asks for. Raises UsageError for an unknown framework.
+    """
     with _looking:
         wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
         for name in wanted:
@@ -228,13 +231,13 @@ def known() -> tuple[Facts, ...]:
 
 
 def forget_versions() -> None:
-    """Have versions looked at again: a checkout may have changed since an earlier run."""
+    """Forget the facts of named versions (`norse@PATH`): a checkout may have changed since."""
     for name in [name for name in _known if overlay.MARK in name]:
         del _known[name]
 
 
 def remember(*found: Facts) -> None:
-    """Add facts to those that this process knows: another process, or a file, has found them."""
+    """Add facts, found by another process or read from the cache, to those known here."""
     _known.update({each.framework: each for each in found})
 
 
@@ -265,18 +268,18 @@ def _add_version(framework: str) -> str | None:
 
 
 def _not_installed(framework: str) -> Facts | None:
-    """Install the version that the name has; what is known where that is not possible."""
+    """Install the version that a name asks for; return facts only if that fails."""
     version = overlay.version_of(framework)
     if version is not None:
         try:
-            overlay.installed(version)
+            overlay.ensure_installed(version)
         except overlay.NotInstalled as reason:
             return Facts(framework, missing=f"{framework} does not load: {reason}")
     return None
 
 
 def _place(framework: str) -> Path:
-    """Return where it is kept: named by all that it depends on. Raises OSError."""
+    """Return the cache file of a framework's facts, named by all they depend on. Raises OSError."""
     point = _declared(framework)
     if point is None:
         folders = [Path(each) for each in _folders()]
@@ -295,7 +298,7 @@ def _place(framework: str) -> Path:
     settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
     here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
     version = overlay.version_of(framework)
-    own = version and overlay.installed(version)
+    own = version and overlay.ensure_installed(version)
     of = repr((framework, point, _version(framework), own, moments, *here))
     name = hashlib.sha256(of.encode()).hexdigest()[:16]
     return make_user_cache("frameworks") / f"{framework}-{name}.txt"
@@ -364,7 +367,7 @@ def _found(framework: str, folders: list[str]) -> Facts:
     except Missing as reason:
         return Facts(framework, behind, missing=str(reason))
     except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
-        reason = f"{framework} does not load: {described(error)}"
+        reason = f"{framework} does not load: {describe_error(error)}"
         return Facts(framework, behind, missing=reason)
     point = _declared(framework)
     name = framework if point is None or not point.dist else point.dist.name
@@ -383,8 +386,8 @@ def _found(framework: str, folders: list[str]) -> Facts:
     )
 
 
-def described(error: BaseException) -> str:
-    """Return an error of any kind as one line."""
+def describe_error(error: BaseException) -> str:
+    """Return an error as one line: its type, and its message up to 300 characters."""
     text = " ".join(str(error).encode(errors="replace").decode().split())
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
@@ -406,9 +409,9 @@ def _imported(framework: str) -> Adapter:
         if point is not None:
             target = point.dist.name if point.dist else point.value
         remedy = "" if mark else f": install it with pip install {target}"
-        raise Missing(f"{framework} does not load ({described(error)}){remedy}") from error
+        raise Missing(f"{framework} does not load ({describe_error(error)}){remedy}") from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
-        raise Missing(f"{framework} does not load: {described(error)}") from error
+        raise Missing(f"{framework} does not load: {describe_error(error)}") from error
     if not isinstance(module, ModuleType):
         raise Missing(f"{framework} is no adapter: {module!r:.100} is no module")
     place = module.__name__

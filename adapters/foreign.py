@@ -1,6 +1,6 @@
-"""What runs whole iterations in a runtime of its own, as a torch module: for proofs and trainings.
+"""A `Trainer`, whose runtime is not torch, as a torch module: for exams and trainings.
 
-Each call hands the weights and the batch over, which takes time: the trainer is timed.
+Each call copies weights and batch to the runtime; so what is timed is the trainer itself.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class _Spikes(torch.autograd.Function):
 
 
 def _laid(trainer: Trainer, x: Tensor) -> Any:
-    """Return a batch without labels where the trainer has it."""
+    """Put x, with labels of 0, into the trainer; return its batch."""
     return trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
 
 
 class Layer(nn.Module):
-    """A layer's parameters, in order: weight, bias, and U where NeuNorm acts on its output."""
+    """A layer's spike tap and parameters: weight, bias, and U where NeuNorm acts on its output."""
 
     def __init__(self, stage: Stage, network: Network) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Layer(nn.Module):
 
 
 class ForeignNetwork(nn.Module):
-    """A trainer's network as a module, with weights that torch holds."""
+    """A torch module that holds the weights and has a `Trainer` compute spikes and gradients."""
 
     def __init__(self, network: Network, make: MakeTrainer) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def _close(trainers: dict[Precision, Trainer]) -> None:
 
 
 def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
-    """Return the `build` of an adapter that has a `trainer`."""
+    """Return the `build(network)` of an adapter with this trainer; it raises Unsupported."""
 
     def build(network: Network) -> nn.Module:
         check(network)
@@ -99,7 +99,7 @@ def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
 
 
 def check(network: Network, precision: Precision = "fp64") -> None:
-    """Raise Unsupported for dropout and bf16.
+    """Raise Unsupported for a network with dropout, or bf16: foreign runtimes have neither.
 
     Only torch draws dropout's masks and runs under autocast.
     """

@@ -32,7 +32,7 @@ Layout = Literal["NHWC", "NCHW"]
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def fire(distance: Array, a: float) -> Array:
-    """Fire, eq. (6), by `distance` = u - V_th: 1 where it is 0 or more; backward, eq. (14)."""
+    """Return spikes, eq. (6): 1 where `distance` = u - V_th >= 0; its gradient is eq. (14)."""
     return (distance >= 0).astype(distance.dtype)
 
 
@@ -48,7 +48,7 @@ fire.defvjp(_fire_forward, _fire_backward)
 
 
 class Weights(NamedTuple):
-    """A layer's parameters, as XLA computes with them."""
+    """A layer's parameters as JAX arrays, in the layout of the layer."""
 
     weight: Array
     bias: Array
@@ -64,14 +64,14 @@ class Layer:
     layout: Layout
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
-    def given(self, parameters: Sequence[Any]) -> Weights:
-        """Convert a layer's parameters from torch's shapes and order."""
+    def from_torch(self, parameters: Sequence[Any]) -> Weights:
+        """Convert weight, bias and, with NeuNorm, U from torch's shapes."""
         weight, bias, U = (*parameters, None)[:3]
         weight, U = self._moved(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
-    def taken(self, weights: Weights) -> list[np.ndarray]:
-        """Convert a layer's parameters to torch's shapes and order."""
+    def to_torch(self, weights: Weights) -> list[np.ndarray]:
+        """Convert to torch's shapes: weight, bias and, with NeuNorm, U."""
         bias: Any
         weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
         weight, U = self._moved(weight, U, back=True)
@@ -93,7 +93,7 @@ class Layer:
         return weight, None if U is None else np.transpose(U, maps)
 
     def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
-        """Compute the synapse, eq. (8), of images or features."""
+        """Compute the current, eq. (8): a convolution of images, or a product of flattened ones."""
         if not isinstance(self.stage.synapse, Conv):
             return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
         around = self.stage.synapse.kernel // 2
@@ -117,7 +117,7 @@ class Layer:
         return windows.sum((first + 1, first + 3)) / size**2
 
     def normalised(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
-        """Apply NeuNorm, eqs. (9) and (10), over all steps."""
+        """Return pooled spikes less U x, NeuNorm's eqs. (9) and (10), over all steps."""
         neunorm, over = self.network.neunorm, 3 if self.layout == "NHWC" else 1
         assert neunorm is not None
         c, k_tau2 = neunorm.scale(self.stage.output_shape[0]), neunorm.k_tau2
@@ -130,7 +130,7 @@ class Layer:
         return lax.scan(step, rest, spikes)[1]
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
-        """Compute the neurons' spikes over all steps, eqs. (5) and (6), from rest."""
+        """Compute the neurons' spikes over all steps, eqs. (5) and (6), from zero state."""
         lif = self.network.lif
 
         def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
@@ -157,7 +157,7 @@ def layers_of(network: Network, layout: Layout) -> list[Layer]:
 
 
 def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
-    """Compute the mean squared error of the votes against one-hot labels, eq. (11)."""
+    """Count the votes; return their mean squared error from one-hot labels, eq. (11)."""
     votes = out.mean(0).reshape(len(labels), classes, -1).mean(2)
     return ((votes - jax.nn.one_hot(labels, classes, dtype=votes.dtype)) ** 2).mean()
 
@@ -172,7 +172,7 @@ class Batch(NamedTuple):
 
 @dataclass(eq=False)
 class JaxTrainer:
-    """Whole iterations by XLA: a `Trainer`."""
+    """`Trainer` whose iterations are XLA programs, one for each size of a batch."""
 
     network: Network
     settings: TrainerSettings
@@ -192,7 +192,7 @@ class JaxTrainer:
     def load(self, parameters: Sequence[Tensor]) -> None:
         rest = iter([each.detach().numpy() for each in parameters])
         self.weights = [
-            layer.given([next(rest) for _ in range(3 if layer.stage.neunorm_shape else 2)])
+            layer.from_torch([next(rest) for _ in range(3 if layer.stage.neunorm_shape else 2)])
             for layer in self.layers
         ]
 
@@ -247,7 +247,7 @@ class JaxTrainer:
 
     def _tensors(self, weights: list[Weights]) -> list[Tensor]:
         pairs = zip(self.layers, weights, strict=True)
-        arrays = [array for layer, each in pairs for array in layer.taken(each)]
+        arrays = [array for layer, each in pairs for array in layer.to_torch(each)]
         return [torch.from_numpy(np.array(each, order="C")) for each in arrays]
 
     def _compiled(self, name: str, batch: Batch) -> Any:

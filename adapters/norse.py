@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 
 class Potential(NamedTuple):
-    """The state between steps: the potential after the reset, (B, ...)."""
+    """A cell's state between steps: the potential after the reset, (B, ...)."""
 
     v: Tensor
 
@@ -41,7 +41,7 @@ class Parameters(NamedTuple):
 def activation(
     current: Tensor, state: Potential, p: Parameters, dt: float
 ) -> tuple[Tensor, Potential]:
-    """Compute one step in Norse's extension point, with our surrogate: Norse has no rectangle."""
+    """Compute one step, eqs. (5)-(6), with our rectangular surrogate: Norse has none."""
     v = p.lif.k_tau * state.v + current
     spikes = fire(v - p.lif.v_th, p.lif.a)
     return spikes, Potential(reset_value(spikes, v, p.v_reset, p.v_th))
@@ -61,7 +61,7 @@ def faithful(lif: LIF) -> SNNCell:
 
 
 class ScaledBoxCell(nn.Module):
-    """`LIFBoxCell` made to spike as the paper's neuron: its scaling by (1 - k_tau) is undone."""
+    """`LIFBoxCell` with the paper's decay; its scaling of the input by 1 - k_tau is undone."""
 
     def __init__(self, lif: LIF) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ Neuron = Callable[[LIF], nn.Module]
 
 
 def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
-    """Return a layer in the order that data takes: synapse, neuron, tap, pool, NeuNorm."""
+    """Return a layer's modules: synapse, neuron, tap, pool, NeuNorm, dropout."""
     modules = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
     modules += [synapses.pool(stage), neunorm.behind(stage, network)]
     modules += [StepDropout(network.dropout)] if network.dropout > 0 and stage.drops else []
@@ -96,7 +96,7 @@ def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
 
 
 class NorseNetwork(nn.Module):
-    """The encoding synapse, which a static image passes once; the rest as a SequentialState."""
+    """The paper's network: first synapse (once for a static image), then a SequentialState."""
 
     def __init__(self, network: Network, neuron: Neuron) -> None:
         super().__init__()

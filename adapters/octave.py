@@ -32,7 +32,7 @@ from harness.reference import synapses
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Conv, Network
 
-Form = Literal["im2col", "convn", "conv2"]
+Form = Literal["im2col", "convn", "conv2"]  # how a convolution is written in their language
 CLASSES = {"fp32": "single", "fp64": "double"}
 CODE = Path(__file__).parent / "matlab"
 PROGRAM = "HARNESS_OCTAVE"  # names the program, where the first on the PATH is not wanted
@@ -40,7 +40,7 @@ INSTALL = "apt-get install octave libopenblas0"
 
 
 def program() -> str:
-    """Return the path of the interpreter to start. Raises Missing."""
+    """Return the path of the interpreter to start. Raises Missing if none is on the PATH."""
     named, what = os.environ.get(PROGRAM), "neither octave-cli nor matlab is"
     for name in (named,) if named else ("octave-cli", "matlab"):
         if found := shutil.which(name):
@@ -55,8 +55,8 @@ def in_words(program: str, version: str, blas: str) -> str:
     return f"{program} {version}, BLAS {blas}{slow}"
 
 
-class Engine:
-    """One interpreter: a command goes in on a line, an answer comes out on a line."""
+class Interpreter:
+    """A running interpreter: commands and answers are lines of text, arrays pass as MAT files."""
 
     def __init__(self, threads: int) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="snn-octave-")
@@ -81,7 +81,7 @@ class Engine:
         weakref.finalize(self, _end, self.process, self.folder, self.errors)
 
     def ask(self, verb: str, slot: int = 1, name: str = "-") -> float:
-        """Run a command; return the loss of the slot's last step. Raises RuntimeError."""
+        """Run a command; return the loss of the slot's last step, or 0. Raises RuntimeError."""
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(f"{verb} {slot} {name}\n\n")
@@ -98,14 +98,14 @@ class Engine:
         return float(answer["loss"])
 
     def give(self, verb: str, slot: int, values: dict[str, Any]) -> None:
-        """Run a command that reads these values."""
+        """Run a command that reads these values from a MAT file."""
         path = Path(self.folder.name) / f"{verb}.mat"
         savemat(path, values)
         self.ask(verb, slot, path.name)
         path.unlink()
 
     def take(self, verb: str, slot: int) -> dict[str, np.ndarray]:
-        """Run a command, and return the values that it writes."""
+        """Run a command; return the values that it writes to a MAT file."""
         path = Path(self.folder.name) / f"{verb}.mat"
         self.ask(verb, slot, path.name)
         found = loadmat(path)
@@ -135,14 +135,14 @@ def _end(
 
 
 @cache
-def engine(threads: int) -> Engine:
-    """Return this process's interpreter: networks share it, each in a slot of its own."""
-    return Engine(threads)
+def interpreter(threads: int) -> Interpreter:
+    """Return this process's interpreter: trainers share it, each in a slot of its own."""
+    return Interpreter(threads)
 
 
 @dataclass(eq=False)
 class OctaveTrainer:
-    """Whole iterations in the interpreter: a `Trainer`."""
+    """`Trainer` whose iterations run in the interpreter."""
 
     network: Network
     settings: TrainerSettings
@@ -151,17 +151,19 @@ class OctaveTrainer:
     _shapes: list[torch.Size] = field(default_factory=list)  # of the weights that were loaded
 
     def __post_init__(self) -> None:
-        self.engine = engine(self.settings.threads)
-        self.slot = next(self.engine.slots)
-        self.engine.give("network", self.slot, _described(self.network, self.settings, self.form))
+        self.interpreter = interpreter(self.settings.threads)
+        self.slot = next(self.interpreter.slots)
+        self.interpreter.give(
+            "network", self.slot, _described(self.network, self.settings, self.form)
+        )
 
     def load(self, parameters: Sequence[Tensor]) -> None:
         self._shapes = [each.shape for each in parameters]
         arrays = (each.detach().numpy() for each in parameters)
-        self.engine.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))
+        self.interpreter.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))
 
     def put(self, x: Tensor, labels: Tensor) -> int:
-        """Lay a batch into the slot: there is one at a time."""
+        """Send a batch to the slot, where it replaces the last one; return the slot."""
         static = synapses.is_static(x)
         values = {
             "x": (x[:1] if static else x).detach().numpy(),
@@ -169,17 +171,17 @@ class OctaveTrainer:
             "T": float(len(x)),
             "labels": labels.numpy().astype(float),
         }
-        self.engine.give("batch", self.slot, values)
+        self.interpreter.give("batch", self.slot, values)
         return self.slot
 
     def step(self, batch: int) -> float:
-        return self.engine.ask("step", batch)
+        return self.interpreter.ask("step", batch)
 
     def infer(self, batch: int) -> None:
-        self.engine.ask("infer", batch)
+        self.interpreter.ask("infer", batch)
 
     def out(self) -> Tensor:
-        return self._spikes(self.engine.take("out", self.slot)["out"])
+        return self._spikes(self.interpreter.take("out", self.slot)["out"])
 
     def gradients(self) -> list[Tensor]:
         return self._tensors("gradients")
@@ -188,7 +190,7 @@ class OctaveTrainer:
         return self._tensors("parameters")
 
     def spikes(self, batch: int) -> list[Tensor]:
-        found = self.engine.take("spikes", batch)
+        found = self.interpreter.take("spikes", batch)
         steps, samples = found["o1"].shape[:2]
         return [
             self._spikes(found[f"o{n}"].reshape(steps, samples, *stage.output_shape))
@@ -196,16 +198,16 @@ class OctaveTrainer:
         ]
 
     def differentiate(self, batch: int, back: Tensor) -> list[Tensor]:
-        self.engine.give("differentiate", batch, {"back": back.numpy()})
+        self.interpreter.give("differentiate", batch, {"back": back.numpy()})
         return self._tensors("gradients")
 
     def close(self) -> None:
-        if self.engine.process.poll() is None:
-            self.engine.ask("close", self.slot)
+        if self.interpreter.process.poll() is None:
+            self.interpreter.ask("close", self.slot)
 
     @property
     def _names(self) -> list[str]:
-        """Of the parameters, in layer order."""
+        """Names of the parameters, in layer order."""
         return [
             f"{kind}{n}"
             for n, stage in enumerate(self.network.stages, 1)
@@ -216,7 +218,7 @@ class OctaveTrainer:
         return torch.from_numpy(np.ascontiguousarray(values)).to(DTYPES[self.settings.precision])
 
     def _tensors(self, verb: str) -> list[Tensor]:
-        found = self.engine.take(verb, self.slot)
+        found = self.interpreter.take(verb, self.slot)
         return [
             torch.from_numpy(np.ascontiguousarray(found[name]).reshape(shape))
             for name, shape in zip(self._names, self._shapes, strict=True)
@@ -224,7 +226,7 @@ class OctaveTrainer:
 
 
 def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
-    """Return the network as `snn_network.m` reads it."""
+    """Return the network and its settings as `snn_network.m` reads them."""
     stages, neunorm, of, lif = network.stages, network.neunorm, settings.optimiser, network.lif
     sgd = isinstance(of, SGD)
     c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]
@@ -262,7 +264,7 @@ VARIANTS = {
 @cache
 def version() -> str:
     """Return the version of the interpreter and of its BLAS, which computes the products."""
-    return Engine(torch.get_num_threads()).about()
+    return Interpreter(torch.get_num_threads()).about()
 
 
 def implementation(device: str) -> str:

@@ -33,7 +33,7 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
 class NotInstalled(Exception):
-    """A version cannot be installed here, or none is known; the message has the reason."""
+    """Error: a version cannot be installed, or none is known; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Version:
 
     @property
     def path(self) -> Path | None:
-        """The checkout or wheel; None of a release."""
+        """Path of the checkout or wheel; None for a release."""
         return None if RELEASE.fullmatch(self.wanted) else Path(self.wanted).expanduser().resolve()
 
 
 def version_of(framework: str) -> Version | None:
-    """Return the version that a framework's name has; None where it is the installed one.
+    """Return the version in a framework's name, as in "norse@1.0.0"; None if it has none.
 
     Raises UsageError for a path without a package, and an empty version.
     """
@@ -74,11 +74,11 @@ def _is_package(path: Path) -> bool:
 
 
 def add(version: Version) -> str:
-    """Put a version first on the search path of this process; return its version in words.
+    """Install a version if need be and put it first on `sys.path`; return `in_words` of it.
 
     Raises NotInstalled, also where another version was imported already.
     """
-    folder, package = installed(version), version.framework
+    folder, package = ensure_installed(version), version.framework
     if package in sys.modules and str(folder) not in sys.path:
         raise NotInstalled(f"another version of {package} is imported in this process")
     if str(folder) not in sys.path:
@@ -88,7 +88,7 @@ def add(version: Version) -> str:
 
 
 def in_words(version: Version, folder: Path) -> str:
-    """Return the version of an installed package, of a checkout with its commit and its state."""
+    """Return a version's number, and for a path also its commit and a hash of its files."""
     installed_there = metadata.distributions(name=version.framework, path=[str(folder)])
     found = next(iter(installed_there), None)
     if found is None:
@@ -101,15 +101,15 @@ def in_words(version: Version, folder: Path) -> str:
 
 
 def releases(framework: str) -> list[str]:
-    """Return the releases of a framework's package, newest first. Raises NotInstalled."""
+    """Ask pip for the releases of a framework's package, newest first. Raises NotInstalled."""
     found = re.search(
         "Available versions: (.+)", _pip(f"list {framework}", "index", "versions", framework)
     )
     return found[1].split(", ") if found else []
 
 
-def installed(version: Version) -> Path:
-    """Return the folder of a version, installed if it is not there yet. Raises NotInstalled."""
+def ensure_installed(version: Version) -> Path:
+    """Return the folder of a version; pip installs it there if missing. Raises NotInstalled."""
     state = version.wanted if version.path is None else _hash(version.path)
     # an extension is built for the torch and the Python that are here
     here = f"{sys.implementation.cache_tag}-torch-{metadata.version('torch')}"

@@ -22,7 +22,7 @@ from harness.spec import LIF, Network, Stage
 
 @dataclass(frozen=True)
 class Fire:
-    """The paper's spike in sinabs' extension point; its own spikes are float32 whatever goes in."""
+    """The paper's spike as a `spike_fn`: those of sinabs give float32 whatever goes in."""
 
     a: float
     required_states: ClassVar[list[str]] = ["v_mem"]
@@ -32,7 +32,7 @@ class Fire:
 
 
 def reset(spikes: Tensor, state: dict[str, Tensor], spike_threshold: Tensor) -> dict[str, Tensor]:
-    """Reset potentials to zero; unlike in `MembraneReset`, spikes carry gradient."""
+    """Reset potentials to zero; unlike in sinabs' `MembraneReset`, spikes carry gradient."""
     return {**state, "v_mem": state["v_mem"] * (1 - spikes)}
 
 
@@ -55,15 +55,15 @@ def faithful(lif: LIF) -> sl.LIFSqueeze:
 
 
 def default(lif: LIF) -> sl.LIFSqueeze:
-    """Return the neuron with this decay and threshold, and sinabs' defaults otherwise.
+    """Return sinabs' default neuron, but with this decay and threshold, and one spike a step.
 
-    But for one spike a step: several are no spikes of the paper.
+    Its default emits several spikes a step, and the paper's are 0 or 1.
     """
     return _layer(lif, spike_fn=SingleSpike)
 
 
 class Layer(nn.Module):
-    """One layer: synapse, neurons, then the pool and NeuNorm; all steps at once."""
+    """One layer, all steps at once: synapse, neurons, pool, NeuNorm, dropout."""
 
     def __init__(self, stage: Stage, network: Network, make_neuron: Any) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Layer(nn.Module):
         self.p = network.dropout
 
     def forward(self, current: Tensor, steps: int, keys: Tensor | None) -> Tensor:
-        """(B T, ...) -> the next layer's input (B T, ...); `keys` (T, B, 2) of dropout's masks."""
+        """Compute current -> output, both (B T, ...); `keys` (T, B, 2) draw dropout's masks."""
         samples = len(current) // steps
         # a new batch size without this draws states of the old one at random
         self.lif.init_state_with_shape((samples, *current.shape[1:]))
@@ -100,7 +100,7 @@ def _in_time(x: Tensor, steps: int) -> Tensor:  # (B T, ...) -> (T, B, ...)
 
 
 class SinabsNetwork(nn.Module):
-    """Layer by layer over all steps; the state is cleared before every call."""
+    """The paper's network, layer by layer over all steps; each call starts from zero state."""
 
     def __init__(self, network: Network, make_neuron: Any) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from harness.spec import LIF
 
 
 class LeakyCell(nn.Module):
-    """One step of the paper's neuron in snnTorch, with `reset_delay` off and the reset to zero.
+    """One step of a `Leaky` neuron; with the defaults (no reset delay, reset to zero) the paper's.
 
     A callable surrogate decides the spike too, so it fires at V_th; the built-in ones fire above
     it. The constants are float64 tensors because snnTorch keeps a Python float as a float32 buffer,

@@ -21,7 +21,7 @@ Neuron = Callable[[LIF], neuron.LIFNode]
 
 
 def tau(lif: LIF) -> float:
-    """Return the time constant whose v - v / tau is k_tau v. Raises Unsupported."""
+    """Return the tau whose v - v / tau is k_tau v. Raises Unsupported unless 0 < k_tau < 1."""
     if not 0 < lif.k_tau < 1:
         raise Unsupported(
             f"LIFNode needs tau > 1 and finite, so 0 < k_tau < 1, not {lif.k_tau}; "
@@ -33,7 +33,7 @@ def tau(lif: LIF) -> float:
 def faithful(lif: LIF, *, detach_reset: bool = False) -> neuron.LIFNode:
     """Return the paper's neuron: v - v / tau + x, hard reset.
 
-    Tutorials detach the reset's gradient.
+    `detach_reset`, as in tutorials, stops the reset's gradient: not the paper's function.
     """
     return neuron.LIFNode(
         tau=tau(lif),
@@ -47,12 +47,12 @@ def faithful(lif: LIF, *, detach_reset: bool = False) -> neuron.LIFNode:
 
 
 def default(lif: LIF) -> neuron.LIFNode:
-    """`LIFNode` with this tau and threshold and every other argument as it comes."""
+    """Return a `LIFNode` with this decay and threshold, and SpikingJelly's defaults otherwise."""
     return neuron.LIFNode(tau=tau(lif), v_threshold=lif.v_th, step_mode="m")
 
 
 class Layer(nn.Module):
-    """One layer: synapse, `LIFNode`, then the pool and NeuNorm; all steps at once."""
+    """One layer, all steps at once: synapse, `LIFNode`, pool, NeuNorm, dropout."""
 
     def __init__(self, stage: Stage, network: Network, make_neuron: Neuron) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Layer(nn.Module):
 
 
 class SpikingJellyNetwork(nn.Module):
-    """Layer by layer over all steps; the state is cleared before every call."""
+    """The paper's network, layer by layer over all steps; each call starts from zero state."""
 
     def __init__(self, network: Network, make_neuron: Neuron) -> None:
         super().__init__()

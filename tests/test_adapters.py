@@ -81,12 +81,12 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
         declare(site, name, source)
     points = site / "nothing_pkg-1.0.dist-info" / "entry_points.txt"
     points.write_text("[harness.adapters]\nnothing = nothing_module:build\n")  # of no module
-    facts.look(adapters.names())
+    facts.discover(adapters.names())
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         patch.setattr(facts, "_known", dict(facts._known))
         patch.setattr(facts, "PATIENCE", 4)
-        facts.look(sources)
+        facts.discover(sources)
         yield {name: facts.of(name) for name in sources}
 
 

@@ -101,7 +101,7 @@ def nothing_is_measured(
         rows += training(0, (0.4, 0.5), suite=suite)
     for name in ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW"):
         Store(inside / name).append(*rows)
-    facts.look(adapters.names())  # in a child: later none starts
+    facts.discover(adapters.names())  # in a child: later none starts
     check = Check("a training", "loss", "1", "1", "confirmed")
     for name, value in (
         ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),

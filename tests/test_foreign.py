@@ -421,7 +421,7 @@ def test_networks_of_one_interpreter_do_not_mix(octave: Any) -> None:
         trainer = octave.trainer(network, settings)
         trainer.load(list(reference.parameters()))
         made.append((trainer, trainer.put(x, torch.zeros(2, dtype=torch.int64)), reference(x)))
-    assert made[0][0].engine is made[1][0].engine
+    assert made[0][0].interpreter is made[1][0].interpreter
     for trainer, batch, expected in made:
         trainer.infer(batch)
         assert torch.equal(trainer.out(), expected.detach())
@@ -444,20 +444,20 @@ def test_octave_names_its_runtime(octave: Any) -> None:
 
 
 @needs_octave
-def test_an_interpreter_survives_errors_and_ends_with_its_engine(octave: Any) -> None:
-    engine = octave.Engine(1)
+def test_an_interpreter_survives_errors_and_ends_when_it_is_deleted(octave: Any) -> None:
+    interpreter = octave.Interpreter(1)
     with pytest.raises(RuntimeError, match="step: .*net"):
-        engine.ask("step")
+        interpreter.ask("step")
     with pytest.raises(RuntimeError, match="unknown command dance"):
-        engine.ask("dance")
-    assert engine.about().startswith("GNU Octave ")
-    os.kill(engine.process.pid, signal.SIGKILL)
+        interpreter.ask("dance")
+    assert interpreter.about().startswith("GNU Octave ")
+    os.kill(interpreter.process.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="octave-cli ended with exit code -9"):
-        engine.about()
-    engine = octave.Engine(1)
-    folder, process = Path(engine.folder.name), engine.process
+        interpreter.about()
+    interpreter = octave.Interpreter(1)
+    folder, process = Path(interpreter.folder.name), interpreter.process
     assert folder.is_dir() and process.poll() is None
-    del engine
+    del interpreter
     assert process.poll() is not None and not folder.exists()
 
 

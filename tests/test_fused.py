@@ -474,11 +474,11 @@ def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.d
     exact, sizes = convolved(*asked), convolved(*(each.abs() for each in asked))
     dense = convolved(neurons.values(own, dtype), weight, bias, dy)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    near(winograd.convolved(dy, weight), exact[2], dense[2], sizes[2])
-    got = [forward.convolve(own, weight, bias), weight_gradient.convolved(dy, own, weight)]
+    near(winograd.input_gradient(dy, weight), exact[2], dense[2], sizes[2])
+    got = [forward.convolve(own, weight, bias), weight_gradient.compute(dy, own, weight)]
     if own.marked is not None:
         read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
-        got.append(input_gradient.convolved(dy, own, weight))
+        got.append(input_gradient.compute(dy, own, weight))
         assert not got[-1][~read].any()
         exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
     for compared in zip(got, exact, dense, sizes, strict=False):  # inputs only where marked

@@ -27,12 +27,12 @@ build = FusedNetwork
 
 
 def implementation(device: str) -> str:
-    """Return what runs on a device: numba's kernels, Triton's, or plain torch without either."""
+    """Return what computes on a device, such as "numba 0.62", "triton 3.2" or "plain torch"."""
     return kernels_for(device).NAME
 
 
 def compiles(device: str) -> bool:
-    """Return whether numba's kernels run on a device and are still to be compiled."""
+    """Return whether a first call on a device compiles numba kernels, since none are cached."""
     if not implementation(device).startswith("numba"):
         return False
     from adapters.fused import compiled  # needs numba

@@ -35,7 +35,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Shape:
-    """What the time of a convolution depends on."""
+    """What the time of a convolution depends on, besides the density of its input."""
 
     maps: int
     height: int
@@ -47,7 +47,7 @@ class Shape:
 
     @classmethod
     def of(cls, events: Events, weight: Tensor) -> Shape:
-        """Return the shape of one call."""
+        """Return the shape of a convolution of these events with this weight."""
         _, height, width, maps = events.counts.shape
         return cls(
             maps, height, width, len(weight), events.most > 1,
@@ -57,12 +57,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """The densities below which events are faster than the dense form."""
+    """The density, for each part of a convolution, below which events are faster than dense."""
 
     forward: float
     weight_gradient: float
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
-    tiles: bool = False  # above it, Winograd's tiles are faster than the dense form
+    tiles: bool = False  # above `input_gradient`, Winograd's tiles are faster than dense
 
 
 KEPT = MeasurementCache(
@@ -74,7 +74,7 @@ WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit num
 
 
 def chosen(events: Events, weight: Tensor) -> Dispatch:
-    """Choose events or the dense form for each part of a convolution of these events."""
+    """Choose by events or densely for each part of a convolution: forward and two gradients."""
     if events.counts.shape[2] > WIDEST:
         return Dispatch(events.density, events.window, False, False, False)
     limits = break_even(Shape.of(events, weight))
@@ -88,7 +88,7 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
 
 @cache
 def break_even(shape: Shape) -> BreakEven:
-    """Return the break-even densities of a shape, as they were kept, else measured now."""
+    """Return a shape's break-even densities: cached, measured if `share_with` lets, else 0.5."""
     return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
 
 
@@ -98,20 +98,21 @@ def _measured(shape: Shape) -> BreakEven:
     images = max(shape.threads, wanted)
     low, high = (parts_of(shape, images, density) for density in TRIED)
     tiles, dense = high.pop("tiles")
-    [of_tiles] = over([tiles], dense)
+    [of_tiles] = ratios_to_dense([tiles], dense)
     found = {}
     for part, (_, dense) in high.items():
         by_events = [each[part][0] for each in (low, high)]
         all_of_it = min(1.0, of_tiles) if part == "input gradient" else 1.0
-        found[part] = _crossing(over(by_events, dense), all_of_it)
+        found[part] = _crossing(ratios_to_dense(by_events, dense), all_of_it)
     of_marks = found.get("input gradient", NEVER)
     return BreakEven(found["forward"], found["weight gradient"], of_marks, of_tiles < 1)
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
-    """Return each part of a convolution's work on random events, by events and densely.
+    """Return functions that run each part of a random convolution: (by events, densely).
 
-    Winograd's tiles are no events, but another way to gradients that are all read.
+    The part "tiles" is the input gradient by Winograd's tiles; counts of a pool's windows have no
+    "input gradient" by events, since all of it is read.
     """
     dtype = getattr(torch, shape.precision)
     events = random_events(shape, images, density, dtype)
@@ -127,14 +128,14 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
             lambda: dense.forward(sent, weight, bias),
         ),
         "weight gradient": (
-            lambda: weight_gradient.convolved(dy, events, weight),
+            lambda: weight_gradient.compute(dy, events, weight),
             lambda: dense.weight_gradient(dy, sent, weight),
         ),
-        "tiles": (lambda: winograd.convolved(dy, weight), input_gradient_densely),
+        "tiles": (lambda: winograd.input_gradient(dy, weight), input_gradient_densely),
     }
     if events.marked is not None:
         parts["input gradient"] = (
-            lambda: input_gradient.convolved(dy, events, weight),
+            lambda: input_gradient.compute(dy, events, weight),
             input_gradient_densely,
         )
     return parts
@@ -149,11 +150,11 @@ def _crossing(seconds: list[float], dense: float) -> float:
     return min(ALWAYS, max(NEVER, low + (dense - first) / slope))
 
 
-def over(works: Sequence[Work], dense: Work) -> list[float]:
-    """Return each function's time over the dense form's: the median of rounds that run all once.
+def ratios_to_dense(works: Sequence[Work], dense: Work) -> list[float]:
+    """Return the time of each of `works` over that of `dense`: a median of rounds.
 
-    Other processes slow all of a round about alike. The shortest times of each, taken one
-    after the other, were off by a factor of two on a busy machine, and stand for good.
+    A round runs each once, so that other processes slow all alike. Shortest times, taken one
+    after the other, were off by a factor of two on a busy machine; what is found is kept for good.
     """
     device, rounds, spent = torch.device("cpu"), list[list[float]](), 0.0
     for work in (*works, dense):
@@ -166,9 +167,9 @@ def over(works: Sequence[Work], dense: Work) -> list[float]:
 
 
 def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:
-    """Return random counts of a density, and as many marks where there is no pool.
+    """Return random counts of a density and, where there is no pool, marks of the same density.
 
-    They come from a generator of their own, so that nobody's numbers move.
+    A generator of their own leaves torch's random state as it was.
     """
     generator = torch.Generator().manual_seed(0)
     size = (images, shape.height, shape.width, shape.maps)
@@ -181,7 +182,7 @@ def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype)
 
 
 def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a random weight, bias and gradient of the output, channels last."""
+    """Return a random weight (K, C, 3, 3), bias and gradient dy (N, K, H, W), channels last."""
     generator = torch.Generator().manual_seed(1)
 
     def made(*size: int) -> Tensor:

@@ -36,7 +36,7 @@ from harness.reference import dropout
 from harness.system.files import make_user_cache
 
 Numbers = NDArray[np.int64]
-# No fastmath: operations round as they are written.
+# No fastmath: operations round as they are written; `intrinsics.Code` alone allows FMA.
 _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False}
 # Python never calls part of a kernel: to compile that it could takes a twelfth of the time.
 _NO_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -49,7 +49,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def kept_in(folder: str) -> Iterator[None]:
-    """Keep what numba compiles in the block in `folder` of the user's cache folder."""
+    """Have numba cache what the block compiles in this subfolder of its cache folder."""
     config: Any = numba.config  # type: ignore[attr-defined]
     before = config.CACHE_DIR
     with suppress(OSError):  # then numba looks for another place
@@ -61,10 +61,10 @@ def kept_in(folder: str) -> Iterator[None]:
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
-    """Return a function that gives the address of a compiled kernel.
+    """Turn a kernel into a function that compiles it on its first call and returns its address.
 
-    The kernel takes the address of its argument. It is compiled on first use and kept on disk, in
-    the user's cache folder (or `NUMBA_CACHE_DIR`), so that a read-only install works.
+    The kernel takes the address of its argument. Its code is kept on disk, in the user's cache
+    folder (or `NUMBA_CACHE_DIR`), so that a read-only install works.
     """
 
     @cache
@@ -89,24 +89,24 @@ def _form_sha256(function: Callable[..., Any]) -> str:
 
 
 def nothing_is_kept() -> bool:
-    """Return whether numba's folder, as far as it is known, has no kernel of these sources yet."""
+    """Return whether the cache has no kernel of these sources; False if its folder is unknown."""
     config: Any = numba.config  # type: ignore[attr-defined]
     with kept_in(sources_sha256()):
         return bool(config.CACHE_DIR) and not any(Path(config.CACHE_DIR).rglob("*.nbc"))
 
 
 def fields(names: tuple[str, ...]) -> np.dtype:
-    """Return the type of a kernel's argument: a record of 64-bit numbers of these names.
+    """Return the numpy type of a kernel's argument: a record of int64 fields.
 
-    The first number is the next part of the work, which threads count up with `take`.
+    The first field, from 0, is the next part of the work: threads count it up with `take`.
     """
     return np.dtype([(name, np.int64) for name in names])
 
 
 def as_call(names: tuple[str, ...], numbers: Mapping[str, int | Tensor | None]) -> Numbers:
-    """Return a kernel's argument: the numbers by name, a tensor's address, 0 where none is given.
+    """Return a kernel's argument, its fields in the order of `names`: 0 for None or a missing one.
 
-    The caller keeps the tensors.
+    A tensor is given by its address: the caller must keep it alive.
     """
     found = [numbers.get(name) for name in names]
     return np.array([x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in found], np.int64)
@@ -114,7 +114,7 @@ def as_call(names: tuple[str, ...], numbers: Mapping[str, int | Tensor | None]) 
 
 @cache
 def sources_sha256() -> str:
-    """Hash all that is compiled to twelve hex digits: this folder, and dropout's constants."""
+    """Return a hash, twelve hex digits, of the kernels' sources: this folder and `dropout`."""
     files = [*sorted(Path(__file__).parent.rglob("*.py")), Path(dropout.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
@@ -123,7 +123,7 @@ Start = Callable[[int, int, int], None]  # a kernel, its argument, how many thre
 
 
 def run(kernel: int, argument: int, threads: int) -> None:
-    """Call the kernel at an address with its argument in each of so many threads."""
+    """Call the kernel at an address once in each of `threads` threads, with one shared argument."""
     _start()(kernel, argument, threads)
     taken = ctypes.c_int64.from_address(argument)  # how many parts
     while taken.value < threads:  # OpenMP gave fewer: OMP_THREAD_LIMIT, OMP_DYNAMIC

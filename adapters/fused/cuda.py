@@ -1,4 +1,4 @@
-"""The same two kernels in Triton: a program for each pooled pixel, all its feature maps, all steps.
+"""The kernels of `neurons` in Triton: one program computes all maps and steps of a pooled pixel.
 
     for each step: u and spikes of a window's neurons and all maps; pool; NeuNorm's x; send
 
@@ -183,7 +183,7 @@ NAME = f"triton {triton.__version__}"
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
-    """Compute the next layer's input (T, B, C, h, w) from current (T or 1, ...), channels last."""
+    """Compute a layer's output (T, B, C, h, w) from current (T or 1, B, ...), channels last."""
     last = current.permute(0, 1, 3, 4, 2)
     _, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool
@@ -197,15 +197,15 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> None:
-    """Return None: no kernel here computes a current where it is needed."""
+    """Return None: the current must be in memory, since no Triton kernel computes it."""
 
 
 def events(current: Tensor, U: Tensor | None, form: Form) -> None:
-    """Return None: no kernel here takes events."""
+    """Return None: no Triton kernel sends counts, so the next layer is sent values."""
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """Return the gradients of a layer's current, U and bias."""
+    """Return the gradients of a layer's current, U and bias; `back` is that of its output."""
     last = current.permute(0, 1, 3, 4, 2)
     moving, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool

@@ -1,4 +1,4 @@
-"""The arguments of kernels for a layer of neurons, and the events between layers."""
+"""What kernels are given and give back: a layer's settings, events, gradients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from harness.spec import LIF, NeuNorm
 
 MOST = 255  # neurons of a pool's window: a count is a byte
-PackedWeights = dict[str, Any] | None  # what calls on the same weights share; None: nothing is kept
+PackedWeights = dict[str, Any] | None  # shared by calls on the same weights; None: not kept
 MARK = 2  # in the byte of a neuron that has no pool: it lies inside the surrogate's window
 
 
 @dataclass(frozen=True)
 class Events:
-    """What a layer sends to the next over all steps, as counts; a value is gain times a count.
+    """A layer's output over all N = T B images as counts: a value is gain * count.
 
-    With NeuNorm it is less U x, where x is one number a pixel.
+    With NeuNorm a value is gain * count - U x, where x is one number a pixel, eq. (10).
     """
 
     counts: Tensor  # (N, h, w, C), bytes: how many of a window's neurons fired
@@ -32,7 +32,7 @@ class Events:
 
     @property
     def bits(self) -> int:
-        """Mask that leaves the count of a byte: 255, or 1 where other bits hold marks."""
+        """Bit mask of the count in a byte: 255, or 1 where the other bits hold marks."""
         return MOST if self.marked is None else 1
 
     @property
@@ -42,24 +42,24 @@ class Events:
 
     @property
     def window(self) -> float | None:
-        """The share of neurons inside the surrogate's window: all whose gradient is read."""
+        """Share of neurons in the surrogate's window, whose gradient alone is read, or None."""
         return None if self.marked is None else self.marked / max(1, self.counts.numel())
 
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How a layer's last call was computed, by events or densely."""
+    """Which parts of one call of a convolution are computed by events; the others are dense."""
 
-    density: float  # of what it was sent
-    window: float | None  # of the neurons that sent it; None: their gradients are all wanted
+    density: float  # of the layer's input
+    window: float | None  # share of input neurons whose gradient is read; None: all
     forward: bool  # by events
     weight_gradient: bool
     input_gradient: bool
-    tiles: bool = False  # else the input gradient is by Winograd's tiles
+    tiles: bool = False  # an input gradient that is not by events is by Winograd's tiles
 
 
 class Encoding(NamedTuple):
-    """An encoding layer's current, which is computed where it is needed and is never in memory."""
+    """Stand-in for an encoding layer's current: kernels compute it as they go, never store it."""
 
     x: Tensor  # (T, B, H, W, I)
     weight: Tensor  # (9 I, C), of the potential's type
@@ -74,15 +74,15 @@ class Encoding(NamedTuple):
 class Gradients(NamedTuple):
     """The gradients that a layer of neurons passes back."""
 
-    current: Tensor | None  # of its shape; summed over the steps where it stands still
+    current: Tensor | None  # of its shape: for (1, B, ...) the sum over the steps
     U: Tensor | None  # (C, h, w)
     bias: Tensor  # (C,): the sum of the current's
-    weight: Tensor | None = None  # (9 I, C), of an encoding, whose current has no gradient
+    weight: Tensor | None = None  # (9 I, C), only of an `Encoding`: its current's is None
 
 
 @dataclass(frozen=True)
 class Form:
-    """A layer's neurons over all steps, the pool behind them, NeuNorm where U is given, dropout."""
+    """Settings of a layer's neurons and what follows: pool, NeuNorm where U is given, dropout."""
 
     steps: int
     lif: LIF
@@ -92,7 +92,7 @@ class Form:
     dtype: torch.dtype  # of the potential
     p: float = 0.0  # of dropout
     keys: Tensor | None = None  # (T, B, 2) of its masks; None: nothing is dropped
-    detached: bool = False  # no gradient goes through the reset: another function than the paper's
+    detached: bool = False  # no gradient through the reset, which is not the paper's function
     marks: bool = False  # counts are marked where a neuron lies inside the surrogate's window
 
     @property
@@ -102,10 +102,10 @@ class Form:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The constants in the kernels' order.
+        """Constants in the order in which kernels read them.
 
-        k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, dropout's factor, 0, 1, the mark of a
-        count, and the reset's share of the gradient.
+        k_tau, V_th, a / 2, 1 / a, k_tau2, c, pool area, dropout's 1 / (1 - p), 0, 1, the mark
+        (0: none), and the factor of the reset's gradient (0: detached).
         """
         k_tau2 = self.neunorm.k_tau2 if self.neunorm else 0.0
         lif, area, grown = self.lif, float(self.pool**2), 1 / (1 - self.p)

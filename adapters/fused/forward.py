@@ -29,7 +29,7 @@ from adapters.fused.intrinsics import (
 )  # fmt: skip
 from adapters.fused.lists import (
     AREA, LINE, RowSize, add_listed, aligned, block_of, bytes_of, cache_bytes,
-    computed, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, call_at,
+    to_compute_dtype, cut, group_of, keep, list_maps, put_numbers, run, sizes_of, call_at,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ T = TypeVar("T")
 def _sorted_by_length(found, count, entries, ends):
     """Entries (start, length, pixel) by length, the longest first and none that is empty.
 
-    So the processor foresees where each list ends. Gives how many there are.
+    So the processor foresees where each list ends. Returns how many there are.
     """
     ends[:] = 0
     for n in range(count):
@@ -193,7 +193,7 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
 
 def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights = None) -> Tensor:
     """Convolve events with weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
-    stored, weight, bias = weight.dtype, computed(weight), computed(bias)
+    stored, weight, bias = weight.dtype, to_compute_dtype(weight), to_compute_dtype(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
     outputs, rows = len(weight), RowSize.of(dtype, len(weight), ROW)

@@ -26,8 +26,8 @@ from adapters.fused.intrinsics import (
     BYTES, GRADIENT, add_products, load, store, sum_of_lanes, take, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    AREA, LINE, RowSize, aligned, append_to_maps, bytes_of, cache_bytes, computed, cut, group_of,
-    keep, put_numbers, run, sizes_of, call_at,
+    AREA, LINE, RowSize, aligned, append_to_maps, bytes_of, cache_bytes, cut, group_of,
+    keep, put_numbers, run, sizes_of, call_at, to_compute_dtype,
 )  # fmt: skip
 from adapters.fused.weight_gradient import fill_block
 
@@ -122,9 +122,9 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
     return kernel
 
 
-def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """Compute dy (N, K, H, W), channels last -> (N, C, H, W), 0 where there is no mark."""
-    weight = computed(weight)
+def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """Compute dy (N, K, H, W) -> dx (N, C, H, W), channels last: 0 for inputs without a mark."""
+    weight = to_compute_dtype(weight)
     counts, dtype = events.counts, weight.dtype
     rows = RowSize.of(dtype, len(weight), GRADIENT)
     room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * rows.sets(len(weight))))

@@ -83,7 +83,7 @@ def _(value, stored) -> Any:
 
 
 def counts_only(out) -> Any:
-    """Return whether a layer sends counts, as bytes, and not values."""
+    """Return whether a layer's output array is of bytes, which are counts and not values."""
 
 
 @overload(counts_only, inline="always")
@@ -94,7 +94,7 @@ def _(out) -> Any:
 
 
 def number(count, like) -> Any:
-    """Convert a count to the type of `like`."""
+    """Convert a count to the type of `like`, float32 or float64."""
 
 
 @overload(number, inline="always")
@@ -105,7 +105,7 @@ def _(count, like) -> Any:
 
 
 def put(target, place, value, count) -> Any:
-    """Store a value, or the count that it stands for if `target` is an array of bytes."""
+    """Store `count` at an index if `target` is an array of bytes, else `value`."""
 
 
 @overload(put, inline="always")
@@ -140,7 +140,7 @@ prefetch = _intrinsic(1, lambda row: types.void(row), _prefetched)
 
 
 def with_bits(row, bits) -> Any:
-    """Count the bytes of a row that have one of these bits; 0 for a row of values."""
+    """Return how many bytes of a row have one of these bits set; 0 if it is not of bytes."""
 
 
 @overload(with_bits, inline="always")
@@ -192,7 +192,7 @@ _pointer = _intrinsic(1, lambda _: types.voidptr(types.int64), _pointed)
 
 
 def array(address, shape, like) -> Any:
-    """Return the C array at an address, of the type of `like`."""
+    """Return the C-contiguous array at an address, of the type of `like`, without a copy."""
 
 
 @overload(array, inline="always")
@@ -311,7 +311,7 @@ TILES, COLUMNS = (6, 4) if registers().number == 32 else (6, 2)  # of a block of
 
 @dataclass(frozen=True)
 class Code:
-    """Writes the LLVM code of one inner loop over vectors."""
+    """Writer of the LLVM code of one inner loop over vectors."""
 
     builder: Any
     vector: ir.VectorType
@@ -339,12 +339,12 @@ class Code:
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), kind.as_pointer())
 
     def load(self, pointer: Any, vectors: int) -> Any:
-        """Load the vector that lies so many vectors behind a pointer."""
+        """Load the vector that is `vectors` vectors behind a pointer."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         return self.builder.load(place, align=self._alignment)
 
     def store(self, value: Any, pointer: Any, vectors: int) -> None:
-        """Store a vector so many vectors behind a pointer."""
+        """Store a vector `vectors` vectors behind a pointer."""
         place = self.at(pointer, self.vector, vectors * BYTES)
         self.builder.store(value, place, align=self._alignment)
 
@@ -353,12 +353,12 @@ class Code:
         return 4 if isinstance(self.vector.element, ir.FloatType) else 8
 
     def zeros(self, count: int) -> list[Any]:
-        """Return `count` sums in memory, all 0."""
+        """Return `count` sums, all 0: stack variables, which LLVM moves into registers."""
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
 
     def times(self, value: Any, factor: Any) -> Any:
-        """Multiply; with a following addition it is one operation where the processor has it."""
+        """Multiply; LLVM may fuse it with a following `plus` into one operation (FMA)."""
         return self.builder.fmul(value, factor, flags=("contract",))
 
     def plus(self, total: Any, value: Any) -> Any:
@@ -366,26 +366,26 @@ class Code:
         return value if total is None else self.builder.fadd(total, value, flags=("contract",))
 
     def add(self, total: Any, value: Any, factor: Any) -> None:
-        """Add a value, times a factor unless that is None, to a sum that lies in memory."""
+        """Add a value, times a factor unless that is None, to a sum of `zeros`."""
         if factor is not None:
             value = self.times(value, factor)
         self.builder.store(self.plus(self.builder.load(total), value), total)
 
     def place(self, places: Any, number: Any) -> Any:
-        """Load the 16-bit place at an index of a list."""
+        """Load entry `number` of a list of 16-bit places, as a 64-bit number."""
         index = self.builder.shl(number, WORD(1))
         found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
         return self.builder.zext(found, WORD)
 
     def factor(self, values: Any, number: Any) -> Any:
-        """Load the 8-bit value at an index of a list into every lane; None without values."""
+        """Load entry `number` of a list of 8-bit values into every lane; None without a list."""
         if values is None:
             return None
         found = self.builder.load(self.at(values, BYTE, number), align=1)
         return self.everywhere(self.builder.uitofp(found, self.vector.element))
 
     def everywhere(self, value: Any) -> Any:
-        """Return one number in every lane."""
+        """Return a vector with one number in every lane."""
         return _everywhere(self.builder, self.vector, value)
 
 

@@ -62,7 +62,7 @@ def group_of(call, number):
 
 @inlined
 def bytes_of(kind):
-    """Return the bytes of a row of sums or weights, or of a pixel's gradients.
+    """Return the bytes of a row: of sums, of weights, or of a pixel's gradients.
 
     `kind` stands for rows: a tuple of zeros of the numbers' type, one for each vector of a row.
     """
@@ -71,7 +71,7 @@ def bytes_of(kind):
 
 @inlined
 def copy_numbers(target, source, count, size, stored, zero):
-    """Copy `count` stored numbers as the type computed with: bf16 becomes float32."""
+    """Copy `count` numbers of `stored` bytes to ones of `size` bytes: bf16 becomes float32."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -81,7 +81,7 @@ def copy_numbers(target, source, count, size, stored, zero):
 
 @inlined
 def put_numbers(target, source, count, size, stored, zero):
-    """Copy `count` computed numbers as the type stored: float32 becomes bf16."""
+    """Copy `count` numbers of `size` bytes to ones of `stored` bytes: float32 becomes bf16."""
     if stored == size:
         copy_bytes(target, source, count * size)
         return
@@ -115,7 +115,7 @@ def _look(counts, left, bits):
 def list_maps(counts, maps, bits, nothing, places, values, n):
     """List the maps whose byte at `counts` has one of `bits`, and their values, from entry n on.
 
-    The list's length is even: a last place `nothing`, of value 0, fills it up. Gives the next n.
+    An odd list is filled up by a place `nothing` of value 0. Returns the first free entry.
     """
     start, first = n, 0
     while first < maps:
@@ -138,7 +138,7 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
 def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
     """Add `place` to the list of each map whose byte at `counts` has one of `bits` set.
 
-    The lists have room for `room` places each; `lengths` are 32-bit numbers.
+    The lists have room for `room` places each; `lengths`, 32-bit numbers, are counted up.
     """
     first = 0
     while first < maps:
@@ -173,7 +173,7 @@ class RowSize(NamedTuple):
 
     @classmethod
     def of(cls, dtype: torch.dtype, outputs: int, most: int) -> RowSize:
-        """Return the shortest rows that hold all outputs, of at most `most` vectors."""
+        """Return a row just long enough for all outputs, cut off at `most` vectors."""
         vectors = 1
         while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
             vectors *= 2
@@ -190,12 +190,12 @@ class RowSize(NamedTuple):
         return self.bytes // self.dtype.itemsize
 
     def sets(self, outputs: int) -> int:
-        """Return how many rows so many outputs take."""
+        """Return into how many rows, the last perhaps not full, outputs are split."""
         return -(-outputs // self.outputs)
 
 
 class Cut(NamedTuple):
-    """How images are cut into groups: so many together, or lines of one."""
+    """How images are cut into groups: `together` whole images, or `lines` lines of one."""
 
     together: int
     lines: int
@@ -207,7 +207,7 @@ class Cut(NamedTuple):
 
 @cache
 def cache_bytes(level: int) -> int:
-    """Return the bytes of a core's data cache; a common size where the system does not tell."""
+    """Return the bytes of a core's L1 or L2 data cache; a usual size if the system does not say."""
     name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
     try:
         found = os.sysconf(name)
@@ -217,9 +217,9 @@ def cache_bytes(level: int) -> int:
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Cut images into groups whose pixels, of so many bytes, fit `room` with a margin of lines.
+    """Cut images into groups that fit `room` bytes: `pixel` a pixel, `margin` lines added.
 
-    There are `at_least` so many groups, if there are lines enough.
+    There are at least `at_least` groups, if there are lines enough.
     """
     images, height, width, _ = counts.shape
     line = (width + 2) * pixel
@@ -234,7 +234,7 @@ def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cu
 
 
 def block_of(rows: RowSize) -> int:
-    """Return how many rows of weights fit two thirds of the first cache, a multiple of 64."""
+    """Return how many rows of weights fit two thirds of the L1 cache, a multiple of 64, not 0."""
     return max(64, cache_bytes(1) * 2 // 3 // rows.bytes // 64 * 64)
 
 
@@ -259,19 +259,19 @@ def run(
     rows: RowSize,
     numbers: Numbers,
 ) -> None:
-    """Call a kernel with `numbers` as its argument in each of torch's threads."""
+    """Run the kernel that `make` compiles for such rows in torch's threads, given `numbers`."""
     call = as_call(FIELDS, numbers)
     compiled.run(_kernel(make, rows), call.ctypes.data, torch.get_num_threads())
 
 
-def computed(numbers: Tensor) -> Tensor:
-    """Convert a layer's parameters to the type computed with: bf16 becomes float32."""
+def to_compute_dtype(numbers: Tensor) -> Tensor:
+    """Return a parameter, detached, in the type that kernels compute in: bf16 becomes float32."""
     numbers = numbers.detach()
     return numbers.float() if numbers.dtype == torch.bfloat16 else numbers
 
 
 def sizes_of(events: Events, outputs: int, stored: torch.dtype, rows: RowSize) -> Numbers:
-    """Return the fields that the arguments of all kernels of a layer have in common."""
+    """Return the argument's fields that all kernels which read events have in common."""
     images, height, width, maps = events.counts.shape
     return {
         "images": images,

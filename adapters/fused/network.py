@@ -26,25 +26,25 @@ LARGE = 128 * 32 * 32  # neurons of a layer: a network that has none as large ta
 
 
 class Run(NamedTuple):
-    """What all layers share in one call."""
+    """Sizes, precision and kernels that all layers of one call share."""
 
     steps: int
     batch: int
     precision: torch.dtype  # of the synapses
     kernels: Kernels
-    keeps: bool  # what the backward pass needs
+    keeps: bool  # inputs and currents, for the backward pass
 
 
 @dataclass(frozen=True)
 class Call:
-    """How one layer is computed in one call."""
+    """What one layer is computed with in one call: its synapse, settings and tap."""
 
     synapse: Synapse
     form: Form
     tap: SpikeTap
-    encodes: bool  # if it can: its current is never in memory
-    sends_events: bool  # if it can: the next layer takes them
-    made: PackedWeights  # of its weights, by a call on other samples
+    encodes: bool  # try `Kernels.encoding`: a current that is not stored
+    sends_events: bool  # try `Kernels.events`: the next layer takes them
+    made: PackedWeights  # shared with the calls on other samples
 
 
 # What the backward pass needs of a layer, its input and its current: it computes the rest again.
@@ -54,16 +54,16 @@ LayerParameters = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
 class NetworkFunction(torch.autograd.Function):
-    """All layers over all steps, for autograd: each layer's input and current are saved.
+    """All layers over all steps as one autograd function; it saves each layer's input and current.
 
-    The backward pass runs once: gradients take the currents' memory.
+    The backward pass runs once, since gradients overwrite the currents.
     """
 
     @staticmethod
     def forward(
         ctx, x: Tensor, run: Run, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
-        """Compute x (T or 1, B, ...) and each layer's weight, bias and U -> (T, B, N)."""
+        """Compute x (T, or 1 if static, B, ...), all layers' weight, bias and U -> (T, B, N)."""
         kept: list[Saved] = []
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
@@ -195,16 +195,16 @@ class Layer(nn.Module):
 
     @property
     def given(self) -> LayerParameters:
-        """The layer's parameters: weight, bias, and U or None."""
+        """The layer's weight, bias, and U or None."""
         weight, bias = self.synapse.weight, self.synapse.bias
         assert bias is not None
         return weight, bias, self.neunorm.U if self.neunorm is not None else None
 
 
 class FusedNetwork(nn.Module):
-    """The reference's function, layer by layer. Keeps nothing between calls.
+    """The paper's network, layer by layer over all steps; nothing is kept between calls.
 
-    `dense`: nothing by events. `detached`: no gradient through the reset, another function.
+    `dense`: nothing by events. `detached`: no gradient through the reset, not the paper's function.
     """
 
     def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
@@ -269,30 +269,33 @@ def computed(module: nn.Module) -> str:
 
 
 class Kernels(Protocol):
-    """Functions of (T, B, C, H, W) tensors, for one kind of device; `plain` is the simplest."""
+    """A module of functions for one kind of device; `plain` is the simplest.
+
+    A current is (T, B, C, H, W), or (1, B, ...) if constant; an output is pooled, (T, B, C, h, w).
+    """
 
     NAME: str
 
     def encoding(self, x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-        """Return a stand-in for the current of x (T, B, I, H, W); None if it must be in memory."""
+        """Return a stand-in for the current of x (T, B, I, H, W); None: compute and store it."""
         ...
 
     def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
-        """Return the next layer's input, (T, B, C, h, w); a constant current has T = 1."""
+        """Return the layer's output: spikes after pool, NeuNorm and dropout."""
         ...
 
     def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
-        """Return the next layer's input as counts; None where no kernels take counts."""
+        """Return the layer's output as counts; None where it must be values."""
         ...
 
     def gradients(self, current: Any, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-        """Return the gradients of the current, U and the bias; `back` is the spikes' gradient."""
+        """Return the gradients of the current, U and bias; `back` is the output's gradient."""
         ...
 
 
 @cache
 def kernels_for(device_type: str) -> Kernels:
-    """Return the kernels for a kind of device; if there are none, plain torch, with a warning."""
+    """Return the kernels for a type of device, else plain torch, with a RuntimeWarning."""
     match device_type:
         case "cpu":
             module, remedy = "neurons", "numba is missing: pip install 'snn-harness[fused]'"

@@ -46,7 +46,7 @@ from harness.spec import Precision
 
 @inlined
 def draw(kept, keys, place, threshold, grown, zero):
-    """Write dropout's factors for some pixels' maps to `kept`: 1 / (1 - p) or 0.
+    """Fill `kept` with dropout's factors, `grown` = 1 / (1 - p) or 0, of neurons from `place` on.
 
     They are those of `reference.dropout.kept`.
     """
@@ -600,7 +600,7 @@ MOST_INPUTS, LEAST_OUTPUTS = 3, 32
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-    """Return a stand-in for the current of x (T, B, I, H, W); None if memory serves better."""
+    """Return a stand-in for the current of moving x (T, B, I, H, W); None if storing is faster."""
     outputs, inputs, *taps = weight.shape
     worth_it = inputs <= MOST_INPUTS and outputs >= LEAST_OUTPUTS
     if taps != [TAPS, TAPS] or not worth_it or len(x) == 1:
@@ -614,13 +614,13 @@ def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | 
 
 
 def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
-    """Compute the next layer's input (T, B, C, h, w) from current (T or 1, ...), channels last."""
+    """Compute a layer's output (T, B, C, h, w) from current (T or 1, B, ...), channels last."""
     out, _, _ = _sent(_SPIKES, None, current, U, form)
     return out.permute(0, 1, 4, 2, 3)
 
 
 def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
-    """Compute the next layer's input as counts, (T B, h, w, C); None where it needs values."""
+    """Compute the layer's output as counts, (T B, h, w, C); None where counts cannot tell it."""
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
@@ -673,9 +673,9 @@ def values(events: Events, dtype: torch.dtype) -> Tensor:
 
 
 def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """Compute the gradients of a layer's current, U and bias; of an encoding those of its weight.
+    """Compute the gradients of a layer's U, bias, and current, or the weight of an `Encoding`.
 
-    The current's gradient takes the current's memory.
+    The current's gradient overwrites the current.
     """
     last = current if isinstance(current, Encoding) else _last(current)
     (stored, shape), weights = _described(current), _weights(U, form)
@@ -738,5 +738,5 @@ def _weights(U: Tensor | None, form: Form) -> Tensor | None:
 
 
 def threads(rows: int) -> int:
-    """Return how many threads share that many rows: torch's number, at most one a row."""
+    """Return how many threads share `rows` rows: torch's number, at most one a row."""
     return max(1, min(torch.get_num_threads(), rows))

@@ -24,7 +24,7 @@ def _currents(current: Tensor, steps: int) -> Tensor:
 
 
 def _forward(current: Tensor, form: Form) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Potentials and spikes of each step, and NeuNorm's x where it is on."""
+    """Return the potentials and spikes of each step, and NeuNorm's x where it is on."""
     potentials, fired, auxiliaries = [], [], []
     u = o = x = None
     for arriving in _currents(current, form.steps):
@@ -45,7 +45,7 @@ def _pooled(o: Tensor, form: Form) -> Tensor:
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
-    """Compute current (T or 1, B, C, H, W) -> the next layer's input, (T, B, C, h, w)."""
+    """Compute a layer's output (T, B, C, h, w) from current (T or 1, B, C, H, W)."""
     _, fired, auxiliaries = _forward(current.to(form.dtype), form)
     out = [_pooled(o, form) for o in fired]
     if U is not None:
@@ -57,15 +57,15 @@ def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
 
 
 def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> None:
-    """Return None: plain torch keeps the current in memory."""
+    """Return None: plain torch computes and stores the current."""
 
 
 def events(current: Tensor, U: Tensor | None, form: Form) -> None:
-    """Return None: plain torch takes no events."""
+    """Return None: plain torch sends values, not counts."""
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """Return the gradients of a layer's current, U and bias."""
+    """Return the gradients of a layer's current, U and bias; `back` is that of its output."""
     potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)
     sent = back.to(form.dtype)
     if form.keys is not None:
@@ -102,9 +102,9 @@ def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:
 
 @dataclass(frozen=True)
 class Parts:
-    """The three functions of a synapse.
+    """The functions of a synapse: forward, and both gradients.
 
-    Shapes: x (N, C, H, W) or (N, C), the weight and y alike.
+    x and y are (N, C, H, W) and (N, K, H, W) of a convolution, (N, C) and (N, K) of a product.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor], Tensor]  # x, weight, bias -> y

@@ -20,17 +20,17 @@ class Synapse:
     product: bool
     kernel: int  # of a convolution's side
     dense: bool  # events are never used
-    ran: Dispatch | None = field(default=None, init=False)  # None: densely, and nothing was counted
-    encoded: bool = field(default=False, init=False)  # with its neurons, by what is not 0
+    ran: Dispatch | None = field(default=None, init=False)  # None: its input was values
+    encoded: bool = field(default=False, init=False)  # the last call's current was an `Encoding`
 
     @property
     def takes_events(self) -> bool:
-        """Whether the layer before may send counts instead of values."""
+        """Whether this layer's input may be counts (`Events`) instead of values."""
         return not self.dense and self.kernel == TAPS
 
     @property
     def in_words(self) -> str:
-        """How the last call was computed, in words."""
+        """What the last call computed by events, and the density of its input, in words."""
         if self.ran is None:
             return "by events, with its neurons" if self.encoded else "dense"
         parts = ("forward", "weight_gradient", "input_gradient")
@@ -42,7 +42,10 @@ class Synapse:
         return f"{how}, density {self.ran.density:.2f}{window}"
 
     def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
-        """Return the input that is kept, (N, ...): channels last for a convolution, else flat."""
+        """Return the layer's input, as saved for backward: events, else values of type `dtype`.
+
+        Values are channels last for a convolution, (N, C) for a product.
+        """
         if isinstance(sent, Events):
             return sent
         if self.product:
@@ -52,7 +55,7 @@ class Synapse:
     def forward(
         self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: PackedWeights
     ) -> Tensor:
-        """Return the current, (N, K, H, W) or (N, K); calls on the same weights share `made`."""
+        """Compute the current, (N, K, H, W) or (N, K); calls on the same weights share `made`."""
         self.ran = None
         if isinstance(inputs, Events):
             from adapters.fused import choice, forward  # they need numba
@@ -63,28 +66,28 @@ class Synapse:
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """Return the gradient of the weight by dy, the current's gradient."""
+        """Compute the weight's gradient from dy, the current's gradient."""
         if isinstance(inputs, Events) and self.ran is not None and self.ran.weight_gradient:
             from adapters.fused import weight_gradient
 
-            return weight_gradient.convolved(dy, inputs, weight)
+            return weight_gradient.compute(dy, inputs, weight)
         return self._parts.weight_gradient(dy, self._values(inputs, weight.dtype), weight)
 
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
-        """Return the gradient of the input by dy: (N, C, H, W), or (N, inputs) for flat inputs.
+        """Compute the input's gradient, (N, C, H, W) or (N, C), from dy, the current's gradient.
 
-        It is 0 where it is not read.
+        By events it is computed only where the surrogate is not 0, and is 0 elsewhere.
         """
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)
         if self.ran is not None and self.ran.input_gradient:
             from adapters.fused import input_gradient
 
-            return input_gradient.convolved(dy, inputs, weight)
+            return input_gradient.compute(dy, inputs, weight)
         if self.ran is not None and self.ran.tiles:
             from adapters.fused import winograd
 
-            return winograd.convolved(dy, weight)
+            return winograd.input_gradient(dy, weight)
         images, height, width, maps = inputs.counts.shape
         return self._parts.input_gradient(dy, torch.Size((images, maps, height, width)), weight)
 

@@ -28,7 +28,7 @@ from adapters.fused.intrinsics import (
 )  # fmt: skip
 from adapters.fused.lists import (
     AREA, LINE, LISTED, LISTS, Cut, RowSize, aligned, append_to_maps, bytes_of,
-    cache_bytes, computed, copy_numbers, cut, group_of, keep, run, sizes_of, call_at,
+    cache_bytes, to_compute_dtype, copy_numbers, cut, group_of, keep, run, sizes_of, call_at,
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
 
 @inlined
 def fill_block(call, images, lines, first, block, kind, size):
-    """Copy the gradients of a set of outputs in a group, with a margin of zeros."""
+    """Copy dy of one row of outputs and a group's pixels into `block`, with a margin of zeros."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
     row = bytes_of(kind)
     wanted, whole = min(row // size, outputs - first), row // size
@@ -194,9 +194,9 @@ class _Work(NamedTuple):
         return cls(chosen, sets, shares, groups, max(shares, min(groups, listed)))
 
 
-def convolved(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
-    """Compute dy (N, K, H, W), channels last -> the weight's gradient, (K, C, 3, 3); no bf16."""
-    counts, dtype, x = events.counts, computed(weight).dtype, events.x
+def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
+    """Compute dy (N, K, H, W), channels last -> d_weight (K, C, 3, 3), in float32 for bf16."""
+    counts, dtype, x = events.counts, to_compute_dtype(weight).dtype, events.x
     _, height, width, maps = counts.shape
     rows = RowSize.of(dtype, len(weight), GRADIENT)
     work = _Work.of(counts, len(weight), rows)

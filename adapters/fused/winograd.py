@@ -28,7 +28,7 @@ from adapters.fused.intrinsics import (
     BYTES, COLUMNS, TILE, TILES, multiply_block, of_tile, take, to_tile, zero_bytes,
 )  # fmt: skip
 from adapters.fused.lists import (
-    LINE, RowSize, aligned, bytes_of, computed, copy_numbers, cut, group_of, keep,
+    LINE, RowSize, aligned, bytes_of, to_compute_dtype, copy_numbers, cut, group_of, keep,
     put_numbers, run, call_at,
 )  # fmt: skip
 
@@ -130,9 +130,9 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
     return kernel
 
 
-def convolved(dy: Tensor, weight: Tensor) -> Tensor:
+def input_gradient(dy: Tensor, weight: Tensor) -> Tensor:
     """Compute dy (N, K, H, W), weight (K, C, 3, 3) -> dx (N, C, H, W), all channels last."""
-    weight = computed(weight)
+    weight = to_compute_dtype(weight)
     outputs, maps = weight.shape[:2]
     images, _, height, width = dy.shape
     rows = RowSize.of(weight.dtype, maps, COLUMNS)

@@ -91,7 +91,7 @@ def _frameworks(title: str = "") -> Table:
             for variant, deviations in known.variants.items():
                 yield contender(name, variant), "", _function(deviations), ""
 
-    facts.look(adapters.names())
+    facts.discover(adapters.names())
     heads = ("framework", "version", "what it computes", "by default")
     named = ", ".join(facts.versioned())
     note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."

@@ -48,7 +48,7 @@ def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     here = machine.describe(torch.device(cases[0].device))
     frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
     known = adapters.names()
-    facts.look(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
+    facts.discover(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
     return Run(begin(store.out, here, frameworks, command), here, memory.allocator_of_children())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import adapters
 from adapters import facts
-from adapters.facts import described
+from adapters.facts import describe_error
 from harness import datasets
 from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate, required
@@ -114,7 +114,7 @@ def prove_adapters(
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
             deviations = known.deviations_of(variant)
-            reason = str(error) if isinstance(error, Died) else described(error)
+            reason = str(error) if isinstance(error, Died) else describe_error(error)
             yield AdapterProof(name, deviations, (), reason, broke=True)
 
 
@@ -135,5 +135,5 @@ def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterPro
         except Unsupported as reason:
             return AdapterProof(name, (), (), str(reason))
         except UsageError as error:  # the adapter's own: it ends nothing but itself
-            return AdapterProof(name, adapter.DEVIATIONS, (), described(error), broke=True)
+            return AdapterProof(name, adapter.DEVIATIONS, (), describe_error(error), broke=True)
     return AdapterProof(name, adapter.DEVIATIONS, tuple(proofs))
