@@ -110,7 +110,7 @@ class Trial(Generic[C]):
 
         Where its weights are wanted and not here, it goes on from its last checkpoint. Raises Busy.
         """
-        self.written = self.ledger.begin(self.row)
+        self.written = self.ledger.lock_and_read(self.row)
         there = self.written
         if self.access.keep_weights:
             there = [row for row in there if not isinstance(row, TrainedRow) or self._keeps(row)]
