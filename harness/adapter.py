@@ -15,7 +15,7 @@ from harness.spec import SGD, Adam, Form, Mode, Network, Precision
 
 
 class Unsupported(Exception):
-    """This adapter cannot build this network; the message says why and what to use instead."""
+    """An adapter cannot build a network; the message says why and what to use instead."""
 
     status: Literal["unsupported"] = "unsupported"  # of the case's row
 
@@ -24,7 +24,7 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may say five things more. `REVISION: int`, 0 where there is none, is raised by hand
+    A module may also have five optional names. `REVISION: int`, else 0, is raised by hand
     when what the adapter computes changes, or how fast it does: rows of an older revision are not
     taken for this one's. No check sees a change of speed alone.
     `computed(module) -> str` describes how the layers of its last call were computed, where it
@@ -45,7 +45,7 @@ class Adapter(Protocol):
 
     @property
     def build(self) -> Callable[[Network], nn.Module]:
-        """Builds `network` as a module that maps (T, B, C, H, W) to the voting spikes (T, B, N).
+        """Builder of `network` as a module: (T, B, C, H, W) to the voting layer's spikes (T, B, N).
 
         Every call of the module starts from zero state. Its parameters come in layer order: weight,
         bias, then the layer's U where NeuNorm acts on its output. Raises Unsupported.
@@ -55,7 +55,7 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """What a `Trainer` is made for."""
+    """The settings of one `Trainer`, fixed when it is made."""
 
     precision: Precision  # fp32 or fp64, of all that it computes
     mode: Mode  # whether it is asked to `step` or to `infer`
@@ -64,20 +64,20 @@ class TrainerSettings:
 
 
 class Trainer(Protocol):
-    """Whole iterations in a runtime of its own.
+    """A network in a runtime that is not torch: whole iterations, on torch tensors.
 
-    The tensors that it is given and gives are torch's, on the CPU, in the settings' precision; a
-    weight or gradient has the reference's shape, and they come in layer order.
+    The tensors that it takes and returns are on the CPU, in the settings' precision; weights and
+    gradients have the reference's shapes, in layer order.
     """
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        """Set the weights, before all else. What the optimiser has gathered stays."""
+        """Set the weights; called before anything else. The optimiser keeps its state."""
 
     def put(self, x: Tensor, labels: Tensor) -> Any:
-        """Lay a batch x (T, B, C, H, W) where `step` and `infer` find it, before the clock starts.
+        """Return x (T, B, C, H, W) and labels as a batch for `step` and `infer`; this is not timed.
 
         A static image comes expanded over T: `harness.reference.synapses.is_static` tells. What
-        sizes like these need to be compiled is compiled here.
+        must be compiled for a size is compiled here.
         """
 
     def step(self, batch: Any) -> float:
@@ -85,33 +85,33 @@ class Trainer(Protocol):
         ...
 
     def infer(self, batch: Any) -> None:
-        """Run the forward pass alone. All is done when it returns."""
+        """Run the forward pass alone, to its end: nothing is deferred when it returns."""
 
     def out(self) -> Tensor:  # (T, B, N)
-        """Return the voting layer's spikes in the last `step` or `infer`."""
+        """Return the voting layer's spikes of the last `step` or `infer`."""
         ...
 
     def gradients(self) -> Sequence[Tensor]:
-        """Return the gradients of the last step's loss, at the weights before it."""
+        """Return the gradients of the last step's loss, at the weights before the step."""
         ...
 
     def parameters(self) -> Sequence[Tensor]:
-        """Return the weights as they are now."""
+        """Return the current weights."""
         ...
 
     def spikes(self, batch: Any) -> Sequence[Tensor]:  # of each layer (T, B, ...)
-        """Return all layers' spikes on a batch, at the weights as they are now."""
+        """Return all layers' spikes on a batch, with the current weights."""
         ...
 
     def differentiate(self, batch: Any, back: Tensor) -> Sequence[Tensor]:
         """Return the gradients of the sum of the voting layer's spikes times `back` (T, B, N).
 
-        A loss weighs all steps alike, and would not tell their order: the exam does.
+        The exam needs it: the loss weighs all steps alike, and would not show a wrong order.
         """
         ...
 
     def close(self) -> None:
-        """Free the trainer's resources, after its last use."""
+        """Free the trainer's resources; it is not used afterwards."""
 
 
 MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
@@ -119,7 +119,7 @@ MakeTrainer = Callable[[Network, TrainerSettings], Trainer]
 
 @dataclass(frozen=True)
 class Variant:
-    """Another form of a framework's network, loaded as `framework:variant`."""
+    """An adapter of another form of a framework's network, loaded as `framework:variant`."""
 
     DEVIATIONS: tuple[str, ...]
     build: Callable[[Network], nn.Module]
@@ -142,9 +142,9 @@ def exam_builder(adapter: Adapter) -> Callable[[Network], nn.Module]:
 
 
 class SpikeTap(nn.Module):
-    """Marks a layer's spikes so that the certificate can see them; otherwise the identity.
+    """An identity through which a layer passes its spikes, so that an exam can record them.
 
-    `multi_step`: the layer hands over all its steps in one call (T, B, ...), not one call a step.
+    `multi_step`: the layer passes all steps in one call, (T, B, ...), not one call a step.
     """
 
     def __init__(self, *, multi_step: bool = False) -> None:
@@ -154,7 +154,7 @@ class SpikeTap(nn.Module):
 
     @property
     def recording(self) -> bool:
-        """Whether spikes are being recorded; a fused layer emits its spikes only then."""
+        """Whether spikes are being recorded; a layer that fuses steps may emit them only then."""
         return self.kept is not None
 
     def forward(self, spikes: Tensor) -> Tensor:  # (B, ...) -> (B, ...), or (T, B, ...) -> the same
@@ -163,7 +163,7 @@ class SpikeTap(nn.Module):
         return spikes
 
     def collected(self) -> Tensor:  # (T, B, ...)
-        """Return the spikes of the last call, over all steps."""
+        """Return the recorded spikes of the last call, (T, B, ...)."""
         assert self.kept, "no call was recorded"
         return self.kept[-1] if self.multi_step else torch.stack(self.kept)
 
@@ -188,15 +188,15 @@ DISABLING = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")  # with either it r
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Return the same module, its four-dimensional weights laid out with the maps last."""
+    """Return the module itself, its convolutions' weights laid out as channels-last."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def tuned(adapter: Adapter, form: Form) -> Variant:
-    """Return the adapter with weights channels-last; `compiled` under torch.compile as well.
+    """Return an adapter's tuned form: weights channels-last, and more by `form`.
 
-    `cuda-graph`: the whole step is captured by `speed/iteration.py`. The exam of
-    `compiled` is of the module before it is compiled; the audit proves the compiled one.
+    `compiled` is under torch.compile; its exam is of the module before that, and the audit proves
+    the compiled one. `cuda-graph`: `speed/iteration.py` captures the whole step.
     """
 
     def laid_out(network: Network) -> nn.Module:

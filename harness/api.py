@@ -30,7 +30,7 @@ LARGEST_DOWNLOAD_MIB = 200
 
 
 def device(wanted: Device) -> Literal["cpu", "cuda"]:
-    """Return where to run: `auto` is a CUDA device where there is one."""
+    """Return the device to run on; "auto" is "cuda" if torch finds one. Raises UsageError."""
     if wanted == "cpu":
         return "cpu"
     import torch
@@ -43,10 +43,10 @@ def device(wanted: Device) -> Literal["cpu", "cuda"]:
 
 
 def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
-    """Return the cases of a suite on this machine.
+    """Return the cases of a suite on this machine, duplicates removed.
 
-    Of the frameworks given, else of the suite's, else of all known ones that need not be named.
-    Raises UsageError for unknown names.
+    Frameworks are those in `options`, else the suite's, else all known ones but the suite's
+    `opt_in`. Raises UsageError for unknown names.
     """
     import adapters
     from adapters import facts
@@ -63,9 +63,9 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
 
 
 def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Case, ...]:
-    """Return the cases, without timings in bf16 that this machine has no instructions for.
+    """Return the cases without timings in bf16 if this machine has no instructions for it.
 
-    All of a suite that trains, and where a precision is named.
+    They stay if the suite trains, or if the user named a precision.
     """
     from harness.system import machine
 
@@ -74,7 +74,7 @@ def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Cas
 
 @dataclass(frozen=True)
 class Work:
-    """The cases of a run, and what they need."""
+    """A run before it starts: its cases, and the folder, data and executor that they need."""
 
     options: Options
     suite: Suite
@@ -129,18 +129,18 @@ class Work:
 
     @property
     def suited(self) -> tuple[Case, ...]:
-        """The cases, without timings in bf16 that this machine has no instructions for."""
+        """Cases to run, without timings in bf16 if this machine has no instructions for it."""
         return suited(self.cases, self.suite, self.options)
 
     def results(self, say: ProgressCallback) -> Iterator[Result]:
-        """Run the cases and yield results; a timed cell is yielded again as it gets more rounds."""
+        """Run the cases and yield results; a timed cell comes after one round and at its end."""
         given = self.suited, self.store, self.access
         if self.suite.trains:
             return self.executor.train(*given, say)
         return self.executor.measure(*given, self.options.spending, say)
 
     def failed(self, rows: Iterable[Row]) -> list[EndedRow]:
-        """Return the rows of failed cases; those that were named and are missing are among them."""
+        """Return rows of failed cases; missing frameworks count if named or the suite trains."""
         from harness.records import EndedRow
 
         named = self.suite.trains or self.options.frameworks is not None
@@ -149,9 +149,9 @@ class Work:
 
 
 def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
-    """Return what runs the cases of a command, "local" or "ray".
+    """Return the executor "local" or "ray"; `command` is recorded as it was typed.
 
-    Raises UsageError where that is not installed.
+    Raises UsageError where Ray is not installed.
     """
     if name == "local":
         from harness.jobs.local import Local
@@ -172,11 +172,11 @@ class CasesFailed(UserWarning):
 
 
 def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
-    """Measure a suite, keep each row under `out` as it comes; return all rows of that folder.
+    """Measure a suite, keep each row under `out` as it comes, and return all rows of that folder.
 
     The options are those of `harness run`, which `harness run --help` explains. What was measured
-    before is not measured again, and a run that was interrupted goes on. Says each case as it
-    comes, unless `quiet`.
+    before is not measured again, and a run that was interrupted goes on. Prints a line for each
+    case, unless `quiet`.
 
     Raises UsageError for a wrong request. Warns CasesFailed where the command would end with exit
     code 1: the other cases stand.
@@ -243,8 +243,8 @@ run.__signature__ = inspect.Signature([_own["suite"], _own["quiet"], *_named])
 def results(*folders: str | PathLike[str]) -> Results:
     """Return the rows of result folders, `results/local` where none is named.
 
-    A folder is one that `harness run --out` has filled, or one of several such, as
-    `results/published`. Warns of lines that are no rows. Raises UsageError where there are none.
+    A folder is one that `harness run --out` has filled, or one that holds several such, as
+    `results/published`. Warns of damaged lines. Raises UsageError if there are no rows.
     """
     from harness.reports.stored import Results, read_all
 
@@ -256,7 +256,7 @@ def report(
 ) -> list[Path]:
     """Write OUT/report.html and OUT/tables/ from the rows under OUT/records; return the paths.
 
-    With `readme` also what stands between that file's marks. Warns of damaged lines. Raises
+    `readme`: a file whose text between its marks is replaced, too. Warns of damaged lines. Raises
     UsageError where there are no rows, and where a file cannot be written.
     """
     from harness.reports import page, stored

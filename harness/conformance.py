@@ -38,12 +38,12 @@ WRONG = 0.1  # of the largest entry: the gradient of another function differs by
 
 
 class Broken(AssertionError):
-    """An adapter that does not keep the contract; the message says where."""
+    """An adapter does not keep the contract; the message says where."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of an adapter; its call raises Broken if it fails, or what the adapter raises."""
+    """One check of an adapter: if it fails, its call raises Broken, or the adapter's own error."""
 
     name: str
     run: Callable[[], None]
@@ -56,9 +56,10 @@ class Check:
 
 
 def checks(framework: str) -> list[Check]:
-    """Return the checks of an adapter and its variants. Raises UsageError, and Missing.
+    """Return the checks of an adapter and its variants.
 
-    A variant without deviations is to pass the exam, one with deviations is to fail it clearly.
+    A variant without deviations must pass the exam, one with deviations must clearly fail it.
+    Raises UsageError for an unknown name, Missing if the framework is not installed.
     """
     adapters.load(framework)
     return [Check(f"{framework} {name}", run) for name, run in _checks(framework)]
@@ -82,12 +83,12 @@ def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def small(dataset: str, scale: str = "Small", neunorm: Reading | None = None) -> Network:
-    """Return a network of Table 1 at an eighth of its width."""
+    """Return Table 1's network of a data set and scale, at an eighth of its width."""
     return paper.network(scale, dataset, neunorm=neunorm, width=WIDTH)[1]
 
 
 def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 0) -> Tensor:
-    """Return inputs (T, B, C, H, W) as the data has them: normalised pixels, or sparse counts."""
+    """Return inputs (T, B, C, H, W) like a data set's: normalised pixels, or sparse counts."""
     generator = torch.Generator().manual_seed(seed)
     if static:
         image = torch.randn(B, *network.input_shape, generator=generator)
@@ -98,7 +99,7 @@ def random_batch(network: Network, T: int, B: int, *, static: bool, seed: int = 
 
 @cache  # the reference's answers serve all adapters
 def exams() -> tuple[tuple[str, Exam], ...]:
-    """Return the exams of `harness check` on random batches, with names: "CIFAR-10 Small fp64"."""
+    """Return name and exam, "CIFAR-10 Small fp64", of all in `harness check`, on random batches."""
 
     def batch_of(dataset: str) -> Tensor:
         return random_batch(small(dataset), 4, 8, static=paper.settings(dataset).static)

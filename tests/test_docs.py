@@ -23,7 +23,7 @@ from adapters import facts
 from harness import __version__, results
 from harness.cli.app import app
 from harness.conformance import random_batch, small
-from harness.jobs.verify import Check
+from harness.jobs.verify import FigureCheck
 from harness.proof.exam import Exam
 from harness.records import Store
 from harness.spec import Precision
@@ -102,7 +102,7 @@ def nothing_is_measured(
     for name in ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW"):
         Store(inside / name).append(*rows)
     facts.discover(adapters.names())  # in a child: later none starts
-    check = Check("a training", "loss", "1", "1", "confirmed")
+    check = FigureCheck("a training", "loss", "1", "1", "confirmed")
     for name, value in (
         ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
         ("system.child.warm", None),

@@ -103,7 +103,7 @@ def test_each_convolution_has_its_faster_layout(monkeypatch: pytest.MonkeyPatch)
         return 1.0 if is_last(run) == (seen[-1][1] == NETWORK.stages[1].input_shape[0]) else 2.0
 
     monkeypatch.setattr(clock, "seconds", seconds)
-    layouts = floor.fastest(of())
+    layouts = floor.fastest_layouts(of())
     assert layouts == ("contiguous", "channels_last", "contiguous", "contiguous", "contiguous")
     assert {shape[0] for shape in seen} == {6}
     assert floor.in_words(layouts) == ", ".join(layouts)
@@ -122,11 +122,11 @@ def test_the_minimum_of_rounds_counts_once_for_each_size(monkeypatch: pytest.Mon
         return values[-1]
 
     monkeypatch.setattr(clock, "seconds", seconds)
-    first = floor.fastest(of())
+    first = floor.fastest_layouts(of())
     assert first[1] == "contiguous"
     measured = len(asked)
-    assert floor.fastest(of()) == first and len(asked) == measured  # as it was kept
+    assert floor.fastest_layouts(of()) == first and len(asked) == measured  # as it was kept
     for other in (of(T=4), of(mode="inference"), of(precision="bf16")):
         before = len(asked)
-        floor.fastest(other)
+        floor.fastest_layouts(other)
         assert len(asked) > before

@@ -131,7 +131,7 @@ def cells_of_processes(move: float) -> list[list[list[list[float]]]]:
 def test_intervals_over_starts_cover_differences_between_processes(move: float) -> None:
     inside, blind = list[bool](), list[bool]()
     for cell in cells_of_processes(move):
-        moves = ratios.starts(cell)
+        moves = ratios.estimate_start_variance(cell)
         found = [ratios.mean(each, moves) for each in cell[:-1]]
         inside += [each.low <= 1 <= each.high for each in found]
         found = [ratios.mean([sum(each, [])]) for each in cell[:-1]]
@@ -144,9 +144,10 @@ def test_the_variance_between_starts_by_hand() -> None:
     # means 0 and 2 d of two rounds each, which vary by nothing: between 2 d**2, within 0
     d = log(1.1)
     groups = [[1.0, 1.0], [1.21, 1.21]]
-    moves = ratios.starts([groups])
+    moves = ratios.estimate_start_variance([groups])
     assert (moves.variance, moves.freedom) == (pytest.approx(2 * d**2), 1)
     found = ratios.mean(groups, moves)
     reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
     assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
-    assert ratios.starts([[[1.0, 2.0]]]) == ratios.Starts()  # one start tells nothing
+    # one start tells nothing
+    assert ratios.estimate_start_variance([[[1.0, 2.0]]]) == ratios.StartVariance()

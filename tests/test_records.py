@@ -193,7 +193,7 @@ def test_a_row_of_a_run_that_can_name_no_file_is_read(store: Store, name: str) -
 
 
 def test_a_run_has_a_file_with_its_command_and_versions(tmp_path: Path) -> None:
-    name = run.begin(tmp_path, MACHINE, (), ["harness", "run", "--out", "\udcff"])
+    name = run.save_run(tmp_path, MACHINE, (), ["harness", "run", "--out", "\udcff"])
     kept = json.loads((tmp_path / "runs" / f"{name}.json").read_bytes())
     assert kept["run"] == name and kept["packages"]["torch"] == metadata.version("torch")
     assert kept["command"][-1] == "?" and kept["shared"]["cpu"] == MACHINE.cpu
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for needs in (
         store.check_writable,
         lambda: store.append(ROW),
-        lambda: ledger(store).begin(KEYED),
+        lambda: ledger(store).lock_and_read(KEYED),
     ):
         with pytest.raises(UsageError, match="--out"):
             needs()
@@ -284,23 +284,23 @@ def ledger(store: Store, **fields: Any) -> Ledger:
 
 def test_a_case_is_one_process_s_at_a_time(store: Store) -> None:
     one, other = ledger(store), ledger(store)
-    assert one.begin(KEYED) == []
+    assert one.lock_and_read(KEYED) == []
     with pytest.raises(Busy):
-        other.begin(KEYED)
+        other.lock_and_read(KEYED)
     one.keep(KEYED)
     one.release()
-    assert other.begin(KEYED) == [KEYED]
+    assert other.lock_and_read(KEYED) == [KEYED]
 
 
 def test_a_patient_ledger_waits_and_reports_it(store: Store) -> None:
     one, said = ledger(store), []
-    one.begin(KEYED)
+    one.lock_and_read(KEYED)
 
     def say(fraction: float, doing: str) -> None:
         said.append(doing)
         one.release()
 
-    assert Ledger(store, say, patient=True).begin(KEYED) == []
+    assert Ledger(store, say, patient=True).lock_and_read(KEYED) == []
     assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
 
 
@@ -311,7 +311,7 @@ def test_repeated_rows_of_a_training_are_kept_once(store: Store) -> None:
     said.append(row(records.WarningRow, trained_case(), key="k", reason="dead"))
     said.append(row(records.AuditRow, trained_case(), key="k"))
     for _ in range(2):
-        given.begin(KEYED)
+        given.lock_and_read(KEYED)
         given.keep(*said, row(records.AuditRow, key="k"))
         given.release()
     rows, _ = store.read()
@@ -322,10 +322,10 @@ def test_repeated_rows_of_a_training_are_kept_once(store: Store) -> None:
 def test_fresh_counts_the_rows_of_its_own_command_alone(store: Store) -> None:
     store.append(KEYED)
     given = ledger(store, fresh=True, runs=("mine",))
-    assert given.begin(KEYED) == []
+    assert given.lock_and_read(KEYED) == []
     given.keep(replace(KEYED, run="mine"))
     given.release()
-    assert [each.run for each in given.begin(KEYED)] == ["mine"]
+    assert [each.run for each in given.lock_and_read(KEYED)] == ["mine"]
 
 
 # kills

@@ -135,7 +135,7 @@ def comes_back(case: spec.Case) -> None:
     assert spec.Case.of(case.fields) == case
     written = row(EndedRow, case)
     assert spec.Case.of(written) == case
-    read = store.row_of(json.loads(written.to_json()))
+    read = store.parse_row(json.loads(written.to_json()))
     assert read == written
     assert spec.Case.of(read) == case
 

@@ -23,7 +23,7 @@ from harness.analysis.timings import TimedLine
 from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local, Result
-from harness.jobs.verify import Check, VerifyContext, ratio_check
+from harness.jobs.verify import FigureCheck, VerifyContext, ratio_check
 from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
 from harness.records.identity import PROTOCOL
 from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
@@ -257,7 +257,7 @@ def cell(ratio: float, **fields: Any) -> list[Row]:
     return [*timed("floor", *ROUNDS, **fields), *timed("norse", *slow, **fields)]
 
 
-def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[Check]:
+def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[FigureCheck]:
     """One of each kind."""
     here = VerifyContext(again, Access(Path()), lambda case: None, lambda *_: None, Path())
     return list(verify.verify(recorded, here, 1, 0, epochs, 1.0))

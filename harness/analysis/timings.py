@@ -142,9 +142,9 @@ class Rounds:
         return [[of[n] for n in rounds] for rounds in found.values()]
 
     @cached_property
-    def _moves(self) -> ratios.Starts:
+    def _moves(self) -> ratios.StartVariance:
         of = [self._divided(each, THE_FLOOR) for each in self.seconds if each[0] != FLOOR]
-        return ratios.starts(map(self._by_start, (*of, self.again)))
+        return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
 
     def _divided(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
         return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))

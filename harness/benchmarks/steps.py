@@ -67,8 +67,8 @@ class Steps:
         drawn = initial_network(self.case, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
         asked = question_of(self.case, weights, x, labels)
-        self.ready = iteration.built(adapters.load(framework), self.case, asked)
-        self.step = partial(iteration.done, self.ready)  # as the clock of a suite has it
+        self.ready = iteration.make_ready(adapters.load(framework), self.case, asked)
+        self.step = partial(iteration.run_to_end, self.ready)  # as the clock of a suite has it
         self.step()
         self.device = torch.device(self.case.device)
         clock.synchronise(self.device)
@@ -82,7 +82,7 @@ class Steps:
 
     def track_ratio_to_floor(self, framework: str, dataset: str) -> float:
         """Return the median ratio to the floor over rounds: the same on a slower machine."""
-        bottom = floor.iteration(self.case, floor.fastest(self.case))
+        bottom = floor.iteration(self.case, floor.fastest_layouts(self.case))
         runs = {"floor": bottom, "framework": self.step}
         names, order, ratios = list(runs), random.Random(0), list[float]()
         gc.collect()

@@ -20,7 +20,7 @@ from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import EndedRow, Store
-from harness.records.run import Result, Run, begin, ended, of_case, stamped
+from harness.records.run import Result, Run, ended, of_case, save_run, stamped
 from harness.records.store import Busy, Ledger
 from harness.spec import (
     Access,
@@ -44,16 +44,16 @@ Cases = tuple[Case, ...]
 
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
-    """Write a run's file (command, machine, versions); return its id, machine and allocator."""
+    """Write the file of a run of these cases; return its name, machine and allocator."""
     here = machine.describe(torch.device(cases[0].device))
     frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
     known = adapters.names()
     facts.discover(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
-    return Run(begin(store.out, here, frameworks, command), here, memory.allocator_of_children())
+    return Run(save_run(store.out, here, frameworks, command), here, memory.allocator_of_children())
 
 
 def keep_failure(case: Case, reason: str, run: Run, store: Store) -> EndedRow:
-    """Keep the row of a case that failed, of which nothing else is known."""
+    """Append and return the row of a failed case whose installation and data are unknown."""
     known = of_case(case, replace(run, allocator="system"), NOTHING_KNOWN)
     row = stamped(ended(known, "failed", reason))
     store.append(row)
@@ -62,7 +62,7 @@ def keep_failure(case: Case, reason: str, run: Run, store: Store) -> EndedRow:
 
 @dataclass(frozen=True)
 class Local:
-    """This machine. A case that fails becomes a row with its reason; the others go on."""
+    """Executor on this machine. A case that fails becomes a row with its reason; others go on."""
 
     command: tuple[str, ...] = ()  # as it was typed, for the file of the run
 
@@ -71,10 +71,10 @@ class Local:
     ) -> Iterator[Result]:
         """Run the trainings, other systems and counts that are not done, in any order.
 
-        Cases that another process is at come last, once it has ended them. Each has a child of its
-        own: what a framework sets for its process would decide the next case's weights. A child
-        that found a case done, or another process at it, has imported none, and goes on to the next
-        with the data that it has read.
+        Cases that another process has locked come last, once it has ended them. Each case has a
+        child process of its own: what a framework sets for its process would decide the next case's
+        weights. A child that found its case done or locked has imported no framework, and takes the
+        next case with the data that it has read.
 
         Raises UsageError where rows cannot be written.
         """
@@ -130,7 +130,7 @@ def trial_in_child(
 ) -> End:
     """Run one case in a child process, from data to results; its rows go to the folder `out`.
 
-    `known`: what the parent knows of adapters. Where another process has the case, waits if
+    `known`: facts of adapters, from the parent. Where another process has locked the case, waits if
     `patient`, else raises Busy. Raises UsageError where results cannot be written.
     """
     facts.remember(*known)

@@ -38,20 +38,20 @@ LocalMethod = Callable[..., Iterator[Result]]  # `Local.train` or `Local.measure
 
 @dataclass(frozen=True)
 class Ray:
-    """The cluster at RAY_ADDRESS, or this machine where none is given."""
+    """Executor on the Ray cluster at RAY_ADDRESS, or on this machine if that is not set."""
 
     command: tuple[str, ...] = ()  # as it was typed, for the file of the run
 
     def train(
         self, cases: Cases, store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Run as many cases at once as the cluster has room for; see `Local.train`."""
+        """Run as many cases at once as the cluster has room for, as `Local.train` does each."""
         yield from self._results(Local.train, [(case,) for case in cases], store, say, access)
 
     def measure(
         self, cases: Cases, store: Store, access: Access, budget: Budget, say: ProgressCallback
     ) -> Iterator[Result]:
-        """Time all cases on one machine, with its CPUs and a GPU if any; see `Local.measure`."""
+        """Time all cases on one machine, with its CPUs and a GPU if needed; see `Local.measure`."""
         yield from self._results(Local.measure, [cases], store, say, access, budget)
 
     def _results(
@@ -106,10 +106,10 @@ class Ray:
 def run_task(
     mark: Path, threads: int, work: LocalMethod, local: Local, cases: Cases, *given: object
 ) -> list[Result]:
-    """Run a task on the machine that Ray has sent it to: call `work` on the cases.
+    """Run `work`, a method of `Local`, on the cases, on the machine that Ray chose for the task.
 
-    Rows go to the result folder that holds `mark`. Raises UsageError where this machine does not
-    see that folder.
+    Rows go to the result folder that holds the file `mark`. Raises UsageError where this machine
+    does not see that folder.
     """
     if not mark.exists():
         raise UsageError(

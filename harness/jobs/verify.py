@@ -32,8 +32,8 @@ Verdict = Literal["confirmed", "differs", "too noisy to tell", "not tested"]
 
 
 @dataclass(frozen=True)
-class Check:
-    """One figure that was recorded, and what it is now."""
+class FigureCheck:
+    """One recorded figure, the same one measured again, and the verdict."""
 
     case: str
     figure: str
@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True)
 class VerifyContext:
-    """Where cases are measured again."""
+    """What measuring recorded cases again needs: executor, data, weights, progress."""
 
     executor: Local
     access: Access
@@ -56,17 +56,17 @@ class VerifyContext:
 
 def verify(
     records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
-) -> Iterator[Check]:
+) -> Iterator[FigureCheck]:
     """Measure a sample of recorded cases again; yield a check of each figure.
 
     Draws up to `cases` trainings, as many other systems and as many cells. A training runs its
     first `epochs`, a cell for `budget` seconds, in a folder that is thrown away. Rows that
-    contradict each other differ, drawn or not.
+    contradict each other get the verdict "differs" without being measured.
     """
     for n, reason in contradictions(records).items():
         row = records[n]
         what = f"{row.dataset} {case_in_words(Case.of(row))}"
-        yield Check(what, f"{row.kind} row", "", "", "differs", reason)
+        yield FigureCheck(what, f"{row.kind} row", "", "", "differs", reason)
     drawn = random.Random(seed)
     # only what was timed under today's protocol can be tested
     timed = [row for row in records if isinstance(row, IterationRow) and not is_outdated(row)]
@@ -88,7 +88,7 @@ def _training(
     here: VerifyContext,
     store: Store,
     epochs: int,
-) -> Iterator[Check]:
+) -> Iterator[FigureCheck]:
     """Yield a training's first epochs, or another system's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = Case.of(row), {"": ("test_accuracy",)}
@@ -111,14 +111,14 @@ def _training(
         old, new = before.get(place), after.get(place)
         if why or old is None or new is None:
             reason = why or ("it was not recorded" if old is None else "it did not end")
-            yield Check(what, place or names[0], "", "", "not tested", reason)
+            yield FigureCheck(what, place or names[0], "", "", "not tested", reason)
             continue
         for name in names:
             one, other = getattr(old, name), getattr(new, name)
             reason = "" if one == other else _why(old, new)
             verdict: Verdict = "differs" if reason else "confirmed"
             figure = f"{place} {name}".strip()
-            yield Check(what, figure, f"{one:.6g}", f"{other:.6g}", verdict, reason)
+            yield FigureCheck(what, figure, f"{one:.6g}", f"{other:.6g}", verdict, reason)
 
 
 def _figures(rows: Iterable[Row]) -> dict[str, EpochRow | FittedRow]:
@@ -150,7 +150,7 @@ def _cell(
     here: VerifyContext,
     store: Store,
     budget: float,
-) -> Iterator[Check]:
+) -> Iterator[FigureCheck]:
     """Yield the ratios to the floor of a cell's last run, against those of now."""
     cell = cell_of(group[0])
     recorded = _lines(row for row in records if cell_of(row) == cell)
@@ -170,22 +170,22 @@ def _lines(records: Iterable[Row]) -> dict[str, TimedLine]:
     return {line.name: line for line in lines if line.framework != FLOOR and line.rounds}
 
 
-def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "") -> Check:
-    """Compare a contender's recorded ratio to the floor with a new one, by the module's rule.
+def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "") -> FigureCheck:
+    """Return the verdict on a contender's recorded ratio to the floor, given a new one.
 
-    `new` is None where it was not timed again, and `why` then has the reason.
+    The rule is the module's. `new` is None where it was not timed again; `why` is the reason.
     """
     what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
     if new is None:
-        return Check(*what, "", "not tested", why)
+        return FigureCheck(*what, "", "not tested", why)
     if isnan(old.ratio_to_floor) or isnan(new.ratio_to_floor):
-        return Check(*what, "", "not tested", "there was no floor to compare with")
+        return FigureCheck(*what, "", "not tested", "there was no floor to compare with")
     centre = log(new.ratio_to_floor / old.ratio_to_floor)
     # of two independent figures, whose intervals are even in logs
     reach = hypot(*(log(each.ratio_high / each.ratio_to_floor) for each in (old, new)))
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
-        return Check(*what, _ratio(new), "confirmed")
+        return FigureCheck(*what, _ratio(new), "confirmed")
     highest = exp(high) if high < 709 else inf  # more is no float
     shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
@@ -193,7 +193,7 @@ def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "")
         shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
     if old.machine != new.machine:
         shown += f"; it was another machine: {old.machine}, now {new.machine}"
-    return Check(*what, _ratio(new), verdict, shown)
+    return FigureCheck(*what, _ratio(new), verdict, shown)
 
 
 def _ratio(line: TimedLine) -> str:

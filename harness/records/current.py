@@ -42,19 +42,19 @@ _OF_CELL = CaseFields.__dataclass_fields__.keys() - {"framework", "variant", "pr
 
 @dataclass(frozen=True)
 class Current:
-    """Which rows count, in the order of the rows, and what a reader must know of them."""
+    """Which of the given rows count, and what a reader must know of them."""
 
-    counts: tuple[bool, ...]
+    counts: tuple[bool, ...]  # of each row, in their order
     notes: tuple[str, ...]  # a sentence each
 
 
 def cell_of(row: Record) -> Hashable:
-    """Return the cell that a row belongs to: what was measured together and may be compared."""
+    """Return the cell of a row: rows of one cell were measured alike and may be compared."""
     return row.place, *(getattr(row, name) for name in _OF_CELL)
 
 
 def machine_names(rows: Sequence[Record]) -> list[str]:
-    """Return the machine of each row; machines of one name have their differences added."""
+    """Return the machine's name of each row; equal names of unlike machines get what differs."""
     alike = defaultdict[str, set[Place]](set)
     for row in rows:
         if row.suite == ACCELERATION:
@@ -75,7 +75,7 @@ def _in_words(value: object) -> str:
 
 
 def current(rows: Sequence[Row]) -> Current:
-    """Return whether each row counts, and notes on those that do not.
+    """Return which rows count: newest results, whole runs, today's protocol; and notes on them.
 
     - Of trainings, other systems and counts: of rows with the same suite, key, kind and fields of
       NUMBERS (epoch, T of the test) the one that was written last.
@@ -83,6 +83,7 @@ def current(rows: Sequence[Row]) -> Current:
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.
     - Rows that contradict each other do not count.
+    Notes also warn of trainings that disagree, or whose seeds had unlike data.
     """
     refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
     parts = _parts(row for n, row in enumerate(rows) if _is_timing(row) and n not in outdated)
@@ -108,7 +109,7 @@ def current(rows: Sequence[Row]) -> Current:
 
 
 def is_outdated(row: Row) -> bool:
-    """Return whether a timing, or its proof, was made by another protocol or exam than today's."""
+    """Return whether a row's timing protocol, or its proof's exam, is not today's."""
     if row.suite != ACCELERATION:
         return False
     if isinstance(row, CertificateRow | AuditRow | Bf16TrainingRow) and row.exam != EXAM:
@@ -117,7 +118,7 @@ def is_outdated(row: Row) -> bool:
 
 
 def slot_of(row: Row) -> Hashable:
-    """Return what only one row has that is no timing: a later row replaces the earlier."""
+    """Return the slot of a row that is no timing: of rows in one slot only the last counts."""
     return row.suite, row.key, row.kind, *(getattr(row, name) for name in NUMBERS.get(row.kind, ()))
 
 
@@ -226,7 +227,7 @@ def _that_count(parts: dict[Together, _Part]) -> set[Together]:
 
 
 def contradictions(rows: Sequence[Row]) -> dict[int, str]:
-    """Return a sentence for each row that others, or its own fields, contradict, by its number."""
+    """Return by index a sentence for each row that another row, or its own fields, contradict."""
     return {**dict(_untrue_proofs(rows)), **dict(_untrue_ends(rows))}
 
 

@@ -22,7 +22,7 @@ from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained
 
 
 def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
-    """Return whether a case needs no more work; see `served_by`."""
+    """Return whether a case needs no more work; for the arguments see `served_by`."""
     return served_by(case, keys, rows, wanted) is not None
 
 

@@ -47,20 +47,20 @@ class Software:
 def training_identity(
     case: Case, train_sha256: str, test_sha256: str, software: Software
 ) -> dict[str, object]:
-    """Return all that decides the weights a training ends with: its suite does not."""
+    """Return all that decides the weights a training ends with, by name."""
     data = {"training data": train_sha256, "test data": test_sha256}
     return {**fields_that_train(case), **data, **asdict(software), "NUMERICS": NUMERICS}
 
 
 def training_key(case: Case, train_sha256: str, test_sha256: str, software: Software) -> str:
-    """Return the key of a training: what it trains, on what, with what."""
+    """Return the key of a training: hash of case, data and software, without its suite."""
     return _key(training_identity(case, train_sha256, test_sha256, software))
 
 
 def timing_key(
     case: Case, data_sha256: str, software: Software, machine: Machine, allocator: str
 ) -> str:
-    """Return the key of a contender in a cell: what is timed, on what, with what, where."""
+    """Return the key of a contender in a cell: hash of case, data, software and machine."""
     place = {k: value for k, value in asdict(machine).items() if k not in _ELSEWHERE}
     place["environment"] = settings_of(machine)
     place |= {"memory_gib": round((machine.memory_mib or 0) / 1024), "allocator": allocator}
@@ -71,7 +71,7 @@ def timing_key(
 
 
 def settings_of(machine: Machine) -> list[str]:
-    """Return what changes the machine's speed, as `NAME=value`, without the counts of threads."""
+    """Return the environment that changes a machine's speed, as `NAME=value`, but thread counts."""
     variables = (machine.environment or "").split()
     return [each for each in variables if each.partition("=")[0] not in _THREADS]
 

@@ -41,9 +41,9 @@ When = Literal[
 
 
 class Place(NamedTuple):
-    """A machine as rows describe it, as fine as keys of timings do; empty where they do not.
+    """A machine, told apart as finely as by timings' keys; unknown fields are empty or None.
 
-    Its name has the first four; several machines may share it.
+    Its `str` names the first four, so unlike machines may share it.
     """
 
     cpu: str
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Moment, Machine, CaseFields):
-    """What all rows of a case share; None where it is not known (yet)."""
+    """The fields that every row has: case, machine, versions, data; None where unknown (yet)."""
 
     schema: int = SCHEMA
     run: str  # one command's rows share it
@@ -103,22 +103,22 @@ class Record(Moment, Machine, CaseFields):
 
     @property
     def contender(self) -> str:
-        """The framework's form, "snntorch:subtract"."""
+        """Name of the framework and its variant, "snntorch:subtract"."""
         return contender(self.framework, self.variant)
 
     @property
     def place(self) -> Place:
-        """The machine that the row was measured on."""
+        """Machine that the row was measured on."""
         shown = self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0
         return Place(*shown, self.cores, self.os, self.torch, tuple(settings_of(self)))
 
     @property
     def installation(self) -> tuple[object, ...]:
-        """What computes: the form, its versions, the device and the machine with its torch."""
+        """What a check of bf16 training holds for: contender, versions, device and machine."""
         return self.contender, self.framework_version, self.revision, self.device, self.place
 
     def to_json(self, shared: dict[str, Any] | None = None) -> str:
-        """Return the row as a line of JSON, without fields as in `shared`, else as by default."""
+        """Return the row as a line of JSON, without values as in `shared`, else as by default."""
         usual = {k: each.default for k, each in self.__dataclass_fields__.items()} | (shared or {})
         every = asdict(self)
         front = {name: every.pop(name) for name in ("schema", "run", "time", "kind")}
@@ -128,7 +128,7 @@ class Record(Moment, Machine, CaseFields):
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateRow(Record):
-    """A proof of one adapter and precision: its outcome where `layer` is None, else a layer's."""
+    """An exam of an adapter in one precision: of all layers if `layer` is None, else of one."""
 
     kind: Literal["certificate"] = "certificate"
     exam: Count  # the number of the exam; a proof by an older one counts as none
@@ -150,7 +150,7 @@ class CertificateRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupRow(Record):
-    """The first iteration, which is in no round."""
+    """The first iteration of a contender's process, which is in no round."""
 
     kind: Literal["warmup"] = "warmup"
     seconds: Amount  # of a compiled form with the time that compiling took
@@ -161,7 +161,7 @@ class WarmupRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class IterationRow(Record):
-    """One iteration in one round."""
+    """One timed iteration of a contender, in one round."""
 
     kind: Literal["iteration"] = "iteration"
     round: Nth
@@ -174,17 +174,17 @@ class IterationRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TimedRow(Record):
-    """A contender that has all the rounds it gets: it is done."""
+    """A contender whose rounds are over: its timing is done."""
 
     kind: Literal["timed"] = "timed"
     rounds: Count
-    converged: bool  # whether all ratios of its cell are known within 5 %
-    budget_seconds: Amount | None = None  # of the run; None: as many rounds as in the paper
+    converged: bool  # whether all ratios of its cell are known, `Cell.known`
+    budget_seconds: Amount | None = None  # of the run; None: no limit (--paper)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRow(Record):
-    """Peak memory over the process's base, in a process of its own."""
+    """Peak memory of a contender's process in its first iteration, above its base (`Meter`)."""
 
     kind: Literal["memory"] = "memory"
     peak_memory_mib: Number
@@ -192,7 +192,7 @@ class MemoryRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRow(Record):
-    """An audit: what the timed object computed, against the reference, at the size timed."""
+    """An audit: an iteration of the timed object compared with the reference, at full size."""
 
     kind: Literal["audit"] = "audit"
     exam: Count  # the number of the exam and the audit
@@ -210,7 +210,7 @@ class AuditRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Bf16TrainingRow(Record):
-    """Whether a contender in bf16 learns as in float32, once for each `installation`."""
+    """Whether a contender learns in bf16 as in float32: one row for each `installation`."""
 
     kind: Literal["descent"] = "descent"
     exam: Count  # the number of the exam, the audit and this
@@ -227,7 +227,7 @@ class Bf16TrainingRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class UnmeasuredRow(Record):
-    """A figure that could not be had; the others of the case stand."""
+    """A figure of a case that could not be measured, and why; its other figures stand."""
 
     kind: Literal["unmeasured"] = "unmeasured"
     figure: Literal["memory"]
@@ -254,7 +254,7 @@ class EpochRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TestedRow(Record):
-    """A trained network over `tested_T` steps."""
+    """Test accuracy, in [0, 1], of a trained network that is run over `tested_T` steps."""
 
     __test__ = False  # it is no test, whatever pytest thinks of its name
     kind: Literal["tested"] = "tested"
@@ -276,7 +276,7 @@ class TransferRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfusionRow(Record):
-    """A trained network's votes and decisions on random test samples; rows are the labels."""
+    """A trained network's votes and decisions on random test samples, (K, K); a row is a label."""
 
     kind: Literal["confusion"] = "confusion"
     confusion_samples: Count
@@ -286,7 +286,7 @@ class ConfusionRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRow(Record):
-    """A training that is done, with its three figures: accuracies in [0, 1]."""
+    """The end of a training: accuracies, in [0, 1], after the last, best and chosen epoch."""
 
     kind: Literal["trained"] = "trained"
     test_accuracy: Share  # after the last epoch
@@ -301,7 +301,7 @@ class TrainedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedRow(Record):
-    """Another system of Tables 3 to 6, fitted and asked: it is done. Accuracies are in [0, 1]."""
+    """Another system of Tables 3 to 6, fitted and tested: it is done. Accuracies are in [0, 1]."""
 
     kind: Literal["fitted"] = "fitted"
     structure: str  # of the system; the row's network is the paper's, for comparison
@@ -319,7 +319,7 @@ class FittedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OperationsRow(Record):
-    """Operations of inferences, layer by layer, over all samples and steps; its case is done."""
+    """Operations of inference by layer, in total over all samples and steps; its case is done."""
 
     kind: Literal["operations"] = "operations"
     counted_samples: Nth  # test samples
@@ -341,7 +341,7 @@ class EndedRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class WarningRow(Record):
-    """A warning about the figures of the same cell."""
+    """A warning about the figures of its cell."""
 
     kind: Literal["warning"] = "warning"
     reason: str

@@ -25,7 +25,7 @@ PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas
 
 
 class Failed(Exception):
-    """A case failed; the message says why. `ended` makes it a row."""
+    """A case failed; the message says why. `ended` makes a row of it."""
 
     def __init__(self, reason: str, status: Outcome = "failed") -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What all rows that a process measures share."""
+    """What all rows that a process measures share: run, machine, allocator."""
 
     id: str
     machine: Machine
@@ -43,20 +43,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """A training, another system or a count that came to an end; or a cell with figures so far."""
+    """Rows of a case that ended, or of a cell so far; of a cell not begun, the seconds it needs."""
 
     case: Case  # of a cell what its cases share
     rows: tuple[Row, ...]  # with those of an earlier command that serve the case
     rounds: int = 0  # of a cell
-    more: bool = False  # of a cell: it has its first round, and will be given once more
+    more: bool = False  # of a cell with its first round: it will be yielded once more
     before: bool = False  # an earlier command had done it
-    left_seconds: float = 0.0  # of a cell that was not begun: what it takes, about
+    left_seconds: float = 0.0  # of a cell that was not begun: an estimate of what it takes
     bf16_trainings: tuple[Bf16TrainingRow, ...] = ()  # of a cell: all trainings in bf16 so far
 
 
 @dataclass(frozen=True)
 class Installation:
-    """What computes a case: an adapter as it is installed here, the floor, or the ANN."""
+    """What computes a case: an adapter as installed here, the floor, or the ANN of Table 5."""
 
     software: Software
     deviations: str | None = None  # where it is not the paper's function
@@ -64,15 +64,14 @@ class Installation:
 
 
 def new_run() -> str:
-    """Return a name that one command's rows share; names sort by time."""
+    """Return a new name for the rows of one command; names sort by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
 
 
-def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
-    """Write the file of a run: its command and versions, and the fields that its rows share.
+def save_run(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
+    """Write OUT/runs/RUN.json: command, versions, the fields that its rows share; return its name.
 
-    Returns the run's name. `command`: as it was typed. Raises UsageError where the folder cannot be
-    written.
+    `command`: as it was typed. Raises UsageError where the folder cannot be written.
     """
     run = new_run()
     found = {name: version(name) for name in (*PACKAGES, *frameworks)}
@@ -90,12 +89,12 @@ def begin(out: Path, machine: Machine, frameworks: Iterable[str], command: Seque
 
 
 def now() -> str:
-    """Return the present time as rows have it."""
+    """Return the present time as rows have it: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def of_case(case: Case, run: Run, subject: Installation) -> Record:
-    """Return the fields that all rows of a case share, before its data are known."""
+    """Return the row that all rows of a case are made from; its data are not filled in yet."""
     settings = paper.settings(case.dataset)
     return Record(
         **vars(case.fields),
@@ -111,7 +110,7 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
 
 
 def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
-    """Return the row with the sources of its data and of its test data, if any, filled in."""
+    """Return the row with the `data_` fields of its data, and of its test data if any."""
     found: dict[str, object] = {"data_samples": source.samples}
     for prefix, of in (("data_", source), ("data_test_", test)):
         if of is not None:
@@ -128,12 +127,12 @@ def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
 
 
 def stamped(row: R, moment: Moment | None = None) -> R:
-    """Return the row with the present time and the state of the machine."""
+    """Return the row with the present time, and the machine's state `moment` if it is known."""
     return replace(row, time=now(), **vars(moment or Moment()))
 
 
 def shortened(text: str) -> str:
-    """Return any text as one printable line for a row: its beginning and its end."""
+    """Return a text as one printable line for a row; of a long one its beginning and end."""
     text = " ".join(text.encode(errors="replace").decode().split())  # a name may be no text
     half = LONGEST_REASON // 2
     return printable(text if len(text) <= LONGEST_REASON else f"{text[:half]} [...] {text[-half:]}")
@@ -141,7 +140,7 @@ def shortened(text: str) -> str:
 
 @cache
 def sources_sha256() -> str:
-    """Hash all our sources to twelve hex digits: a row can be traced to the code that wrote it."""
+    """Hash harness and adapters to twelve hex digits, so that a row tells what code wrote it."""
     digest = hashlib.sha256()
     for package in ("harness", "adapters"):
         for path in sorted((ROOT / package).rglob("*.py")):

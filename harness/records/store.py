@@ -60,17 +60,17 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """The folder that rows are added to."""
+        """Folder that new rows are added to."""
         return self.out / "records"
 
     @property
     def files(self) -> list[Path]:
-        """The files that should hold rows, in the order they are read."""
+        """Files of rows, in the order in which they are read."""
         folders = (*sorted((self.out / "published").glob("*/records")), self.folder)
         return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
     def append(self, *rows: Row) -> None:
-        """Add rows of one suite as whole lines that are on the disk when this returns.
+        """Append rows of one suite, all or none; they are on the disk when this returns.
 
         Raises UsageError where the folder cannot be written.
         """
@@ -92,18 +92,18 @@ class Store:
             raise unwritable(path, error) from error
 
     def read(self, suite: str | None = None) -> tuple[list[Row], list[str]]:
-        """Return all rows of a suite (None: of all), in the order written, and the damage.
+        """Return the rows of a suite (None: of all), file by file as written, and the damage.
 
-        The damage is a sentence for each line that is no row, and for each file without rows.
+        The damage is a sentence for each line that is no row and each file that cannot be read.
         """
         found = [each for path in self.files if suite in (None, path.stem) for each in _lines(path)]
         damaged = [each for each in found if isinstance(each, str)]
         return [each for each in found if not isinstance(each, str)], damaged
 
     def where(self, field: str, values: Iterable[str]) -> list[Row]:
-        """Return all rows with one of these values in a field, in the order written.
+        """Return all rows with one of these values in a field, file by file as written.
 
-        Only lines with these texts are parsed.
+        Only lines with these texts are parsed; damaged ones are passed over.
         """
         values = set(values)
         texts = [json.dumps(value).encode() for value in values]
@@ -112,12 +112,12 @@ class Store:
         return [row for row in rows if getattr(row, field) in values]
 
     def of_kind(self, kind: type[R]) -> list[R]:
-        """Return all rows of a kind, in the order written."""
+        """Return all rows of a kind, file by file as written."""
         named = (name for name, each in KINDS.items() if each is kind)
         return [row for row in self.where("kind", named) if isinstance(row, kind)]
 
     def check_writable(self) -> None:
-        """Raise UsageError where rows could not be kept here; changes nothing."""
+        """Raise UsageError if rows could not be kept here; writes no row."""
         try:
             # the first row makes what is missing: the nearest folder there is must let it
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
@@ -142,19 +142,19 @@ def _write_all(file: FileIO, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Shared:
-    """The fields that all rows of a run share, as its file has them."""
+    """The fields that all rows of a run share, as RUN.json has them."""
 
     shared: dict[str, Any] = field(default_factory=dict)
     shared_by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
     damage: str = ""  # what is wrong with the file
 
     def of(self, dataset: object) -> dict[str, Any]:
-        """Return the shared fields of a row of the data set; the row's own take precedence."""
+        """Return the shared fields of rows of a data set; a row's own fields override them."""
         return self.shared | self.shared_by_dataset.get(str(dataset), {})
 
 
 def shared_by(out: Path, run: str) -> Shared:
-    """Read the fields that all rows of a run share; none where its file is missing or damaged."""
+    """Read OUT/runs/RUN.json; return no shared fields where it is missing or damaged."""
     if not run.replace("-", "").isalnum():  # it names a file
         return Shared()
     try:
@@ -189,7 +189,7 @@ def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]
                 runs[run] = shared_by(path.parent.parent, run)
                 if runs[run].damage:
                     yield f"{path}: {runs[run].damage}"
-            yield row_of(runs[run].of(content.get("dataset")) | content)
+            yield parse_row(runs[run].of(content.get("dataset")) | content)
         except ValueError as error:
             yield f"{path}:{number}: damaged row: {str(error)[:300]}"
 
@@ -203,8 +203,8 @@ def _content(line: bytes) -> dict[str, object]:
     return content
 
 
-def row_of(content: dict[str, object]) -> Row:
-    """Return the row with these fields. Raises ValueError with the fault."""
+def parse_row(content: dict[str, object]) -> Row:
+    """Return the row with these fields, checked. Raises ValueError that names the fault."""
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
     except ValidationError as error:
@@ -239,12 +239,12 @@ def _check(row: Row) -> None:
 
 
 class Busy(Exception):
-    """Another process is at work on this case."""
+    """Another process has locked this case."""
 
 
 @dataclass(eq=False)
 class Ledger:
-    """The rows of a result folder, for a process that measures: what is there, and what is new."""
+    """Rows of a result folder, for a process that measures: it locks cases, reads and appends."""
 
     store: Store
     say: ProgressCallback  # how far the work is: a sign of life too
@@ -255,10 +255,10 @@ class Ledger:
     _there: set[tuple[object, ...]] = field(default_factory=set)
     _claims: ExitStack = field(default_factory=ExitStack)
 
-    def begin(self, *rows: Record) -> list[Row]:
-        """Claim the cases of the rows' keys; return the rows of these keys that are there.
+    def lock_and_read(self, *rows: Record) -> list[Row]:
+        """Lock the rows' keys, as one set; return their stored rows (if `fresh`, those of `runs`).
 
-        Raises Busy where another process has it.
+        Where another process has that lock, waits if `patient`, else raises Busy.
         """
         keys = {str(row.key) for row in rows}
         name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
@@ -280,16 +280,16 @@ class Ledger:
         return there
 
     def of_kind(self, kind: type[R]) -> list[R]:
-        """Return all rows of a kind that count."""
+        """Return all stored rows of a kind; if `fresh`, only those of `runs`."""
         return self._counting(self.store.of_kind(kind))
 
     def _counting(self, there: list[R]) -> list[R]:
         return [row for row in there if row.run in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
-        """Keep rows; they are on the disk when this returns. Raises UsageError where it cannot.
+        """Append rows; they are on the disk when this returns. Raises UsageError where it cannot.
 
-        A resumed run writes again what it had written before it was killed: that is kept once.
+        A resumed training writes again what it wrote before it was killed: that is kept once.
         """
         new = [row for row in rows if _slot(row) not in self._there]
         self._there |= set(map(_slot, new)) - {()}
@@ -297,7 +297,7 @@ class Ledger:
         self.kept += new
 
     def release(self) -> None:
-        """Release the claimed cases, so that other processes can take them."""
+        """Release the locks, so that other processes can take these cases."""
         self._claims.close()
         self._there.clear()
 

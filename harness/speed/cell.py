@@ -42,13 +42,13 @@ AUDITED = 2  # iterations whose memory an audit takes: the contender's and the r
 # kernels sum in another order, a near-tie flips a few spikes.
 OTHER_VOTES = 0.05
 SAME_LOSS = 1e-3  # relative, of the loss that its votes give
-# Of an iteration, and in seconds, which are noise below: more work was left when the clock stopped.
-LEFT, LEAST_LEFT = 0.02, 0.01
+# Deferred work: above this share of an iteration it is refused, below so many seconds noise.
+DEFERRED, NOISE = 0.02, 0.01
 
 
 @dataclass(eq=False)
 class Cell:
-    """One cell at work: `read`, `prove`, `start`, rounds, `start` anew, rounds, `close`."""
+    """A network and batch, and the contenders timed on it: read, prove, start, rounds, close."""
 
     case: Timed  # what the cases of the cell share; its precision is the first one's
     group: tuple[Timed, ...]
@@ -61,7 +61,7 @@ class Cell:
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
     contenders: list[Contender] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)  # the rounds before each start
+    starts: list[int] = field(default_factory=list)  # of the processes: rounds before each
     _judge: Judge = field(init=False)
     _rest: clock.Stopwatch | None = None  # since its last round
     _source: Source | None = None
@@ -79,7 +79,7 @@ class Cell:
     # Before the rounds
 
     def read(self) -> bool:
-        """Read the data; return whether anything is to be measured. Cases that fail become rows."""
+        """Read the data, lock the cell; return False if it is done or failed, as its rows say."""
         cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
         given = cell.dataset, cell.T, cell.batch_size
         self.say("data")
@@ -89,7 +89,7 @@ class Cell:
             self._source = batch.source
             own = [*map(self.record_of, self.group)]
             floors = map(self.record_of, floor_cases(self.case, self.group))
-            written = self.ledger.begin(*own, *floors)
+            written = self.ledger.lock_and_read(*own, *floors)
             if is_done(cell, {row.key for row in own}, written, self.budget):
                 self.rows, self.before = written, True
                 return False
@@ -104,7 +104,7 @@ class Cell:
         return True
 
     def record_of(self, case: Timed) -> Record:
-        """Return what all rows of a case share, with its key once data are known."""
+        """Return the fields that all rows of a case share; its key is None before `read`."""
         try:
             subject = installation_of(case)
         except adapters.Missing:  # its row has the reason
@@ -117,7 +117,7 @@ class Cell:
         return replace(with_data(row, self._source), key=key)
 
     def prove(self) -> None:
-        """Examine the adapters: those that are equal, or do not claim to be, are contenders."""
+        """Examine adapters; contenders are those that pass or declare deviations, and floors."""
         weights, few = self._judge.weights(late=False)
         if dead := dead_layers(weights, self.case.network, few):
             self._warn(
@@ -142,7 +142,7 @@ class Cell:
         return Contender(name, self.record_of(case))
 
     def _prove(self, contender: Contender) -> None:
-        """Keep a proof as rows. Raises Incomparable where one is not equal that claims to be."""
+        """Keep a proof as rows. Raises Incomparable if one that declares no deviation fails it."""
         row, case = contender.row, contender.case
         proofs = self._judge.certificates(case)
         network = str(self._judge.network_of(case))
@@ -156,9 +156,9 @@ class Cell:
         contender.part = self._judge.parts[case.framework]
 
     def start(self) -> None:
-        """Start all processes, or start them anew.
+        """Start or restart the processes of all contenders.
 
-        Builds the timed objects there, warmed up, and audited where they claim to be equal.
+        Each builds its timed object and runs a first iteration, audited if it claims to be equal.
         """
         for each in self.contenders:
             each.end()
@@ -242,7 +242,7 @@ class Cell:
 
     @property
     def versions(self) -> list[tuple[Contender, Contender]]:
-        """Pairs of contenders that run two versions of one framework, the first with each other."""
+        """Pairs of contenders that run two versions of one framework: a later one and the first."""
         first: dict[tuple[str, str | None, str], Contender] = {}
         found = list[tuple[Contender, Contender]]()
         for each in self._running:
@@ -253,7 +253,7 @@ class Cell:
 
     @property
     def known(self) -> bool:
-        """Whether all ratios are known within 5 %, versions' within 2 %, as these rounds tell."""
+        """Whether all ratios of the rounds so far are known within 5 %, versions' within 2 %."""
         assert self._floor is not None
         spans = [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
 
@@ -262,13 +262,13 @@ class Cell:
             return [off[i:j] for i, j in spans]
 
         to_floor = [ratio(each, self._floor) for each in self._running]
-        moves = ratios.starts(to_floor)
+        moves = ratios.estimate_start_variance(to_floor)
         wanted = [(each, WITHIN) for each in to_floor]
         wanted += [(ratio(*pair), VERSIONS_WITHIN) for pair in self.versions]
         return all(ratios.mean(each, moves).half_width <= within for each, within in wanted)
 
     def round(self) -> None:
-        """Run each contender once, warm, in a fresh random order; then the audits."""
+        """Run each contender once, warm, in random order; audit some rounds, and all odd votes."""
         self.say(f"round {self.number + 1}")
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
@@ -284,7 +284,7 @@ class Cell:
         self._audit_turns(self._drawn.random() < DRAWN or self.number == self._always_audited_round)
 
     def _audit_turns(self, drawn: bool) -> None:
-        """Audit the last turn of all, or of those whose votes are not the others'."""
+        """Audit the last turn: if `drawn` of all, else of those whose votes differ from others'."""
         equal = [each for each in self._running if each.claims_to_be_equal]
         audited = [each for each in equal if drawn or _is_odd(each, equal)]
         self._each(audited, partial(self._audit, when="round"))
@@ -298,7 +298,7 @@ class Cell:
             labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
             contender.votes = checked(turn, labels)
         contender.seconds.append(turn.seconds)
-        contender.left.append(0.0 if turn.left < LEAST_LEFT else turn.left / turn.seconds)
+        contender.deferred.append(0.0 if turn.deferred < NOISE else turn.deferred / turn.seconds)
         part = contender.part  # of an iteration, where that is not all of it
         share = part and part.amount / (row.T * row.batch_size)
         self._keep(records.IterationRow(
@@ -313,22 +313,22 @@ class Cell:
     # After them
 
     def close(self) -> None:
-        """End all contenders; those that have all their rounds get a row that says so."""
+        """Write a TimedRow of each contender that still runs, then end all processes."""
         # there may have been no time for the round that is always audited
         if 0 < self.number < self._always_audited_round:
             self._audit_turns(drawn=True)
-        self._each(self._running, _check_left)
+        self._each(self._running, _check_deferred)
         if self.comparable:
             budget = None if self.budget.seconds == inf else self.budget.seconds
             done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
             for each in self._running:
                 if not each.twin:
                     self._keep(records.TimedRow(**vars(each.row), **done))
-        self.abandon()
+        self.end_processes()
         memory.release()
 
-    def abandon(self) -> None:
-        """End the contenders' processes; what was measured is kept."""
+    def end_processes(self) -> None:
+        """End all processes and free the cell's data and weights; rows are kept."""
         for each in self.contenders:
             each.end()
         self.contenders = []
@@ -339,7 +339,7 @@ class Cell:
     # At any time
 
     def _each(self, contenders: list[Contender], work: Callable[[Contender], object]) -> None:
-        """Do something with each; one that fails is ended, and becomes one row with its reason."""
+        """Call `work` on each; one that raises Failed is ended, and its reason kept as a row."""
         for each in contenders:
             try:
                 with failed_without_memory():
@@ -359,9 +359,9 @@ class Cell:
 
 
 def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
-    """Return the floor in float32, which all ratios are to, and in each precision of the cases.
+    """Return the floor's cases: in the cell's own precision, float32 and the cases' others.
 
-    The cell's own precision comes first.
+    The first is of the cell's own precision. Reported ratios are to float32's.
     """
     others: set[Precision] = {"fp32", *(case.precision for case in cases)}
     precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
@@ -369,7 +369,7 @@ def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
 
 
 def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
-    """Whether its votes of a round are not what most are of its precision, of whole iterations."""
+    """Return whether its votes of a round differ from the median of its precision's contenders."""
     votes = {each: each.votes for each in all_of_them if each.part is None}
     alike = [votes[each] for each in votes if each.row.precision == one.row.precision]
     if (own := votes.get(one)) is None:
@@ -379,17 +379,20 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
     return float(off) > OTHER_VOTES
 
 
-def _check_left(contender: Contender) -> None:
-    """Raise Incomparable where work was left in each round: a busy machine reads slowly in some."""
-    if (left := min(contender.left, default=0.0)) > LEFT:
+def _check_deferred(contender: Contender) -> None:
+    """Raise Incomparable if work was deferred in every round; a busy machine delays only some."""
+    if (deferred := min(contender.deferred, default=0.0)) > DEFERRED:
         raise Incomparable(
-            f"{left:.0%} of an iteration's time was left when the clock stopped: "
+            f"{deferred:.0%} of an iteration's time was left when the clock stopped: "
             "reading its gradients took so long"
         )
 
 
 def checked(turn: Turn, labels: Tensor) -> Tensor:
-    """Return a turn's votes (B, classes), checked against labels and loss. Raises Incomparable."""
+    """Return a turn's votes (B, classes).
+
+    Raises Incomparable if they are not finite, not one a label, or do not give the turn's loss.
+    """
     votes, loss, reason = torch.tensor(turn.votes, dtype=torch.float64), turn.loss, ""
     if not votes.isfinite().all() or not isfinite(loss or 0.0):
         reason = "gave numbers that are not finite"

@@ -31,7 +31,7 @@ from harness.records import Record
 from harness.records.run import Failed
 from harness.spec import FLOOR, Timed
 from harness.speed import floor, iteration
-from harness.speed.iteration import Meter, Part, Ready, Result, of_round
+from harness.speed.iteration import Meter, Part, Ready, VotesAndLoss, of_round
 from harness.system import clock, kept, machine, memory
 from harness.system.child import SILENCE, START_SECONDS, Child, Died
 from harness.training.descent import Bf16Trainee, Digits
@@ -42,7 +42,7 @@ R = TypeVar("R")
 
 @dataclass(eq=False)
 class Contender:
-    """A contender, or the floor, and its process, which stands still but for its turns."""
+    """A contender, or the floor, and its process, which is stopped except during its turns."""
 
     name: str  # in the rounds
     row: Record  # the fields that all its rows share
@@ -51,7 +51,7 @@ class Contender:
     child: Child | None = None
     lean: bool = False  # its process gives its memory back after each turn
     seconds: list[float] = field(default_factory=list)  # of each round
-    left: list[float] = field(default_factory=list)  # of each round, as a share of it
+    deferred: list[float] = field(default_factory=list)  # of each round, as a share of it
     votes: Tensor | None = None  # of the last round, (B, classes)
     failed: bool = False
     settings_changed: set[str] = field(default_factory=set)  # what it changed in its process
@@ -74,19 +74,19 @@ class Contender:
     ) -> None:
         """Start its process. Raises Failed.
 
-        `compiled`: the folder of what torch compiles for it, its own: else another's code would be
-        ready, and its first iteration shown without compiling. One that `trains` is not timed: its
-        threads sleep sooner.
+        `compiled`: its own cache folder of torch.compile; from a shared one its first iteration
+        would be timed without compiling. `alone`: see `make_worker`. `trains`: it is not timed, and
+        its waiting threads sleep sooner.
         """
         case = self.case
         try:
             self.child = Child(case.device, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, begin, case, facts.known(), compiled, alone, trains)
+        self._call(START_SECONDS, make_worker, case, facts.known(), compiled, alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *given: *Args) -> R:
-        """Let its process run, have the worker call a method, and stop it again. Raises Failed."""
+        """Resume its process, call a method of its worker, stop it again. Raises Failed."""
         return self._call(SILENCE, work, method, *given)
 
     def _call(self, silence: float, function: Callable[..., R], *given: object) -> R:
@@ -119,7 +119,7 @@ class Contender:
 
 @contextmanager
 def failed_without_memory() -> Iterator[None]:
-    """Raise Failed where the block runs out of memory."""
+    """Raise Failed if the block runs out of memory, the CPU's or the GPU's."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -139,12 +139,12 @@ class Turn(NamedTuple):
     seconds: float
     votes: list[list[float]] | None = None  # (B, classes); None of the floor
     loss: float | None = None  # of training
-    left: float = 0.0  # seconds of work that was left when the clock stopped
+    deferred: float = 0.0  # seconds of work that was left when the clock stopped
     changed: tuple[str, ...] = ()  # of the process's settings, since before it was built
 
 
 class First(NamedTuple):
-    """The outcome of the first iteration, which warms up, is audited, and is no turn."""
+    """The outcome of the first iteration of a process, which is in no round."""
 
     seconds: float
     layout: str | None  # of its convolutions' weights
@@ -157,12 +157,12 @@ class First(NamedTuple):
 
 @dataclass(eq=False)
 class Worker:
-    """An adapter's network, or the floor, in its process."""
+    """What computes in a contender's process: an adapter's network, or the floor."""
 
     case: Timed
     lean: bool = False  # gives its memory back after each turn
-    _run: Callable[[], Result | None] | None = None  # one iteration, once it is built
-    _result: Result | None = None  # of the last iteration; None of the floor
+    _run: Callable[[], VotesAndLoss | None] | None = None  # one iteration, once it is built
+    _result: VotesAndLoss | None = None  # of the last iteration; None of the floor
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
     _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
@@ -178,7 +178,7 @@ class Worker:
         return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, asked: Question) -> ExamAnswers:
-        """Return the network's answers in an exam; one module serves all exams."""
+        """Return the network's answers in an exam; the module is built once for all exams."""
         if self._exam_module is None:
             build = exam_builder(adapters.load(self.case.framework))
             self._exam_module = build(asked.network).to(self.case.device)
@@ -191,16 +191,16 @@ class Worker:
         return self._trainee.train(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:
-        return floor.fastest(self.case)
+        return floor.fastest_layouts(self.case)
 
     def build_floor(self, layouts: tuple[floor.Layout, ...]) -> First:
         self._run = floor.iteration(self.case, layouts)
         return First(self.turn(0).seconds, floor.in_words(layouts))
 
     def build(self, asked: Question, metered: bool = True) -> First:
-        """Build the timed object, with a question in its memory, and run the first iteration.
+        """Build the timed object, load a question and run the first iteration.
 
-        Where it is `metered`, its peak of memory is measured too.
+        `metered`: measure its peak memory too, unless torch.compile builds it.
         """
         self._before, adapter = machine.settings(), adapters.load(self.case.framework)
         meter, why = None, COMPILED
@@ -209,8 +209,8 @@ class Worker:
                 meter, why = Meter.after_trial_run(adapter, self.case, asked), ""
             except Exception as error:  # noqa: BLE001 the row has the reason; the time stands
                 why = f"{type(error).__name__}: {error}"
-        self._asked, self._built = asked, (ready := iteration.built(adapter, self.case, asked))
-        self._run = partial(iteration.done, ready)
+        self._asked, self._built = asked, (ready := iteration.make_ready(adapter, self.case, asked))
+        self._run = partial(iteration.run_to_end, ready)
         seconds = self._seconds(asked, meter)
         peak = None if meter is None else meter.peak_mib()
         threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
@@ -218,18 +218,18 @@ class Worker:
         return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)
 
     def ask(self, asked: Question) -> None:
-        """Set the question that the rounds' are made from, each with weights a little off."""
+        """Set the question that later turns vary; see `of_round`."""
         self._asked = asked
 
     def turn(self, number: int) -> Turn:
-        """Run one timed iteration, on the question of that round."""
+        """Run one timed iteration, on the question of round `number`."""
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
         seconds, changed = self._seconds(asked), machine.changes(self._before)
         turn = Turn(seconds, changed=changed)
         if self._built is not None and self._result is not None:
-            turn = Turn(seconds, *self._result, iteration.left_seconds(self._built), changed)
+            turn = Turn(seconds, *self._result, iteration.deferred_seconds(self._built), changed)
         if self.lean:
             self.release()
         return turn
@@ -254,14 +254,14 @@ class Worker:
         self._result = self._run()
 
     def release(self) -> None:
-        """Give free memory back to the system, now and after each turn and audit."""
+        """Give free memory back to the system, now and after each later turn and audit."""
         self.lean = True
         memory.release()
 
     def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
-        """Return the last iteration's output and gradients, and a trainer's new weights.
+        """Return the last iteration's output and, in training, gradients and updated weights.
 
-        Of torch modules, whose optimiser is torch's, and of inference no weights.
+        Weights of trainers alone: the others' optimiser is torch's.
         """
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
@@ -290,10 +290,13 @@ def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
-def begin(
+def make_worker(
     case: Timed, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
 ) -> None:
-    """Make this process, which is new, a contender's; `alone`: nothing else runs meanwhile."""
+    """Make this new process a contender's. `known`: the parent's facts of adapters.
+
+    Not `alone`, it has one thread, and takes defaults where it would measure what is faster.
+    """
     facts.remember(*known)
     if compiled is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)

@@ -29,7 +29,7 @@ ROUNDS = 5  # of which each layout has one turn
 
 @dataclass(frozen=True)
 class Product:
-    """One convolution or product, its input and the gradient that comes back to it."""
+    """A convolution or matrix product, with its input and the gradient of its output."""
 
     layer: nn.Module
     x: Tensor
@@ -38,7 +38,7 @@ class Product:
     mode: Mode
 
     def run(self) -> tuple[Tensor, ...]:
-        """Run the product once; return the gradients, in inference the output."""
+        """Run it once; return the gradients of `wanted`, in inference the output."""
         if self.mode == "training":
             return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
         with torch.inference_mode():
@@ -46,9 +46,9 @@ class Product:
 
 
 def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
-    """Return a function that runs one iteration of a case's floor, on inputs of its own.
+    """Return a function that runs one iteration of a case's floor, on random inputs.
 
-    It ends when as many plain numbers are in memory as contenders must give.
+    It copies as many numbers to the CPU as a contender: gradients of weights, or the output.
     """
     all_of_them = products(case, layouts)
 
@@ -65,31 +65,31 @@ def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
 
 
 def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Copy tensors to the CPU: work that a runtime has put off is done by then."""
+    """Copy tensors to the CPU, which waits for work that a runtime has deferred."""
     return [each.detach().to("cpu", copy=True) for each in tensors]
 
 
 def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
-    """Return the products of all layers, in order."""
+    """Return the products of all layers, in layer order."""
     stages = zip(case.network.stages, images(case), layouts, strict=True)
     return [_product(case, *each, first=n == 0) for n, each in enumerate(stages)]
 
 
 def images(case: Timed) -> list[int]:
-    """Return the number of images of each layer: all steps at once, a still image once."""
+    """Return each layer's number of input images: T * B, but B for a static image's first layer."""
     every = case.batch_size * case.T
     first = case.batch_size if paper.settings(case.dataset).static else every
     return [first, *[every] * (len(case.network.stages) - 1)]
 
 
-def fastest(case: Timed) -> tuple[Layout, ...]:
-    """Return the layout of each layer that is faster here, at full size, as it is kept."""
+def fastest_layouts(case: Timed) -> tuple[Layout, ...]:
+    """Return each layer's faster layout here, measured at full size; on a CPU it is cached."""
     stages = zip(case.network.stages, images(case), strict=True)
     return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
 
 
 def in_words(layouts: tuple[Layout, ...]) -> str:
-    """Describe layouts in words: one for all layers if they share it, else each."""
+    """Return layouts as text: one if all layers share it, else each."""
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 

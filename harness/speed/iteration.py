@@ -23,8 +23,7 @@ from harness.speed import floor
 from harness.system import clock, memory
 from harness.training import step
 
-# Steps and samples of an iteration before the base of memory is read: code that loads on first use
-# is in the base then, and not in the peak.
+# Steps and samples of an iteration before the base of memory is read.
 FIRST_USE = 2
 LONGEST = 25.0  # seconds of an iteration that is run whole
 # Seconds that a part may take. Some time is there whatever the part: where the first is not
@@ -44,7 +43,7 @@ def _labels(asked: Question) -> Tensor:  # (B,)
 
 
 class OfModule:
-    """A torch module, ready: `run` is one iteration, on memory that `load` writes to."""
+    """A torch module's iteration, ready to be timed: `load` writes its inputs, `run` runs it."""
 
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
     has_own_optimiser = False  # it is torch's
@@ -81,15 +80,15 @@ class OfModule:
 
     @property
     def layout(self) -> str | None:
-        """How the convolutions' weights lie in memory; None where there are none."""
+        """Memory layout of the convolutions' weights; None if it has no convolution."""
         kernels = [p for p in self.subject.parameters() if p.dim() == 4 and p.shape[1] > 1]
         last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
         return ("channels_last" if last else "contiguous") if kernels else None
 
     def load(self, asked: Question) -> None:
-        """Write other weights and another batch into the same memory.
+        """Copy a question's weights and batch into the memory that `run` reads.
 
-        Raises ValueError where the parameters are not the module's.
+        Raises ValueError where its parameters do not fit the module.
         """
         asked.load(self.subject)
         self._held.copy_(asked.x)
@@ -99,7 +98,7 @@ class OfModule:
         self.result = self._iterate()
 
     def gradients(self) -> list[Tensor]:
-        """Return the gradients of the last iteration, zeros where there is none."""
+        """Return the last iteration's gradients in layer order; zeros where there is none."""
         parameters = self.subject.parameters()
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
@@ -113,7 +112,7 @@ class OfModule:
 
 
 class OfTrainer:
-    """A trainer in a runtime of its own, ready: batches are laid out before the clock starts."""
+    """A `Trainer`'s iteration, ready to be timed: `load` lays out its batch, `run` runs it."""
 
     layout = None  # it is the runtime's own
     has_own_optimiser = True
@@ -150,7 +149,7 @@ class OfTrainer:
         return self.subject.out(), self._loss
 
     def tapped(self, asked: Question) -> Answer:
-        """Answer a question with every layer's spikes, by a step of the trainer itself."""
+        """Answer a question with every layer's spikes; in training its step changes the weights."""
         self.load(asked)
         given = enumerate(self.subject.spikes(self._batch), 1)
         spikes = tuple(as_spikes(each, f"layer {n}") for n, each in given)
@@ -162,30 +161,30 @@ class OfTrainer:
 Ready = OfModule | OfTrainer
 
 
-class Result(NamedTuple):
-    """The outcome of an iteration, as plain numbers."""
+class VotesAndLoss(NamedTuple):
+    """An iteration's votes and loss, as Python numbers."""
 
     votes: list[list[float]]  # (B, classes)
     loss: float | None  # of training
 
 
-def done(ready: Ready) -> Result:
-    """Run one iteration until its results are plain numbers in memory.
+def run_to_end(ready: Ready) -> VotesAndLoss:
+    """Run one iteration until its results are plain numbers in memory: what is timed.
 
-    The clock stops once loss, votes and, in training, updated weights exist.
+    Results are votes and, in training, loss and updated weights.
     """
     ready.run()
     spikes, loss = ready.result
     votes = coding.vote(spikes.float(), ready.case.network.classes).tolist()
     if ready.case.mode == "training":
         floor.plain(ready.weights())
-    return Result(votes, None if loss is None else loss.item())
+    return VotesAndLoss(votes, None if loss is None else loss.item())
 
 
-def left_seconds(ready: Ready) -> float:
-    """Return the seconds of work that was left when the clock stopped.
+def deferred_seconds(ready: Ready) -> float:
+    """Return the seconds of work that the last iteration left undone when its clock stopped.
 
-    Reading spikes and, in training, gradients takes so much more than a copy.
+    Measured as the time to read its spikes and gradients, less that of copying them once more.
     """
     watch = clock.Stopwatch(device := torch.device(ready.case.device))
     held = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
@@ -200,10 +199,10 @@ DRAWS = 65_537  # a prime: they are used over and over, and fall on other weight
 
 
 def of_round(asked: Question, number: int) -> Question:
-    """Return the question of a round, the same for all contenders.
+    """Return the question of round `number`: the cell's, a little varied, the same for all.
 
-    Weights are a thousandth off the cell's, the batch is rolled by so many samples. Spike rates
-    stay, and no round can be answered from another.
+    Weights move by a thousandth of their size, and the batch is rolled by `number` samples. Spike
+    rates stay, and no round can be answered from another.
     """
     generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
     draws = NEAR * torch.randn(DRAWS, generator=generator)
@@ -217,17 +216,17 @@ def of_round(asked: Question, number: int) -> Question:
     return replace(asked, parameters=weights, x=x, labels=labels)
 
 
-def built(adapter: Adapter, case: Timed, asked: Question) -> Ready:
-    """Build what is timed, and load a question into it. Raises Unsupported."""
+def make_ready(adapter: Adapter, case: Timed, asked: Question) -> Ready:
+    """Build the object that is timed and load a question into it. Raises Unsupported."""
     make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
 def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
-    """Build a timed object for a trial, with uncalibrated weights; its answers are not judged."""
+    """Build the timed object to try its time or memory, with uncalibrated weights."""
     reference = ReferenceNetwork(case.network).to(DTYPES[case.precision])
     weights = tuple(each.detach() for each in reference.parameters())
-    return built(adapter, case, question_of(case, weights, x, labels))
+    return make_ready(adapter, case, question_of(case, weights, x, labels))
 
 
 # The time of a part of an iteration is scaled in proportion, and marked as scaled. First it is
@@ -237,7 +236,7 @@ def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) ->
 
 @dataclass(frozen=True)
 class Part:
-    """The first steps and samples of a batch."""
+    """How much of a batch a slow trainer runs: its first steps and samples."""
 
     steps: int
     samples: int
@@ -251,9 +250,9 @@ class Part:
 
 
 def part_of(adapter: Adapter, case: Timed) -> Part | None:
-    """Return the part of an iteration that a contender runs; None: all of it, as torch's modules.
+    """Return the part to time of a trainer's iteration that would take over LONGEST; else None.
 
-    Raises Incomparable where its time cannot be scaled.
+    torch modules always run all of it. Raises Incomparable where a part's time cannot be scaled.
     """
     if contract.trainer_of(adapter) is None:
         return None
@@ -293,9 +292,9 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
 
 
 def time_part(adapter: Adapter, case: Timed, part: Part) -> float:
-    """Return the seconds of an iteration of so many steps and samples, of random data.
+    """Return the seconds of an iteration of that part alone, on random data.
 
-    Of a short one the shorter of two.
+    Below 5 s it is the shorter of two runs.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((part.steps, part.samples, *case.network.input_shape), generator=generator)
@@ -310,7 +309,7 @@ def time_part(adapter: Adapter, case: Timed, part: Part) -> float:
 
 @dataclass(eq=False)
 class Meter:
-    """Peak memory over what there was before a contender was built: with its weights."""
+    """Peak memory above that in use before a contender is built, so with its weights."""
 
     device: torch.device
     base_mib: float
@@ -319,7 +318,8 @@ class Meter:
     def after_trial_run(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
         """Return a meter whose base is the memory in use after a trial run on a few samples.
 
-        Raises what the trial raises, and OSError where the peak cannot be read.
+        What is loaded on first use is in the base then. Raises what the trial raises, and OSError
+        where the peak cannot be read.
         """
         device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
@@ -343,7 +343,7 @@ class Meter:
             Path(f"/proc/{each.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
-        """Return the peak of memory since `start`, in MiB over the base."""
+        """Return the peak memory since `Meter.start`, in MiB above the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() / 2**20 - self.base_mib

@@ -50,7 +50,7 @@ OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 
 @dataclass(eq=False)
 class Judge:
-    """Examines and audits the contenders of one cell, with the reference's answers for all."""
+    """Exams and audits of one cell's contenders; each reference answer is computed once for all."""
 
     cell: Timed
     batch: Batch
@@ -68,7 +68,7 @@ class Judge:
     # Exams
 
     def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examine the adapter of each row, two at once, and yield in words what runs."""
+        """Examine the adapter of each row, two at once; yield what runs, in words, as progress."""
         wanted: dict[str, tuple[Record, set[Precision]]] = {}
         for row in rows:
             needed = required(Timed.of(row).precision)
@@ -103,7 +103,7 @@ class Judge:
             raise self._failed[case.framework] from None
 
     def network_of(self, case: Timed) -> Network:
-        """Return the network of a contender's exams, at times narrower; audits take the whole."""
+        """Return the network of exams, narrower if the case's is large or slow. Audits' is not."""
         if self.parts.get(case.framework) is not None:
             return case.network.scaled(NARROW)
         return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
@@ -141,7 +141,7 @@ class Judge:
     # Audits
 
     def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
-        """Return the reference with a question's weights, and the batch x that calibrated them."""
+        """Return the initial reference, and the x that calibrates it; `late`: of another seed."""
         if late not in self._weights:
             batch, cell = self.batch, self.cell
             if late:
@@ -151,13 +151,19 @@ class Judge:
         return self._weights[late]
 
     def question(self, case: Timed, *, late: bool = False) -> Question:
-        """Return the question of a case, on the steps and samples that it runs."""
+        """Return the question of a case, on the steps and samples that it runs.
+
+        `late`: on another batch, with other weights, LATE times as large, as after much training.
+        """
         batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
         return question_of(case, tuple(parameters), batch.inputs, batch.labels)
 
     def audit(self, contender: Contender, when: When, number: int | None) -> Finding:
-        """Compare the last iteration (of round `number`) with the reference. Raises Failed."""
+        """Compare a contender's last iteration with the reference's. Raises Failed.
+
+        `number` is its round's. `when` "before": compare its own optimiser's update too.
+        """
         given, updated = contender.call(Worker.answer)
         case = replace(contender.case, framework="")  # the same question for all contenders
         if (audit := self._audits.get((case, when, number))) is None:
@@ -175,7 +181,7 @@ class Judge:
         return finding
 
     def forget(self) -> None:
-        """Free the memory of the reference's answers."""
+        """Free the memory of the reference's answers in audits."""
         self._audits.clear()
         memory.release()
 
@@ -183,7 +189,7 @@ class Judge:
 def wrong_update(
     asked: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
-    """Return how a contender's own first update differs from torch's; None where it does not."""
+    """Return how a first update of the weights differs from torch's; None if within rounding."""
     shapes = [tuple(each.shape) for each in asked.parameters]
     if [tuple(each.shape) for each in updated] != shapes:
         return f"its new weights have the shapes {[tuple(each.shape) for each in updated]}"
@@ -209,11 +215,11 @@ def check_bf16_training(
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Bf16TrainingRow]:
-    """Have the contender of a row train in float32 and in bf16; return and keep the outcome.
+    """Train a row's contender in float32 and in bf16; keep and return the outcome as one row.
 
-    bf16 is no proof of equality, so what was audited in it must learn as float32 does. Once for
-    each installation: one that was cut short is tried once a run, and one for which there is no
-    time leaves no row.
+    An audit in bf16 proves no equality: it must also learn as in float32. Returns [] if `known` has
+    the outcome of this installation, or there is no time. One that was cut short is tried again,
+    once a run.
     """
     for each in known:
         same = (each.installation, each.exam) == (row.installation, EXAM)

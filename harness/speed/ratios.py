@@ -23,7 +23,7 @@ Method = Literal["student", "none"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """The ratio of two contenders in the same rounds, with its 95 % interval."""
+    """The ratio of two contenders' seconds in the same rounds, with its 95 % interval."""
 
     value: float  # the geometric mean over the rounds
     low: float
@@ -33,25 +33,25 @@ class Ratio:
 
     @property
     def half_width(self) -> float:
-        """Half the interval, relative to the value: 0.05 is "within 5 %"."""
+        """Half the width of the interval over the value: 0.05 is "within 5 %"."""
         return (self.high - self.low) / (2 * self.value)
 
 
 @dataclass(frozen=True)
-class Starts:
-    """How far ratios move from one start of the processes to the next, beyond what rounds do."""
+class StartVariance:
+    """Variance of log ratios between starts of the processes, beyond that of their rounds."""
 
     variance: float = 0.0  # of logs
-    freedom: int = 0
+    freedom: int = 0  # degrees of freedom of that estimate
 
 
 Groups = Sequence[Sequence[float]]  # ratios of the rounds of each start
 
 
-def starts(cell: Iterable[Groups]) -> Starts:
-    """Estimate how far ratios move between starts, by an analysis of variance of each contender.
+def estimate_start_variance(cell: Iterable[Groups]) -> StartVariance:
+    """Estimate the variance between starts, by an analysis of variance over a cell's contenders.
 
-    A single contender's two starts tell next to nothing; those of all of a cell do.
+    `cell` has each contender's ratios. One alone, of two starts, says next to nothing.
     """
     found = list[tuple[float, int]]()
     for groups in cell:
@@ -64,9 +64,9 @@ def starts(cell: Iterable[Groups]) -> Starts:
         each = (total - fsum(n * n for n in sizes) / total) / freedom  # rounds of a start
         found.append(((of_means / freedom - within / spare) / each, freedom))
     if not found:
-        return Starts()
+        return StartVariance()
     freedom = sum(n for _, n in found)
-    return Starts(max(0.0, fsum(v * n for v, n in found) / freedom), freedom)
+    return StartVariance(max(0.0, fsum(v * n for v, n in found) / freedom), freedom)
 
 
 def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
@@ -78,11 +78,11 @@ def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
     return fsum(squares), means, sizes, sum(sizes)
 
 
-def mean(groups: Groups, moves: Starts | None = None) -> Ratio:
+def mean(groups: Groups, moves: StartVariance | None = None) -> Ratio:
     """Return the geometric mean of the ratios of all rounds, with its 95 % interval.
 
-    Student's interval of the mean of their logs; `moves`: the variance that the starts of its cell
-    add. Of 3 to 20 rounds of the noise that was recorded it covers 93 to 97 % of the time
+    Student's interval of the mean of their logs; `moves`: the variance between starts to add. Of 3
+    to 20 rounds of the noise that was recorded it covers 93 to 97 % of the time
     (tests/test_ratios.py); of fewer it is 0 to infinity, and is not shown. Raises ValueError
     without any round.
     """

@@ -38,14 +38,14 @@ Group = tuple[Timed, ...]  # the cases of a cell
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
-    """Return the sort key of a cell: those in WORTH come in its order, then small ones first."""
+    """Return a cell's sort key: those in WORTH come in its order, then small ones first."""
     place = cell.dataset, cell.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
     return first, cell.network.macs * cell.T, paper.paper_order(*place)
 
 
 class Schedule:
-    """Measures cells that no earlier run has measured, as many as the budget has room for."""
+    """The cells to time, in order: those not timed before, as many as fit into the budget."""
 
     def __init__(
         self, cases: Group, ledger: Ledger, access: Access, budget: Budget, run: Run
@@ -63,9 +63,9 @@ class Schedule:
     def results(self) -> Iterator[Result]:
         """Yield each cell when it has its first round, and once more when it has all.
 
-        At the end come those there was no time for, with the seconds that each takes, about.
-        Each row is kept as it comes; a case that fails becomes a row with its reason. Raises
-        UsageError where rows cannot be written, and where there is time for no cell.
+        Cells without time come last, with an estimate of their seconds. Each row is kept as it
+        comes; a case that fails becomes a row with its reason. Raises UsageError where rows cannot
+        be written, and where there is time for no cell.
         """
         left, any_done = dict[Timed, Group](), False
         while self.waiting:
@@ -85,7 +85,7 @@ class Schedule:
                 yield result
                 self._train(cell, result)
             finally:
-                cell.abandon()
+                cell.end_processes()
         needs = {case: self.plan.seconds(group) for case, group in left.items()}
         if left and not any_done:
             case = min(left, key=needs.__getitem__)
@@ -134,7 +134,7 @@ class Schedule:
         return enough and self.watch.seconds + takes > self.budget.seconds
 
     def _train(self, cell: Cell, result: Result) -> None:
-        """Have contenders train that have a rank in bf16, if there is time."""
+        """Run the training check of contenders that have a rank in bf16, if there is time."""
         timed = [each for each in result.rows if isinstance(each, TimedRow)]
         ranked = {each.key for each in timed if each.rounds >= RANKED and not each.deviations}
         for row in map(cell.record_of, cell.group):
@@ -226,7 +226,7 @@ OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
 
 
 def training_seconds(cases: tuple[Case, ...]) -> float:
-    """Estimate the seconds of training these cases on this machine, within a factor of two."""
+    """Estimate the seconds of training all these cases on this machine, within a factor of two."""
     passes = PASSES * sum(case.forward_macs for case in cases)
     return OF_TRAINING * passes / _rate(cases[0].device) + TRAINING_SECONDS * len(cases)
 
@@ -240,7 +240,7 @@ class Plan:
         self._spent, self._foreseen = 0.0, 0.0
 
     def seconds(self, group: Group) -> float:
-        """Estimate the seconds of a cell: equality exams, rounds, compiling, training in bf16."""
+        """Estimate the seconds of a cell: exams, compiling, rounds, the bf16 check's trainings."""
         timed = self._corrected * self._model(group, self.rounds)
         mixed = {case.framework for case in group if case.precision == "bf16"}
         trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
@@ -260,7 +260,7 @@ class Plan:
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, spent: float, rounds: int) -> None:
-        """Correct the estimates by a cell that took `spent` seconds, without its exams."""
+        """Correct later estimates by a cell that took `spent` seconds, without its exams."""
         self._spent += spent
         self._foreseen += self._model(group, rounds) + self._without_floor(group)
 

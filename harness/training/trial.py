@@ -111,7 +111,7 @@ class Trial(Generic[C]):
         A training whose weights are wanted and not here must: it goes on from its last checkpoint.
         Raises Busy.
         """
-        self.written = self.ledger.begin(self.row)
+        self.written = self.ledger.lock_and_read(self.row)
         there = self.written
         if self.access.keep_weights:
             there = [row for row in there if not isinstance(row, TrainedRow) or self._keeps(row)]
