@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cells import run
+from cells import contender, run
 from rows import changed, row, training
 
 from harness.analysis import timings
@@ -23,6 +23,7 @@ from harness.records import (
     TrainedRow,
 )
 from harness.records.current import current
+from harness.reports import fastest
 
 LATER: dict[str, Any] = {"run": "20260102T000000-abcdef"}
 NAMES = ("floor", "reference", "snntorch", "fused")
@@ -34,22 +35,30 @@ def finished(rounds: int = 5, **fields: Any) -> list[Row]:
     return [*first_rounds(rounds, **fields), *ends]
 
 
-def first_rounds(rounds: int, **fields: Any) -> list[Row]:
-    """A run of the cell up to a round: it may have been cut off there."""
-    rows = run(**fields)
+def first_rounds(rounds: int, *others: Row, **fields: Any) -> list[Row]:
+    """A run of the cell, and of others, up to a round: it may have been cut off there."""
+    rows = [*run(**fields), *others]
     return [each for each in rows if not isinstance(each, IterationRow) or each.round <= rounds]
 
 
 def shown(rows: list[Row]) -> dict[str, int]:
-    """The rounds of each contender in the table that a reader sees first."""
-    lines = timings.most_complete(timings.lines(frames(rows)))
-    return {each.framework: each.rounds for each in lines}
+    """The rounds of each contender in the tables that a reader sees first."""
+    lines = timings.lines(frames(rows))
+    found = {each.framework: each.rounds for each in timings.most_complete(lines)}
+    for of in (each.lines for each in fastest.headline(lines)):
+        assert {each.framework: each.rounds for each in of} == found
+    return found
 
 
 def test_a_run_that_was_cut_off_hides_no_finished_one() -> None:
     rows = [*finished(), *first_rounds(2, **LATER)]
     assert shown(rows) == dict.fromkeys(NAMES, 5)
     assert all(current(rows).counts)  # both are in a csv
+
+
+def test_a_short_run_of_more_contenders_is_not_shown_for_one_with_ranks() -> None:
+    more = first_rounds(2, *contender("norse", 2.4, **LATER), **LATER)
+    assert shown([*finished(), *more]) == dict.fromkeys(NAMES, 5)
 
 
 @pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])
