@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from harness.records import Record, Row, Store
 from harness.records.run import Failed, Run, of_case
 from harness.records.store import Ledger
 from harness.reports import page
-from harness.spec import Access, Budget, UsageError
+from harness.spec import Access, Budget, Timed, UsageError
 from harness.speed.cell import Cell
 from harness.speed.contender import Contender, Worker
 from harness.system import machine
@@ -158,23 +158,41 @@ def versions(slower: float) -> list[Row]:
     return seconds_of(rows, lambda e: e.seconds * (slower if e.framework == OTHER else 1))
 
 
+NOISE = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
+
+
+def is_known(out: Path, measured: Mapping[Timed, Sequence[float]]) -> bool:
+    """Whether the ratios of a cell with the seconds of these rounds are known."""
+    at, ledger = (
+        Run("r", machine.describe(torch.device("cpu")), "system"),
+        Ledger(Store(out), quiet),
+    )
+    cases = tuple(case for case in measured if case.framework != "floor")
+    cell = Cell(cases[0], cases, at, ledger, Access(out), Budget())
+    for case, seconds in measured.items():
+        name, row = f"{case.framework} ({case.precision})", of_case(case, at, NOTHING_KNOWN)
+        cell.contenders.append(Contender(name, row, seconds=[*seconds]))
+    cell.number, cell.starts = len(NOISE), [0]
+    return cell.known
+
+
 @pytest.mark.parametrize(
     ("framework", "known"), [("snntorch", True), ("norse@1.0.0", False)], ids=["rival", "version"]
 )
 def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(
     framework: str, known: bool, tmp_path: Path
 ) -> None:
-    ledger = Ledger(Store(tmp_path), quiet)
-    at = Run("r", machine.describe(torch.device("cpu")), "system")
-    cases = timed("norse"), timed(framework)
-    cell = Cell(cases[0], cases, at, ledger, Access(tmp_path), Budget())
-    noise = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
-    for name, seconds in (("floor", 1.0), ("norse", 2.0), (framework, 2.0)):
-        row = of_case(timed(name), at, NOTHING_KNOWN)
-        times = [seconds * (each if name == framework else 1) for each in noise]
-        cell.contenders.append(Contender(name, row, seconds=times))
-    cell.number, cell.starts = len(noise), [0]
-    assert cell.known == known
+    steady = dict.fromkeys((timed("floor"), timed("norse")), [1.0] * len(NOISE))
+    assert is_known(tmp_path, {**steady, timed(framework): NOISE}) == known
+
+
+def test_rounds_in_bf16_go_on_until_their_ratios_to_the_float32_floor_are_known(
+    tmp_path: Path,
+) -> None:
+    cases = timed("floor", precision="bf16"), timed("norse", precision="bf16")
+    steady, noisy = dict.fromkeys(cases, [1.0] * len(NOISE)), [each**5 for each in NOISE]
+    assert is_known(tmp_path, {**steady, timed("floor"): NOISE})
+    assert not is_known(tmp_path, {**steady, timed("floor"): noisy})
 
 
 @pytest.mark.parametrize(

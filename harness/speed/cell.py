@@ -232,8 +232,9 @@ class Cell:
 
     @property
     def _floor(self) -> Contender | None:
-        """The first of the cell's own precision: it tells whether a ratio is known."""
-        return next((each for each in self._running if each.name == FLOOR), None)
+        """The float32 floor, which all ratios are to."""
+        floors = (each for each in self._running if each.is_floor and each.row.precision == "fp32")
+        return next(floors, None)
 
     @property
     def comparable(self) -> bool:
