@@ -270,6 +270,8 @@ THERE = run(cpu="Other", run="other")
 DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
 ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
 ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
+NAMES = ("Middle", "Large", "OurModel", "AlexNet")
+FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
 
 
@@ -282,6 +284,7 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         ([*run(), *LATER], "timed", "jax"),
         (ABSENT, "No figure: Norse on CIFAR-10 Middle (its process died).", "Norse on CIFAR-10 S"),
         (ONE_TUNED, "No figure: best tuned on CIFAR-10 Middle (not timed).", "preliminary"),
+        (FEW_TUNED, "No figure: best tuned on 4 networks (not timed).", "AlexNet ("),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
         ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),

@@ -30,6 +30,7 @@ KEY = (
     f"Lines: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
     "the framework, the best tuned; squares: this project's own engine."
 )
+FEW = 3  # networks that a note names
 X_FLOOR = "x the float32 floor's time"
 
 
@@ -259,7 +260,11 @@ def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
             own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
             why = own[-1] if own else "timed in another run alone" if its else "not timed"
             found.setdefault((column, why), []).append(cell.name)
-    parts = (f"{column} on {', '.join(of)} ({why})" for (column, why), of in found.items())
+
+    def on(cells: Sequence[str]) -> str:  # the table shows which
+        return f"{len(cells)} networks" if len(cells) > FEW else ", ".join(cells)
+
+    parts = (f"{column} on {on(of)} ({why})" for (column, why), of in found.items())
     return f"No figure: {'; '.join(parts)}." if found else ""
 
 
