@@ -8,12 +8,11 @@ doubtful, and by what source.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
 
@@ -72,10 +71,10 @@ def baselines(frames: Frames) -> Frame:
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
     found = [_figures(*each) for each in trainings.conditions(ended, "baselines")]
 
-    def order(line: dict[str, Any]) -> tuple[object, ...]:
-        name = line["framework"]
+    def order(line: dict[str, object]) -> tuple[object, ...]:
+        name = str(line["framework"])
         place = known.index(name) if name in known else len(known)
-        return datasets.index(line["dataset"]), place, name, line["window"], line["T"]
+        return datasets.index(str(line["dataset"])), place, name, line["window"], line["T"]
 
     return pd.DataFrame(sorted(found, key=order), columns=COLUMNS)
 
@@ -90,7 +89,7 @@ COLUMNS = (
 
 
 def _figures(
-    case: Trained, data: Mapping[str, Any], ended: Sequence[FittedRow]
+    case: Trained, data: trainings.DataUsed, ended: Sequence[FittedRow]
 ) -> dict[str, object]:
     last, accuracy = ended[-1], mean_share([row.test_accuracy for row in ended])
     source = [row.source_accuracy for row in ended if row.source_accuracy is not None]
@@ -98,7 +97,7 @@ def _figures(
     return {
         **{name: getattr(case, name) for name in ("dataset", "framework", "T")},
         **accuracy._asdict() | {"accuracy": accuracy.value, "epochs": case.training.epochs},
-        **data,
+        **data._asdict(),
         **{name: getattr(last, name) for name in ("random", "structure", "fidelity", "effort")},
         "window": WINDOWS[last.window].format(T=last.T),
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",

@@ -121,7 +121,6 @@ SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's tr
 # How tables order it: what stands before the figures, the figures, and the rest.
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]
-DATA = ("train_samples", "test_samples", "data_source", *FLAGS)
 FIELDS = Case.__dataclass_fields__
 # Fields of a case that tables have as they are.
 OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device", "initialisation")
@@ -150,16 +149,28 @@ def mean_share(values: Sequence[float]) -> Mean:
     return Mean(value, max(low, 0.0), min(high, 1.0), n)
 
 
+class DataUsed(NamedTuple):
+    """The data of a condition's trainings and tests, and what is to be known of either."""
+
+    train_samples: int
+    test_samples: int
+    data_source: str
+    partial: bool
+    lossy: bool
+    simulated: bool
+    substitute: bool
+
+
 def conditions(
     ended: Iterable[Ended], suite: str
-) -> Iterator[tuple[Trained, dict[str, Any], list[Ended]]]:
+) -> Iterator[tuple[Trained, DataUsed, list[Ended]]]:
     """Yield each condition: its case, its data, and its seeds' rows, of each seed the last.
 
     Each case is given `suite`, so that trainings of several suites can share a condition.
     """
     by_condition = grouped(ended, lambda row: (_condition(row, suite), _data(row)))
     for (case, data), rows in by_condition.items():
-        yield case, dict(zip(DATA, data, strict=True)), [*{row.seed: row for row in rows}.values()]
+        yield case, data, [*{row.seed: row for row in rows}.values()]
 
 
 def machines_text(rows: Iterable[Record]) -> str:
@@ -167,10 +178,10 @@ def machines_text(rows: Iterable[Record]) -> str:
     return "; ".join(sorted({str(row.place) for row in rows if row.cpu}))
 
 
-def _data(row: Record) -> tuple[object, ...]:
-    found = ((getattr(row, f"data_{n}"), getattr(row, f"data_test_{n}")) for n in FLAGS)
+def _data(row: Record) -> DataUsed:
     sizes = row.train_samples or 0, row.test_samples or 0
-    return *sizes, row.data_source or "", *(any(of) for of in found)
+    flags = (bool(getattr(row, f"data_{n}") or getattr(row, f"data_test_{n}")) for n in FLAGS)
+    return DataUsed(*sizes, row.data_source or "", *flags)
 
 
 def _condition(row: Record, suite: str) -> Trained:
@@ -249,7 +260,7 @@ def _line(
     suite: str,
     curves: Mapping[tuple[str, str], LearningCurve],
     case: Trained,
-    data: Mapping[str, Any],
+    data: DataUsed,
     ended: Sequence[TrainedRow],
 ) -> TrainingLine:
     network, training = case.network, case.training
@@ -260,7 +271,7 @@ def _line(
     paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
     return TrainingLine(
         **{name: getattr(case, name) for name in OF_CASE},
-        **data,
+        **data._asdict(),
         scale=network_name(case),
         width=str(case.width),
         network=str(network),
