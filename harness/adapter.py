@@ -189,7 +189,8 @@ DISABLING = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")  # with either it r
 
 def channels_last(module: nn.Module) -> nn.Module:
     """Return the module itself, its convolutions' weights laid out as channels-last."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout: Any = {"memory_format": torch.channels_last}  # not every torch types this argument
+    return module.to(**layout)
 
 
 def tuned(adapter: Adapter, form: Form) -> Variant:

@@ -18,6 +18,7 @@ import urllib.error
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -660,16 +661,19 @@ def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_pat
 def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, listed = write_bin(recording(tmp_path)).parent, os.listdir
-    for closed in (folder, folder.parent):
+    folder, closed = write_bin(recording(tmp_path)).parent, set[Path]()
 
-        def refusing(path: Path, closed: Path = closed) -> list[str]:  # root may read anything
-            if Path(path) == closed:
-                raise PermissionError(13, "Permission denied", str(path))
-            return listed(path)
+    def refusing(listed: Callable[[Path], object], path: Path) -> object:
+        if {Path(path)} == closed:  # root may read anything
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
 
-        monkeypatch.setattr(os, "listdir", refusing)
-        with pytest.raises(UsageError, match=f"{closed} cannot be read .Permission denied"):
+    for name in ("listdir", "scandir"):  # of which Path.iterdir calls one
+        monkeypatch.setattr(os, name, partial(refusing, getattr(os, name)))
+    for each in (folder, folder.parent):
+        closed.clear()
+        closed.add(each)
+        with pytest.raises(UsageError, match=f"{each} cannot be read .Permission denied"):
             load_batch("nmnist", 1, 1, root=tmp_path)
 
 

@@ -305,7 +305,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
         hidden, output = self.hidden, self.output
         first, last = self._simulate(spikes)
-        delta = count_errors(last.sum(0), label, self.steps) / OUTPUT.v_th
+        delta = count_errors(last.sum(0, dtype=np.float64), label, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label, OUTPUT)
         seen = with_target_spikes(last, label)
         found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
