@@ -259,12 +259,12 @@ def test_earlier_trainings_and_captures_leave_no_trace(monkeypatch: pytest.Monke
     monkeypatch.setattr(step, "captured", captured)  # the graph itself needs a GPU
     monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=20))
     digits, one = Digits.read(), descent.case_of(IN_BF16)
-    pupil, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
-    first = pupil.train(one, weights, digits)
-    pupil.train(replace(one, precision="fp32", seed=1), weights, digits)
-    assert pupil.train(one, weights, digits) == first
+    trainee, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
+    first = trainee.train(one, weights, digits)
+    trainee.train(replace(one, precision="fp32", seed=1), weights, digits)
+    assert trainee.train(one, weights, digits) == first
     graph = Bf16Trainee.of(Variant((), ReferenceNetwork, captured=True), one)
-    assert graph.captured and not pupil.captured
+    assert graph.captured and not trainee.captured
     assert graph.train(one, weights, digits) == first
 
 

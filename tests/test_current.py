@@ -45,8 +45,8 @@ def shown(rows: list[Row]) -> dict[str, int]:
     """The rounds of each contender in the tables that a reader sees first."""
     lines = timings.lines(frames(rows))
     found = {each.framework: each.rounds for each in timings.most_complete(lines)}
-    for of in (each.lines for each in fastest.headline(lines)):
-        assert {each.framework: each.rounds for each in of} == found
+    (cell,) = fastest.headline(lines)
+    assert {each.framework: each.rounds for each in cell.lines} == found
     return found
 
 

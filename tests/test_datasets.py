@@ -661,20 +661,18 @@ def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_pat
 def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, closed = write_bin(recording(tmp_path)).parent, set[Path]()
-
-    def refusing(listed: Callable[[Path], object], path: Path) -> object:
-        if {Path(path)} == closed:  # root may read anything
+    def refusing(closed: Path, listed: Callable[[Path], object], path: Path) -> object:
+        if Path(path) == closed:  # root may read anything
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    for name in ("listdir", "scandir"):  # of which Path.iterdir calls one
-        monkeypatch.setattr(os, name, partial(refusing, getattr(os, name)))
-    for each in (folder, folder.parent):
-        closed.clear()
-        closed.add(each)
-        with pytest.raises(UsageError, match=f"{each} cannot be read .Permission denied"):
-            load_batch("nmnist", 1, 1, root=tmp_path)
+    folder = write_bin(recording(tmp_path)).parent
+    for closed in (folder, folder.parent):
+        with monkeypatch.context() as patch:
+            for name in ("listdir", "scandir"):  # of which Path.iterdir calls one
+                patch.setattr(os, name, partial(refusing, closed, getattr(os, name)))
+            with pytest.raises(UsageError, match=f"{closed} cannot be read .Permission denied"):
+                load_batch("nmnist", 1, 1, root=tmp_path)
 
 
 # files that were cut short or changed

@@ -151,7 +151,7 @@ def _crossing(seconds: list[float], dense: float) -> float:
 
 
 def ratios_to_dense(works: Sequence[Work], dense: Work) -> list[float]:
-    """Return the time of each of `works` over that of `dense`: a median of rounds.
+    """Return the time of each of `works` divided by `dense`'s, the median over rounds.
 
     A round runs each once, so that other processes slow all alike. Shortest times, taken one
     after the other, were off by a factor of two on a busy machine; what is found is kept for good.

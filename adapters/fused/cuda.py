@@ -205,7 +205,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """Return the gradients of a layer's current, U and bias; `back` is that of its output."""
+    """Return the gradients of a layer's current, U and bias; `back` is its output's gradient."""
     last = current.permute(0, 1, 3, 4, 2)
     moving, batch, height, width, maps = last.shape
     h, w = height // form.pool, width // form.pool

@@ -65,7 +65,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
 
 
 def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-    """Return the gradients of a layer's current, U and bias; `back` is that of its output."""
+    """Return the gradients of a layer's current, U and bias; `back` is its output's gradient."""
     potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)
     sent = back.to(form.dtype)
     if form.keys is not None:

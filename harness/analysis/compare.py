@@ -25,7 +25,7 @@ from harness.analysis import timings, trainings
 from harness.analysis.frame import Frames, Key, X, frames, grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine, same_but
-from harness.analysis.words import counted, data_name
+from harness.analysis.words import counted, data_name, few
 from harness.records import Row, TrainedRow
 from harness.spec import FLOOR, paper
 
@@ -109,7 +109,6 @@ def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X
     return both, [{**old, **new}[key] for key in old.keys() ^ new.keys()]
 
 
-FEW = 3  # values that are named
 # Fields of rows in which folders may differ, and words for some.
 MADE_WITH = ("cpu", "capability", "gpu", "cores", "memory_mib", "os", "threads", "torch", "python")
 MADE_WITH += ("harness", "commit", "allocator", "environment")
@@ -133,10 +132,8 @@ def _differences(old: Iterable[Row], new: Iterable[Row]) -> Iterator[str]:
     both = before.keys() & now.keys()  # a framework or data of one folder alone is no difference
     for name in (*MADE_WITH, *sorted(both - {*MADE_WITH})):
         if before.get(name) != now.get(name):
-            values = (of.get(name, {"none"}) for of in (before, now))
-            a, b = (
-                "; ".join(sorted(of)) if len(of) <= FEW else f"{len(of)} of them" for of in values
-            )
+            values = (sorted(of.get(name, {"none"})) for of in (before, now))
+            a, b = (few(of, "of them", "; ") for of in values)
             yield f"{WORDS.get(name, name)}: {a} before, {b} now"
 
 

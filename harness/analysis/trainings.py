@@ -150,7 +150,7 @@ def mean_share(values: Sequence[float]) -> Mean:
 
 
 class DataUsed(NamedTuple):
-    """The data of a condition's trainings and tests, and what is to be known of either."""
+    """The data of a condition's trainings and tests, with the flags of both."""
 
     train_samples: int
     test_samples: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
@@ -23,6 +23,11 @@ TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun: "1 round", "2 rounds"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def few(names: Sequence[str], more: str, between: str = ", ") -> str:
+    """Return up to three names; of more their number: "5 networks", with `more` = "networks"."""
+    return between.join(names) if len(names) <= 3 else f"{len(names)} {more}"
 
 
 def span(values: Iterable[X], form: str = "") -> str:

@@ -55,7 +55,7 @@ class SystemInfo:
     build: Callable[[Effort, int], Method] = field(compare=False)
     title: str  # as a table names it: "HATS"
     paper: str  # its publication: "Sironi et al. 2018"
-    datasets: tuple[str, ...]  # that it can run on, first that of the paper's table
+    datasets: tuple[str, ...]  # that it can run on, the one of the paper's table first
     input: Literal["events", "frames", "images"]
     # how much of a recording it gets, the published window first: "whole", or "first" (T bins, as
     # the paper's networks get); () if its input is images

@@ -41,7 +41,7 @@ When = Literal[
 
 
 class Place(NamedTuple):
-    """A machine, told apart as finely as by timings' keys; unknown fields are empty or None.
+    """A machine, as finely as timings' keys distinguish it; unknown fields are empty or None.
 
     Its `str` names the first four, so unlike machines may share it.
     """

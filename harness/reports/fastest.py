@@ -1,4 +1,4 @@
-"""Who is fastest and how sure that is: Fig. 3's sentence, table, notes and figures.
+"""The comparison of speed, Fig. 3: its sentence, table, notes and figures.
 
 Only figures of one machine are compared, and of each network those of one run.
 """
@@ -16,7 +16,7 @@ from harness.analysis import compare, timings
 from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine, completeness
-from harness.analysis.words import TITLES, counted, data_name, span
+from harness.analysis.words import TITLES, counted, data_name, few, span
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import Table, interval
@@ -30,7 +30,6 @@ KEY = (
     f"Lines: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
     "the framework, the best tuned; squares: this project's own engine."
 )
-FEW = 3  # networks that a note names
 X_FLOOR = "x the float32 floor's time"
 
 
@@ -123,7 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Sequence[TimedLine]) -> str:
-    """Return sentences for a reader who chooses a framework; "" where no contender is ranked.
+    """Return sentences for readers choosing a framework; "" where no contender is ranked.
 
     The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
     """
@@ -260,11 +259,8 @@ def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
             own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
             why = own[-1] if own else "timed in another run alone" if its else "not timed"
             found.setdefault((column, why), []).append(cell.name)
-
-    def on(cells: Sequence[str]) -> str:  # the table shows which
-        return f"{len(cells)} networks" if len(cells) > FEW else ", ".join(cells)
-
-    parts = (f"{column} on {on(of)} ({why})" for (column, why), of in found.items())
+    names = ((*key, few(of, "networks")) for key, of in found.items())  # the table shows all
+    parts = (f"{column} on {of} ({why})" for column, why, of in names)
     return f"No figure: {'; '.join(parts)}." if found else ""
 
 

@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Training:
-    """How a case is trained and tested, apart from its optimiser."""
+    """How a case is trained and tested, except for its optimiser."""
 
     epochs: int
     samples: int | None = None  # of the training set, validation among them; None: all

@@ -169,7 +169,7 @@ class VotesAndLoss(NamedTuple):
 
 
 def run_to_end(ready: Ready) -> VotesAndLoss:
-    """Run one iteration until its results are plain numbers in memory: what is timed.
+    """Run one iteration until its results are plain numbers in memory: the timed part.
 
     Results are votes and, in training, loss and updated weights.
     """

@@ -39,7 +39,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class StartVariance:
-    """Variance of log ratios between starts of the processes, beyond that of their rounds."""
+    """Variance of log ratios between starts of the processes, beyond the rounds' own."""
 
     variance: float = 0.0  # of logs
     freedom: int = 0  # degrees of freedom of that estimate

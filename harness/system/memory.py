@@ -1,4 +1,4 @@
-"""Memory: how processes keep it between iterations, what a case will take, and what is free.
+"""Memory: how processes keep it between iterations, what a case will take, and the free memory.
 
 glibc gives large blocks back as soon as they are freed, and takes them anew, page by page, in the
 next step: on a virtual machine up to half of an iteration of the frameworks that allocate most, and
