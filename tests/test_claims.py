@@ -171,11 +171,12 @@ def all_of(found: Finding) -> str:
         # trainings of unlike sizes are never compared
         ([*WHOLE, *RISING], "reproduced", ""),
         ([*WHOLE, *WIDER], "not tested", ""),
-        # the fixed schedule counts, then seeds enough, then what learnt from most
+        # the fixed schedule counts, then seeds enough, what learnt from most, and most seeds
         ([*EARLIER, *some(FALLING, train_samples=90)], "contradicted", ""),
         ([*some(FALLING, train_samples=90), *RISING], "reproduced", ""),
         ([*RISING, *WIDE_TOO], "reproduced", "width 1/4"),
         ([*RISING, *some(WIDE_TOO, 1)], "reproduced", "width 1/8"),
+        *(([*RISING, *some(FALLING, 3, optimiser_lr=lr)], "reproduced", "n=5") for lr in (0.01, 1)),
         # fewer seeds than were fixed decide nothing: nobody looks in between
         *((some(rows, 3), "open", "3 of 4 seeds") for rows in (RISING, FALLING)),
         (some(RISING, 1), "open", "1 of 4 seeds, which were fixed; +10.0, n=1"),

@@ -392,10 +392,11 @@ def _by_neunorm(found: Sequence[TrainingLine]) -> tuple[TrainingLine, TrainingLi
     return of["off"], of["mean"]
 
 
-def _best_first(groups: Collection[TrainingLine]) -> tuple[bool, bool, bool, float]:
-    few = len(_by_seed(groups)) < FEWEST_SEEDS
+def _best_first(groups: Collection[TrainingLine]) -> tuple[bool, bool, bool, float, int]:
+    n = len(_by_seed(groups))
     seen = sum(each.case.width * each.train_samples * each.epochs for each in groups)
-    return not _on_schedule(groups), few, not all(map(full_size, groups)), -float(seen)
+    reduced = not all(map(full_size, groups))
+    return not _on_schedule(groups), n < FEWEST_SEEDS, reduced, -float(seen), -n
 
 
 def _on_schedule(groups: Iterable[TrainingLine]) -> bool:
