@@ -97,7 +97,7 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
 
 
 def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> Any:
-    return cnns.cut_frames(recorded(*found, sensor=sensor), silent)
+    return cnns.cut_frames(recorded(*found, sensor=sensor))
 
 
 def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
@@ -131,7 +131,7 @@ def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
     method.fit(bars(20, 0), bars(4, 1), 0, silent)
     test = recorded(*(np.tile(each, 13) for each in map(bars(8, 2).__getitem__, range(8))))
     test = replace(test, sensor=(20, 20))
-    counts, owners = cnns.cut_frames(test, silent)
+    counts, owners = cnns.cut_frames(test)
     assert owners.tolist() == [n // 2 for n in range(16)]
     scores = method.network(cnns.scaled(torch.from_numpy(counts)))
     likelihoods = scores.softmax(1).unflatten(0, (8, 2)).double().prod(1)
@@ -485,15 +485,14 @@ def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_s
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
     fires = raster(40, (5, 20), (), ())
-    found = hm2_bp.inhibition_factor(fires, 1, OUTPUT)  # the class's counts though it is silent
+    found = hm2_bp.inhibition_factor(fires, 1)  # the class's counts though it is silent
     assert found.tolist() == pytest.approx([1 / (1 - 1 / 225), 1 / (1 - 1 / 225), 1])
-    assert hm2_bp.inhibition_factor(fires, 0, OUTPUT).tolist() == [1, 1, 1]
-    assert hm2_bp.inhibition_factor(fires, 1, HIDDEN).tolist() == [1, 1, 1]
+    assert hm2_bp.inhibition_factor(fires, 0).tolist() == [1, 1, 1]
     both = raster(40, (5, 20), (12,))
     there = left(20 - 12 - 2, 13, OUTPUT) / 1  # of the second's count at the first
     back = left(12 - 5 - 2, 11, OUTPUT) / 2
     expected = 1 / (1 - there * back / 225)
-    assert hm2_bp.inhibition_factor(both, 0, OUTPUT).tolist() == pytest.approx([expected] * 2)
+    assert hm2_bp.inhibition_factor(both, 0).tolist() == pytest.approx([expected] * 2)
 
 
 def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:

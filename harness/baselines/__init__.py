@@ -52,7 +52,7 @@ class SystemInfo:
     """A system: the function that builds it, what it runs on, and what tables say of it."""
 
     name: str
-    build: Callable[[Effort, int], Method] = field(compare=False)
+    build: Callable[[Effort, int], Method]
     title: str  # as a table names it: "HATS"
     paper: str  # its publication: "Sironi et al. 2018"
     datasets: tuple[str, ...]  # that it can run on, the one of the paper's table first
@@ -93,11 +93,12 @@ def load(name: str) -> SystemInfo:
     Raises UsageError if the name is unknown or a field is wrong, Missing if it cannot be imported.
     """
     check_name(name)
-    point = _declared().get(name) or EntryPoint(name, f"{__name__}.{_PLACES[name]}", ENTRY_POINTS)
+    ours = _PLACES.get(name)  # also where another package declares this name
+    point = EntryPoint(name, f"{__name__}.{ours}", ENTRY_POINTS) if ours else _declared()[name]
     try:
         found = point.load()
     except Exception as error:  # noqa: BLE001 a package's import may raise anything
-        hint = "pip install 'snn-harness[baselines]'" if name in _PLACES else "see its package"
+        hint = "pip install 'snn-harness[baselines]'" if ours else "see its package"
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name}
     for each in fields(SystemInfo)[1:]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Labels, Recordings, indices, progress_part, silent
+from harness.baselines.contract import Labels, Recordings, silent
 from harness.datasets.events import Events, bin_events
 from harness.spec import ProgressCallback
 
@@ -81,17 +81,14 @@ def centred(events: Events, sensor: tuple[int, int]) -> Events:
     return moved
 
 
-def cut_frames(
-    recordings: Recordings, tell: ProgressCallback
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def cut_frames(recordings: Recordings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Cut recordings into frames (F, 2, H, W); also return the recording of each frame, (F,).
 
     A frame has FRAME to 2 FRAME - 1 events; a recording of fewer events is one frame.
     """
     counts, owners = [], []
     window = recordings.longest_us  # one bin that holds all events of a frame
-    at_start = progress_part(tell, 0, 0)  # far shorter than the training
-    for n in indices(recordings, at_start, "frames of recording"):
+    for n in range(len(recordings)):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
             moved = centred(part, recordings.sensor)
@@ -125,7 +122,8 @@ class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
-        counts, self.owners = cut_frames(samples, tell)
+        tell(0.0, "cutting frames")
+        counts, self.owners = cut_frames(samples)
         return lambda chosen: scaled(torch.from_numpy(counts)[chosen])
 
     def learn(

@@ -72,6 +72,7 @@ HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
 SILENT_RATIO = 0.5  # e / o where the neuron is silent
+LEARNING_RATE = 1e-3  # over the root of the epoch's number
 
 
 @compiled
@@ -157,14 +158,6 @@ def raster_to_spikes(raster: Raster) -> SpikeTrain:
     return SpikeTrain(*map(np.ascontiguousarray, np.nonzero(raster)))
 
 
-@dataclass(frozen=True)
-class HM2BPSizes:
-    """Parameters of network and training; the defaults are the published code's."""
-
-    hidden: int = 800
-    lr: float = 1e-3  # over the root of the epoch's number
-
-
 @dataclass(frozen=True, eq=False)
 class Potentials:
     """Spike-train level potentials of a layer, and the spike counts of its inputs and neurons."""
@@ -196,15 +189,15 @@ class Potentials:
         return delta * (1 + weighted / v_th)
 
 
-def inhibition_factor(raster: Raster, label: int, neuron: NeuronConstants) -> Array:  # (O,)
+def inhibition_factor(raster: Raster, label: int) -> Array:  # (O,)
     """Return the factors by which mutual inhibition multiplies the outputs' gradients."""
     spikes = raster_to_spikes(raster)
-    between = Potentials.of(spikes, raster, raster.shape[1], neuron).per_spike()
+    between = Potentials.of(spikes, raster, raster.shape[1], OUTPUT).per_spike()
     answers = raster.sum(0) > 0
     answers[label] = True
-    both = between * between.T * np.outer(answers, answers) / neuron.v_th**2
+    both = between * between.T * np.outer(answers, answers) / OUTPUT.v_th**2
     np.fill_diagonal(both, 0.0)
-    return 1 / (1 - neuron.inhibition**2 * both.sum(1))
+    return 1 / (1 - OUTPUT.inhibition**2 * both.sum(1))
 
 
 def with_target_spikes(raster: Raster, label: int) -> Raster:
@@ -244,7 +237,7 @@ class Layer:
         adam_step(self.weights, found.e, push, shrink, self._moments, lr)
 
 
-class HM2BP(Method[Recordings, HM2BPSizes]):
+class HM2BP(Method[Recordings, int]):
     """Backpropagation through spike-train level potentials (Jin et al. 2018)."""
 
     TITLE, PAPER = "HM2-BP", "Jin et al. 2018"
@@ -260,11 +253,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
     )
     PACKAGES = ("numba",)
     EPOCHS = {"quick": 3, "default": 8, "paper": 200}
-    SIZES = {
-        "quick": HM2BPSizes(hidden=32),
-        "default": HM2BPSizes(hidden=100),
-        "paper": HM2BPSizes(),
-    }
+    SIZES = {"quick": 32, "default": 100, "paper": 800}  # hidden units
 
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
@@ -275,13 +264,13 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
                 f"recordings of {train.longest_us / 1000:.1f} ms are too short for the spikes that "
                 "an output is to have: use longer ones"
             )
-        inputs, hidden, classes = self.layer_sizes(train, self.sizes.hidden)
+        inputs, hidden, classes = self.layer_sizes(train, self.sizes)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)
         self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
         self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
         for epoch in range(1, self.epochs + 1):
-            lr = self.sizes.lr / sqrt(max(1, epoch - 1))  # the first two are alike there
+            lr = LEARNING_RATE / sqrt(max(1, epoch - 1))  # the first two are alike there
             order = np.random.default_rng((seed, epoch)).permutation(len(train))
             for n, chosen in enumerate(order):
                 spikes = events_to_spikes(train[int(chosen)], train.sensor, self.steps)
@@ -306,7 +295,7 @@ class HM2BP(Method[Recordings, HM2BPSizes]):
         hidden, output = self.hidden, self.output
         first, last = self._simulate(spikes)
         delta = count_errors(last.sum(0, dtype=np.float64), label, self.steps) / OUTPUT.v_th
-        factor = inhibition_factor(last, label, OUTPUT)
+        factor = inhibition_factor(last, label)
         seen = with_target_spikes(last, label)
         found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved

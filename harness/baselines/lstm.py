@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import pad_sequence
 from harness.baselines import learn
 from harness.baselines.contract import ProgressCallback, Recordings
 from harness.datasets.events import Events, addresses, on_sensor
+from harness.reference import coding
 
 
 class LSTMNetwork(nn.Module):
@@ -73,7 +74,7 @@ class LSTM(learn.FrameLearner[learn.HiddenSizes]):
         return LSTMNetwork(inputs, units, train.classes)
 
     def loss(self, out: Tensor, labels: Tensor) -> Tensor:
-        return F.mse_loss(out, F.one_hot(labels, out.shape[1]).float())
+        return coding.loss(out, labels)
 
 
 # the Phased LSTM

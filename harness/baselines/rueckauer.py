@@ -27,6 +27,8 @@ from harness.baselines.contract import Images, ProgressCallback
 from harness.baselines.converted import STEPS
 from harness.spec import UsageError
 
+PERCENTILE = "99.9%"  # of activations, as in the paper
+
 
 @dataclass(frozen=True, kw_only=True)
 class RueckauerSizes(converted.ConversionSizes):
@@ -45,15 +47,13 @@ class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to th
         return fx_model
 
 
-def converted_by_spikingjelly(
-    network: nn.Sequential, batches: tuple[Tensor, ...], mode: str
-) -> nn.Module:
+def converted_by_spikingjelly(network: nn.Sequential, batches: tuple[Tensor, ...]) -> nn.Module:
     """Convert a network by SpikingJelly, with scales from batches of images in [0, 1].
 
-    `mode` is the scale's percentile, "99.9%", or "max". Raises UsageError if a scale is 0.
+    Raises UsageError if a scale is 0.
     """
     try:
-        return ann2snn.Converter(_QuietRecipe(batches, mode=mode)).convert(network)
+        return ann2snn.Converter(_QuietRecipe(batches, mode=PERCENTILE)).convert(network)
     except ValueError as error:  # a scale of 0
         raise UsageError(
             f"SpikingJelly cannot scale the network ({str(error).rstrip('.')}): "
@@ -86,5 +86,4 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.to_float(torch.from_numpy(images.pixels))
-        batches = x.split(self.sizes.together)
-        return converted_by_spikingjelly(self.network, batches, "99.9%")  # as in the paper
+        return converted_by_spikingjelly(self.network, x.split(self.sizes.together))
