@@ -17,10 +17,10 @@ from adapters import facts
 from harness import cli
 from harness.system.files import make_user_cache
 
-# What a user's shell may have set must decide no test: colours, widths, folders of data.
+# What a user's shell may have set must decide no test: colours, widths, buffers, folders of data.
 for name in (
     *("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
-    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "GITHUB_ACTIONS"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "PYTHONUNBUFFERED", "GITHUB_ACTIONS"),
     *("HARNESS_DATA", "HARNESS_OCTAVE", "_HARNESS_COMPLETE"),
     *("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
 ):
