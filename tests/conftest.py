@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -18,10 +17,10 @@ from adapters import facts
 from harness import cli
 from harness.system.files import make_user_cache
 
-# What a user's shell may have set must decide no test: colours, widths, folders of data.
+# What a user's shell may have set must decide no test: colours, widths, buffers, folders of data.
 for name in (
     *("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
-    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "GITHUB_ACTIONS"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "PYTHONUNBUFFERED", "GITHUB_ACTIONS"),
     *("HARNESS_DATA", "HARNESS_OCTAVE", "_HARNESS_COMPLETE"),
     *("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
 ):
@@ -36,7 +35,8 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
 # Networks in tests are too small for more, and on a busy machine two threads wait for each other.
 torch.set_num_threads(1)
 
-# Kernels that were compiled stay so, also where a test hides the user's cache folder.
+# Kernels that were compiled stay so, also where a test hides the user's cache folder: they take
+# minutes.
 with suppress(OSError):
     os.environ.setdefault("NUMBA_CACHE_DIR", str(make_user_cache("numba")))
 
@@ -58,11 +58,7 @@ def settings_stay() -> Iterator[None]:
 
 @pytest.fixture
 def no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the machine's data sets and caches, but for compiled kernels: they take minutes."""
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    with suppress(ImportError, OSError):
-        numba = importlib.import_module("numba")
-        monkeypatch.setattr(numba.config, "CACHE_DIR", str(make_user_cache("numba")))
+    """Hide the machine's data sets and caches, but for compiled kernels."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 

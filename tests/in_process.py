@@ -39,7 +39,7 @@ class InThisProcess:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch) -> list[InThisProcess]:
-    """Has all contenders compute in this process; those that were started, as they come."""
+    """Have all contenders compute in this process; return those that are started, as they come."""
     started: list[InThisProcess] = []
 
     def start(*setting: object, **settings: object) -> InThisProcess:

@@ -29,7 +29,7 @@ from harness.spec.options import GIVEN
 
 
 def filled(folder: Path, rows: list[Row]) -> Path:
-    for row in rows:
+    for row in rows:  # of several suites: each has a file of its own
         Store(folder).append(row)
     return folder
 

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ import tonic.datasets
 import torch
 import torchvision
 from fuzzing import spoilt, steady
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -95,7 +96,7 @@ def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_fo
     with pytest.raises(UsageError, match=said):
         load_batch("cifar10", 1, 1, root=Path(root))
     monkeypatch.setenv("HARNESS_DATA", root)
-    with pytest.raises(UsageError, match=f"HARNESS_DATA.*{said}|{said}"):
+    with pytest.raises(UsageError, match=f"HARNESS_DATA.*{said}"):
         data_root(None)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert data_root(None) == tmp_path
@@ -408,13 +409,9 @@ def test_without_recordings_events_are_simulated_from_the_same_images(tmp_path: 
 @needs_shared
 def test_real_recordings_are_read_and_simulated_ones_resemble_them(tmp_path: Path) -> None:
     with zipfile.ZipFile(SHARED / "data" / "nmnist" / "train.zip") as archive:
-        for name in [name for name in archive.namelist() if name.endswith(".bin")][:30]:
-            archive.extract(name, tmp_path / "NMNIST")
+        archive.extractall(tmp_path / "NMNIST", archive.namelist()[:30])
     with zipfile.ZipFile(SHARED / "data" / "mnist_raw.zip") as archive:
-        for name in [name for name in archive.namelist() if "/train-" in f"/{name}"]:
-            target = tmp_path / "MNIST" / "raw" / Path(name).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(name))
+        archive.extractall(tmp_path / "MNIST" / "raw")
     made = nmnist.simulated(tmp_path, "train")
     counts: list[tuple[int, int]] = []
     # how alike they are: where, when and of which polarity
@@ -476,34 +473,17 @@ def test_a_simulation_as_long_as_its_bins_has_all_frames(tmp_path: Path, bins: B
 # whole splits
 
 
-def digits(count: int, dataset: str = "cifar10") -> SplitRequest:
-    return SplitRequest(dataset, T=3, samples=count, embedded=True)
-
-
 @pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
 def test_simulations_are_counted_once(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = load_split(digits(3, dataset), "train", quiet)
+    request = SplitRequest(dataset, T=3, samples=3, embedded=True)
+    made = load_split(request, "train", quiet)
     assert made.raw.dtype == torch.uint8 and made.raw.shape[:3] == (3, 3, 2)
     assert made.source.simulated and made.raw.sum() > 0
     monkeypatch.setattr("harness.datasets.simulated.simulate", None)  # it is not called again
-    again = load_split(digits(3, dataset), "train", quiet)
+    again = load_split(request, "train", quiet)
     assert torch.equal(made.raw, again.raw) and made.source == again.source
     x, _ = next(again.batches(2, 3))  # the first steps of those that were kept
     assert torch.equal(x, made.raw[:, :2].transpose(0, 1).float())
-
-
-def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) -> None:
-    write_bin(recording(tmp_path, 1), (3, 2, 0, True))
-    bad = write_bin(recording(tmp_path, 2), (3, 2, 0, True))
-    bad.write_bytes(b"123")
-    request = SplitRequest("nmnist", T=2, root=tmp_path)
-    for _ in range(2):  # read, then from the cache
-        found = load_split(request, "train", quiet)
-        assert found.labels.tolist() == [1]
-        assert f"left out: 1 of the samples: {bad} is damaged" in found.source.note
-    write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
-    mended = load_split(request, "train", quiet)
-    assert mended.labels.tolist() == [1, 2] and str(bad) not in mended.source.note
 
 
 def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
@@ -585,45 +565,43 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
         load_recordings(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
-def test_frames_of_few_events_that_are_alike_by_chance_are_no_copies(tmp_path: Path) -> None:
-    for split in ("Train", "Test"):
-        for n in range(40):
-            row = (3, 2, 1000 * n, True)  # of every class, one pixel in the first 5 ms
-            write_bin(recording(tmp_path, n % 10, str(n), split), row)
-    load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)  # it refuses nothing
-
-
-def test_copies_among_frames_of_few_events_are_refused(tmp_path: Path) -> None:
-    for split in ("Train", "Test"):
-        for n in range(400):
-            write_bin(recording(tmp_path, n % 10, str(n), split), (3, 2, 0, True))
-        for n in (0, 1):
-            rows = [(n, k, k, True) for k in range(20)]
-            write_bin(recording(tmp_path, n, "copied", split), *rows)
+def test_frames_of_few_events_are_alike_by_chance_and_hide_no_copies(tmp_path: Path) -> None:
+    request, splits = SplitRequest("nmnist", T=1, root=tmp_path), ("Train", "Test")
+    for split, n in product(splits, range(400)):
+        write_bin(recording(tmp_path, n % 10, str(n), split), (3, 2, 0, True))
+    load_splits(request, None, quiet)  # it refuses nothing
+    for split, n in product(splits, range(2)):
+        rows = [(n, k, k, True) for k in range(20)]
+        write_bin(recording(tmp_path, n, "copied", split), *rows)
     with pytest.raises(UsageError, match="of 2 test samples that were compared 2 are"):
-        load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
+        load_splits(request, None, quiet)
 
 
-def overflow(*rows: tuple[int, int, int, bool]) -> list[tuple[int, int, int, bool]]:
-    return [(0, 240, 0, False), *rows]  # its row says that the clock has started anew
-
-
-IMPOSSIBLE = {
-    "lie off its pixels": [ROW, (34, 0, 2000, True)],
-    "time goes back": [ROW, (3, 2, 999, True)],
-    "holds no events": overflow(),
+OVERFLOW = (0, 240, 0, False)  # says that the clock has started anew, and is no event
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "3 bytes, expected a multiple of 5": lambda path: path.write_bytes(b"123"),
+    "lie off its pixels": lambda path: write_bin(path, ROW, (34, 0, 2000, True)),
+    "time goes back": lambda path: write_bin(path, ROW, (3, 2, 999, True)),
+    "holds no events": lambda path: write_bin(path, OVERFLOW),
 }
 
 
-@pytest.mark.parametrize("said", IMPOSSIBLE)
-def test_a_recording_that_no_camera_made_is_left_out_by_name(said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", DAMAGE)
+def test_a_damaged_recording_is_left_out_by_name(said: str, tmp_path: Path) -> None:
+    """Cut short, or such as no camera makes."""
     write_bin(recording(tmp_path, 1), ROW)
-    write_bin(recording(tmp_path, 2), *overflow(ROW, ROW))  # two events in a microsecond may be
-    bad = write_bin(recording(tmp_path, 3), *IMPOSSIBLE[said])
-    found = load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
-    assert found.labels.tolist() == [1, 2]
-    assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
-    assert said in found.source.note
+    write_bin(recording(tmp_path, 2), OVERFLOW, ROW, ROW)  # two events in a microsecond may be
+    bad = write_bin(recording(tmp_path, 3), ROW)
+    DAMAGE[said](bad)
+    request = SplitRequest("nmnist", T=1, root=tmp_path)
+    for _ in range(2):  # read, then from the cache
+        found = load_split(request, "train", quiet)
+        assert found.labels.tolist() == [1, 2]
+        assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
+        assert said in found.source.note
+    write_bin(bad, ROW)  # mended: the cache does not keep the damage
+    mended = load_split(request, "train", quiet)
+    assert mended.labels.tolist() == [1, 2, 3] and str(bad) not in mended.source.note
 
 
 @pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])
@@ -693,7 +671,7 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-@settings(steady, max_examples=40)
+@steady
 @given(data=st.data())
 def test_a_spoilt_file_is_read_or_named(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,10 +97,10 @@ def nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, inside: Path, no_data_of_the_machine: None
 ) -> None:
     """All that a command does but measuring; with the folders that the pages name."""
-    rows = rows_of_a_run()
-    for suite in ("scale", "timesteps", "neunorm", "accuracy"):
-        rows += training(0, (0.4, 0.5), suite=suite)
-    for name in ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW"):
+    suites = ("scale", "timesteps", "neunorm", "accuracy")
+    of_suites = rows_of_a_run(), *(training(0, (0.4, 0.5), suite=each) for each in suites)
+    folders = ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW")
+    for name, rows in product(folders, of_suites):
         Store(inside / name).append(*rows)
     facts.discover(adapters.names())  # in a child: later none starts
     check = FigureCheck("a training", "loss", "1", "1", "confirmed")
