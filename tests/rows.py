@@ -31,7 +31,6 @@ _OF_CASE: dict[str, Any] = {
 }
 CASE = Timed(**_OF_CASE)
 RUN = "20260101T000000-abcdef"
-TIME = "2026-01-01T00:00:00+00:00"
 
 VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
 COUNTS = tuple(tuple(5 if a == b else 0 for a in range(10)) for b in range(10))
@@ -72,31 +71,22 @@ _ADDED: dict[type[Any], dict[str, object]] = {
     records.EndedRow: {"status": "failed", "reason": "why"},
     records.WarningRow: {"reason": "mind"},
 }
-KINDS = tuple(_ADDED)
 
 
 def base(case: Case = CASE, **fields: object) -> records.Record:
     """What all rows of a case share."""
     protocol = identity.PROTOCOL if case.suite == "acceleration" else None
-    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, "threads": 2}
-    given |= {"protocol": protocol, **fields}
+    given = {"run": RUN, "time": "2026-01-01T00:00:00+00:00", "protocol": protocol}
+    given |= {"iterations_per_epoch": 2500, "threads": 2, **fields}
     return records.Record(**{**vars(case.fields), **given})
-
-
-TRAINED = (
-    records.EpochRow,
-    records.TestedRow,
-    records.TransferRow,
-    records.ConfusionRow,
-    records.TrainedRow,
-)
 
 
 def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     """A row of that kind; `fields` are those of the row."""
-    if case is None:
-        case = trained_case() if kind in TRAINED else CASE
-        case = fitted_case("hats") if kind is records.FittedRow else case
+    if case is None and kind is records.FittedRow:
+        case = fitted_case("hats")
+    elif case is None:
+        case = trained_case() if issubclass(kind, records.OfTraining) else CASE
     return kind(**{**vars(base(case)), **_ADDED[kind], **fields})
 
 
@@ -114,11 +104,6 @@ def changed(
     if new is None:
         return [each for each in rows if not its(each)]
     return [replace(each, **new(each)) if its(each) else each for each in rows]
-
-
-def timed_case(**changes: Any) -> Timed:
-    """The small case, with changes."""
-    return replace(CASE, **changes)
 
 
 def trained_case(epochs: int = 2, **changes: Any) -> Trained:
