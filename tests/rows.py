@@ -124,33 +124,30 @@ ROW = row(records.IterationRow)
 
 def timed(framework: str, *seconds: float, **fields: Any) -> list[records.Row]:
     """A framework's rounds in the small cell."""
-    given: dict[str, Any] = {"framework": framework, **fields}
     return [
-        row(records.IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)
+        row(records.IterationRow, framework=framework, round=n, seconds=each, **fields)
+        for n, each in enumerate(seconds, 1)
     ]
 
 
-def certified(framework: str, passed: bool = True, **fields: Any) -> list[records.CertificateRow]:
-    """A framework's proof in float64 and float32, or that it failed."""
-    given: dict[str, Any] = {"spike_rate": 0.15, "framework": framework, **fields}
+def certified(framework: str, **fields: Any) -> list[records.CertificateRow]:
+    """A framework's proof in float64 and float32."""
+    given: dict[str, Any] = {"framework": framework, "spike_rate": 0.15, **fields}
     return [
-        row(records.CertificateRow, certified=passed, certificate_precision=each, **given)
+        row(records.CertificateRow, certificate_precision=each, **given)
         for each in ("fp64", "fp32")
     ]
 
 
 def audited(framework: str, **fields: Any) -> list[records.AuditRow]:
     """A framework's audits, before and after its rounds."""
-    given: dict[str, Any] = {"framework": framework, **fields}
-    return [row(records.AuditRow, **{"when": when, **given}) for when in AUDITS]
+    return [row(records.AuditRow, framework=framework, when=when, **fields) for when in AUDITS]
 
 
 def descended(framework: str, **fields: Any) -> records.Bf16TrainingRow:
     """That a framework learns in bf16, in some cell and run."""
-    given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000"}
-    return row(
-        records.Bf16TrainingRow, **{**given, "scale": "Large", "framework": framework, **fields}
-    )
+    given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000", "scale": "Large"}
+    return row(records.Bf16TrainingRow, framework=framework, **given | fields)
 
 
 def rows_of_a_run() -> list[records.Row]:
@@ -162,7 +159,7 @@ def rows_of_a_run() -> list[records.Row]:
         *certified("snntorch"),
         *audited("reference"),
         *audited("snntorch"),
-        *certified("snntorch", False, **subtracts),
+        *certified("snntorch", certified=False, **subtracts),
         *timed("floor", 0.5, 2.0, 2.0),
         *timed("floor", 2.0, 2.0, 0.5, twin=True),  # with the first name, a mean of 1, 2, 1
         *timed("reference", 2.0, 4.0, 2.2),
@@ -191,9 +188,9 @@ def training(
         **{"data_source": "photographs", "train_samples": 900},
         **{"validation_samples": 100, "test_samples": 150},
     }
-    best = max(range(len(curve)), key=curve.__getitem__)
+    best = max(curve)
     last: dict[str, Any] = {"test_accuracy": curve[-1], "seconds": 10.0 * len(curve)}
-    last |= {"best_test_accuracy": curve[best], "best_test_epoch": best + 1}
+    last |= {"best_test_accuracy": best, "best_test_epoch": curve.index(best) + 1}
     last |= {"chosen_test_accuracy": curve[0], "chosen_epoch": 1}
     epochs = [
         row(records.EpochRow, case, epoch=n, test_accuracy=each, **shared)
