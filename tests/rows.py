@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import cycle, islice
 from typing import Any, TypeVar
 
 from harness import records
@@ -12,6 +13,7 @@ from harness.analysis.timings import AUDITS
 from harness.records import identity
 from harness.records.identity import EXAM
 from harness.spec import Case, Reading, System, Timed, Trained, Training, paper
+from harness.spec.schedule import STAGES
 
 R = TypeVar("R", bound=records.Row)
 
@@ -204,3 +206,50 @@ def training(
         row(records.ConfusionRow, case, **shared),
         row(records.TrainedRow, case, **last, **shared),
     ]
+
+
+EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
+SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
+
+
+def staged(rows: list[records.Row], stages: tuple[int, ...] | None = None) -> list[records.Row]:
+    """The rows as if they had those stages, by default those that were fixed."""
+    found: list[records.Row] = []
+    for each in rows:
+        of = stages or STAGES[each.dataset]
+        found.append(replace(each, stages=of, epochs=sum(of), key=f"{stages or ''} {each.key}"))
+    return found
+
+
+def learnt(
+    by_seed: Iterable[Iterable[float]],
+    *cases: dict[str, Any],
+    suite: str,
+    seeds: int = SEEDS,
+    **shared: Any,
+) -> list[records.Row]:
+    """Trainings on the schedule that was fixed: for each seed the accuracies of those cases, the
+    seeds' over and over again.
+    """
+    return staged(
+        [
+            each
+            for seed, values in enumerate(islice(cycle(by_seed), seeds))
+            for case, value in zip(cases, values, strict=True)
+            for each in training(seed, (value,) * EPOCHS, suite=suite, **shared, **case)
+        ]
+    )
+
+
+def scales(*by_seed: tuple[float, float, float], **shared: Any) -> list[records.Row]:
+    """Trainings of the three scales."""
+    return learnt(by_seed, *({"scale": name} for name in paper.SCALES), suite="scale", **shared)
+
+
+def along(rows: list[records.Row], *curve: float, **where: object) -> list[records.Row]:
+    """The rows with that accuracy in training and validation, epoch by epoch."""
+
+    def new(each: records.EpochRow) -> dict[str, Any]:
+        return dict.fromkeys(("train_accuracy", "validation_accuracy"), curve[each.epoch - 1])
+
+    return changed(rows, records.EpochRow, new, **where)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
-from itertools import cycle, islice
 from math import exp, log, sqrt
 from statistics import fmean, stdev
 from types import SimpleNamespace
@@ -16,18 +14,15 @@ from typing import Any
 import pandas as pd
 import pytest
 from cells import matlab
-from rows import VOTES, changed, training
+from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training
 
 from harness.analysis import claims
 from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
 from harness.analysis.trainings import NEARLY, LearningCurve, Mean, epochs_to, goal, mean
-from harness.records import ConfusionRow, EpochRow, Row, TrainedRow
+from harness.records import ConfusionRow, Row, TrainedRow
 from harness.spec import Case, paper
-from harness.spec.schedule import STAGES
 
-EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
 ANY = pytest.mark.parametrize
-SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
 # without NeuNorm, with it, and without spikes
 OFF: dict[str, Any] = {}
 ON: dict[str, Any] = {"neunorm": "mean"}
@@ -55,48 +50,6 @@ def full(rows: list[Row]) -> list[Row]:
         for row in rows
         for of in [paper.settings(row.dataset)]
     ]
-
-
-def staged(rows: list[Row], stages: tuple[int, ...] | None = None) -> list[Row]:
-    """The rows as if they had those stages, by default those that were fixed."""
-    of = [(row, stages or STAGES[row.dataset]) for row in rows]
-    return [
-        replace(row, stages=each, epochs=sum(each), key=f"{stages or ''} {row.key}")
-        for row, each in of
-    ]
-
-
-def learnt(
-    by_seed: Iterable[Iterable[float]],
-    *cases: dict[str, Any],
-    suite: str,
-    seeds: int = SEEDS,
-    **shared: Any,
-) -> list[Row]:
-    """Trainings on the schedule that was fixed: for each seed the accuracies of those cases, the
-    seeds' over and over again.
-    """
-    return staged(
-        [
-            row
-            for seed, values in enumerate(islice(cycle(by_seed), seeds))
-            for case, value in zip(cases, values, strict=True)
-            for row in training(seed, (value,) * EPOCHS, suite=suite, **shared, **case)
-        ]
-    )
-
-
-def scales(*by_seed: tuple[float, float, float], **shared: Any) -> list[Row]:
-    return learnt(by_seed, *({"scale": name} for name in paper.SCALES), suite="scale", **shared)
-
-
-def along(rows: list[Row], *curve: float, **where: object) -> list[Row]:
-    """The rows with that accuracy in training and validation, epoch by epoch."""
-
-    def new(row: EpochRow) -> dict[str, Any]:
-        return dict.fromkeys(("train_accuracy", "validation_accuracy"), curve[row.epoch - 1])
-
-    return changed(rows, EpochRow, new, **where)
 
 
 def some(rows: list[Row], seeds: int = SEEDS, **changes: Any) -> list[Row]:

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from cells import MATLAB_REFUSED, contender, matlab, refused, rounds, run, run_in_bf16, slower_twin
 from fuzzing import MARKUP
-from rows import VOTES, certified, changed, descended, row, rows_of_a_run, training
+from rows import VOTES, certified, changed, descended, row, rows_of_a_run, scales, training
 from surroundings import Command
 
 from harness.analysis import timings
@@ -36,7 +36,6 @@ from harness.records import (
 )
 from harness.reports import fastest, figures, page
 from harness.reports.figures import Dot
-from harness.spec import paper
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = page.BEGIN, page.END
@@ -61,16 +60,6 @@ def text(folder: Path) -> str:
             found += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
             found += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
     return written(found, folder)
-
-
-def scales(epochs: int, seeds: int, **changes: Any) -> list[Row]:
-    """Trainings of three scales, each ten points above the one before."""
-    return [
-        row
-        for seed in range(seeds)
-        for n, scale in enumerate(paper.SCALES)
-        for row in training(seed, (0.3 + 0.1 * n,) * epochs, suite="scale", scale=scale, **changes)
-    ]
 
 
 def visible(text: str) -> str:
@@ -231,7 +220,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
 
 
 def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
-    found = [replace(row, epochs=50, stages=(40, 5, 5)) for row in scales(12, seeds=4)]
+    found = scales((0.3, 0.4, 0.5), seeds=4)
     for rows, answer, counts in (
         (found, "reproduced", "1 reproduced, 0 contradicted."),
         (found[:-1], "open (3 of 4 seeds)", "0 contradicted, 1 open."),
@@ -247,7 +236,8 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
 
 
 def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:
-    of = [*scales(2, seeds=3), *scales(2, seeds=3, dataset="nmnist")]
+    points = 0.3, 0.4, 0.5
+    of = [*scales(points), *scales(points, dataset="nmnist")]
     drawn = {claim.id: figure for claim, _, figure in page.answered(findings(frames(of)))}
     both = str(drawn["fig4"])
     assert both.count("<svg") == 2 and "points of accuracy" in both and "% taken away" in both
