@@ -202,7 +202,6 @@ def test_a_run_has_a_file_with_its_command_and_versions(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from rows import ROW
@@ -337,7 +336,6 @@ child.warm(short_spin=True)  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
-from fractions import Fraction
 from trainings import case
 from harness.jobs.local import Local
 from harness.records import Store

@@ -78,11 +78,8 @@ class Read(HTMLParser):
         self.feed(text)
         assert self.open == []
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
+        self.elements.append((tag, dict(attrs)))
         if tag not in ("meta", "link"):
             self.open.append(tag)
 
