@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import cycle, islice
 from typing import Any, TypeVar
 
 from harness import records
@@ -12,6 +13,7 @@ from harness.analysis.timings import AUDITS
 from harness.records import identity
 from harness.records.identity import EXAM
 from harness.spec import Case, Reading, System, Timed, Trained, Training, paper
+from harness.spec.schedule import STAGES
 
 R = TypeVar("R", bound=records.Row)
 
@@ -31,7 +33,6 @@ _OF_CASE: dict[str, Any] = {
 }
 CASE = Timed(**_OF_CASE)
 RUN = "20260101T000000-abcdef"
-TIME = "2026-01-01T00:00:00+00:00"
 
 VOTES = tuple(tuple(0.5 if a == b else 0.1 for a in range(10)) for b in range(10))
 COUNTS = tuple(tuple(5 if a == b else 0 for a in range(10)) for b in range(10))
@@ -72,31 +73,22 @@ _ADDED: dict[type[Any], dict[str, object]] = {
     records.EndedRow: {"status": "failed", "reason": "why"},
     records.WarningRow: {"reason": "mind"},
 }
-KINDS = tuple(_ADDED)
 
 
 def base(case: Case = CASE, **fields: object) -> records.Record:
     """What all rows of a case share."""
     protocol = identity.PROTOCOL if case.suite == "acceleration" else None
-    given = {"run": RUN, "time": TIME, "iterations_per_epoch": 2500, "threads": 2}
-    given |= {"protocol": protocol, **fields}
+    given = {"run": RUN, "time": "2026-01-01T00:00:00+00:00", "protocol": protocol}
+    given |= {"iterations_per_epoch": 2500, "threads": 2, **fields}
     return records.Record(**{**vars(case.fields), **given})
-
-
-TRAINED = (
-    records.EpochRow,
-    records.TestedRow,
-    records.TransferRow,
-    records.ConfusionRow,
-    records.TrainedRow,
-)
 
 
 def row(kind: type[R], case: Case | None = None, **fields: object) -> R:
     """A row of that kind; `fields` are those of the row."""
-    if case is None:
-        case = trained_case() if kind in TRAINED else CASE
-        case = fitted_case("hats") if kind is records.FittedRow else case
+    if case is None and kind is records.FittedRow:
+        case = fitted_case("hats")
+    elif case is None:
+        case = trained_case() if issubclass(kind, records.OfTraining) else CASE
     return kind(**{**vars(base(case)), **_ADDED[kind], **fields})
 
 
@@ -114,11 +106,6 @@ def changed(
     if new is None:
         return [each for each in rows if not its(each)]
     return [replace(each, **new(each)) if its(each) else each for each in rows]
-
-
-def timed_case(**changes: Any) -> Timed:
-    """The small case, with changes."""
-    return replace(CASE, **changes)
 
 
 def trained_case(epochs: int = 2, **changes: Any) -> Trained:
@@ -139,33 +126,30 @@ ROW = row(records.IterationRow)
 
 def timed(framework: str, *seconds: float, **fields: Any) -> list[records.Row]:
     """A framework's rounds in the small cell."""
-    given: dict[str, Any] = {"framework": framework, **fields}
     return [
-        row(records.IterationRow, **given, round=n, seconds=s) for n, s in enumerate(seconds, 1)
+        row(records.IterationRow, framework=framework, round=n, seconds=each, **fields)
+        for n, each in enumerate(seconds, 1)
     ]
 
 
-def certified(framework: str, passed: bool = True, **fields: Any) -> list[records.CertificateRow]:
-    """A framework's proof in float64 and float32, or that it failed."""
-    given: dict[str, Any] = {"spike_rate": 0.15, "framework": framework, **fields}
+def certified(framework: str, **fields: Any) -> list[records.CertificateRow]:
+    """A framework's proof in float64 and float32."""
+    given: dict[str, Any] = {"framework": framework, "spike_rate": 0.15, **fields}
     return [
-        row(records.CertificateRow, certified=passed, certificate_precision=each, **given)
+        row(records.CertificateRow, certificate_precision=each, **given)
         for each in ("fp64", "fp32")
     ]
 
 
 def audited(framework: str, **fields: Any) -> list[records.AuditRow]:
     """A framework's audits, before and after its rounds."""
-    given: dict[str, Any] = {"framework": framework, **fields}
-    return [row(records.AuditRow, **{"when": when, **given}) for when in AUDITS]
+    return [row(records.AuditRow, framework=framework, when=when, **fields) for when in AUDITS]
 
 
 def descended(framework: str, **fields: Any) -> records.Bf16TrainingRow:
     """That a framework learns in bf16, in some cell and run."""
-    given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000"}
-    return row(
-        records.Bf16TrainingRow, **{**given, "scale": "Large", "framework": framework, **fields}
-    )
+    given: dict[str, Any] = {"precision": "bf16", "run": "20250101T000000-000000", "scale": "Large"}
+    return row(records.Bf16TrainingRow, framework=framework, **given | fields)
 
 
 def rows_of_a_run() -> list[records.Row]:
@@ -177,7 +161,7 @@ def rows_of_a_run() -> list[records.Row]:
         *certified("snntorch"),
         *audited("reference"),
         *audited("snntorch"),
-        *certified("snntorch", False, **subtracts),
+        *certified("snntorch", certified=False, **subtracts),
         *timed("floor", 0.5, 2.0, 2.0),
         *timed("floor", 2.0, 2.0, 0.5, twin=True),  # with the first name, a mean of 1, 2, 1
         *timed("reference", 2.0, 4.0, 2.2),
@@ -206,9 +190,9 @@ def training(
         **{"data_source": "photographs", "train_samples": 900},
         **{"validation_samples": 100, "test_samples": 150},
     }
-    best = max(range(len(curve)), key=curve.__getitem__)
+    best = max(curve)
     last: dict[str, Any] = {"test_accuracy": curve[-1], "seconds": 10.0 * len(curve)}
-    last |= {"best_test_accuracy": curve[best], "best_test_epoch": best + 1}
+    last |= {"best_test_accuracy": best, "best_test_epoch": curve.index(best) + 1}
     last |= {"chosen_test_accuracy": curve[0], "chosen_epoch": 1}
     epochs = [
         row(records.EpochRow, case, epoch=n, test_accuracy=each, **shared)
@@ -222,3 +206,50 @@ def training(
         row(records.ConfusionRow, case, **shared),
         row(records.TrainedRow, case, **last, **shared),
     ]
+
+
+EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
+SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
+
+
+def staged(rows: list[records.Row], stages: tuple[int, ...] | None = None) -> list[records.Row]:
+    """The rows as if they had those stages, by default those that were fixed."""
+    found: list[records.Row] = []
+    for each in rows:
+        of = stages or STAGES[each.dataset]
+        found.append(replace(each, stages=of, epochs=sum(of), key=f"{stages or ''} {each.key}"))
+    return found
+
+
+def learnt(
+    by_seed: Iterable[Iterable[float]],
+    *cases: dict[str, Any],
+    suite: str,
+    seeds: int = SEEDS,
+    **shared: Any,
+) -> list[records.Row]:
+    """Trainings on the schedule that was fixed: for each seed the accuracies of those cases, the
+    seeds' over and over again.
+    """
+    return staged(
+        [
+            each
+            for seed, values in enumerate(islice(cycle(by_seed), seeds))
+            for case, value in zip(cases, values, strict=True)
+            for each in training(seed, (value,) * EPOCHS, suite=suite, **shared, **case)
+        ]
+    )
+
+
+def scales(*by_seed: tuple[float, float, float], **shared: Any) -> list[records.Row]:
+    """Trainings of the three scales."""
+    return learnt(by_seed, *({"scale": name} for name in paper.SCALES), suite="scale", **shared)
+
+
+def along(rows: list[records.Row], *curve: float, **where: object) -> list[records.Row]:
+    """The rows with that accuracy in training and validation, epoch by epoch."""
+
+    def new(each: records.EpochRow) -> dict[str, Any]:
+        return dict.fromkeys(("train_accuracy", "validation_accuracy"), curve[each.epoch - 1])
+
+    return changed(rows, records.EpochRow, new, **where)

@@ -42,8 +42,8 @@ def test_a_detached_reset_is_that_deviation_alone(
 
 
 def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path) -> None:
-    changed = case(framework="snntorch:subtract", suite="ablations")
-    run((changed, replace(changed, suite="accuracy")), tmp_path)
+    subtracts = case(framework="snntorch:subtract", suite="ablations")
+    run((subtracts, replace(subtracts, suite="accuracy")), tmp_path)
     (trained,) = rows_of(tmp_path, TrainedRow)
     assert trained.suite == "ablations" and "subtracts" in str(trained.deviations)
     (ended,) = rows_of(tmp_path, EndedRow)

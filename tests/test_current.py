@@ -50,15 +50,11 @@ def shown(rows: list[Row]) -> dict[str, int]:
     return found
 
 
-def test_a_run_that_was_cut_off_hides_no_finished_one() -> None:
-    rows = [*finished(), *first_rounds(2, **LATER)]
+@pytest.mark.parametrize("more", [[], contender("norse", 2.4, **LATER)], ids=["alike", "of more"])
+def test_a_run_that_was_cut_off_hides_no_finished_one(more: list[Row]) -> None:
+    rows = [*finished(), *first_rounds(2, *more, **LATER)]
     assert shown(rows) == dict.fromkeys(NAMES, 5)
     assert all(current(rows).counts)  # both are in a csv
-
-
-def test_a_short_run_of_more_contenders_is_not_shown_for_one_with_ranks() -> None:
-    more = first_rounds(2, *contender("norse", 2.4, **LATER), **LATER)
-    assert shown([*finished(), *more]) == dict.fromkeys(NAMES, 5)
 
 
 @pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from rows import row, timed_case, training
+from rows import CASE, row, training
 from surroundings import Command
 from torch import Tensor, nn
 from torch.nn import functional
@@ -101,15 +101,15 @@ def test_an_ann_multiplies_each_nonzero_value_once() -> None:
 
 
 COUNTED = ("spikes", "events", "operations", "accumulates", "multiplies")
-CASE = timed_case(suite="energy", mode="inference")
-BARE: Case = replace(CASE, framework=ANN)
+INFERENCE = replace(CASE, suite="energy", mode="inference")
+BARE: Case = replace(INFERENCE, framework=ANN)
 
 
 # Of a network and that without spikes, and of another network.
 ROWS: list[Row] = [
-    row(OperationsRow, CASE, key="a", data_source="photographs"),
+    row(OperationsRow, INFERENCE, key="a", data_source="photographs"),
     row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-    row(OperationsRow, replace(CASE, dataset="nmnist"), key="c", data_source="recordings"),
+    row(OperationsRow, replace(INFERENCE, dataset="nmnist"), key="c", data_source="recordings"),
 ]
 
 
@@ -120,12 +120,12 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
     assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
     assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
-    whole = sum(unpadded_macs(stage) for stage in CASE.network.stages)
+    whole = sum(unpadded_macs(stage) for stage in INFERENCE.network.stages)
     assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
 
 
 def test_later_counts_of_a_network_replace_earlier_ones() -> None:
-    again = row(OperationsRow, CASE, key="a", data_source="photographs", counted_samples=40)
+    again = row(OperationsRow, INFERENCE, key="a", data_source="photographs", counted_samples=40)
     assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
     other = replace(again, seed=1, key="d")  # another seed's stand in the same line
     assert list(tables.TABLES["energy"]([*ROWS, other])["n"]) == [2, 1, 1]

@@ -10,7 +10,7 @@ from typing import Any
 import golden
 import pytest
 from golden import DATA, MACHINE, SOFTWARE, TEST_DATA
-from rows import base, fitted_case, timed_case, trained_case
+from rows import CASE, base, fitted_case, trained_case
 
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
@@ -62,29 +62,29 @@ def test_a_training_key_holds_exactly_the_fields_that_decide_its_weights() -> No
 
 
 def test_data_versions_and_revision_move_both_keys() -> None:
-    timed, trained = golden.key(timed_case()), golden.key(trained_case())
+    timed, trained = golden.key(CASE), golden.key(trained_case())
     for name in ("torch", "framework_version", "revision"):
         other = changed(SOFTWARE, name)
-        assert timing_key(timed_case(), DATA, other, MACHINE, "system") != timed
+        assert timing_key(CASE, DATA, other, MACHINE, "system") != timed
         assert training_key(trained_case(), DATA, TEST_DATA, other) != trained
-    assert timing_key(timed_case(), "other", SOFTWARE, MACHINE, "system") != timed
+    assert timing_key(CASE, "other", SOFTWARE, MACHINE, "system") != timed
     assert training_key(trained_case(), "other", TEST_DATA, SOFTWARE) != trained
     assert training_key(trained_case(), DATA, "other", SOFTWARE) != trained
     assert training_key(trained_case(), TEST_DATA, DATA, SOFTWARE) != trained
 
 
 def test_each_hand_raised_number_moves_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = golden.key(timed_case()), golden.key(trained_case())
+    before = golden.key(CASE), golden.key(trained_case())
     expected = {"NUMERICS": (False, True), "PROTOCOL": (True, False), "EXAM": (False, False)}
     for number, moves in expected.items():
         with monkeypatch.context() as patch:
             patch.setattr(identity, number, 99)
-            now = golden.key(timed_case()), golden.key(trained_case())
+            now = golden.key(CASE), golden.key(trained_case())
         assert tuple(a != b for a, b in zip(before, now, strict=True)) == moves, number
 
 
 def timed_on(machine: Machine, allocator: str = "system") -> str:
-    return timing_key(timed_case(), DATA, SOFTWARE, machine, allocator)
+    return timing_key(CASE, DATA, SOFTWARE, machine, allocator)
 
 
 def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:

@@ -20,7 +20,7 @@ import torch
 from fuzzing import spoilt, steady
 from golden import MACHINE
 from hypothesis import given, settings
-from rows import COUNTS, KINDS, ROW, VOTES, base, row, trained_case
+from rows import COUNTS, ROW, VOTES, base, row, trained_case
 
 from harness import records
 from harness.records import Store, run
@@ -42,9 +42,9 @@ def lines_of(store: Store) -> list[str]:
     return file_of(store).read_text().splitlines()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_row_of_each_kind_comes_back_as_it_was(kind: type[records.Row], store: Store) -> None:
-    given = row(kind, key="k", data_note='a "quoted" |note|\nover two lines')
+@pytest.mark.parametrize("kind", records.KINDS)
+def test_a_row_of_each_kind_comes_back_as_it_was(kind: str, store: Store) -> None:
+    given = row(records.KINDS[kind], key="k", data_note='a "quoted" |note|\nover two lines')
     store.append(given)
     assert store.read() == ([given], [])
 
@@ -70,7 +70,6 @@ DAMAGED = {
     '{"schema": 1, "kind": "iteration"}': "of schema 1",
     '{"schema": 3, "kind": "iteration"}': "Field required",
     "[1, 2]": "damaged row",
-    '{"schema": 99}': "of schema 99",
     changed(T="ten"): "T: Input should be a valid integer",
     changed(kind="rumour"): "kind",
     changed(walk=1): "walk",
@@ -89,13 +88,11 @@ DAMAGED = {
     ROW.to_json()[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
     row(records.TrainedRow, epochs=0).to_json(): "epochs: Input should be",
-    row(records.TrainedRow, epochs=10**300).to_json(): "epochs: Input should be",
     row(records.TrainedRow, classes=0).to_json(): "classes: Input should be",
     row(records.EpochRow, epochs=None).to_json(): "not Trained",
     row(records.FittedRow, epochs=None).to_json(): "the epochs of another system are missing",
     row(records.FittedRow, effort=None).to_json(): "not System",
     row(records.ConfusionRow, votes=VOTES[1:]).to_json(): "10 rows of 10",
-    row(records.ConfusionRow, votes=()).to_json(): "10 rows of 10",
     row(records.ConfusionRow, confusion=(COUNTS[0][1:],) * 10).to_json(): "10 rows of 10",
     row(records.OperationsRow, events=(1,)).to_json(): "an entry for each of 2 layers",
 }
@@ -205,7 +202,6 @@ def test_a_run_has_a_file_with_its_command_and_versions(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from rows import ROW
@@ -340,7 +336,6 @@ child.warm(short_spin=True)  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
-from fractions import Fraction
 from trainings import case
 from harness.jobs.local import Local
 from harness.records import Store

@@ -13,7 +13,7 @@ import in_process
 import pytest
 import torch
 from contenders import Forward, made, off_by, stepped
-from rows import timed_case
+from rows import CASE
 from torch import Tensor, nn
 
 import adapters
@@ -51,7 +51,7 @@ TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
 def case(framework: str, **changes: Any) -> Timed:
     small = {"scale": "custom", "network": TINY, "T": 4, "batch_size": 4}
-    return timed_case(**{**small, "framework": framework, **changes})
+    return replace(CASE, **{**small, "framework": framework, **changes})
 
 
 def is_timed(x: Tensor) -> bool:  # and not examined

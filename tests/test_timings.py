@@ -190,10 +190,7 @@ FAILED = {"certified": False, "reason": "spikes differ"}
         (AuditRow, None, {"when": "round"}, EQUAL, "not audited of a round"),
         (AuditRow, None, {"when": "late"}, EQUAL, f"not audited {LATE}"),
         (AuditRow, {"exam": EXAM - 1}, {}, BY_EXAM, "not audited"),
-        *(
-            (CertificateRow, {"exam": n}, {}, "none", "no exam was taken")
-            for n in (EXAM - 1, EXAM + 1)
-        ),
+        (CertificateRow, {"exam": EXAM + 1}, {}, "none", "no exam was taken"),
         (
             *(CertificateRow, FAILED, {"certificate_precision": "fp32"}),
             *("none", "its exam failed: spikes differ"),

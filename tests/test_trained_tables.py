@@ -7,14 +7,14 @@ from dataclasses import replace
 from math import isnan
 
 import pytest
-from rows import changed, training
+from rows import along, changed, training
 from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables, trainings
 from harness.analysis.frame import frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of
-from harness.records import EpochRow, Row, TrainedRow
+from harness.records import EpochRow, TrainedRow
 from harness.spec import Case, Training
 
 
@@ -54,13 +54,9 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
 
-def held_out(rows: list[Row], curve: tuple[float, ...]) -> list[Row]:
-    return changed(rows, EpochRow, lambda row: {"validation_accuracy": curve[row.epoch - 1]})
-
-
 def test_the_gain_of_the_last_epochs_at_the_first_rate_is_a_column() -> None:
     curve = (0.1, 0.2, 0.3, 0.4, 0.42, 0.44, 0.45, 0.47)  # quarters of two: 0.46 over 0.43
-    rows = held_out(training(0, (0.5,) * 8, suite="accuracy"), curve)
+    rows = along(training(0, (0.5,) * 8, suite="accuracy"), *curve)
     (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
     assert line["gained_at_first"] == pytest.approx(0.03)
     (short,) = tables.TABLES["accuracy"](training(0, (0.5,), suite="accuracy")).to_dict("records")
@@ -68,9 +64,9 @@ def test_the_gain_of_the_last_epochs_at_the_first_rate_is_a_column() -> None:
 
 
 def test_the_neunorm_table_has_epochs_to_a_common_goal() -> None:
-    rows = held_out(training(0, (0.5,) * 4, suite="neunorm"), (0.2, 0.3, 0.5, 0.5))
+    rows = along(training(0, (0.5,) * 4, suite="neunorm"), 0.2, 0.3, 0.5, 0.5)
     of_mean = training(0, (0.5,) * 4, suite="neunorm", neunorm="mean")
-    rows += held_out(of_mean, (0.4, 0.6, 0.6, 0.7))
+    rows += along(of_mean, 0.4, 0.6, 0.6, 0.7)
     off, on = tables.TABLES["neunorm"](rows).to_dict("records")
     assert [each["neunorm"] for each in (off, on)] == ["off", "mean"]
     goal = 0.1 + 0.9 * (0.6 - 0.1)  # from chance to the mean of 0.5 and 0.7
