@@ -55,20 +55,14 @@ def tapped(module: nn.Module) -> bool:
     return any(isinstance(each, SpikeTap) and each.recording for each in module.modules())
 
 
-class Rounding(nn.Module):
+class Rounding(ReferenceNetwork):
     """The paper's function: steps folded, channels last, v - v / tau, rounded at random besides."""
 
     def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-        self.reference = channels_last(ReferenceNetwork(network))
+        super().__init__(network)
+        channels_last(self)
         for layer in self.layers:
             layer.tap = SpikeTap(multi_step=True)
-
-    @property
-    def layers(self) -> list[Layer]:
-        assert isinstance(self.reference, ReferenceNetwork)
-        return self.reference.layers
 
     def forward(self, x: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(0)
@@ -212,20 +206,6 @@ class FromMemory(ReferenceNetwork):
         return out - out.detach() + kept
 
 
-class RoundedWeights(ReferenceNetwork):
-    """Its weights are rounded to bf16 within float32."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(network)
-        self.inner = [ReferenceNetwork(network)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        used = {name: _bf16(each) for name, each in self.named_parameters()}
-        for own, inner in zip(self.layers, self.inner[0].layers, strict=True):
-            inner.tap = own.tap
-        return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
-
-
 class ChangesParameters(ReferenceNetwork):
     """Clips its weights on the way."""
 
@@ -236,16 +216,16 @@ class ChangesParameters(ReferenceNetwork):
 
 
 class StaleAtEval(ReferenceNetwork):
-    """In eval mode it uses a copy of the weights that it took when it was last trained."""
+    """In eval mode it uses weights of its own, which are never those that it was trained to."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
-        self.copy = [ReferenceNetwork(network)]
+        self.own = [ReferenceNetwork(network)]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or tapped(self):
             return super().forward(x)
-        return self.copy[0].to(x.dtype)(x)
+        return self.own[0].to(x.dtype)(x)
 
 
 class CountingCell(LIFCell):
@@ -354,7 +334,7 @@ def off_by(**changes: float) -> Callable[[LIF], LIFCell]:
     return lambda lif: LIFCell(replace(lif, **changes))
 
 
-def stepped(cell: Callable[[LIF], nn.Module]) -> Callable[[Network], nn.Module]:
+def stepped(cell: MakeCell) -> Build:
     return lambda network: StepNetwork(network, cell)
 
 
@@ -451,11 +431,8 @@ class ThreeSteps(CountingCell):
 StepsReversed = made(lambda right, x: right(x.flip(0)))
 
 
-# A right one in bf16, nearer to the exact numbers than most.
-
-
-class WideInput(nn.Module):
-    """A convolution or product with bf16 weights over inputs that are not rounded."""
+class RoundedSynapse(nn.Module):
+    """A convolution or product whose weights are rounded to bf16."""
 
     def __init__(self, synapse: nn.Conv2d | nn.Linear) -> None:
         super().__init__()
@@ -464,14 +441,28 @@ class WideInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
         weight, bias = _bf16(self.weight), _bf16(self.bias)
+        if weight.dim() == 2:
+            return functional.linear(x.flatten(1), weight, bias)
+        return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+class WideInput(RoundedSynapse):
+    """A right one in bf16, nearer to the exact numbers than most: its inputs are not rounded."""
+
+    def forward(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            if weight.dim() == 2:
-                return _bf16(functional.linear(x.flatten(1), weight, bias))
-            return _bf16(functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2))
+            return _bf16(super().forward(x))
 
 
 def _bf16(values: Tensor) -> Tensor:
     return values + (values.bfloat16().to(values.dtype) - values).detach()
+
+
+def rounded_weights(network: Network) -> nn.Module:
+    module = ReferenceNetwork(network)
+    for layer in module.layers:
+        layer.synapse = RoundedSynapse(layer.synapse)  # type: ignore[assignment]
+    return module
 
 
 def wide_inputs(network: Network) -> nn.Module:

@@ -43,7 +43,6 @@ from harness.reference.neuron import LIFCell
 from harness.spec import paper, schedule
 from harness.system.installed import Machine
 from harness.training import epoch, step
-from harness.training.checkpoint import Epoch
 
 FOLDER = Path(__file__).with_name("goldens")
 RENEW = "python tests/golden.py --renew"
@@ -251,7 +250,9 @@ def _draws() -> dict[str, object]:
             inputs.append(given[0][0])
 
     learner.module.register_forward_pre_hook(keep)
-    epochs = _trained(learner)
+    with torch.random.fork_rng(devices=[]):
+        rates = [(n, schedule.table_7(learner.case.optimiser, n)) for n in (1, 2)]
+        epochs = [epoch.train_epoch(learner, *each, lambda fraction: None) for each in rates]
     return {
         "held out": _data(classes=40).validation.labels.tolist(),
         "inputs": [_hash((each * 1000).round().int()) for each in inputs],
@@ -266,12 +267,6 @@ def _draws() -> dict[str, object]:
             for name, optimiser in (("sgd", spec.SGD()), ("adam", spec.Adam()))
         },
     }
-
-
-def _trained(learner: epoch.Learner) -> list[Epoch]:
-    with torch.random.fork_rng(devices=[]):
-        rates = [(n, schedule.table_7(learner.case.optimiser, n)) for n in (1, 2)]
-        return [epoch.train_epoch(learner, *each, lambda fraction: None) for each in rates]
 
 
 def _sizes(module: nn.Module) -> list[float]:

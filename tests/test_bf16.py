@@ -5,26 +5,25 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import in_process
 import pytest
 import torch
+from contenders import Build, Forward, made
 from rows import base
 from test_schedule import case, events, of, rows_in, run
 from torch import Tensor
-from torch_modules import threads
 
 import adapters
 from harness.adapter import Variant
 from harness.records import AuditRow, Bf16TrainingRow, IterationRow, Store, TimedRow, identity
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Network
+from harness.spec import Case
 from harness.speed import contender, judge, schedule
 from harness.speed.schedule import Plan
 from harness.system.child import Child
@@ -46,63 +45,62 @@ def bf16() -> bool:
     return torch.is_autocast_enabled("cpu")
 
 
-class Planted(ReferenceNetwork):
-    """The reference, with a fault planted in its spikes."""
+def deaf(right: Forward, x: Tensor) -> Tensor:
+    """Fires as it should, and has no gradient."""
+    out = right(x)
+    return out.detach() + 0 * out
 
-    calls = 0  # in bf16
 
-    def __init__(self, network: Network, name: str) -> None:
-        super().__init__(network)
-        self.make = PLANTED[name]
+def deaf_in_bf16(right: Forward, x: Tensor) -> Tensor:
+    return deaf(right, x) if bf16() else right(x)
+
+
+def deaf_at_size(right: Forward, x: Tensor) -> Tensor:  # where it is timed, not where examined
+    return deaf(right, x) if bf16() and x.shape[:2] == (4, 4) else right(x)
+
+
+class NoNumber(ReferenceNetwork):
+    """In its last step in bf16 alone."""
+
+    steps = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += bf16()
-        return self.make(self, super().forward(x))
+        self.steps += bf16()
+        return super().forward(x) * (math.nan if self.steps == SHORT.steps else 1)
 
 
-def deaf(module: Planted, out: Tensor) -> Tensor:
-    """Fires as it should, and has no gradient."""
-    return out.detach() + 0 * sum(each.sum() for each in module.parameters())
-
-
-def exits(module: Planted, out: Tensor) -> Tensor:
+def exits(right: Forward, x: Tensor) -> Tensor:
     assert multiprocessing.parent_process() is not None
     os._exit(3)
 
 
-def breaks(module: Planted, out: Tensor) -> Tensor:
+def breaks(right: Forward, x: Tensor) -> Tensor:
     raise RuntimeError("out of something")
 
 
-PLANTED: dict[str, Callable[[Planted, Tensor], Tensor]] = {
-    "learns": lambda module, out: out,
-    "deaf": lambda module, out: deaf(module, out) if bf16() else out,
-    "always-deaf": deaf,
-    # where it is timed, not where it is examined
-    "deaf-at-size": lambda m, out: deaf(m, out) if bf16() and out.shape[:2] == (4, 4) else out,
-    # in its last steps alone
-    "nan": lambda module, out: out * math.nan if module.calls == SHORT.steps else out,
-    "exits": exits,
-    "breaks": breaks,
-    "breaks-in-bf16": lambda module, out: breaks(module, out) if bf16() else out,
+PLANTED: dict[str, Build] = {
+    "learns": ReferenceNetwork,
+    "deaf": made(deaf_in_bf16),
+    "always-deaf": made(deaf),
+    "deaf-at-size": made(deaf_at_size),
+    "nan": NoNumber,
+    "exits": made(exits),
+    "breaks": made(breaks),
+    "breaks-in-bf16": made(lambda right, x: breaks(right, x) if bf16() else right(x)),
 }
-
-
 DEVIATIONS = ()
-VARIANTS = {name: Variant((), partial(Planted, name=name)) for name in PLANTED}
+VARIANTS = {name: Variant((), each) for name, each in PLANTED.items()}
 build = ReferenceNetwork
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) -> Iterator[None]:
+def short(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) -> None:
     """A training that a test can wait for, in this process."""
     plant("planted", "from test_bf16 import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(descent, "CHECK_SETTINGS", SHORT)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
     monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
-    with threads(1):  # it is too small for more
-        yield
 
 
 @pytest.fixture

@@ -88,8 +88,8 @@ def test_a_late_cheat_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contender, "SILENCE", 0.01)
-    with pytest.raises(Failed, match="said nothing"):
-        first("reference")
+    with started("reference") as one, pytest.raises(Failed, match="said nothing"):
+        one.call(Worker.build, ASKED)
 
 
 @pytest.mark.slow

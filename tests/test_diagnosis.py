@@ -53,10 +53,7 @@ def subtracts_late(v: Tensor, o: Tensor, lif: LIF) -> Tensor:
 
 
 PLANTED: dict[str, tuple[Build, ...]] = {
-    "no gradient through the reset": (
-        stepped(contenders.DetachedReset),
-        framework(reset=lambda v, o, lif: v - v * o.detach()),
-    ),
+    "no gradient through the reset": (framework(reset=lambda v, o, lif: v - v * o.detach()),),
     "a reset that subtracts V_th before the decay": (framework(reset=subtracts),),
     "a reset that subtracts V_th after the decay": (framework(reset=subtracts_late),),
     "a reset that subtracts V_th before the decay and carries no gradient": (
@@ -109,7 +106,7 @@ NOT_KNOWN: dict[str, Build] = {
     ),
     "fires above, and has no gradient at the threshold": stepped(contenders.FiresAbove),
     "right up to thirty times the threshold": stepped(contenders.Saturates),
-    "rounded weights": contenders.RoundedWeights,
+    "rounded weights": contenders.rounded_weights,
 }
 
 

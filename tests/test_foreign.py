@@ -23,7 +23,7 @@ import torch
 from surroundings import needs_octave
 from test_schedule import TINY, case, measure, of, plant, rows_in
 from torch import Tensor, nn
-from torch_modules import compare, pair
+from torch_modules import close, compare, pair
 
 import adapters
 from adapters import facts, foreign
@@ -52,7 +52,6 @@ from harness.system import clock
 from harness.training import step
 
 WIDE = paper.network("64C3(Encoding)-AP2-64C3-AP2-64FC-Voting", "cifar10")[1]
-CASE = case("planted")
 
 
 @dataclass(eq=False)
@@ -320,7 +319,7 @@ PARTS: list[tuple[Seconds, Parts, int, Part | str | None]] = [
 def test_the_largest_proportional_part_that_fits_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds, parts, samples, expected in PARTS:
         clocked(monkeypatch, seconds, parts, 10.0 if samples == 40 else 60.0)
-        asked = replace(CASE, batch_size=samples)
+        asked = case("planted", batch_size=samples)
         assert part_of(adapters.load("reference"), asked) is None  # a torch module is run whole
         if isinstance(expected, str):
             with pytest.raises(Incomparable, match=expected):
@@ -376,8 +375,7 @@ def test_four_iterations_equal_torchs(form: str) -> None:
     batch = trainer.put(x, labels)
     for _ in range(4):
         assert trainer.step(batch) == pytest.approx(right.step((x, labels)), rel=1e-12)
-    for ours, theirs in zip(trainer.parameters(), right.parameters(), strict=True):
-        assert (ours - theirs).abs().max().item() <= 1e-12 * theirs.abs().max().item()
+    close(trainer.parameters(), right.parameters(), within=1e-12)
     trainer.close()
 
 

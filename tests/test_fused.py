@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
-from torch_modules import compare, pair, threads
+from torch_modules import close, compare, pair, threads
 
 import adapters
 from adapters import facts
@@ -67,16 +67,6 @@ def form(
     keys = dropout.keys(torch.tensor(11), steps, batch) if p else None
     neunorm = NeuNorm(0.9, reading) if reading else None
     return Form(steps, LIF_, pool, neunorm, maps, dtype, p=p, keys=keys)
-
-
-def close(got: Iterable[Tensor | None], expected: Iterable[Tensor | None], within: float) -> None:
-    """Of the largest entry."""
-    for own, theirs in zip(got, expected, strict=True):
-        assert (own is None) == (theirs is None)
-        if own is not None and theirs is not None:
-            scale = max(theirs.abs().max().item(), 1e-30)
-            assert own.shape == theirs.shape
-            assert (own - theirs).abs().max().item() <= within * scale
 
 
 SHAPES = [

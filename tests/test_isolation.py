@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import hostile_contenders
 import pytest
 from recordings import quiet
 from surroundings import Command
@@ -39,9 +41,8 @@ def build(network):
     return ReferenceNetwork(network)
 """
 
-# Deeds where it is built, where it is examined, and where it is trained.
+# Deeds where it is built and where it is examined.
 EVIL = """
-import torch
 from contenders import made
 from hostile_contenders import DEEDS
 from harness.adapter import Variant
@@ -55,21 +56,12 @@ def fails(error):
         raise error
     return build
 
-def trained(name):
-    def run(right, x):
-        # not when it is examined
-        if x.dtype == torch.float32 and x.shape[1] > 2 and torch.is_grad_enabled():
-            DEEDS[name]()
-        return right(x)
-    return made(run)
-
 FORMS = {"Late": made(lambda right, x: DEEDS["exits"]())}
 FORMS["dies"] = lambda network: DEEDS["crashes"]()
 FORMS["hangs"] = lambda network: DEEDS["hangs"]()
 FORMS["complains"] = fails(UsageError("give another"))
 FORMS["raises"] = fails(RuntimeError("it is broken"))
 FORMS["leaves"] = fails(SystemExit(0))
-FORMS |= {name: trained(name) for name in ("crashes", "eats", "babbles")}
 VARIANTS = {name: Variant((), form) for name, form in FORMS.items()}
 VARIANTS["marked"] = Variant(("another",), FORMS["dies"])
 """
@@ -77,7 +69,7 @@ VARIANTS["marked"] = Variant(("another",), FORMS["dies"])
 
 def trained(out: Path, *cases: Case) -> list[list[float]]:
     """The losses of each case, epoch by epoch."""
-    Path(out).mkdir()
+    out.mkdir()
     ended = list(Local().train(cases, Store(out), Access(out), quiet))
     assert [each.case for each in ended] == list(cases)
     return [[row.loss for row in each.rows if isinstance(row, EpochRow)] for each in ended]
@@ -121,9 +113,10 @@ def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_a_contender_that_dies_costs_its_own_training(plant: Plant, tmp_path: Path) -> None:
-    plant("evil", EVIL)
-    forms = ("evil:crashes", "evil:eats", "evil:babbles", "reference")
-    trained(tmp_path / "out", *(case(framework=each) for each in forms))
+    plant("planted", "from hostile_contenders import DEVIATIONS, VARIANTS, build\n")
+    forms = ("planted:crashes", "planted:eats", "planted:babbles", "reference")
+    size: dict[str, Any] = {"T": hostile_contenders.T, "batch_size": hostile_contenders.BATCH}
+    trained(tmp_path / "out", *(case(framework=each, **size) for each in forms))
     rows = Store(tmp_path / "out").read()[0]
     ended = {row.variant: row.reason for row in rows if isinstance(row, EndedRow)}
     assert set(ended) == {"crashes", "eats"}

@@ -163,10 +163,8 @@ NOISE = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight round
 
 def is_known(out: Path, measured: Mapping[Timed, Sequence[float]]) -> bool:
     """Whether the ratios of a cell with the seconds of these rounds are known."""
-    at, ledger = (
-        Run("r", machine.describe(torch.device("cpu")), "system"),
-        Ledger(Store(out), quiet),
-    )
+    at = Run("r", machine.describe(torch.device("cpu")), "system")
+    ledger = Ledger(Store(out), quiet)
     cases = tuple(case for case in measured if case.framework != "floor")
     cell = Cell(cases[0], cases, at, ledger, Access(out), Budget())
     for case, seconds in measured.items():
@@ -176,19 +174,13 @@ def is_known(out: Path, measured: Mapping[Timed, Sequence[float]]) -> bool:
     return cell.known
 
 
-@pytest.mark.parametrize(
-    ("framework", "known"), [("snntorch", True), ("norse@1.0.0", False)], ids=["rival", "version"]
-)
-def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(
-    framework: str, known: bool, tmp_path: Path
-) -> None:
+def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(tmp_path: Path) -> None:
     steady = dict.fromkeys((timed("floor"), timed("norse")), [1.0] * len(NOISE))
-    assert is_known(tmp_path, {**steady, timed(framework): NOISE}) == known
+    assert is_known(tmp_path, {**steady, timed("snntorch"): NOISE})  # a rival's is known sooner
+    assert not is_known(tmp_path, {**steady, timed(OTHER): NOISE})
 
 
-def test_rounds_in_bf16_go_on_until_their_ratios_to_the_float32_floor_are_known(
-    tmp_path: Path,
-) -> None:
+def test_bf16_rounds_go_on_until_ratios_to_the_float32_floor_are_known(tmp_path: Path) -> None:
     cases = timed("floor", precision="bf16"), timed("norse", precision="bf16")
     steady, noisy = dict.fromkeys(cases, [1.0] * len(NOISE)), [each**5 for each in NOISE]
     assert is_known(tmp_path, {**steady, timed("floor"): NOISE})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,10 +53,18 @@ def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
     back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
     out.backward(back)
     expected.backward(back)
-    for ours, theirs in zip(module.parameters(), reference.parameters(), strict=True):
-        assert ours.grad is not None and theirs.grad is not None
-        scale = theirs.grad.abs().max().item()
-        assert (ours.grad - theirs.grad).abs().max().item() <= 1e-12 * scale
+    gradients = ([each.grad for each in of.parameters()] for of in (module, reference))
+    close(*gradients, within=1e-12)
+
+
+def close(got: Iterable[Tensor | None], expected: Iterable[Tensor | None], within: float) -> None:
+    """Assert that they differ by no more than this share of the largest entry."""
+    for own, theirs in zip(got, expected, strict=True):
+        assert (own is None) == (theirs is None)
+        if own is not None and theirs is not None:
+            scale = max(theirs.abs().max().item(), 1e-30)
+            assert own.shape == theirs.shape
+            assert (own - theirs).abs().max().item() <= within * scale
 
 
 def all_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
