@@ -267,9 +267,7 @@ def _answer(call: bytes) -> bytes:
         error.add_note("in its own process:\n" + traceback.format_exc())
         if type(error).__module__.partition(".")[0] in ("builtins", "harness", "adapters"):
             with suppress(Exception):  # not every exception is picklable
-                message = pickle.dumps(("raised", error))
-                pickle.loads(message)
-                return message
+                return pickle.dumps(("raised", error))
         return pickle.dumps(("raised", (type(error).__name__, str(error))))
 
 
@@ -277,9 +275,9 @@ def _end_with_owner() -> None:  # by Linux, as soon as the pipe to the owner is 
     # a thread of ours would wait where the interpreter hangs or is stopped
     owner = multiprocessing.parent_process()
     assert owner is not None
-    fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+    fd = owner.sentinel
     fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(fd, set_signal, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
 
