@@ -111,7 +111,7 @@ def test_what_cannot_be_drawn_is_said() -> None:
         with pytest.raises(UsageError, match=said):
             load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
-        load_recorded_frames(SplitRequest("cifar10", 1), quiet)
+        load_recordings(SplitRequest("cifar10", 1), None, quiet)
 
 
 # without any data
@@ -504,6 +504,8 @@ def test_a_damaged_recording_is_named_and_the_others_are_read(tmp_path: Path) ->
     write_bin(bad, (0, 0, 0, False))  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
     assert mended.labels.tolist() == [1, 2] and str(bad) not in mended.source.note
+    longer = load_split(replace(request, T=3), "train", quiet)
+    assert longer.raw.shape[1] == 3  # fewer frames are in the cache
 
 
 def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
