@@ -112,7 +112,7 @@ def test_what_cannot_be_drawn_is_said() -> None:
         with pytest.raises(UsageError, match=said):
             load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
-        load_recorded_frames(SplitRequest("cifar10", 1), quiet)
+        load_recordings(SplitRequest("cifar10", 1), None, quiet)
 
 
 # without any data
@@ -602,6 +602,8 @@ def test_a_damaged_recording_is_left_out_by_name(said: str, tmp_path: Path) -> N
     write_bin(bad, ROW)  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
     assert mended.labels.tolist() == [1, 2, 3] and str(bad) not in mended.source.note
+    longer = load_split(replace(request, T=3), "train", quiet)
+    assert longer.raw.shape[1] == 3  # fewer frames are in the cache
 
 
 @pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])

@@ -90,6 +90,7 @@ DAMAGED = {
     row(records.TrainedRow, epochs=0).to_json(): "epochs: Input should be",
     row(records.TrainedRow, classes=0).to_json(): "classes: Input should be",
     row(records.EpochRow, epochs=None).to_json(): "not Trained",
+    row(records.CertificateRow, certificate_precision="fp16").to_json(): "certificate_precision",
     row(records.FittedRow, epochs=None).to_json(): "the epochs of another system are missing",
     row(records.FittedRow, effort=None).to_json(): "not System",
     row(records.ConfusionRow, votes=VOTES[1:]).to_json(): "10 rows of 10",

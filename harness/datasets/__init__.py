@@ -235,13 +235,14 @@ def load_recordings(
     request: SplitRequest, test_samples: int | None, say: ProgressCallback
 ) -> tuple[RecordedSplit, RecordedSplit]:
     """Load whole recordings of both splits. Raises as `load_splits`, and for a set of images."""
-    dataset = _event_data_set(request.dataset)
+    dataset = _data_set(request.dataset)
+    if dataset.sensor is None:
+        raise UsageError(f"{request.dataset} has no recordings")
+    sensor, classes = dataset.sensor, len(dataset.classes)
 
     def recorded(arrays: Arrays, info: SampleInfo, source: Source) -> RecordedSplit:
         events, labels, starts = arrays
-        assert dataset.sensor is not None
-        found = Recordings(events, starts, labels, dataset.sensor, len(dataset.classes))
-        return RecordedSplit(found, info, source)
+        return RecordedSplit(Recordings(events, starts, labels, sensor, classes), info, source)
 
     train, test = _gather_both(request, test_samples, _list_events, say)
     return recorded(*train), recorded(*test)
@@ -250,9 +251,9 @@ def load_recordings(
 def load_recorded_frames(request: SplitRequest, say: ProgressCallback) -> LabelledSplit | None:
     """Load all recordings of both splits as one split of frames; None if there are none.
 
-    They test a training on simulated events. Raises as `load_split`, and for a set of images.
+    They test a training on simulated events. Raises as `load_split`.
     """
-    dataset, root = _event_data_set(request.dataset), data_root(request.root)
+    dataset, root = _data_set(request.dataset), data_root(request.root)
     every, parts = replace(request, samples=None), list[LabelledSplit]()
     for split in SPLITS:
         found = dataset.find(root, split)
@@ -282,7 +283,7 @@ def _list_frames(request: SplitRequest, split: Split) -> Samples[Any]:
 
 
 def _list_events(request: SplitRequest, split: Split) -> Samples[Events]:
-    return replace(_list_samples(request, split, None).mapped(from_zero), content="events")
+    return _list_samples(request, split, None).mapped(from_zero)
 
 
 def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Samples[Any]:
@@ -442,14 +443,6 @@ def _data_set(name: str) -> DataSet[Any]:
     return DATASETS[name]
 
 
-def _event_data_set(name: str) -> DataSet[Any]:
-    dataset = _data_set(name)
-    if dataset.sensor is None:
-        known = ", ".join(key for key, each in DATASETS.items() if each.sensor)
-        raise UsageError(f"{name} has no recordings, choose from {known}")
-    return dataset
-
-
 # the cache
 
 
@@ -474,7 +467,7 @@ def _gather(
     count = samples.info.count
     if request.samples is not None and request.samples < count:
         samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
-    key = f"{request.dataset} {split} {samples.content} {samples.fingerprint()}"
+    key = f"{request.dataset} {split} {samples.fingerprint()}"
     arrays = cached_arrays(key, lambda: _read(samples, say), say)
     notes = [samples.info.note, arrays.note]
     if damaged := arrays.damaged:

@@ -64,19 +64,17 @@ def read_recording(path: Path) -> Events:
     if not sum(map(len, packets)):
         raise damaged(path, "it holds no events")
     found = np.concatenate(packets)
-    # aedat names its fourth field "p" or "on": only the order is fixed
-    t, x, y, p = (found[name] for name in found.dtype.names or ())
     read = np.empty(len(found), EVENT)
-    read["t"], read["x"], read["y"], read["p"] = t, x, y, p
+    read[["t", "x", "y", "p"]] = found  # by order: aedat names its fourth field "p" or "on"
     return checked_events(path, read, (SIZE, SIZE))
 
 
 def simulated(
-    root: Path | None, split: Split, bins: Bins | None = None, samples: int | None = None
+    root: Path | None, split: Split, bins: Bins | None, samples: int | None
 ) -> Samples[Events]:
     """Simulate events of moved CIFAR-10 images if `root` has them, else of moved digits.
 
-    A recording covers `bins`, by default one turn of the movement. At most as many images as
+    A recording covers `bins` (None: one turn of the movement). At most as many images as
     DVS-CIFAR10 has, or `samples` if that is more, are used: a seeded choice.
     """
     most, bins = max(WHOLE[split], samples or 0), bins or TURN

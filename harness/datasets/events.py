@@ -54,14 +54,15 @@ class DataSet(Generic[X]):
     def frames(self, samples: Samples[Any], bins: Bins) -> Samples[NDArray[np.uint8]]:
         """Return images unchanged, and recordings as counts at input size (bins, 2, H, W)."""
         if self.sensor is None:
-            return replace(samples, content="pixels")
+            return samples
         sensor = self.sensor
         size = reduced_size(sensor)
         frames = samples.mapped(
             lambda events: bin_events(reduced(events, sensor), bins.count, size, bins.us)
         )
         info = replace(frames.info, description=f"{frames.info.description}, {bins}")
-        return replace(frames, info=info, content=f"{bins.count} bins of {bins.us} us")
+        counted = f"{bins.count} bins of {bins.us} us"
+        return replace(frames, info=info, fingerprint=lambda: f"{counted} {samples.fingerprint()}")
 
 
 def bin_events(

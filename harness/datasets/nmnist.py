@@ -118,7 +118,7 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
         files = _files(root, split)
         recorded = set[int]()
         for path, label in zip(files.all(), files.labels, strict=True):
-            index = int(path.stem) - 1 if path.stem.isdecimal() and len(path.stem) < 7 else -1
+            index = int(path.stem) - 1 if path.stem.isdecimal() else -1
             if not (0 <= index < len(images.labels) and images.labels[index] == label):
                 raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
             recorded.add(index)

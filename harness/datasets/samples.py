@@ -61,14 +61,12 @@ class Samples(Generic[X]):
     info: SampleInfo
     labels: NDArray[np.int64]  # (N,)
     read: Callable[[int], X]  # reads the sample of an index; raises UsageError if it is damaged
-    fingerprint: Callable[[], str]  # a text that changes if a file changes
-    content: str = ""  # what `read` returns, for the cache's key: "events", "pixels"
+    fingerprint: Callable[[], str]  # a text that changes if what is read does
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """Return the same samples, each passed through `function` when it is read."""
-        read = self.read
         return Samples(
-            self.info, self.labels, lambda index: function(read(index)), self.fingerprint
+            self.info, self.labels, lambda index: function(self.read(index)), self.fingerprint
         )
 
     def all(self) -> list[X]:
@@ -83,7 +81,6 @@ class Samples(Generic[X]):
             self.labels[list(indices)],
             lambda index: self.read(indices[index]),
             lambda: f"{self.fingerprint()} {picked}",
-            self.content,
         )
 
 

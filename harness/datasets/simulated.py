@@ -55,13 +55,12 @@ def simulate(image: Image, trajectory: Trajectory, camera: Camera) -> Events:
     previous = np.log(shifted(image, trajectory[0]) + camera.eps)
     pattern = np.random.default_rng(PATTERN_SEED).uniform(-1, 1, previous.shape)
     reference = previous + camera.spread * camera.threshold * pattern
-    chunks = [np.empty(0, EVENT)]
+    chunks: list[Events] = []
     for step, place in enumerate(trajectory[1:]):
         current = np.log(shifted(image, place) + camera.eps)
         events = _crossings(previous, current, reference, camera)
-        if events is not None:
-            events["t"] += step * camera.step_us
-            chunks.append(events)
+        events["t"] += step * camera.step_us
+        chunks.append(events)
         previous = current
     events = np.concatenate(chunks)
     return events[np.argsort(events["t"], kind="stable")]
@@ -134,8 +133,8 @@ def _crossings(
     current: NDArray[np.float64],
     reference: NDArray[np.float64],
     camera: Camera,
-) -> Events | None:
-    """Return the events of one step, in us from its start, or None.
+) -> Events:
+    """Return the events of one step, in us from its start.
 
     Moves `reference` to the last level crossed.
     """
@@ -143,8 +142,6 @@ def _crossings(
     # Without the margin, rounding decides whether a pixel that returns to a level reaches it.
     crossed = np.trunc(levels + np.copysign(1e-9, levels))
     y, x = np.nonzero(crossed)
-    if not len(y):
-        return None
     signed = crossed[y, x]
     number = np.abs(signed).astype(np.int64)
     pixel = np.repeat(np.arange(len(number)), number)  # of each event

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field
 
 from harness.records.identity import settings_of
-from harness.spec import CaseFields, contender
+from harness.spec import CaseFields, Precision, contender
 from harness.system.installed import Machine, Moment
 
 SCHEMA = 3
@@ -134,7 +134,7 @@ class CertificateRow(Record):
     exam: Count  # the number of the exam; a proof by an older one counts as none
     examined_network: str | None = None  # where it was a narrower one than the row's
     certified: bool
-    certificate_precision: str
+    certificate_precision: Precision
     reason: str | None = None
     layer: str | None = None
     spike_rate: Share | None = None

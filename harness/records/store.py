@@ -113,8 +113,7 @@ class Store:
 
     def of_kind(self, kind: type[R]) -> list[R]:
         """Return all rows of a kind, file by file as written."""
-        named = (name for name, each in KINDS.items() if each is kind)
-        return [row for row in self.where("kind", named) if isinstance(row, kind)]
+        return [row for row in self.where("kind", [kind.kind]) if isinstance(row, kind)]
 
     def check_writable(self) -> None:
         """Raise UsageError if rows could not be kept here; writes no row."""

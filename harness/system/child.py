@@ -277,9 +277,9 @@ def _end_with_owner() -> None:  # by Linux, as soon as the pipe to the owner is 
     # a thread of ours would wait where the interpreter hangs or is stopped
     owner = multiprocessing.parent_process()
     assert owner is not None
-    fd, set_signal = owner.sentinel, 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+    fd = owner.sentinel
     fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(fd, set_signal, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
 
