@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.words import counted
 from harness.spec import Case, Options, UsageError, network_name
-from harness.spec.options import GIVEN, RESULTS, Device
+from harness.spec.options import GIVEN, RESULTS, Device, flag
 
 if TYPE_CHECKING:  # pandas and torch take seconds
     from harness.jobs.local import Local, Result
@@ -215,8 +215,8 @@ def _in_python() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        names = {f"--{each.name.replace('_', '-')}": each.name for each in GIVEN}
-        sentence = re.sub(r"--[a-z-]+", lambda flag: names.get(flag[0], flag[0]), str(error))
+        names = {flag(each.name): each.name for each in GIVEN}
+        sentence = re.sub(r"--[a-z-]+", lambda found: names.get(found[0], found[0]), str(error))
         error.args = (sentence,)
         raise
 

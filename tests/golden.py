@@ -288,7 +288,7 @@ def _pictures(classes: int) -> LabelledSplit:
     raw = torch.randint(0, 256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
     normal = Normalisation((0.5, 0.4, 0.3), (0.25, 0.25, 0.2))
     about = SampleInfo("made up", 40, 40, normalisation=normal, augmented=True)
-    source = spec.Source("cifar10", "made up", 40, "0" * 64)
+    source = spec.Source("made up", 40, "0" * 64)
     return LabelledSplit(raw, torch.arange(40) % classes, about, source)
 
 

@@ -274,11 +274,9 @@ ENDS: list[tuple[tuple[float, ...], tuple[float, ...], str]] = [
     (EXACT, (0.055, 0.053, 0.052), "ends at 0.0533, in float32 at 0.0500 and at 0.0532 at most"),
     (EXACT, (0.03,) * 3, ""),  # better is no fault
     (EXACT, (0.050, 0.050, math.nan), "no number"),
-    (EXACT, (), "too few trainings"),
     (APART, (0.06,) * 3, ""),
     (APART, (0.076,) * 3, "ends at 0.0760"),  # as far as one that has not learnt
     ((0.05, 0.05, 0.05, 0.05, 0.076), (0.05,) * 3, "float32 has not learnt (seed 4"),
-    ((0.05,), (0.05,), "too few trainings"),  # no spread
 ]
 
 

@@ -205,7 +205,7 @@ def test_a_ratio_is_confirmed_only_within_the_margin() -> None:
         (about(2.0, 0.02), UNKNOWN, "not tested"),
         (about(2.0, 0.02), None, "not tested"),
     ):
-        check = ratio_check("norse", old, new, "it was not timed here")
+        check = ratio_check("norse", old, new)
         assert check.verdict == verdict
         assert bool(check.reason) == (verdict != "confirmed")
 

@@ -15,7 +15,6 @@ from harness import formats
 from harness.analysis.words import span
 from harness.cli.console import out, progress, say, takes
 from harness.spec import Options
-from harness.spec.options import parse_count
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
@@ -103,14 +102,14 @@ def outcome(result: AdapterProof) -> Text:
 
 
 _Framework = typer.Argument(metavar="FRAMEWORK")
-_Newest = typer.Option(help="How many releases; default: 5.", metavar="N")
+_Newest = typer.Option(help="How many releases.", metavar="N", min=1)
 _Time = typer.Option("--time", help="Time those that pass and the installed one, in one run.")
 
 
 @takes("budget", "data_root", "out")
 def versions(
     framework: Annotated[str, _Framework],
-    newest: Annotated[str, _Newest] = "5",
+    newest: Annotated[int, _Newest] = 5,
     timed: Annotated[bool, _Time] = False,
     **given: Any,
 ) -> None:
@@ -119,13 +118,13 @@ def versions(
     Each is installed once, into the cache folder. Exit 1 where none passes.
     """
     one = {"networks": "Small", "datasets": "cifar10", "quick": given["budget"] is None}
-    options, number = Options.of(suite="acceleration", **given, **one), parse_count(newest)
+    options = Options.of(suite="acceleration", **given, **one)
     import adapters
     from adapters import facts
     from harness.proof import check as proving
 
     passed: list[str] = []
-    for release in facts.releases(framework)[:number]:
+    for release in facts.releases(framework)[:newest]:
         name = f"{framework}@{release}"
         (result,) = proving.prove_adapters((name,), options, lambda *_: None)
         say(f"{name}: {outcome(result).plain.strip()}")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from harness.cli import endings
 from harness.spec import ProgressCallback
-from harness.spec.options import GIVEN, parse_switch
+from harness.spec.options import GIVEN, flag, parse_switch
 
 if TYPE_CHECKING:  # pydantic's import takes a moment
     from harness.records import Row
@@ -52,11 +52,11 @@ def takes(*names: str) -> Callable[[F], F]:
 
 
 def _parameter(given: Any) -> inspect.Parameter:
-    about, flag = dict(given.metadata), f"--{given.name.replace('_', '-')}"
+    about, name = dict(given.metadata), flag(given.name)
     is_switch, panel = about.pop("parser") is parse_switch, about.pop("panel")
-    flag = f"{flag}/--no-{flag[2:]}" if is_switch and given.default is None else flag
+    name = f"{name}/--no-{name[2:]}" if is_switch and given.default is None else name
     about |= {"metavar": ""} if is_switch else {}  # else help shows it as <bool>
-    option = typer.Option(flag, show_default=False, rich_help_panel=panel, **about)
+    option = typer.Option(name, show_default=False, rich_help_panel=panel, **about)
     kind = Annotated[bool | None if is_switch else str | None, option]
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(given.name, keyword, default=None, annotation=kind)

@@ -157,10 +157,9 @@ def network_input(raw: Tensor, T: int, normalisation: Normalisation | None) -> T
     return images.expand(T, *images.shape)
 
 
-def _source(dataset: str, info: SampleInfo, content: str) -> Source:
+def _source(info: SampleInfo, content: str) -> Source:
     """Describe samples for a record; `content` is their hash."""
     return Source(
-        name=dataset,
         description=info.description,
         samples=info.count,
         sha256=content,
@@ -207,7 +206,7 @@ def load_batch(
     labels = torch.from_numpy(samples.labels[chosen])
     inputs = network_input(raw, T, info.normalisation)
     once = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
-    return Batch(inputs, labels, _source(dataset, info, sha256(once.numpy(), labels.numpy())))
+    return Batch(inputs, labels, _source(info, sha256(once.numpy(), labels.numpy())))
 
 
 def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> LabelledSplit:
@@ -267,7 +266,7 @@ def load_recorded_frames(request: SplitRequest, say: ProgressCallback) -> Labell
     note = _joined(each.info.note for each in parts)
     info = replace(parts[0].info, count=len(labels), whole=whole, note=note)
     content = sha256(raw.numpy(), labels.numpy())
-    return LabelledSplit(raw, labels, info, _source(request.dataset, info, content))
+    return LabelledSplit(raw, labels, info, _source(info, content))
 
 
 def _labelled(arrays: Arrays, info: SampleInfo, source: Source) -> LabelledSplit:
@@ -475,7 +474,7 @@ def _gather(
         notes.append(f"left out: {len(damaged)} of the samples: {'; '.join(damaged[:3])}{more}")
     note = _joined(notes)
     info = replace(samples.info, count=len(arrays.parts[1]), note=note)
-    return arrays.parts, info, _source(request.dataset, info, arrays.sha256)
+    return arrays.parts, info, _source(info, arrays.sha256)
 
 
 def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from math import prod
 from pathlib import Path
 
 import safetensors.torch
@@ -29,10 +28,9 @@ def parameter_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for n, stage in enumerate(network.stages, 1):
-        out, weight = stage.output_shape[0], (prod(stage.input_shape),)
-        if isinstance(stage.synapse, Conv):
-            weight = (stage.input_shape[0], stage.synapse.kernel, stage.synapse.kernel)
-        shapes |= {f"{n}.weight": (out, *weight), f"{n}.bias": (out,)}
+        inputs, out = stage.input_shape[0], stage.output_shape[0]
+        kernel = (stage.synapse.kernel,) * 2 if isinstance(stage.synapse, Conv) else ()
+        shapes |= {f"{n}.weight": (out, inputs, *kernel), f"{n}.bias": (out,)}
         if stage.neunorm_shape is not None:
             shapes[f"{n}.U"] = stage.neunorm_shape
     return shapes

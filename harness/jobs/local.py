@@ -36,7 +36,7 @@ from harness.spec import (
 from harness.speed.schedule import Schedule
 from harness.system import machine, memory
 from harness.system.child import SILENCE, Child, Died, tell
-from harness.training.trial import End, count, do, train
+from harness.training.trial import count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
@@ -94,7 +94,7 @@ class Local:
                 given = store.out, access, run, facts.known(), case, patient
                 try:
                     child = child or Child(case.device, short_spin=True)
-                    end = child.call(trial_in_child, *given, silence=SILENCE, hear=hear)
+                    result = child.call(trial_in_child, *given, silence=SILENCE, hear=hear)
                 except Busy:
                     waiting.append((case, True))
                     continue
@@ -102,12 +102,12 @@ class Local:
                     raise
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
-                    end = End((keep_failure(case, f"{of}{error}", run, store),))
+                    result = Result(case, (keep_failure(case, f"{of}{error}", run, store),))
                 before += case.forward_macs / total
-                if not end.before and child is not None:
+                if not result.before and child is not None:
                     child.end()
                     child = None
-                yield Result(case, end.rows, before=end.before)
+                yield result
         finally:
             if child is not None:
                 child.end()
@@ -127,7 +127,7 @@ class Local:
 
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
-) -> End:
+) -> Result:
     """Run one case in a child process, from data to results; its rows go to the folder `out`.
 
     `known`: facts of adapters, from the parent. Where another process has locked the case, waits if

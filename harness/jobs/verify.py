@@ -162,7 +162,7 @@ def _cell(
         list(here.executor.measure(cases, store, here.access, spending, here.say))
         now = _lines(row for row in store.read()[0] if Case.of(row).cell == cases[0].cell)
     for name, old in recorded.items():
-        yield ratio_check(name, old, now.get(name), "it was not timed here")
+        yield ratio_check(name, old, now.get(name))
 
 
 def _lines(records: Iterable[Row]) -> dict[str, TimedLine]:
@@ -170,14 +170,14 @@ def _lines(records: Iterable[Row]) -> dict[str, TimedLine]:
     return {line.name: line for line in lines if line.framework != FLOOR and line.rounds}
 
 
-def ratio_check(name: str, old: TimedLine, new: TimedLine | None, why: str = "") -> FigureCheck:
+def ratio_check(name: str, old: TimedLine, new: TimedLine | None) -> FigureCheck:
     """Return the verdict on a contender's recorded ratio to the floor, given a new one.
 
-    The rule is the module's. `new` is None where it was not timed again; `why` is the reason.
+    The rule is the module's. `new` is None where it was not timed again.
     """
     what = f"{old.dataset} {old.scale} T={old.T} {name}", "ratio to the floor", _ratio(old)
     if new is None:
-        return FigureCheck(*what, "", "not tested", why)
+        return FigureCheck(*what, "", "not tested", "it was not timed here")
     if isnan(old.ratio_to_floor) or isnan(new.ratio_to_floor):
         return FigureCheck(*what, "", "not tested", "there was no floor to compare with")
     centre = log(new.ratio_to_floor / old.ratio_to_floor)

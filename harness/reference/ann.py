@@ -38,7 +38,7 @@ class ANN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (1, B, N)
         """Compute one pass on x; event frames are summed first, so that none is left out."""
-        out = x[0] if synapses.is_static(x) or len(x) == 1 else x.sum(0)
+        out = x[0] if synapses.is_static(x) else x.sum(0)
         drawn = dropout.stage_keys(self.network, x[:1], training=self.training)
         for layer, keys in zip(self.layers, drawn, strict=True):
             out = layer(out)

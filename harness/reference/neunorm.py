@@ -32,9 +32,7 @@ class NeuNorm(nn.Module):
         self.neunorm = neunorm
         self.U = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_uniform_(self.U, a=sqrt(5))
-        if (
-            neunorm.u is not None
-        ):  # drawn all the same: the other weights of a seed stay as they are
+        if neunorm.u is not None:  # drawn all the same: a seed's other weights stay as they are
             nn.init.constant_(self.U, neunorm.u)
 
     def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ def synapse(stage: Stage) -> nn.Conv2d | FlatLinear:
     if isinstance(stage.synapse, Conv):
         maps, kernel = stage.synapse.channels, stage.synapse.kernel
         return nn.Conv2d(stage.input_shape[0], maps, kernel, padding=kernel // 2)
-    return FlatLinear(prod(stage.input_shape), stage.neurons)
+    return FlatLinear(stage.input_shape[0], stage.neurons)
 
 
 def pool(stage: Stage) -> nn.AvgPool2d | None:

@@ -47,7 +47,6 @@ REFERENCE = "reference"  # the contender whose time is the yardstick of speedups
 class Source:
     """Where a batch or split came from: what a record must say of its data."""
 
-    name: str  # the data set that was asked for
     description: str  # what was read, in words: "N-MNIST recordings"
     samples: int  # of a batch: found, of which it was taken; of a split: in it
     sha256: str  # of the batch or split itself: samples, then labels

@@ -311,7 +311,7 @@ def unpadded_macs(stage: Stage) -> int:
     Inputs of zero count. `Stage.macs` counts the padding too.
     """
     if not isinstance(stage.synapse, Conv):
-        return prod(stage.input_shape) * stage.neurons
+        return stage.macs
     channels, height, width = stage.input_shape
     kernel = stage.synapse.kernel
     taps = sum(reach(height, kernel)) * sum(reach(width, kernel))

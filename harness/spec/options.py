@@ -272,7 +272,7 @@ class Options:
                 try:
                     values[name] = known[name].metadata["parser"](value)
                 except UsageError as error:
-                    raise UsageError(f"{_flag(name)}: {error}") from error
+                    raise UsageError(f"{flag(name)}: {error}") from error
         found = cls(**values)
         if found.quick + found.long + found.paper > 1:
             raise UsageError("--quick, --long and --paper exclude each other: give one")
@@ -301,7 +301,7 @@ class Options:
         """Raise UsageError if one of these options is given, for which the suite has no use."""
         for name in names:
             if getattr(self, name) not in ((), getattr(Options, name)):
-                raise UsageError(f"the {self.suite} suite {why}: leave {_flag(name)} out")
+                raise UsageError(f"the {self.suite} suite {why}: leave {flag(name)} out")
 
     def network(
         self, name: str, dataset: str, *, neunorm: Reading | None, width: Fraction
@@ -316,14 +316,15 @@ class Options:
             if file.name == name:
                 for option in ("width", "neunorm"):
                     if getattr(self, option) is not None:
-                        raise UsageError(f"{name} has its own: leave {_flag(option)} out")
+                        raise UsageError(f"{name} has its own: leave {flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
         width = self.width or (Fraction(1) if scale == CUSTOM else width)
         return NamedNetwork(scale, found.scaled(width), width)
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return an option as the command line writes it: `--batch-size`."""
     return f"--{name.replace('_', '-')}"
 
 

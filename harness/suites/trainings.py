@@ -77,7 +77,6 @@ LONG_NMNIST = replace(LONG_STATIC, steps=10, samples=20_000, simulated=True)
 PAPER_STATIC = Size(Fraction(1), 5, None, None, None, 100, dropout=None, precision="bf16")
 PAPER_EVENTS = replace(PAPER_STATIC, steps=10)
 
-
 SIZES = {
     "quick": {"cifar10": QUICK_STATIC, "nmnist": QUICK_EVENTS, "dvs-cifar10": QUICK_EVENTS},
     "long": {"cifar10": LONG_STATIC, "nmnist": LONG_NMNIST, "dvs-cifar10": LONG_DVS},

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.spec import UsageError
-from harness.system.files import unwritable, write_whole
+from harness.system.files import write_result
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -47,17 +47,14 @@ def save(
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write a run's state whole or not at all. Raises UsageError where it cannot be written."""
+    """Write a run's state whole or not at all. Raises Unwritable."""
     content = {
         "identity": dict(identity),
         "epochs": [asdict(each) for each in epochs],
         "weights": [parameter.detach() for parameter in module.parameters()],
         "optimiser": optimiser.state_dict(),
     }
-    try:
-        write_sealed(path, content)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    write_sealed(path, content)
 
 
 @torch.no_grad()
@@ -101,16 +98,10 @@ def _unusable(path: Path, what: str) -> UsageError:
 
 
 def write_sealed(path: Path, content: object) -> None:
-    """Write tensors, numbers and texts in lists and dicts after their SHA-256. Raises OSError."""
+    """Write tensors, numbers, texts, lists and dicts after their SHA-256. Raises Unwritable."""
     file = io.BytesIO()  # torch tells of a full disk in words that name no disk
     torch.save(content, file)
-
-    def write(place: Path) -> None:
-        with place.open("wb") as opened:
-            opened.write(hashlib.sha256(file.getbuffer()).digest())
-            opened.write(file.getbuffer())
-
-    write_whole(path, write)
+    write_result(path, hashlib.sha256(file.getbuffer()).digest() + file.getbuffer())
 
 
 def read_sealed(path: Path) -> Any | None:

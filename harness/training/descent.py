@@ -170,7 +170,7 @@ class LossEnds:
     @classmethod
     def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
         """Return the means over the first and over the last `averaged` of the steps' losses."""
-        if not losses or not all(map(isfinite, losses)):
+        if not all(map(isfinite, losses)):
             return cls(nan, nan)
         return cls(fmean(losses[:averaged]), fmean(losses[-averaged:]))
 
@@ -186,8 +186,6 @@ def why_bf16_fails(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
         for seed, each in enumerate(trainings):
             if not isfinite(each.last):
                 return f"a loss in {name} is no number (seed {seed})"
-    if not bf16 or len(fp32) < 2:
-        return "too few trainings to judge by"
     for seed, each in enumerate(fp32):
         if each.last > LEARNT * each.first:
             return (

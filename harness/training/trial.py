@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ from harness.records import (
 )
 from harness.records.done import served_by
 from harness.records.identity import EXAM, timing_key, training_identity, training_key
-from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
+from harness.records.run import Failed, Result, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import (
@@ -67,13 +67,6 @@ COUNTED_SAMPLES = 500  # random test samples, those of Fig. 6, on which operatio
 COUNTED_TOGETHER = 10  # samples: the spikes of all layers and steps are kept
 
 C = TypeVar("C", bound=Case)
-
-
-class End(NamedTuple):
-    """The rows of a trial, and whether an earlier command had done it."""
-
-    rows: tuple[Row, ...]
-    before: bool = False
 
 
 @dataclass(eq=False)
@@ -126,7 +119,9 @@ class Trial(Generic[C]):
         self.ledger.keep(*map(stamped, rows))
 
 
-def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]) -> End:
+def do(
+    case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[C]], bool]
+) -> Result:
     """Run a case by `work`, which returns whether it was done before; a failure becomes a row.
 
     Raises Busy where another process has the case, and UsageError where results cannot be written.
@@ -135,7 +130,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
     try:
         before = work(trial)
         found = (row for row in trial.written if row.suite == case.suite) if before else ()
-        return End((*found, *ledger.kept), before)
+        return Result(case, (*found, *ledger.kept), before=before)
     except Unwritable:
         raise
     except (Failed, adapters.Missing, Unsupported) as error:
@@ -147,7 +142,7 @@ def do(case: C, ledger: Ledger, access: Access, run: Run, work: Callable[[Trial[
             raise  # nothing that this process does now can be trusted
         status, reason = "failed", f"{type(error).__name__}: {error}"
     trial.keep(ended(trial.row, status, reason))
-    return End(tuple(ledger.kept))
+    return Result(case, tuple(ledger.kept))
 
 
 # a training
