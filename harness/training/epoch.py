@@ -253,7 +253,5 @@ def warnings_of(
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
     if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        yield (
-            f"no gradient in epoch {number}, and so in none to come: use --init calibrated or "
-            "a lower rate in harness/spec/paper.py"
-        )
+        remedy = "another of --seeds" if case.initialisation == "calibrated" else "--init calibrated"
+        yield f"no gradient in epoch {number}, and so in none to come: use {remedy}"
