@@ -124,8 +124,6 @@ def _differs(name: str) -> None:
     certificate = _exam(small("cifar10"), "fp64").certify(adapters.load(name))
     if certificate.passed or not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
-    if not any("gradients differ by" in failure for failure in certificate.failures):
-        raise Broken(f"the exam does not say by how much: {certificate.failures}")
 
 
 def _takes(name: str, T: int, B: int, dropout: float) -> None:

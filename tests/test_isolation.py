@@ -102,7 +102,7 @@ def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_
     }
     others = {"absent": "its process ended with exit code 3", "evil:marked": "", "reference": ""}
     only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    found = {each.name: each for each in check.prove_adapters((*why, *others), only, quiet, 60.0)}
+    found = {each.name: each for each in check.prove_adapters((*why, *others), only, quiet)}
     assert list(found) == [*why, *others]
     for name, words in (why | others).items():
         assert words in found[name].reason
@@ -140,8 +140,11 @@ def test_list_and_doctor_name_failed_imports_and_their_settings(
         assert "snntorch 1.0.0 the paper's function" in shown
 
 
-def test_a_contender_that_hangs_in_its_exam_is_ended(plant: Plant, tmp_path: Path) -> None:
+def test_a_contender_that_hangs_in_its_exam_is_ended(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant("evil", EVIL)
+    monkeypatch.setattr(check, "SILENCE", 15.0)
     only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
-    (found,) = check.prove_adapters(("evil:hangs",), only, quiet, 15.0)
+    (found,) = check.prove_adapters(("evil:hangs",), only, quiet)
     assert found.failed and "was ended as hung" in found.reason

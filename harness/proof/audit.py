@@ -365,18 +365,12 @@ def gradient_bounds(stages: Iterable[Stage], question: Question) -> list[float]:
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
-    """Return the next layer's input: spikes (T, B, ...) pooled, normalised, dropped by `keys`."""
-    out = spikes if layer.pool is None else synapses.over_steps(layer.pool, spikes)
-    if layer.neunorm is not None:
-        x, steps = None, []
-        for step in out:
-            normalised, x = layer.neunorm(step, x)
-            steps.append(normalised)
-        out = torch.stack(steps)
-    if keys is not None:
-        dropped = dropout.drop(out.flatten(0, 1), keys.flatten(0, 1), layer.p)
-        out = dropped.unflatten(0, out.shape[:2])
-    return out
+    """Return what a layer's spikes (T, B, ...) are to the next one; `keys`: of its dropout."""
+    x, steps = None, []
+    for t, step in enumerate(spikes):
+        out, x = layer.pass_on(step, x, None if keys is None else keys[t])
+        steps.append(out)
+    return torch.stack(steps)
 
 
 def _fired(

@@ -87,12 +87,12 @@ def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple
 
 
 def prove_adapters(
-    names: tuple[str, ...], options: Options, say: ProgressCallback, silence: float = SILENCE
+    names: tuple[str, ...], options: Options, say: ProgressCallback
 ) -> Iterator[AdapterProof]:
     """Yield the certificates of each adapter, made in a child process of its own.
 
-    By default: the installed frameworks, their variants, then what is not installed. `silence`:
-    seconds after which a child that reports nothing is ended. Raises UsageError for unknown names.
+    By default: the installed frameworks, their variants, then what is not installed. Raises
+    UsageError for unknown names.
     """
     for name in names:
         adapters.check_name(name)
@@ -109,7 +109,7 @@ def prove_adapters(
             continue
         try:
             with Child(short_spin=True) as child:
-                yield child.call(prove_adapter, name, options, known, silence=silence, hear=say)
+                yield child.call(prove_adapter, name, options, known, silence=SILENCE, hear=say)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line

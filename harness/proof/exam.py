@@ -131,18 +131,6 @@ class _Expected:
     potentials: list[Tensor]  # (T, B, ...) of each layer
     audits: tuple[Audit, ...]  # of each question that counts
 
-    @classmethod
-    def of(cls, reference: ReferenceNetwork, asked: Question) -> _Expected:
-        kept = keep_potentials(reference)
-        # bf16 is compared with float32: its loss is what is reported
-        exact = replace(asked, precision="fp32") if asked.precision == "bf16" else asked
-        answer = tapped_pass(reference, exact)
-        potentials = [torch.stack(each).cpu() for each in kept]
-        device = next(reference.parameters()).device
-        return cls(
-            asked, answer, potentials, tuple(Audit(each, device) for each in exam_questions(asked))
-        )
-
 
 @dataclass(frozen=True)
 class Exam:
@@ -248,13 +236,18 @@ class Exam:
 
     def _drawn(self, attempt: int, seed: int) -> _Expected:
         x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
-        static = synapses.is_static(self.batch)
-        moment = x[:1] if static else x
+        moment = x[:1] if synapses.is_static(self.batch) else x
         reference = exam_reference(self.network, moment.expand_as(x), seed, self.precision)
         parameters = tuple(each.detach().cpu() for each in reference.parameters())
         moment = moment.cpu().contiguous()
-        question = Question(parameters, moment, len(x), self.precision, self.network)
-        return _Expected.of(reference, question)
+        asked = Question(parameters, moment, len(x), self.precision, self.network)
+        # bf16 is compared with float32: its loss is what is reported
+        exact = replace(asked, precision="fp32") if self.precision == "bf16" else asked
+        kept = keep_potentials(reference)
+        answer = tapped_pass(reference, exact)
+        potentials = [torch.stack(each).cpu() for each in kept]
+        audits = tuple(Audit(each, self.batch.device) for each in exam_questions(asked))
+        return _Expected(asked, answer, potentials, audits)
 
     def _proofs(self, answer: Answer, given: Answer) -> Iterator[LayerProof]:
         gradients = iter(zip(given.gradients, answer.gradients, strict=True))

@@ -38,15 +38,20 @@ class Layer(nn.Module):
         The caller applies the synapse. `keys` (B, 2): of its dropout masks; None: no dropout.
         """
         neuron, x = state
-        out, neuron = self.cell(current, neuron)
-        out = self.tap(out)
-        if self.pool is not None:
-            out = self.pool(out)
+        spikes, neuron = self.cell(current, neuron)
+        out, x = self.pass_on(self.tap(spikes), x, keys)
+        return out, (neuron, x)
+
+    def pass_on(
+        self, spikes: Tensor, x: Tensor | None, keys: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pool, normalise and drop a step's spikes (B, ...); return them and NeuNorm's next x."""
+        out = spikes if self.pool is None else self.pool(spikes)
         if self.neunorm is not None:
             out, x = self.neunorm(out, x)
         if keys is not None:
             out = dropout.drop(out, keys, self.p)
-        return out, (neuron, x)
+        return out, x
 
 
 class StepNetwork(nn.Module):

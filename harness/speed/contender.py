@@ -31,7 +31,7 @@ from harness.records import Record
 from harness.records.run import Failed
 from harness.spec import FLOOR, Timed
 from harness.speed import floor, iteration
-from harness.speed.iteration import Meter, Part, Ready, VotesAndLoss, of_round
+from harness.speed.iteration import Meter, OfTrainer, Part, Ready, VotesAndLoss, of_round
 from harness.system import clock, kept, machine, memory
 from harness.system.child import SILENCE, START_SECONDS, Child, Died
 from harness.training.descent import Bf16Trainee, Digits
@@ -202,8 +202,7 @@ class Worker:
 
         `metered`: measure its peak memory too, unless torch.compile builds it.
         """
-        self._before, adapter = machine.settings(), adapters.load(self.case.framework)
-        meter, why = None, COMPILED
+        adapter, meter, why = adapters.load(self.case.framework), None, COMPILED
         if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
                 meter, why = Meter.after_trial_run(adapter, self.case, asked), ""
@@ -265,7 +264,7 @@ class Worker:
         """
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
-        own = ready.weights() if ready.has_own_optimiser and trains else ()
+        own = ready.weights() if trains and isinstance(ready, OfTrainer) else ()
         gradients = tuple(ready.gradients() if trains else ())
         return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
 
@@ -284,7 +283,7 @@ def _carried(answer: Answer) -> Answer:
 
 def _on_cpu(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Return the tensors to send, without anything else that lies in the same memory."""
-    return tuple(each.detach().cpu().contiguous() for each in tensors)
+    return tuple(each.contiguous() for each in floor.plain(tensors))
 
 
 _workers: list[Worker] = []  # in a contender's process: the one that it is for

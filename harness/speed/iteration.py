@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +45,6 @@ class OfModule:
     """A torch module's iteration, ready to be timed: `load` writes its inputs, `run` runs it."""
 
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
-    has_own_optimiser = False  # it is torch's
     result: Output  # of the last iteration
 
     def __init__(self, adapter: Adapter, case: Timed, asked: Question) -> None:
@@ -58,17 +56,14 @@ class OfModule:
         module, labels = self.subject, self._labels
         x = self._held.expand(case.T, *asked.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
-        train_once = partial(
-            step.iteration, module, optimise, x, labels,
-            classes=case.network.classes, precision=case.precision,
-        )  # fmt: skip
+        classes, precision = case.network.classes, case.precision
 
         def train() -> Output:
-            made = train_once()
+            made = step.iteration(module, optimise, x, labels, classes=classes, precision=precision)
             return made.spikes, made.loss
 
         def infer() -> Output:
-            return step.inference(module, x, case.precision), None
+            return step.inference(module, x, precision), None
 
         module.train(case.mode == "training")
         self._iterate = train if case.mode == "training" else infer
@@ -115,7 +110,6 @@ class OfTrainer:
     """A `Trainer`'s iteration, ready to be timed: `load` lays out its batch, `run` runs it."""
 
     layout = None  # it is the runtime's own
-    has_own_optimiser = True
 
     def __init__(self, make: contract.MakeTrainer, case: Timed, asked: Question) -> None:
         foreign.check(case.network, case.precision)

@@ -55,7 +55,7 @@ class Judge:
     cell: Timed
     batch: Batch
     other: Batch
-    out: Path | None = None  # the result folder, which keeps weights that a case names
+    out: Path  # the result folder, which keeps weights that a case names
     parts: dict[str, Part | None] = field(default_factory=dict)  # that each framework will run
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)

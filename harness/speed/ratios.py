@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, fsum, inf, log, sqrt
+from statistics import fmean
 from typing import Literal
 
 from scipy import stats
@@ -59,7 +60,7 @@ def estimate_start_variance(cell: Iterable[Groups]) -> StartVariance:
         freedom, spare = len(sizes) - 1, total - len(sizes)
         if freedom < 1 or spare < 1:
             continue
-        centre = fsum(m * n for m, n in zip(means, sizes, strict=True)) / total
+        centre = fmean(means, sizes)
         of_means = fsum(n * (m - centre) ** 2 for m, n in zip(means, sizes, strict=True))
         each = (total - fsum(n * n for n in sizes) / total) / freedom  # rounds of a start
         found.append(((of_means / freedom - within / spare) / each, freedom))
@@ -72,7 +73,7 @@ def estimate_start_variance(cell: Iterable[Groups]) -> StartVariance:
 def _within(groups: Groups) -> tuple[float, list[float], list[int], int]:
     """Return the sum of squares within starts, each start's mean log and rounds, all rounds."""
     logs = [[log(each) for each in group] for group in groups if group]
-    means = [fsum(group) / len(group) for group in logs]
+    means = [fmean(group) for group in logs]
     squares = ((x - m) ** 2 for group, m in zip(logs, means, strict=True) for x in group)
     sizes = [len(group) for group in logs]
     return fsum(squares), means, sizes, sum(sizes)
@@ -89,7 +90,7 @@ def mean(groups: Groups, moves: StartVariance | None = None) -> Ratio:
     within, means, sizes, n = _within(groups)
     if n == 0:
         raise ValueError("a ratio needs at least one round")
-    centre = fsum(m * size for m, size in zip(means, sizes, strict=True)) / n
+    centre = fmean(means, sizes)
     spare = n - len(sizes)
     if spare == 0 or n < FEWEST:
         return Ratio(exp(centre), 0.0, inf, "none", n)

@@ -21,7 +21,6 @@ from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
 from harness.speed.cell import Cell
-from harness.speed.floor import images
 from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
 
@@ -143,13 +142,11 @@ class Schedule:
             if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 made = check_bf16_training(
-                    row, self.bf16_trainings, self.ledger, cell.say, self._has_time
-                )
+                    row, self.bf16_trainings, self.ledger, cell.say,
+                    lambda: self.watch.seconds < self.budget.seconds,
+                )  # fmt: skip
                 self.bf16_trainings += made
                 self.plan.trained.add(row.contender)
-
-    def _has_time(self) -> bool:
-        return self.watch.seconds < self.budget.seconds
 
     def _result(self, cell: Cell) -> Result:
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
@@ -279,12 +276,11 @@ class Plan:
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
-    def _floor(self, group: Group) -> float:  # seconds of its iteration in float32
+    def _floor(self, group: Group) -> float:  # seconds of its iteration
         case = group[0]
         passes = PASSES if case.mode == "training" else 1
-        stages = zip(case.network.stages, images(case), strict=True)
-        macs = passes * sum(stage.macs * count for stage, count in stages)
-        return macs / _rate(case.device) * (2 if case.precision == "fp64" else 1)
+        seconds = passes * case.forward_macs / _rate(case.device)
+        return seconds * (2 if case.precision == "fp64" else 1)
 
 
 @cache
