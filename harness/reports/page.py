@@ -219,7 +219,7 @@ def _of_claim(found: Sequence[Finding]) -> Markup:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
-                seeds = tuple(times * by.shown(v) for v in by.values)
+                seeds = tuple(times * by.shown(v) for v in by.by_seed)
                 dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
