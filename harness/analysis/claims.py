@@ -631,7 +631,7 @@ def fig3(frames: Frames) -> list[Range]:
         if each.framework == OCTAVE
         and each.precision == "fp32"
         and each.in_figure_3
-        and each.standing != "none"
+        and each.is_proved
         and not isnan(each.speedup_vs_reference)
     ]
     by_form = grouped(timed, lambda each: each.variant)

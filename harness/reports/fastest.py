@@ -79,7 +79,7 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
-    found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
+    found = [each for each in here if each.framework == FLOOR or each.is_proved]
     runs = sorted(grouped(found, lambda each: (network(each), each.run)).values(), key=completeness)
     best = {network(run[0]): run for run in runs}
     return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
