@@ -122,10 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Sequence[TimedLine]) -> str:
-    """Return sentences for readers choosing a framework; "" where no contender is ranked.
-
-    The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
-    """
+    """Return sentences for readers choosing a framework; "" where no contender is ranked."""
     cells = [cell for cell in headline(lines) if cell.is_ranked]
     plain, names = _plain(cells), _titles(cells)
     if not plain:
