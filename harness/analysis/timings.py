@@ -124,7 +124,7 @@ class Rounds:
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
         """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
-        found = self._divided(numerator, denominator)
+        found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
         return self._mean(found)
@@ -143,11 +143,9 @@ class Rounds:
 
     @cached_property
     def _moves(self) -> ratios.StartVariance:
-        of = [self._divided(each, THE_FLOOR) for each in self.seconds if each[0] != FLOOR]
+        floor = self.seconds.get(THE_FLOOR, {})
+        of = [_divided(its, floor) for (name, _), its in self.seconds.items() if name != FLOOR]
         return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
-
-    def _divided(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
-        return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
 
 
 def _divided(above: Seconds, below: Seconds) -> Seconds:
