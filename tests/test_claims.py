@@ -176,7 +176,7 @@ def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     found = one("fig4", dead)
     assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert found.answer in ("open", "cannot be decided here")
-    assert isinstance(found.by, Effect) and min(found.by.values) == pytest.approx(-0.1)
+    assert isinstance(found.by, Effect) and min(found.by.by_seed) == pytest.approx(-0.1)
 
 
 @ANY("parts", [1, 3, 12])

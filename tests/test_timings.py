@@ -250,11 +250,11 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
         ([*refused, trained], "audit failed", "gradients"),
     ):
         found = in_bf16(rows)
-        assert (found.certificate, found.standing) == (certificate, "none")
+        assert found.certificate == certificate and not found.is_proved
         assert found.rank is None and reason in found.reason
     found = in_bf16([trained, *run_in_bf16(mismatches=5, near_ties=3)])
     assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
-    assert (found.standing, found.rank) == ("bf16", 1)
+    assert (found.is_proved, found.rank) == (True, 1)
     assert found.mismatch_rate == 0.005
 
 
@@ -269,7 +269,7 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
 )
 def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
     trained = descended(**{"framework": "fused", **other})
-    assert in_bf16([*run_in_bf16(), trained]).standing == "none"
+    assert not in_bf16([*run_in_bf16(), trained]).is_proved
 
 
 def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:

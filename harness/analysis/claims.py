@@ -98,14 +98,9 @@ class Effect:
     on_schedule: bool = True  # whether only trainings on the fixed schedule decide
 
     @property
-    def values(self) -> tuple[float, ...]:
-        """The value of each seed."""
-        return (*self.by_seed,)
-
-    @property
     def found(self) -> Mean:
         """The mean over the seeds, with its 95 % interval."""
-        return mean(self.values)
+        return mean([*self.by_seed])
 
     @property
     def _spread(self) -> float:
@@ -114,7 +109,7 @@ class Effect:
     @property
     def unanswered(self) -> Judgement | None:
         """The answer before the interval is read: other schedule, few seeds, `fixed`; else None."""
-        n = len(self.values)
+        n = len(self.by_seed)
         if self.on_schedule and not _on_schedule(self.groups):
             why = "trained on another schedule than the one that was fixed: --long"
             return Judgement("open", why, "schedule")
@@ -126,7 +121,7 @@ class Effect:
     @property
     def p_against(self) -> float:
         """The one-sided p-value of an effect this small if the true one were `matters` (t-test)."""
-        n, short = len(self.values), self.by_seed.mean() - self.matters
+        n, short = len(self.by_seed), self.by_seed.mean() - self.matters
         return float(stats.t.cdf(short / (self._spread / n**0.5), n - 1))
 
     def judged(self, is_excluded: bool) -> Judgement:
@@ -172,7 +167,7 @@ class Effect:
 
         Where a seed learnt nothing, the mean of the others without an interval.
         """
-        n, lost = len(self.values), {seed for each in self.groups for seed in each.lost}
+        n, lost = len(self.by_seed), {seed for each in self.groups for seed in each.lost}
         learnt = self.by_seed[~self.by_seed.index.isin(lost)]
         if 0 < len(learnt) < n:
             return f"{self.say(learnt.mean())}; {n - len(learnt)} of {n} learnt nothing"
@@ -367,28 +362,25 @@ def _of(frames: Frames, suite: str, dataset: str | None = None) -> list[Training
 
 
 def _alike(
-    found: Sequence[TrainingLine],
-    wanted: set[Value],
-    by: Callable[[TrainingLine], Value],
-    *differing: Column,
+    found: Sequence[TrainingLine], wanted: set[Value], column: Column, *others: Column
 ) -> dict[Value, TrainingLine]:
-    """Return trainings with a common seed that differ only in `differing`, by a value.
+    """Return trainings with a common seed that differ only in these columns, by the first of them.
 
     Of several sets with all wanted values the best one (`_best_first`). Raises Untested for none.
     """
-    sets = grouped(found, same_but(*differing)).values()
-    by_value = ({by(each): each for each in of} for of in sets)
+    sets = grouped(found, same_but(column, *others)).values()
+    by_value = ({getattr(each, column): each for each in of} for of in sets)
     whole = [
         of for of in by_value if wanted <= of.keys() and len(_by_seed(of[each] for each in wanted))
     ]
     if not whole:
         values = ", ".join(map(str, sorted(wanted)))
-        raise Untested(f"no trainings alike, with a common seed, have {differing[0]} = {values}")
+        raise Untested(f"no trainings alike, with a common seed, have {column} = {values}")
     return min(whole, key=lambda of: _best_first([of[each] for each in wanted]))
 
 
 def _by_neunorm(found: Sequence[TrainingLine]) -> tuple[TrainingLine, TrainingLine]:
-    of = _alike(found, {"off", "mean"}, lambda e: e.neunorm, "neunorm", "neunorm_u")
+    of = _alike(found, {"off", "mean"}, "neunorm", "neunorm_u")
     return of["off"], of["mean"]
 
 
@@ -446,7 +438,7 @@ def fig4(frames: Frames) -> list[Effect]:
     effects = []
     for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
         try:
-            of = _alike(found, {*paper.SCALES}, lambda e: e.scale, "scale", "network")
+            of = _alike(found, {*paper.SCALES}, "scale", "network")
         except Untested:
             continue
         groups = [of[name] for name in paper.SCALES]
@@ -466,7 +458,7 @@ def fig4(frames: Frames) -> list[Effect]:
 
 def fig5(frames: Frames) -> list[Effect]:
     """Return the rise of CIFAR-10's accuracy with T, and T = 4 and T = 1 against T = 8."""
-    by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, lambda e: e.T, "T")
+    by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
     seeds = {*_by_seed(by_steps[T] for T in (1, 4, 8)).index}  # no other T takes one away
     by_steps = {T: by_steps[T] for T in sorted(by_steps) if seeds <= by_steps[T].accuracies.keys()}
     groups = [*by_steps.values()]
@@ -475,9 +467,9 @@ def fig5(frames: Frames) -> list[Effect]:
     chance = 1 / groups[0].case.network.classes
     kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
     part, over = partial(Effect, seeds=5, groups=groups), "CIFAR-10: points of"
-    rise = part(f"{over} T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one)
+    p = _rises(accuracies)
     return [
-        replace(rise, p=_rises(accuracies)),
+        part(f"{over} T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one, p=p),
         part(f"{over} T=4 over T=8", "suffices", -SUFFICES, -SUFFICES, by_seed=four - eight),
         part(f"{over} T=1 over {least}", "not bad", 0.0, 0.0, by_seed=kept),
     ]
@@ -488,7 +480,7 @@ def fig6(frames: Frames) -> list[Effect]:
     pair = _by_neunorm(_of(frames, "neunorm", "cifar10"))
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
-        raise Untested("no seed was run both without and with NeuNorm")
+        raise Untested("no seed has votes both without and with NeuNorm")
     front = "CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4
     return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes")]
 
@@ -612,7 +604,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
 
 def bf16(frames: Frames) -> list[Effect]:
     """Return bf16's accuracy over float32's, and the reverse; trainings on any schedule count."""
-    both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, lambda e: e.precision, "precision")
+    both = _alike(_of(frames, "ablations"), {"fp32", "bf16"}, "precision")
     groups = both["fp32"], both["bf16"]
     accuracies = _by_seed(groups)
     less = accuracies[1] - accuracies[0]
@@ -640,7 +632,7 @@ def fig3(frames: Frames) -> list[Range]:
         if each.framework == OCTAVE
         and each.precision == "fp32"
         and each.in_figure_3
-        and each.standing != "none"
+        and each.is_proved
         and not isnan(each.speedup_vs_reference)
     ]
     by_form = grouped(timed, lambda each: each.variant)

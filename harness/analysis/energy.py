@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.trainings import ALIKE, FIELDS, mean_share, reading, rows_of
+from harness.analysis.trainings import ALIKE, OF_CASE, mean_share, reading, rows_of
 from harness.analysis.words import FLAGS
 from harness.records import OperationsRow
 from harness.spec import ANN, Case, network_name, paper
@@ -98,7 +98,7 @@ def _line(
     last = rows[-1]
     kind = "data_test" if last.data_test_source else "data"
     return {
-        **{name: getattr(case, name) for name in COLUMNS if name in FIELDS},
+        **{name: getattr(case, name) for name in OF_CASE},
         "scale": network_name(case),
         **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
         **{"weights": weights, "accuracy": accuracy},

@@ -1,8 +1,7 @@
 """Rows to tables: one function per table and figure, each a pure function of stored rows.
 
 Tables 3 to 6 have every row of the paper, with what was trained and run here. `published` is
-the paper's own and cited figures, transcribed: one CSV in its order. Its notes say what of a row is
-doubtful, and by what source.
+the paper's own and cited figures, transcribed: one CSV in its order.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
+from typing import Annotated
 
 import pandas as pd
+from pydantic import BeforeValidator, TypeAdapter
 
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
@@ -39,7 +40,7 @@ class PublishedRow:
     network: str  # "": it is another's, cited
     neunorm: str
     framework: str
-    baselines: tuple[str, ...]  # systems of `harness list baselines`
+    baselines: Annotated[tuple[str, ...], BeforeValidator(str.split)]  # of `harness list baselines`
     note: str  # what of it is doubtful, and by what source
 
     @property
@@ -51,21 +52,13 @@ class PublishedRow:
 @cache
 def published() -> tuple[PublishedRow, ...]:
     """Return all rows of Tables 3 to 6, in their order."""
-    _, *rows = csv.reader((PUBLISHED / "tables.csv").read_text("utf-8").splitlines())
-    return tuple(
-        PublishedRow(
-            int(table), row, how, float(percent), of, net, norm, by, (*others.split(),), note
-        )
-        for table, row, how, percent, of, net, norm, by, others, note in rows
-    )
+    rows = csv.DictReader((PUBLISHED / "tables.csv").read_text("utf-8").splitlines())
+    return TypeAdapter(tuple[PublishedRow, ...]).validate_python(tuple(rows))
 
 
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
-    """Return the results of the other systems, a line for each condition, in the tables' order.
-
-    Accuracy over seeds, how it was run, and on what.
-    """
+    """Return the results of the other systems, a line for each condition, in the tables' order."""
     ended = [row for row in frames.current_rows(FittedRow) if row.suite == "baselines"]
     known = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import inf, isnan, nan, sqrt
+from math import isnan, nan, sqrt
 from operator import attrgetter
 from statistics import median
 
@@ -95,7 +95,7 @@ class TimedLine:
     cell: int
     name: str  # "norse:compiled bf16"; float32 is left out
     day: str  # of its last row
-    standing: str  # equal, examined (by an exam alone), bf16 (never called equal), or none
+    is_proved: bool  # by its exam at least; in bf16 by its audits and training
     lacks: tuple[str, ...]  # what a rank would need, in sentences
     simulated: bool
     substitute: bool
@@ -124,7 +124,7 @@ class Rounds:
 
     def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
         """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
-        found = self._divided(numerator, denominator)
+        found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
         if found and numerator == denominator:
             return Ratio(1.0, 1.0, 1.0, "none", len(found))
         return self._mean(found)
@@ -143,11 +143,9 @@ class Rounds:
 
     @cached_property
     def _moves(self) -> ratios.StartVariance:
-        of = [self._divided(each, THE_FLOOR) for each in self.seconds if each[0] != FLOOR]
+        floor = self.seconds.get(THE_FLOOR, {})
+        of = [_divided(its, floor) for (name, _), its in self.seconds.items() if name != FLOOR]
         return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
-
-    def _divided(self, numerator: ContenderKey, denominator: ContenderKey) -> Seconds:
-        return _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
 
 
 def _divided(above: Seconds, below: Seconds) -> Seconds:
@@ -176,8 +174,9 @@ def _together(timed: Sequence[IterationRow]) -> Rounds:
 
 of_class = attrgetter("cell", "precision", "run")  # whose contenders are ranked together
 # What tells cells of one machine from each other, but for the seed and what tables do not show.
-CELL = (*("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size"),)
-of_cell = attrgetter(*CELL)
+of_cell = attrgetter(
+    *("dataset", "scale", "network", "neunorm", "width", "mode", "device", "T", "batch_size")
+)
 
 
 @lru_cache(maxsize=4)
@@ -244,6 +243,11 @@ def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
 WRITTEN = tuple(name for name in COLUMNS if name in Record.__dataclass_fields__)
 
 
+def name_of(row: Record) -> str:
+    """Return a contender's name with its precision, "norse:compiled bf16"; float32 is left out."""
+    return row.contender + ("" if row.precision == "fp32" else f" {row.precision}")
+
+
 def _first(values: Iterable[X | None], otherwise: X) -> X:
     return next((each for each in values if each is not None and each != ""), otherwise)
 
@@ -280,8 +284,8 @@ def _line(
     rates = ((each.mismatches or 0) / (each.spikes or 1) for each in own)
     # an audit of inference has no gradients
     cosines = [e.gradient_cosine for e in audits or proofs if e.gradient_cosine is not None]
-    certificate, standing, lacks = _standing(row, of(EndedRow), exams, audits, bf16_trainings)
-    return TimedLine(
+    certificate, is_proved, lacks = _proved(row, of(EndedRow), exams, audits, bf16_trainings)
+    line = TimedLine(
         **{name: value for name, value in written.items() if value is not None},
         seconds_per_iteration=per_iteration,
         seconds_per_epoch=per_iteration * (row.iterations_per_epoch or nan),
@@ -309,34 +313,33 @@ def _line(
         noise_high=noise.high,
         machine=machine,
         cell=cell,
-        name=row.contender + ("" if row.precision == "fp32" else f" {row.precision}"),
+        name=name_of(row),
         day=row.time[:10],
-        standing=standing,
+        is_proved=is_proved,
         lacks=lacks,
         simulated=any(each.data_simulated for each in rows),
         substitute=any(each.data_substitute for each in rows),
         in_figure_3=(row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", None),
     )
+    if row.framework == FLOOR:
+        return line
+    lacks = (*lacks, *_lacking_rounds(line))
+    return replace(line, lacks=lacks, reason="; ".join(lacks))
 
 
 def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
     """Return lines of one class: the floor, the ranked with their ranks, then the others."""
     floors = [line for line in lines if line.framework == FLOOR]
     others = [line for line in lines if line.framework != FLOOR]
-    others = [replace(line, lacks=(*line.lacks, *_lacking_rounds(line))) for line in others]
-    ranked = [line for line in others if not line.lacks]
-
-    def finished(line: TimedLine) -> TimedLine:
-        if line.lacks:
-            return replace(line, reason="; ".join(line.lacks))
+    others.sort(key=lambda line: (isnan(line.ratio_to_floor), line.ratio_to_floor))
+    able = [line for line in others if not line.lacks]
+    ranked = []
+    for line in able:
         # one more than the contenders whose whole interval lies below
-        return replace(line, rank=1 + sum(e.ratio_high < line.ratio_low for e in ranked))
-
-    def place(line: TimedLine) -> tuple[float, bool, float]:
-        ratio = line.ratio_to_floor
-        return line.rank or inf, isnan(ratio), ratio
-
-    return floors + sorted(map(finished, others), key=place)
+        rank = 1 + sum(each.ratio_high < line.ratio_low for each in able)
+        ranked.append(replace(line, rank=rank))
+    ranked.sort(key=attrgetter("rank"))  # where that is the same, by their ratios still
+    return [*floors, *ranked, *(line for line in others if line.lacks)]
 
 
 def _lacking_rounds(line: TimedLine) -> Iterator[str]:
@@ -368,20 +371,20 @@ AUDITS = {
     "late": "on weights as late in a training",
 }
 NO_REASON = "no reason is recorded"
-Standing = tuple[str, str, tuple[str, ...]]  # a line's certificate, standing, and what it lacks
+Proved = tuple[str, bool, tuple[str, ...]]  # certificate, whether it is proved, what a rank lacks
 
 
-def _standing(
+def _proved(
     row: Row,
     ended: Sequence[EndedRow],
     exams: Sequence[CertificateRow],
     audits: Sequence[AuditRow],
     bf16_trainings: Sequence[Bf16TrainingRow],
-) -> Standing:
+) -> Proved:
     """Return what was proved of a contender in a cell and run; `row` is its last one."""
 
-    def refused(text: str, *lacks: str) -> Standing:
-        return text, "none", lacks
+    def refused(text: str, *lacks: str) -> Proved:
+        return text, False, lacks
 
     if row.framework == FLOOR:
         return refused("")
@@ -413,11 +416,11 @@ def _standing(
             return refused("not proved", *lacks)
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
         text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
-        return text, "bf16", ()
+        return text, True, ()
     if "before" not in taken:
-        return "equal by its exam alone", "examined", tuple(lacks)
+        return "equal by its exam alone", True, tuple(lacks)
     exact = (p for each in exams if (p := each.certificate_precision) != "bf16")
-    return f"equal ({'+'.join(exact)})", "equal", tuple(lacks)
+    return f"equal ({'+'.join(exact)})", True, tuple(lacks)
 
 
 def _shares(audits: Sequence[AuditRow]) -> tuple[float, float]:

@@ -121,7 +121,6 @@ SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's tr
 # How tables order it: what stands before the figures, the figures, and the rest.
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]
-FIELDS = Case.__dataclass_fields__
 # Fields of a case that tables have as they are.
 OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device", "initialisation")
 
@@ -428,10 +427,7 @@ def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[in
 
 
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
-    """Return, by seed, the mean vote for the right class minus that for a wrong one.
-
-    On the samples of `votes`.
-    """
+    """Return, by seed, the mean of `votes` for the right class minus that for a wrong one."""
     found: dict[int, float] = {}
     for seed, row in votes(frames, line, whole=whole).items():
         table = np.array(row.votes)
@@ -449,14 +445,10 @@ class AblationLine:
     gains: tuple[float, ...]  # accuracy minus that without a change, by the seeds that both have
 
 
-# Columns that an ablation may change.
-CHANGED = ("framework", "precision", "initialisation", "v_th", "a", "loss_function", "optimiser")
-
-
 def ablated(frames: Frames) -> list[AblationLine]:
     """Return trainings with one change, after the unchanged one that their gains are against."""
-    found, same = [], attrgetter(*(name for name in SAME if name not in CHANGED))
-    comparable = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), same(e)))
+    found, data_of = list[AblationLine](), attrgetter(*DataUsed._fields)
+    comparable = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data_of(e)))
     for of in comparable.values():
         by_case = {each.case: each for each in of}
         # without any change is the one from which most others follow

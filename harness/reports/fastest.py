@@ -79,7 +79,7 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
-    found = [each for each in here if each.framework == FLOOR or each.standing != "none"]
+    found = [each for each in here if each.framework == FLOOR or each.is_proved]
     runs = sorted(grouped(found, lambda each: (network(each), each.run)).values(), key=completeness)
     best = {network(run[0]): run for run in runs}
     return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
@@ -122,10 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def sentence(lines: Sequence[TimedLine]) -> str:
-    """Return sentences for readers choosing a framework; "" where no contender is ranked.
-
-    The cost of each, how much they differ, the fastest, the best tuned form, and then ours.
-    """
+    """Return sentences for readers choosing a framework; "" where no contender is ranked."""
     cells = [cell for cell in headline(lines) if cell.is_ranked]
     plain, names = _plain(cells), _titles(cells)
     if not plain:

@@ -76,8 +76,8 @@ def _file(name: str) -> str:
 
 def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) -> str:
     """Return the whole page as one HTML file that needs no network; `built` are the tables."""
-    lines, days = timings.lines(frames), sorted({row.time[:10] for row in frames.rows})
-    cells, refused = fastest.headline(lines), stored.refused(frames)
+    lines, refused = timings.lines(frames), stored.refused(frames)
+    cells = fastest.headline(lines)
     drawn = {
         "speed": [*fastest.charts(cells), *fastest.versions(frames)],
         "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
@@ -122,7 +122,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         tables={part: [each for each in of if each.lines] for part, of in parts.items()},
         count=counted(len(frames.rows), "row"),
         machines=counted(len({*frames.machines}), "machine"),
-        days=" to ".join(dict.fromkeys(days[:1] + days[-1:])),
+        days=span(row.time[:10] for row in frames.rows),
         csv={name: _file(name) for name in built},
     )
 
@@ -207,11 +207,7 @@ def updated(before: str, block: str, path: Path) -> str:
 
 
 def _of_claim(found: Sequence[Finding]) -> Markup:
-    """Draw the figures of a claim, one a unit.
-
-    Means with intervals, each seed, and the bounds that were fixed beforehand; of Fig. 3, the range
-    over the networks.
-    """
+    """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
     title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
     for each in found:
@@ -219,7 +215,7 @@ def _of_claim(found: Sequence[Finding]) -> Markup:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
-                seeds = tuple(times * by.shown(v) for v in by.values)
+                seeds = tuple(times * by.shown(v) for v in by.by_seed)
                 dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
