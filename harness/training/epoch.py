@@ -253,5 +253,6 @@ def warnings_of(
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
     if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        remedy = "another of --seeds" if case.initialisation == "calibrated" else "--init calibrated"
+        calibrated = case.initialisation == "calibrated"
+        remedy = "another of --seeds" if calibrated else "--init calibrated"
         yield f"no gradient in epoch {number}, and so in none to come: use {remedy}"
