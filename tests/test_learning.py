@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(target: Path, write: Callable[[Path], object]) -> None:
         write(Path("/dev/full"))
 
-    monkeypatch.setattr(checkpoint, "write_whole", full)
+    monkeypatch.setattr("harness.system.files.write_whole", full)
     with pytest.raises(spec.UsageError, match=r"No space left on device.*--out"):
         saved(tmp_path / "a.pt")
 

@@ -31,9 +31,10 @@ def few(names: Sequence[str], more: str, between: str = ", ") -> str:
 
 
 def span(values: Iterable[X], form: str = "") -> str:
-    """Return the least and the largest as text, "1.2 to 3.4"; one where they read the same."""
+    """Return the least and the largest, "1.2 to 3.4"; one where they read the same; "" of none."""
     found = [*values]
-    return " to ".join(dict.fromkeys(format(end(found), form) for end in (min, max)))
+    ends = (min(found), max(found)) if found else ()
+    return " to ".join(dict.fromkeys(format(each, form) for each in ends))
 
 
 def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:
