@@ -167,9 +167,10 @@ def check(answer: Answer, question: Question) -> None:
     """Raise Incomparable unless shapes are right, spikes 0 or 1, and gradients finite."""
     _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
-    shapes = [tuple(each.shape) for each in question.parameters]
+    differentiated = question.parameters if question.mode == "training" else ()
+    shapes = [tuple(each.shape) for each in differentiated]
     found = [tuple(each.shape) for each in answer.gradients]
-    if found != (shapes if question.mode == "training" else []):
+    if found != shapes:
         raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
     for name, given in zip(parameters_of(question.network), answer.gradients, strict=False):
         if wrong := int((~torch.isfinite(given)).sum()):
