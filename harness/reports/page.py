@@ -319,7 +319,8 @@ def _recordings(frames: Frames) -> Iterator[str]:
             accuracy = 100 * fmean(row.test_accuracy for row in rows)
             samples = span((row.recorded_samples for row in rows), ",")
             of = f"{samples} recordings, {counted(len(rows), 'seed')}"
-            yield f"{shown.data_title(each)} {each.scale}: {accuracy:.1f} % of {of}"
+            what = f"{shown.data_title(each)} {each.scale}, rate {each.case.optimiser.lr:g}"
+            yield f"{what}: {accuracy:.1f} % of {of}"
 
 
 # Tables
