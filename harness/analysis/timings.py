@@ -243,11 +243,6 @@ def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
 WRITTEN = tuple(name for name in COLUMNS if name in Record.__dataclass_fields__)
 
 
-def name_of(row: Record) -> str:
-    """Return a contender's name with its precision, "norse:compiled bf16"; float32 is left out."""
-    return row.contender + ("" if row.precision == "fp32" else f" {row.precision}")
-
-
 def _first(values: Iterable[X | None], otherwise: X) -> X:
     return next((each for each in values if each is not None and each != ""), otherwise)
 
@@ -313,7 +308,7 @@ def _line(
         noise_high=noise.high,
         machine=machine,
         cell=cell,
-        name=name_of(row),
+        name=row.full_name,
         day=row.time[:10],
         is_proved=is_proved,
         lacks=lacks,

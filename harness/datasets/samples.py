@@ -61,7 +61,7 @@ class Samples(Generic[X]):
     info: SampleInfo
     labels: NDArray[np.int64]  # (N,)
     read: Callable[[int], X]  # reads the sample of an index; raises UsageError if it is damaged
-    fingerprint: Callable[[], str]  # a text that changes if what is read does
+    fingerprint: Callable[[], str]  # a text that changes with the samples
 
     def mapped(self, function: Callable[[X], Y]) -> Samples[Y]:
         """Return the same samples, each passed through `function` when it is read."""

@@ -365,7 +365,7 @@ def gradient_bounds(stages: Iterable[Stage], question: Question) -> list[float]:
 
 
 def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
-    """Return what a layer's spikes (T, B, ...) are to the next one; `keys`: of its dropout."""
+    """Return the next layer's input from spikes (T, B, ...); `keys`: of the dropout masks."""
     x, steps = None, []
     for t, step in enumerate(spikes):
         out, x = layer.pass_on(step, x, None if keys is None else keys[t])

@@ -136,8 +136,7 @@ def _network(row: Record) -> str:
 
 
 def _named(row: Record) -> str:
-    precision = "" if row.precision == "fp32" else f" {row.precision}"
-    return f"{_network(row)} {row.contender}{precision}"
+    return f"{_network(row)} {row.full_name}"
 
 
 # timings

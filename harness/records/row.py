@@ -107,6 +107,11 @@ class Record(Moment, Machine, CaseFields):
         return contender(self.framework, self.variant)
 
     @property
+    def full_name(self) -> str:
+        """The contender with its precision, "norse:compiled bf16"; float32 is left out."""
+        return self.contender + ("" if self.precision == "fp32" else f" {self.precision}")
+
+    @property
     def place(self) -> Place:
         """Machine that the row was measured on."""
         shown = self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0

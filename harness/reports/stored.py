@@ -15,7 +15,6 @@ import pandas as pd
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
 from harness.analysis.frame import Frame, Frames, R, grouped
-from harness.analysis.timings import name_of
 from harness.analysis.words import counted, span
 from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
 from harness.records.current import current
@@ -194,11 +193,11 @@ def _network(row: CertificateRow | AuditRow) -> str:
 def proofs(frames: Frames) -> Frame:
     """Count exams (the latest of each) and audits of a contender, over networks and machines."""
     latest = {
-        (name_of(row), machine, _network(row), row.T, row.mode, row.certificate_precision): row
+        (row.full_name, machine, _network(row), row.T, row.mode, row.certificate_precision): row
         for machine, row in zip(frames.machines, frames.rows, strict=True)
         if isinstance(row, CertificateRow) and row.layer is None
     }
-    audits = grouped(_of_kind(frames, AuditRow), name_of)
+    audits = grouped(_of_kind(frames, AuditRow), lambda row: row.full_name)
     lines = []
     for name, keys in sorted(grouped(latest, itemgetter(0)).items()):
         exams, own = [latest[key] for key in keys], audits.get(name, [])
@@ -226,7 +225,7 @@ def refused(frames: Frames) -> Frame:
     exams = [row for row in _of_kind(frames, CertificateRow) if row.layer is None]
     failed = [("exam", row) for row in exams if not row.certified]
     failed += [("audit", row) for row in _of_kind(frames, AuditRow) if not row.passed]
-    lines = ((name_of(row), _network(row), at, row.reason or "") for at, row in failed)
+    lines = ((row.full_name, _network(row), at, row.reason or "") for at, row in failed)
     return _counted(("contender", "network", "at", "reason"), lines)
 
 

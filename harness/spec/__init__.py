@@ -1,4 +1,4 @@
-"""What goes in, as data: networks, the paper's settings, cases, options. Imports quickly."""
+"""What goes in, as data: networks, the paper's settings, cases, options. Without torch."""
 
 from harness.spec.case import *
 from harness.spec.network import *

@@ -142,11 +142,13 @@ class Schedule:
             if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 made = check_bf16_training(
-                    row, self.bf16_trainings, self.ledger, cell.say,
-                    lambda: self.watch.seconds < self.budget.seconds,
-                )  # fmt: skip
+                    row, self.bf16_trainings, self.ledger, cell.say, self._has_time
+                )
                 self.bf16_trainings += made
                 self.plan.trained.add(row.contender)
+
+    def _has_time(self) -> bool:
+        return self.watch.seconds < self.budget.seconds
 
     def _result(self, cell: Cell) -> Result:
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
