@@ -5,7 +5,10 @@ masks every engine draws.
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from time import sleep
 
 import pytest
 import torch
@@ -16,8 +19,8 @@ from harness import reference
 from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
 from harness.reference import coding, dropout, neunorm, neuron
-from harness.reference.initialise import copy_parameters, initialised
-from harness.spec import LIF, NeuNorm, Reading
+from harness.reference.initialise import as_drawn, copy_parameters, initialised
+from harness.spec import LIF, Network, NeuNorm, Reading
 
 
 def trace(currents: Tensor, lif: LIF) -> tuple[Tensor, Tensor]:  # (T, ...) -> (T, ...) twice
@@ -145,6 +148,18 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_weights_are_their_seeds_where_two_threads_draw_at_once() -> None:
+    def build(network: Network) -> torch.nn.Module:
+        sleep(0.02)  # another thread's seed could come between
+        return torch.nn.Linear(network.classes, 1)
+
+    network = small("cifar10")
+    with ThreadPoolExecutor(4) as pool:
+        both = [*pool.map(partial(as_drawn, build, network), (1, 2, 1, 2))]
+    first = [next(module.parameters())[0, 0].item() for module in both]
+    assert first[:2] == first[2:] and first[0] != first[1]
 
 
 # dropout from a counter

@@ -19,8 +19,8 @@ from harness.records.identity import fields_that_train
 from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
-# What tells how long a unit of work takes in a training.
-ALIKE = ("dataset", "scale", "network", "T", "framework", "precision")
+# The fields of a case that say how long a unit of its work takes.
+PACE_GOES_WITH = ("dataset", "scale", "width", "network", "T", "framework", "precision")
 TESTING = 1.25  # seconds of a training a second of its training passes, about: the rest is tests
 # The key that a case would have here and now, on the data of a row; None where its adapter is gone.
 KeyNow = Callable[[Case, Row], str | None]
@@ -109,7 +109,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
     def pace_like(case: Case) -> float:
         # a small network takes several times as long for each unit of work as a large one
-        alike = [sum(getattr(case, n) == getattr(of, n) for n in ALIKE) for of, _ in paces]
+        alike = [sum(getattr(case, n) == getattr(of, n) for n in PACE_GOES_WITH) for of, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
     return TESTING * sum(case.forward_macs * pace_like(case) for case in left) if paces else nan

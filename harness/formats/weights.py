@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.reference.initialise import copy_parameters, initialised
+from harness.reference.initialise import as_drawn, copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Case, Conv, Network, UsageError
 from harness.system.files import printable, write_result
@@ -112,7 +112,6 @@ def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork
     if out is None:
         raise UsageError("its initial weights are a file's, and no result folder is known")
     weights = load_kept(out, case.weights_sha256, case.network)
-    with torch.random.fork_rng(devices=[]):
-        module = ReferenceNetwork(case.network).to(x.dtype)
+    module = as_drawn(ReferenceNetwork, case.network).to(x.device, x.dtype)
     copy_parameters(nn.ParameterList(weights), module)
-    return module.to(x.device)
+    return module

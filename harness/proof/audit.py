@@ -47,6 +47,7 @@ from harness.records.identity import EXAM
 from harness.records.row import When
 from harness.records.run import shortened
 from harness.reference import dropout, synapses
+from harness.reference.initialise import as_drawn
 from harness.reference.network import Layer, ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Stage
@@ -196,8 +197,7 @@ class Audit:
     @cached_property
     def _reference(self) -> ReferenceNetwork:
         """With the question's weights, in bf16 as rounded as synapses have them."""
-        with torch.random.fork_rng(devices=[]):
-            module = ReferenceNetwork(self.question.network)
+        module = as_drawn(ReferenceNetwork, self.question.network)
         module.to(self.device, DTYPES[self.question.precision])
         self.question.load(module)
         if self._bf16:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from harness.proof.answer import Answer
 from harness.proof.gradients import compared
+from harness.reference.initialise import as_drawn
 from harness.reference.network import ReferenceNetwork, StepNetwork
 from harness.reference.neuron import fire, potential
 from harness.spec import LIF, Network
@@ -38,9 +39,7 @@ def computed_instead(
     """
 
     def answers(build: Build) -> Iterator[Answer]:
-        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and replaced
-            module = build(network)
-        return ask(module.to(device))
+        return ask(as_drawn(build, network).to(device))  # its weights are replaced
 
     fitting = (
         words

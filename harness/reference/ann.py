@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.adapter import SpikeTap
 from harness.reference import dropout, synapses
+from harness.reference.initialise import as_drawn
 from harness.spec import Initialisation, Network, Stage, Voting
 
 
@@ -54,10 +55,7 @@ def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialis
     The scale gives each layer's sums a standard deviation of 1 on x (T, B, C, H, W); the voting
     layer stays as drawn.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = ANN(network).to(x.dtype)
-    module.to(x.device).eval()
+    module = as_drawn(ANN, network, seed).to(x.device, x.dtype).eval()
     for layer in list(module.layers)[:-1] if scheme != "torch" else ():
         assert isinstance(layer, Units)
         sums: list[Tensor] = []

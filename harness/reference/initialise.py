@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import RLock
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,18 @@ from harness.spec import DEAD_RATE, Initialisation, Network
 FIRING_FRACTION = 0.15
 WINDOW = 0.01  # of the values on either side of that quantile: where the threshold may lie
 ROUNDING = 1e-7  # relative: values this close may be the same but for how they were summed
+_DRAWS = RLock()
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def as_drawn(build: Callable[[Network], Module], network: Network, seed: int = 0) -> Module:
+    """Build a network with the weights that PyTorch draws from the seed.
+
+    The global generator is left as it was. Threads draw one after the other, as it is theirs all.
+    """
+    with _DRAWS, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(network)
 
 
 def initialised(
@@ -31,10 +45,7 @@ def initialised(
     V_th; `twice-v_th` does so for a network of twice the threshold. The same seed and batch give
     the same weights; the global generator is left alone.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = ReferenceNetwork(network).to(x.dtype)
-    module.to(x.device)
+    module = as_drawn(ReferenceNetwork, network, seed).to(x.device, x.dtype)
     if scheme == "calibrated":
         _calibrate(module, network, x)
     elif scheme == "twice-v_th":

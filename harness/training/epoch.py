@@ -27,7 +27,7 @@ from harness.proof.gradients import keep_potentials, within
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
-from harness.reference.initialise import copy_parameters, hardly_firing
+from harness.reference.initialise import as_drawn, copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
@@ -230,8 +230,7 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
 
     By the reference with the module's weights. Potentials outside pass no gradient.
     """
-    with torch.random.fork_rng(devices=[]):
-        reference = ReferenceNetwork(network).to(device=x.device, dtype=x.dtype).eval()
+    reference = as_drawn(ReferenceNetwork, network).to(x.device, x.dtype).eval()
     copy_parameters(module, reference)
     kept = keep_potentials(reference, lambda u: within(u, network.lif).double().mean())
     reference(x)
