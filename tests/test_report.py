@@ -364,7 +364,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     given = [*dropped, *whole, *narrow]
     given = [replace(row, epochs=50, stages=(40, 5, 5)) for row in given]
     page = written(given, tmp_path)
-    assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, 40+5+5 epochs from a " in page
+    assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, epochs: 40+5+5, from a " in page
     (drawn,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
     names = ["1/8", "1", "1, dropout 0.5"]
     assert [name for name in written_in(drawn) if name in names] == names
