@@ -27,7 +27,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def as_drawn(build: Callable[[Network], Module], network: Network, seed: int = 0) -> Module:
     """Build a network with the weights that PyTorch draws from the seed.
 
-    The global generator is left as it was. Threads draw one after the other, as it is theirs all.
+    The global generator is left as it was. All threads share it, so they draw one after the other.
     """
     with _DRAWS, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
