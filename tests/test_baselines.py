@@ -64,6 +64,7 @@ class Counting:
 class Point:
     """An entry point."""
 
+    name: str
     found: Any
 
     def load(self) -> Any:
@@ -86,13 +87,17 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Declares the system "counting" of another package, with these changes; and as "hats"."""
 
     def add(**changes: Any) -> None:
-        point = Point(type("Changed", (Counting,), changes))
-        declared = {"counting": point, "hats": point}
-        monkeypatch.setattr(baselines, "_declared", lambda: declared)
+        changed = type("Changed", (Counting,), changes)
+        points = [Point(name, changed) for name in ("counting", "hats")]
+        monkeypatch.setattr(baselines, "entry_points", lambda group: points)
+        forget()
+
+    def forget() -> None:
+        baselines._known.cache_clear()
         baselines.load.cache_clear()
 
     yield add
-    baselines.load.cache_clear()
+    forget()
 
 
 def run(case: System, out: Path) -> list[Row]:

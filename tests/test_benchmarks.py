@@ -62,7 +62,6 @@ def test_a_report_of_synthetic_rows_is_built(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_asv_imports_is_there() -> None:
-    """That it leaves torch out: test_cli.py."""
     exec(reading.timeraw_import_of_the_command_line())
     exec(reading.timeraw_import_of_the_tables())
 

@@ -71,13 +71,19 @@ class SystemInfo:
 
 
 @cache
-def _declared() -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+def _known() -> Mapping[str, EntryPoint]:
+    """Return systems by name; one that another package declares under a name of ours is ours."""
+    ours = {
+        name: EntryPoint(name, f"{__name__}.{place}", ENTRY_POINTS)
+        for name, place in _PLACES.items()
+    }
+    others = {each.name: each for each in entry_points(group=ENTRY_POINTS)}
+    return ours | {name: others[name] for name in sorted(others.keys() - ours.keys())}
 
 
 def names() -> tuple[str, ...]:
     """List all known systems: ours in the order of the tables, then those of other packages."""
-    return (*OURS, *sorted(set(_declared()) - set(OURS)))
+    return tuple(_known())
 
 
 def check_name(name: str) -> None:
@@ -93,12 +99,10 @@ def load(name: str) -> SystemInfo:
     Raises UsageError if the name is unknown or a field is wrong, Missing if it cannot be imported.
     """
     check_name(name)
-    ours = _PLACES.get(name)  # also where another package declares this name
-    point = EntryPoint(name, f"{__name__}.{ours}", ENTRY_POINTS) if ours else _declared()[name]
     try:
-        found = point.load()
+        found = _known()[name].load()
     except Exception as error:  # noqa: BLE001 a package's import may raise anything
-        hint = "pip install 'snn-harness[baselines]'" if ours else "see its package"
+        hint = "pip install 'snn-harness[baselines]'" if name in OURS else "see its package"
         raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name}
     for each in fields(SystemInfo)[1:]:
