@@ -213,6 +213,7 @@ def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
     found = effect(*values)
     needed = found.seeds_needed
     assert needed is not None and found.power(needed) >= 0.8 > found.power(needed - 1)
+    assert effect(-0.1, -0.11, -0.09).seeds_needed == 4  # more than there are
     drawn, spread, middle = random.Random(1), stdev(values), fmean(values)
 
     def decides() -> bool:
@@ -322,6 +323,9 @@ def pilot(moved: float) -> list[Row]:
     return [*short, *staged(longer, claims.PILOT)]
 
 
+WORSE_ANN = learnt([(0.1,)], BARE, suite="accuracy", scale="AlexNet")
+
+
 def of_table_3(*by_seed: tuple[float, float]) -> list[Row]:
     """By seed: without and with NeuNorm."""
     of = {"dataset": "nmnist", "scale": "OurModel", "suite": "accuracy", "seeds": 3}
@@ -391,6 +395,9 @@ def test_each_claim_has_its_own_test(
         (pilot(0.011), CANNOT, "the gap moves by +1.1 points"),
         (pilot(-0.011), CANNOT, "the gap moves by -1.1 points"),
         (pilot(0.0)[: len(pilot(0.0)) // 2], "open", "the pilot of both was not run"),
+        # other steps, and another dropout, are other trainings
+        ([*pilot(0.0), *learnt([(0.45,)], {"T": 8}, suite="timesteps", seeds=1)], NO, ""),
+        ([*pilot(0.0), *some(WORSE_ANN, dropout=0.5)], NO, ""),
     ],
 )
 def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
@@ -478,6 +485,13 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
             assert ("scaled from a part of it on 1 of 1" in each.why) == (times[form] > 150)
         else:
             assert "octave:convn" in each.why
+
+
+def test_fig3_counts_each_network_of_table_1_once() -> None:
+    again = [replace(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
+    assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60, n=1"
+    own = [replace(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
+    assert one("fig3", own).answer == "not tested"
 
 
 def test_answers_as_a_table_have_their_effects_as_numbers() -> None:

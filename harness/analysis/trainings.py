@@ -36,7 +36,10 @@ ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings 
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
 # Columns in which trainings that are compared may differ.
-Column = Literal["scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout"]
+Column = Literal[
+    "scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout",
+    "framework", "epochs", "stages",
+]  # fmt: skip
 
 
 class LearningCurve(NamedTuple):
