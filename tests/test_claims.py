@@ -416,9 +416,10 @@ GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9
 LOW = of_table_5((0.70, 0.906, 0.9), (0.71, 0.907, 0.9), (0.70, 0.906, 0.9))
 BEHIND = of_table_5((0.4, 0.42, 0.5), (0.41, 0.43, 0.51), (0.4, 0.42, 0.5))
 LOST = of_table_5((0.42, 0.41, 0.4), (0.43, 0.42, 0.4), (0.42, 0.41, 0.4))
-GAIN, PARITY = "CIFAR-10: points NeuNorm gains", "CIFARNet: points over its ANN"
+GAIN, PARITY = "CIFAR-10: points NeuNorm gains", "CIFARNet minus its ANN, points"
 SIZED = [
-    f"CIFARNet, {kind}: points over the paper's" for kind in ("ANN", "NeuNorm off", "NeuNorm mean")
+    f"CIFARNet, {kind}: minus the paper's, points"
+    for kind in ("ANN", "NeuNorm off", "NeuNorm mean")
 ]
 
 
@@ -480,7 +481,8 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
     for each in found:
         if each.by:
             form = each.words.split("'s ")[1].split(",")[0]
-            assert each.where == "Octave, CPU" and each.ours == f"{times[form]:.0f}, n=1"
+            assert each.where == "Octave, CPU" and each.ours.split()[0] == f"{times[form]:.0f}"
+            assert ("scaled up" in each.ours) == (times[form] > 150) and "network" not in each.ours
             assert "a GPU on both sides, MATLAB itself" in each.why and "CIFAR-10" in each.words
             assert ("scaled from a part of it on 1 of 1" in each.why) == (times[form] > 150)
         else:
@@ -489,7 +491,9 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 
 def test_fig3_counts_each_network_of_table_1_once() -> None:
     again = [replace(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
-    assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60, n=1"
+    assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60"
+    larger = [replace(row, scale="Middle") for row in matlab(convn=40.0)]
+    assert one("fig3", [*again, *larger]).ours == "40 to 60, 2 networks"
     own = [replace(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
     assert one("fig3", own).answer == "not tested"
 

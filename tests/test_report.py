@@ -15,7 +15,17 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from cells import MATLAB_REFUSED, contender, matlab, refused, rounds, run, run_in_bf16, slower_twin
+from cells import (
+    BF16,
+    MATLAB_REFUSED,
+    contender,
+    matlab,
+    refused,
+    rounds,
+    run,
+    run_in_bf16,
+    slower_twin,
+)
 from fuzzing import MARKUP
 from rows import VOTES, certified, changed, descended, row, rows_of_a_run, scales, training
 from surroundings import Command
@@ -25,6 +35,7 @@ from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
 from harness.analysis.trainings import compared
 from harness.records import (
+    AuditRow,
     CertificateRow,
     ConfusionRow,
     EndedRow,
@@ -194,8 +205,8 @@ def first_sentences(rows: list[Row]) -> str:
 def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None:
     rows = run(cpu="Some CPU", threads=2)
     for words in (
-        *("As they come, PyTorch and snnTorch take 2.00 to 2.01 times the bare", "`fused`: 1.10."),
-        *("(Some CPU, 2 threads)", "over 1 network; on one and the same the slowest takes 1.0"),
+        *("As they come, PyTorch and snnTorch take 2.00 to 2.01 times as", "`fused`: 1.10."),
+        *("(Some CPU, 2 threads)", "over 1 network. On the same network the slowest of them takes"),
         "No GPU was timed.",
         *("PyTorch on 1 of 1 and snnTorch on 1 of 1", "No tuned form was timed."),
     ):
@@ -208,7 +219,9 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert (
         "Of their tuned forms the fastest is `reference:compiled`, 1.50 (CIFAR-10 Small)." in text
     )
-    assert "slowest takes 4.5 times" in text and "Norse on" not in text and "0.90" not in text
+    assert (
+        "slowest of them takes 4.5 times" in text and "Norse on" not in text and "0.90" not in text
+    )
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
     assert "GPU" not in first_sentences([*run(), *on_gpu])
     # no sentence without a rank, nor about our engine alone
@@ -223,11 +236,11 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         (found[:-1], "open (3 of 4 seeds)", "0 contradicted, 1 open."),
     ):
         lines = block(rows, judged=True).splitlines()
-        (line,) = (line for line in lines if "a step of scale" in line)
-        start = "| CIFAR-10: points gained a step of scale | rises | +10.0 [+10.0, +10.0], n="
+        (line,) = (line for line in lines if "one size up" in line)
+        start = "| CIFAR-10: points gained, one size up | rises | +10.0 [+10.0, +10.0], n="
         assert line.replace("\\", "").startswith(start) and line.endswith(f" | {answer} |")
         says = " ".join(lines)
-        assert "Networks have width 1/8" in says
+        assert "Trainings have width 1/8" in says
         assert f"The paper's claims, part by part: {counts}" in says
         assert ("what an open part lacks" in says) == ("open" in answer)
 
@@ -249,12 +262,40 @@ def test_the_first_table_has_the_best_proved_tuned_form() -> None:
     assert list(line)[-2:] == ["best tuned", "fused (ours)"]
 
 
+def test_later_runs_in_bf16_of_other_seeds_and_batches_take_no_figure_away() -> None:
+    of = {"run": "later", **BF16}
+    later = [*rounds("floor", 0.5, **of), *contender("jax", 0.5, **of)]
+    later += contender("snntorch", 0.5, variant="fast", **of)
+    later += [*contender("norse", 0.6, **of), *contender("fused", 0.6, **of)]
+    (line,) = table([*run(), *later])
+    assert line["PyTorch"] == "2.00"
+    text = block([*run(), *run(seed=1, run="s1"), *run(scale="Middle", batch_size=100, run="m")])
+    assert "over 2 networks" in text and "PyTorch on 2 of 2" in text and "batch 20 to 100" in text
+
+
+def test_a_version_is_drawn_against_the_installed_form_of_its_variant() -> None:
+    form: dict[str, Any] = {"variant": "compiled"}
+    rows = [*run(), *contender("norse", 1.0, **form), *contender("norse@1.0.0", 2.0, **form)]
+    ((_, drawn),) = fastest.versions(frames([*rows, *contender("norse", 4.0)]))
+    assert "2.00" in texts(drawn)
+
+
+def test_only_trainings_have_a_usual_width() -> None:
+    timed = block(matlab(convn=50.0), judged=True)
+    assert "where no other is named" not in timed and "reproduced, Octave, CPU" in timed
+
+
 FEW = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
 LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
 OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
 DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
 ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
+ELSEWHERE = row(EndedRow, framework="norse", scale="Middle", status="missing", run="other")
+NEVER_TIMED = [*run(), *contender("norse", 2.4), *run(scale="Middle"), ELSEWHERE]
+LACKING = changed(run(), AuditRow, None, framework="reference", when="late")
+for name in ("snntorch", "fused"):
+    LACKING = changed(LACKING, AuditRow, None, framework=name, when="before")
 ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
 NAMES = ("Middle", "Large", "OurModel", "AlexNet")
 FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
@@ -273,6 +314,9 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         (FEW_TUNED, "No figure: best tuned on 4 networks (not timed).", "AlexNet ("),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snntorch failed a proof in some run of CIFAR-10", "preliminary"),
+        (refused(run(data_substitute=True)), "snntorch failed a proof in some", "preliminary"),
+        (LACKING, "Nobody is ranked on CIFAR-10 Small: not audited", "Small: ."),
+        (NEVER_TIMED, "Norse on CIFAR-10 Middle (not timed)", "timed in another"),
         ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),
     ],
 )

@@ -214,14 +214,16 @@ class Range:
     n: int  # cells
     judgement: Judgement
     where: str
+    scaled: bool  # whether an iteration is scaled up from a part of it
     published: str = "tens of times"
     unit: str = "times"
 
     @property
     def ours(self) -> str:
-        """The range over the cells as text: "21 to 87, n=3"."""
-        low, high = (f"{n:.2g}" if n < 100 else f"{n:,.0f}" for n in (self.low, self.high))
-        return f"{low if low == high else f'{low} to {high}'}, n={self.n}"
+        """The figure of one cell, or the range of several: "21 to 87, 3 networks"."""
+        ends = (f"{n:.2g}" if n < 100 else f"{n:,.0f}" for n in (self.low, self.high))
+        found = " to ".join(dict.fromkeys(ends)) + " (scaled up)" * self.scaled
+        return found if self.n == 1 else f"{found}, {self.n} networks"
 
     @property
     def bound(self) -> str:
@@ -449,8 +451,8 @@ def fig4(frames: Frames) -> list[Effect]:
         gains, unit = _gained(accuracies[0], accuracies[2], groups[0])
         gained, matters, seeds = "points gained", STEP, 4
         if unit == "share":
-            gained, matters, seeds = "errors taken", -log1p(-FEWER), 5
-        words = f"{paper.settings(dataset).title}: {gained} a step of scale"
+            gained, matters, seeds = "errors removed", -log1p(-FEWER), 5
+        words = f"{paper.settings(dataset).title}: {gained}, one size up"
         front = words, "rises", 0.0, matters, seeds
         effects.append(Effect(*front, gains / 2, groups, unit, _rises(accuracies)))
     if not effects:
@@ -468,12 +470,13 @@ def fig5(frames: Frames) -> list[Effect]:
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
     chance = 1 / groups[0].case.network.classes
     kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
-    part, over = partial(Effect, seeds=5, groups=groups), "CIFAR-10: points of"
-    p = _rises(accuracies)
+    bounds = -SUFFICES, -SUFFICES
+    part, p = partial(Effect, seeds=5, groups=groups), _rises(accuracies)
+    suffices = f"suffices (-{100 * SUFFICES:g} allowed)"
     return [
-        part(f"{over} T=8 over T=1", "rises", 0.0, RISE, by_seed=eight - one, p=p),
-        part(f"{over} T=4 over T=8", "suffices", -SUFFICES, -SUFFICES, by_seed=four - eight),
-        part(f"{over} T=1 over {least}", "not bad", 0.0, 0.0, by_seed=kept),
+        part("CIFAR-10: T=8 minus T=1, points", "rises", 0.0, RISE, by_seed=eight - one, p=p),
+        part("CIFAR-10: T=4 minus T=8, points", suffices, *bounds, by_seed=four - eight),
+        part(f"CIFAR-10: T=1 minus {least}, points", "not bad", 0.0, 0.0, by_seed=kept),
     ]
 
 
@@ -483,7 +486,7 @@ def fig6(frames: Frames) -> list[Effect]:
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
         raise Untested("no seed has votes both without and with NeuNorm")
-    front = "CIFAR-10: contrast NeuNorm adds to votes", "clearer", 0.0, CLEARER, 4
+    front = "CIFAR-10: contrast gained by NeuNorm", "clearer", 0.0, CLEARER, 4
     return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes")]
 
 
@@ -533,7 +536,7 @@ def of_table(number: int, frames: Frames) -> list[Effect]:
 
 def _against(row: PublishedRow, each: TrainingLine) -> Effect:
     kind = "ANN" if each.framework == ANN else f"NeuNorm {each.neunorm}"
-    words = f"{each.scale}, {kind}: points over the paper's"
+    words = f"{each.scale}, {kind}: minus the paper's, points"
     front = words, f"{100 * row.accuracy:.2f} %", -ACCURACY, -ACCURACY, FEWEST_SEEDS
     return Effect(*front, pd.Series(each.accuracies) - row.accuracy, [each])
 
@@ -555,7 +558,7 @@ def _neunorm_gains(
     part = 1 if number == 5 else HALF  # half of Table 5's is less than two runs of a seed differ by
     words, matters = f"{title}: points NeuNorm gains", part * (of[True] - of[False])
     if unit == "share":
-        words = f"{title}: errors NeuNorm takes away"
+        words = f"{title}: errors NeuNorm removes"
         matters = -log1p(-matters / (1 - of[False]))
     figures = f"{100 * of[False]:.2f} to {100 * of[True]:.2f}"
     front = words, figures, 0.0, matters, OF_TABLE[number]
@@ -574,7 +577,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
         pair = min(pairs, key=_best_first)
         accuracies = _by_seed(pair)
         figures = "90.53, ANN 90.49" if number == 5 else "85.24, ANN 83.72"
-        words = f"{pair[0].scale}: points over its ANN"
+        words = f"{pair[0].scale} minus its ANN, points"
         front = words, figures, -ACCURACY, -ACCURACY, OF_TABLE[number]
         pilot = None if all(map(full_size, pair)) else _by_pilot(frames)
         yield Effect(*front, accuracies[0] - accuracies[1], pair, fixed=pilot)
@@ -607,9 +610,10 @@ def bf16(frames: Frames) -> list[Effect]:
     groups = both["fp32"], both["bf16"]
     accuracies = _by_seed(groups)
     less = accuracies[1] - accuracies[0]
-    parts = {"Points of bf16 over float32": less, "Points of float32 over bf16": -less}
+    parts = {"bf16 minus float32, points": less, "float32 minus bf16, points": -less}
+    allowed = f"no claim (-{100 * EQUAL:g} allowed)"
     return [
-        Effect(words, "ours", -EQUAL, -EQUAL, 6, of, groups, on_schedule=False)
+        Effect(words, allowed, -EQUAL, -EQUAL, 6, of, groups, on_schedule=False)
         for words, of in parts.items()
     ]
 
@@ -664,7 +668,7 @@ def _over_matlab(form: str, of: Sequence[TimedLine]) -> Range:
     where = f"{'Octave' if is_octave else program}, {device}"
     times = sorted(1 / each.speedup_vs_reference for each in of)
     figures = geometric_mean(times), times[0], times[-1], len(times)
-    return Range(words, *figures, Judgement(answer, why), where)
+    return Range(words, *figures, Judgement(answer, why), where, scaled > 0)
 
 
 _JUDGES: dict[str, Callable[[Frames], Sequence[Effect | Range]]] = {

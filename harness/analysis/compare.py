@@ -97,7 +97,7 @@ def compare(
     learnt, alone_learnt = _joined(_learnt(before), _learnt(after))
     changes = [*_speed_changes(timed, margins[0])]
     changes += [_accuracy_change(*pair, len(learnt), margins[1]) for pair in learnt]
-    alone = [f"{_network(each)} {_setting(each)} {_label(each)}" for each in alone_timed]
+    alone = [f"{network(each)} {_setting(each)} {_label(each)}" for each in alone_timed]
     alone += [f"{each.case.suite}: {_trained(each)}, {_shared(each)}" for each in alone_learnt]
     differences = tuple(_differences(before.rows, after.rows))
     return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
@@ -164,7 +164,8 @@ def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
     return found
 
 
-def _network(each: TimedLine) -> str:
+def network(each: TimedLine) -> str:
+    """Return the paper's names of the data set and the network of a line."""
     return f"{paper.settings(each.dataset).title} {each.scale}"
 
 
@@ -217,7 +218,7 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
             yield change(where, label, logs, _noise(own.values()))
         noise = _noise([[*map(_log, its)] for its in by_label.values()]) or _noise_of_rounds(of)
         for old, new in of:
-            found = change(_network(old), _label(old), [_log((old, new))], noise)
+            found = change(network(old), _label(old), [_log((old, new))], noise)
             ratios = {"old": old.ratio_to_floor, "new": new.ratio_to_floor}
             yield replace(found, **ratios, setting=_setting(old))
 
@@ -258,7 +259,7 @@ def within_run(
         if ratio.rounds:
             low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)
             figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
-            found[each.cell] = Change("speed", _network(each), contender, *figures, _setting(each))
+            found[each.cell] = Change("speed", network(each), contender, *figures, _setting(each))
     return [*found.values()]
 
 

@@ -20,7 +20,7 @@ from harness.analysis.words import TITLES, counted, data_name, few, span
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import Table, interval
-from harness.spec import FLOOR, REFERENCE
+from harness.spec import FLOOR, REFERENCE, contender
 
 OURS = "fused"  # this project's own engine
 OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
@@ -74,14 +74,16 @@ def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
 def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     """Return the cells of Fig. 3 that are compared: one machine, and one run for each network.
 
-    By default the machine with most timed lines; its most complete run, of these the last.
+    By default the machine with most timed lines; its most complete run in float32, of these the
+    last. Several seeds or batch sizes are several runs here.
     """
     timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
     machine = machine or next(iter(machines(each.machine for each in timed)), "")
     here = [each for each in timed if each.machine == machine]
     found = [each for each in here if each.framework == FLOOR or each.is_proved]
-    runs = sorted(grouped(found, lambda each: (network(each), each.run)).values(), key=completeness)
-    best = {network(run[0]): run for run in runs}
+    runs = grouped(found, lambda each: (each.cell, each.run)).values()
+    in_order = sorted(runs, key=lambda of: completeness([e for e in of if e.precision == "fp32"]))
+    best = {network(run[0]): run for run in in_order}
     return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
 
 
@@ -111,8 +113,14 @@ def _column(line: TimedLine) -> str:
     return {"plain": title, "tuned": TUNED, "ours": f"{OURS} (ours)"}.get(_kind(line), "")
 
 
+def _shown(cell: Cell) -> dict[str, TimedLine]:
+    """Return the line of a cell that each column of the first table shows: its fastest."""
+    slowest_first = sorted(cell.lines, key=_ratio, reverse=True)
+    return {_column(each): each for each in slowest_first if _column(each)}
+
+
 def _columns(cells: Sequence[Cell]) -> list[str]:
-    there = {_column(each) for cell in cells for each in cell.lines}
+    there = {column for cell in cells for column in _shown(cell)}
     return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
 
@@ -128,8 +136,8 @@ def sentence(lines: Sequence[TimedLine]) -> str:
     if not plain:
         return ""
     text = (
-        f"As they come, {_listed(names.values())} take {_ratios(plain)} times the bare "
-        "convolutions for a training step in float32"
+        f"As they come, {_listed(names.values())} take {_ratios(plain)} times as long for a "
+        "training step in float32 as its convolutions and products alone (the floor)"
     )
     together = [of for cell in cells if len(of := cell.of("plain")) > 1]
     if together:
@@ -138,9 +146,9 @@ def sentence(lines: Sequence[TimedLine]) -> str:
         level = (e.framework for of in together for e in of if e.ratio_low <= of[0].ratio_high)
         leads = Counter(level).most_common()
         text += (
-            f", over {counted(len(together), 'network')}; on one and the same the slowest takes "
-            f"{span(times, '.1f')} times as long as the fastest. "
-            "The fastest, or level with it by the intervals: "
+            f", over {counted(len(together), 'network')}. On the same network the slowest of them "
+            f"takes {span(times, '.1f')} times as long as the fastest. "
+            "The fastest, or with an interval that reaches the fastest one's: "
             + _listed(f"{names[name]} on {n} of {timed[name]}" for name, n in leads)
         )
     forms = grouped(_fastest(cells, "tuned"), lambda each: each.name)
@@ -194,7 +202,7 @@ def table(
     """
     lines = []
     for cell in cells:
-        best = {_column(each): each for each in sorted(cell.lines, key=_ratio, reverse=True)}
+        best = _shown(cell)
         line = {"network": cell.name} | about(cell)
         line |= {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
         if TUNED in best:
@@ -211,12 +219,13 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
     first, rounds = timed[0], [each.rounds for each in timed]
     known = (each for each in _plain(cells) if each.framework_version)
     versions = dict.fromkeys(f", {_column(each)} {each.framework_version}" for each in known)
-    compared = [each for each in timed if _kind(each) in ("plain", "tuned", "ours")]
-    reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in compared if e.ratio_high < inf]
+    shown = (each for cell in cells for each in _shown(cell).values())
+    reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in shown if e.ratio_high < inf]
+    batches = span(each.batch_size for each in timed)
     within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
     yield (
         "x floor: the time of a training step divided by that of the network's convolutions and "
-        f"products alone (the floor, in float32), batch {first.batch_size}, T = {first.T}; "
+        f"products alone (the floor, in float32), batch {batches}, T = {first.T}; "
         f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
         f"protocol {first.protocol}, torch {first.torch}{''.join(versions)}; timed "
         f"{span(each.day for each in timed)}. Every contender was proved equal to the paper's "
@@ -224,13 +233,14 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
     )
     if missing := _missing(cells, lines):
         yield missing
-    for name, of in grouped(compared, network).items():
-        if not any(each.rank for each in of):
-            lacking = sorted(set.intersection(*(set(each.lacks) for each in of)))
-            yield f"Nobody is ranked on {name}: {'; '.join(lacking)}."
+    for cell in cells:
+        lacking = dict.fromkeys(why for each in _shown(cell).values() for why in each.lacks)
+        if lacking and not cell.is_ranked:
+            yield f"Nobody is ranked on {cell.name}: {'; '.join(lacking)}."
     if min(rounds) < FEWEST_RANKED:
         yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
-    failed = refused.loc[refused["network"].isin([cell.name for cell in cells])]
+    titles = [compare.network(cell.lines[0]) for cell in cells]
+    failed = refused.loc[refused["network"].isin(titles)]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
         yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
@@ -249,12 +259,13 @@ def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
     """Return why there is no figure where one is missing in the first table; "" if none is."""
     found: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        first, there = cell.lines[0], {*map(_column, cell.lines)}
+        first, there = cell.lines[0], _shown(cell)
         here = [each for each in _of_figure_3(lines) if each.machine == first.machine]
         for column in [each for each in _columns(cells) if each not in there]:
             its = [e for e in here if network(e) == cell.name and _column(e) == column]
             own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
-            why = own[-1] if own else "timed in another run alone" if its else "not timed"
+            was_timed = any(not isnan(each.ratio_to_floor) for each in its)
+            why = own[-1] if own else "timed in another run alone" if was_timed else "not timed"
             found.setdefault((column, why), []).append(cell.name)
     names = ((*key, few(of, "networks")) for key, of in found.items())  # the table shows all
     parts = (f"{column} on {of} ({why})" for column, why, of in names)
@@ -285,9 +296,10 @@ def charts(cells: Sequence[Cell]) -> Captioned:
 def versions(frames: Frames) -> Captioned:
     """Yield a figure of framework versions against the installed ones, over common rounds."""
     groups: dict[str, list[Dot]] = {}
-    names = {each.name for each in timings.lines(frames) if "@" in each.name}
-    for name in sorted(names):
-        for each in compare.within_run(frames, name, name.partition("@")[0]):
+    named = (each for each in timings.lines(frames) if "@" in each.framework)
+    installed = {e.name: contender(e.framework.partition("@")[0], e.variant) for e in named}
+    for name, against in sorted(installed.items()):
+        for each in compare.within_run(frames, name, against):
             value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
             dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
             groups.setdefault(each.where, []).append(dot)

@@ -154,7 +154,7 @@ def claims_table(found: Sequence[Finding]) -> Table:
     An answer names its networks' width where it is not the most frequent one.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
-    places = [each.where for each in tested if each.where]
+    places = [each.where for each in tested if each.where and isinstance(each.by, Effect)]
     usual = max(places, key=places.count, default="")
     lines = [
         {
@@ -169,8 +169,8 @@ def claims_table(found: Sequence[Finding]) -> Table:
     named = [each for each in get_args(claims.Answer) if answers[each] or each == "contradicted"]
     counts = [f"{answers[each]} {each}" for each in named]
     text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
-    text += ["Ours: mean [95 % interval] over n seeds."]
-    text += [f"Networks have {usual} where no other is named."] if usual else []
+    text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
+    text += [f"Trainings have {usual} where no other is named."] if usual else []
     if answers["open"]:
         text.append(
             "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
