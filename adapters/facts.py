@@ -1,7 +1,7 @@
 """Facts about adapters, found without importing them here.
 
 An import may do anything, so a child process does it. Its findings are kept in the user's cache
-folder until an installed package changes.
+folder until the adapter, an installed package or what it runs on changes.
 
 Nothing of an adapter, nor torch, is imported here but by `load`.
 """

@@ -67,6 +67,7 @@ class ForeignNetwork(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
         precision = PRECISIONS[x.dtype]
+        check(self.network, precision, x.device.type)
         if precision not in self._trainers:
             # a derivative outside of a step needs no optimiser
             settings = TrainerSettings(precision, "inference", SGD(), torch.get_num_threads())
@@ -98,8 +99,8 @@ def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:
     return build
 
 
-def check(network: Network, precision: Precision = "fp64") -> None:
-    """Raise Unsupported for a network with dropout, or bf16: foreign runtimes have neither.
+def check(network: Network, precision: Precision = "fp64", device: str = "cpu") -> None:
+    """Raise Unsupported for dropout, bf16 or tensors on a GPU: foreign runtimes take neither.
 
     Only torch draws dropout's masks and runs under autocast.
     """
@@ -107,6 +108,8 @@ def check(network: Network, precision: Precision = "fp64") -> None:
         raise Unsupported("it has no dropout: use the adapter reference, or a network without")
     if precision not in PRECISIONS.values():
         raise Unsupported(f"it computes in fp32 and fp64, not in {precision}")
+    if device != "cpu":
+        raise Unsupported(f"it takes tensors of the CPU, not of {device}: use --device cpu")
 
 
 def variant(make: MakeTrainer, deviations: tuple[str, ...] = ()) -> Variant:

@@ -315,5 +315,6 @@ VARIANTS = {"nchw": foreign.variant(partial(_made, layout="NCHW"))}
 
 
 def implementation(device: str) -> str:
-    """Return what computes, in words: XLA, its version, and the device."""
-    return f"XLA of jaxlib {metadata.version('jaxlib')} on a {device}"
+    """Return what computes, in words: XLA and optax, their versions, and the device."""
+    of = metadata.version
+    return f"XLA of jaxlib {of('jaxlib')}, optax {of('optax')}, on a {device}"

@@ -58,8 +58,11 @@ def version_of(framework: str) -> Version | None:
     if not mark:
         return None
     found = Version(name, wanted)
-    path = found.path
-    if not wanted or path is not None and not _is_package(path):
+    try:
+        is_usable = bool(wanted) and (found.path is None or _is_package(found.path))
+    except (OSError, RuntimeError):  # a name that is too long, ~ of an unknown user
+        is_usable = False
+    if not is_usable:
         raise UsageError(
             f"{framework}: {wanted or 'nothing'!s} is no release, wheel or folder with a package: "
             f"use {name}@1.0.0 or {name}@../{name}"

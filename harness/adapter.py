@@ -24,18 +24,9 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may also have five optional names. `REVISION: int`, else 0, is raised by hand
-    when what the adapter computes changes, or how fast it does: rows of an older revision are not
-    taken for this one's. No check sees a change of speed alone.
-    `computed(module) -> str` describes how the layers of its last call were computed, where it
-    chooses by its input; each row of a timing keeps it. `compiles(device) -> bool`: whether kernels
-    are still to be compiled there, which takes long and is shown.
-    `PACKAGES: tuple[str, ...]` names packages that compute for it, besides the framework's own:
-    a result depends on their versions too. `implementation(device) -> str`: which of several
-    kernels runs there; then only those of `PACKAGES` that it names count on that device.
-
-    A runtime without a torch module offers `trainer(network, settings) -> Trainer` besides `build`,
-    which is then made of it (`adapters.foreign`): the trainer is timed.
+    A module may have more names: `VARIANTS`, `REVISION`, `version`, `PACKAGES`, `implementation`,
+    `compiles`, `computed` and, of a runtime without a torch module, `trainer`, from which
+    `adapters.foreign` makes `build`. `adapters/README.md` says what each is.
     """
 
     @property

@@ -122,7 +122,7 @@ def _is_certified(name: str, exam: Exam) -> None:
 
 def _differs(name: str) -> None:
     certificate = _exam(small("cifar10"), "fp64").certify(adapters.load(name))
-    if certificate.passed or not certificate.gradient_error > WRONG:
+    if not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
 
 

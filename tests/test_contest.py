@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, contender
 from harness.speed.contender import Contender, First, Turn, Worker
+from harness.speed.iteration import Meter
 from harness.speed.schedule import Plan
 from harness.system import clock, memory
 
@@ -150,6 +152,23 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
     found = Worker(case(f"planted:{name}")).build(ASKED)
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
+
+
+def test_a_peak_that_cannot_be_read_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(meter: Meter) -> float:
+        raise FileNotFoundError("/proc/1/status")
+
+    monkeypatch.setattr(Meter, "peak_mib", gone)
+    found = Worker(case("reference")).build(ASKED)
+    assert found.seconds > 0 and found.peak_mib is None and "/proc/1" in found.unmeasured
+
+
+@needs_linux
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert Meter(torch.device("cpu"), 0.0).peak_mib() > 0
 
 
 def planned(

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cells import contender, run
-from rows import changed, row, training
+from rows import CASE, audited, certified, changed, row, training
 
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.jobs import verify
+from harness.jobs.local import keep_failure
 from harness.records import (
     AuditRow,
     CertificateRow,
     IterationRow,
     Row,
+    Store,
     TestedRow,
     TimedRow,
     TrainedRow,
 )
 from harness.records.current import current
-from harness.reports import fastest
+from harness.records.run import Run
+from harness.reports import fastest, stored
+from harness.system import machine
 
 LATER: dict[str, Any] = {"run": "20260102T000000-abcdef"}
 NAMES = ("floor", "reference", "snntorch", "fused")
@@ -105,6 +111,21 @@ def test_timings_that_contradict_each_other_do_not_count(change: dict[str, Any])
     assert not any(found.counts)
     (note,) = found.notes
     assert "do not count" in note and "cifar10 Small" in note
+
+
+def test_a_failure_that_is_kept_for_another_machine_counts(tmp_path: Path) -> None:
+    here = Run("20260101T000000-000000", machine.describe(torch.device("cpu")), "system")
+    row = keep_failure(CASE, "its machine died", here, Store(tmp_path))
+    assert current([*run(), row]).counts[-1]
+
+
+def test_proofs_that_do_not_count_are_not_counted() -> None:
+    columns = ["exams", "passed", "audits", "audits_passed"]
+    wrong = {"mismatches": 900, "spikes": 1000}
+    more = [*audited("snntorch", **wrong), *certified("snntorch", exam=1, T=3)]
+    for rows in (run(), [*run(), *more]):
+        found = stored.proofs(frames(rows)).set_index("contender")[columns]
+        assert {*found.itertuples(index=False, name=None)} == {(2, 2, 3, 3)}
 
 
 def test_a_row_that_is_there_twice_changes_nothing() -> None:

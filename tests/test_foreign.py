@@ -217,6 +217,8 @@ def test_a_trainer_refuses_unsupported_forms_and_ends_with_its_module() -> None:
         exam_builder(tuned(adapter(Sound), "compiled"))(TINY)  # nor is it examined
     module = adapter(Sound).build(TINY)
     x = random_batch(TINY, 2, 2, static=True)
+    with pytest.raises(Unsupported, match="not of cuda: use --device cpu"):
+        foreign.check(TINY, "fp32", "cuda")
     with (
         pytest.raises(Unsupported, match="not under torch's autocast"),
         torch.autocast("cpu", torch.bfloat16),
@@ -429,6 +431,7 @@ def test_networks_of_one_interpreter_do_not_mix(octave: Any) -> None:
 def test_jax_names_its_runtime() -> None:
     jax = facts.of("jax")
     assert jax.implementations["cpu"].startswith("XLA of jaxlib ")
+    assert f"optax {jax.packages['optax']}" in jax.implementations["cpu"]  # it makes the updates
     assert {"jax", "jaxlib", "optax"} <= {*jax.packages}
 
 

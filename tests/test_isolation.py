@@ -13,6 +13,7 @@ from recordings import quiet
 from surroundings import Command
 from trainings import TINY, case
 
+from harness.cli.check import outcome
 from harness.jobs.local import Local
 from harness.proof import check
 from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
@@ -65,6 +66,25 @@ FORMS["leaves"] = fails(SystemExit(0))
 VARIANTS = {name: Variant((), form) for name, form in FORMS.items()}
 VARIANTS["marked"] = Variant(("another",), FORMS["dies"])
 """
+# One that takes no NeuNorm, and is wrong or right without.
+PARTIAL = """
+from dataclasses import replace
+
+from harness.adapter import Unsupported, Variant
+from harness.reference.network import ReferenceNetwork
+
+DEVIATIONS = ()
+
+def build(network):
+    if network.neunorm:
+        raise Unsupported("no NeuNorm here")
+    return ReferenceNetwork(network)
+
+def wrong(network):
+    return build(replace(network, lif=replace(network.lif, k_tau=0.7)))
+
+VARIANTS = {"wrong": Variant((), wrong)}
+"""
 
 
 def trained(out: Path, *cases: Case) -> list[list[float]]:
@@ -109,6 +129,17 @@ def test_a_contender_that_dies_in_its_exam_costs_its_own_line(plant: Plant, tmp_
         assert found[name].failed == (name in why)  # a marked one does not claim to be equal
     assert len(found["reference"].proofs) == 6
     assert all(each.certificate.passed for each in found["reference"].proofs)
+
+
+def test_what_one_network_lacks_hides_no_proof_of_another(plant: Plant, tmp_path: Path) -> None:
+    plant("partial", PARTIAL)
+    only = Options(datasets=("cifar10",), networks=(TINY,), width=Fraction(1), data_root=tmp_path)
+    right, wrong = check.prove_adapters(("partial", "partial:wrong"), only, quiet)
+    assert (len(right.proofs), right.failed) == (2, False)
+    assert (len(wrong.proofs), wrong.failed) == (2, True)
+    for result, says in ((right, "equal: 2 of 2"), (wrong, "FAILED: 0 of 2")):
+        text = outcome(result).plain
+        assert says in text and "NeuNorm literal (no NeuNorm here)" in text
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")

@@ -23,7 +23,7 @@ from harness.conformance import small  # noqa: E402
 from harness.formats import nir_file, weights  # noqa: E402
 from harness.proof import check  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
-from harness.spec import Network, NetworkFile, Options, UsageError  # noqa: E402
+from harness.spec import ANN, Network, NetworkFile, Options, UsageError  # noqa: E402
 from harness.suites import SUITES  # noqa: E402
 
 Change = Callable[[Any], object]
@@ -190,6 +190,18 @@ def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
             assert str(case.network) == str(network)
         assert {case.network.lif for case in cases} >= {network.lif}
         assert len(set(cases)) == len(cases) or suite == "neunorm"
+
+
+def test_its_ann_has_neither_its_neunorm_nor_its_weights() -> None:
+    found = SUITES["accuracy"].cases(file_of(small("cifar10", neunorm="mean")))
+    given = {(c.framework == ANN, bool(c.network.neunorm), bool(c.weights_sha256)) for c in found}
+    assert given == {(False, True, True), (True, False, False)}
+
+
+def test_an_ablation_of_a_file_draws_no_weights() -> None:
+    found = SUITES["ablations"].cases(file_of(small("cifar10")))
+    assert {case.initialisation for case in found} == {"calibrated"}
+    assert len({replace(case, seed=0) for case in found}) == len(found) / 3  # none is there twice
 
 
 def test_a_file_without_a_surrogate_gets_that_of_the_data_set() -> None:

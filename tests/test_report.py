@@ -449,7 +449,7 @@ def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) 
         for t in range(1, 60)
     ]
     for found, named, absent in (
-        ([*fine, *lost], ("Learnt nothing, and not in a mean: ", "seed 1."), ()),
+        ([*fine, *lost], ("Learnt nothing, and not drawn: ", "seed 1."), ()),
         (fine, (), ("Learnt nothing", 'id="speed"')),
         (rows_of_a_run(), ('id="speed"', "not tested"), ('id="timesteps"', 'class="claim"')),
         ([*proofs, *failed], ("spikes differ",), ("No exam and no audit failed.",)),

@@ -262,9 +262,12 @@ def test_a_floor_whose_process_is_changed_ranks_nobody(tmp_path: Path) -> None:
     assert not of(rows, TimedRow)
 
 
-def test_damaged_data_is_a_row_a_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [UsageError("delete it"), MemoryError("delete it")])
+def test_data_that_is_damaged_or_too_large_is_a_row_a_case(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def damaged(*given: object, **named: object) -> None:
-        raise UsageError("delete it")
+        raise error
 
     monkeypatch.setattr(cell.datasets, "load_batch", damaged)
     found = of(measure(tmp_path, "reference", "norse"), EndedRow, reason="delete it")
@@ -282,6 +285,12 @@ def test_cells_come_by_worth_each_with_its_first_rounds_and_with_all(tmp_path: P
     rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
     assert rounds == [(T, number) for T in (2, 4) for number in (1, 2, 3, 4)]
     assert [(event.case.T, event.rounds) for event in said] == [(2, 1), (2, 4), (4, 1), (4, 4)]
+
+
+def test_all_runs_take_cells_in_one_order() -> None:
+    """Else two that hold a cell each would wait for each other's for ever."""
+    one, other = case("reference"), case("reference", seed=1)
+    assert schedule.worth(one) != schedule.worth(other)
 
 
 def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(

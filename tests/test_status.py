@@ -24,7 +24,16 @@ from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local, Result
 from harness.jobs.verify import FigureCheck, VerifyContext, ratio_check
-from harness.records import EndedRow, EpochRow, FittedRow, Row, Store, TimedRow, TrainedRow
+from harness.records import (
+    EndedRow,
+    EpochRow,
+    FittedRow,
+    Row,
+    Store,
+    TestedRow,
+    TimedRow,
+    TrainedRow,
+)
 from harness.records.identity import PROTOCOL
 from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
 from harness.system import machine
@@ -116,6 +125,14 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
         assert status.state(case_, found, NOW, Budget()) == state
 
 
+def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -> None:
+    more = replace(GIVEN, training=replace(GIVEN.training, tested_at=(1, 2)))
+    tested = [row(TestedRow, more, key=trained(done).key, tested_T=T) for T in (1, 2)]
+    for found, state in ((tested[:1], "missing"), (tested, "done")):
+        again = status.state(more, [*rows_in(done), *found], NOW, Budget())
+        assert (again == "done") == (state == "done")
+
+
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
     (found,) = status.standings(cases, rows_in(done), NOW, Budget())
@@ -140,6 +157,7 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
         ([given, other], [end, slow], 1001),
     ):
         assert status.seconds_of(cases, found) == pytest.approx(times * expected)
+    assert isnan(status.seconds_of([fitted_case("hats")], [end]))  # a training tells nothing of it
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from harness.records import Row
 from harness.records.current import cell_of
 from harness.records.done import is_done
 from harness.records.identity import fields_that_train
-from harness.spec import ACCELERATION, Budget, Case, Timed, Trained, cells
+from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained, cells
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 # The fields of a case that say how long a unit of its work takes.
@@ -101,9 +101,9 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     own = [row for row in rows if row.suite == left[0].suite]
     if isinstance(left[0], Timed):
         return _timing_seconds(left, own)
-    fitted = [row.seconds + row.test_seconds for row in own if isinstance(row, records.FittedRow)]
-    if fitted:
-        return len(left) * fmean(fitted)
+    if isinstance(left[0], System):
+        fits = [r.seconds + r.test_seconds for r in own if isinstance(r, records.FittedRow)]
+        return len(left) * fmean(fits) if fits else nan
     trained = [row for row in rows if isinstance(row, records.TrainedRow) and row.seconds]
     paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
 

@@ -25,11 +25,11 @@ from harness.records import (
     UnmeasuredRow,
     WarmupRow,
 )
-from harness.spec import ACCELERATION, FLOOR, REFERENCE, network_name, paper
+from harness.spec import ACCELERATION, FLOOR, REFERENCE, Budget, network_name, paper
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
 
-FEWEST_RANKED = 5  # rounds; a figure of fewer is preliminary
+FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 # A network is ranked where its A/A interval lies within these: else a difference that large comes
 # from places in memory or from neighbours, and a rank would be a draw. The ends count: too few
 # rounds to know the noise would else pass for quiet ones.

@@ -14,7 +14,7 @@ output neuron per class that does not fire learns with labels, by its potential 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from harness.baselines import learn
 from harness.baselines.contract import Answers, Images, Method, ProgressCallback, silent
 from harness.reference.neuron import LIFCell
+from harness.reference.synapses import over_steps
 from harness.spec import LIF
 
 KERNELS = (5, 5, 4)  # 32c5-2s-32c5-2s-64c4-10o
@@ -74,11 +75,6 @@ def signed_spikes(x: Tensor, steps: int, generator: torch.Generator | None = Non
     return (drawn < x.abs()) * x.sign()
 
 
-def each_step(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function of batches (B, ...) to each step of (T, B, ...)."""
-    return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
 def potential(x: Tensor) -> Tensor:  # (T, ...) -> (...)
     """Compute the last potential of neurons that do not fire: eq. (5) with o = 0."""
     u = torch.zeros_like(x[0])
@@ -97,7 +93,7 @@ class LayerAutoEncoder(nn.Module):
         self.cell = LIFCell(NEURON)
 
     def forward(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, F, H', W')
-        return learn.run_neurons(self.cell, each_step(self.encoder, spikes))
+        return learn.run_neurons(self.cell, over_steps(self.encoder, spikes))
 
     def error(self, spikes: Tensor) -> Tensor:  # (T, B, C, H, W) -> ()
         """Compute the mean squared difference of decoded and input potentials at the end."""
@@ -108,7 +104,7 @@ class LayerAutoEncoder(nn.Module):
     @torch.no_grad()
     def scale(self, spikes: Tensor) -> None:
         """Scale the encoder's weights so that last potentials have the standard deviation V_th."""
-        deviation = float(potential(each_step(self.encoder, spikes)).std())
+        deviation = float(potential(over_steps(self.encoder, spikes)).std())
         if deviation > 0:
             self.encoder.weight.mul_(NEURON.v_th / deviation)
 
@@ -121,7 +117,7 @@ def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[T
         spikes = coder(spikes)
         fired += float(spikes.double().sum())
         if n < POOLED:
-            spikes = each_step(lambda x: F.avg_pool2d(x, 2), spikes)
+            spikes = over_steps(nn.AvgPool2d(2), spikes)
     return spikes, fired
 
 

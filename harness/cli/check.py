@@ -56,7 +56,7 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
     from harness.reports.table import Table
 
     head = Text(result.name, "bold")
-    if result.reason:
+    if not result.proofs:
         return Text.assemble(head, ": ", outcome(result))
     networks = grouped(result.proofs, lambda proof: proof.title).items()
     tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
@@ -82,7 +82,7 @@ def outcome(result: AdapterProof) -> Text:
     """Return as text that an adapter is equal, else its first failures or why it has no proof."""
     from harness.records.run import shortened
 
-    if result.reason:
+    if not result.proofs:
         return Text(shortened(result.reason.removeprefix(f"{result.name} ")))
     passed = sum(proof.certificate.passed for proof in result.proofs)
     count = f"{passed} of {len(result.proofs)} certificates passed"
@@ -91,14 +91,15 @@ def outcome(result: AdapterProof) -> Text:
         for proof in result.proofs
         for failure in proof.certificate.failures
     ]
+    left_out = [result.reason] if result.reason else []
     if result.deviations:
         text = f"not the paper's function, by its own statement: {'; '.join(result.deviations)}"
-        return Text("\n".join([text, *failures[:2]]) + "\n")
+        return Text("\n".join([text, *failures[:2], *left_out]) + "\n")
     if failures:
-        return Text("\n".join([f"FAILED: {count}", *failures[:6]]) + "\n", "red")
+        return Text("\n".join([f"FAILED: {count}", *failures[:6], *left_out]) + "\n", "red")
     most = max((proof.certificate.attempts for proof in result.proofs), default=0)
     inputs = f"; float32 took up to {most} inputs" if most > 1 else ""
-    return Text(f"equal: {count}{inputs}\n", "green")
+    return Text("\n".join([f"equal: {count}{inputs}", *left_out]) + "\n", "green")
 
 
 _Framework = typer.Argument(metavar="FRAMEWORK")
@@ -128,7 +129,7 @@ def versions(
         name = f"{framework}@{release}"
         (result,) = proving.prove_adapters((name,), options, lambda *_: None)
         say(f"{name}: {outcome(result).plain.strip()}")
-        passed += [name] if result.proofs and not result.failed else []
+        passed += [name] if result.proofs and not (result.failed or result.reason) else []
     if not passed:
         raise typer.Exit(1)
     if not timed:

@@ -25,7 +25,9 @@ def export(
         str, typer.Option(help="Whose neuron and input it has.", metavar="NAME")
     ] = "cifar10",
     fires: Annotated[Tie, typer.Option(help=_About, metavar="at|above")] = "at",
-    seed: Annotated[int, typer.Option(help="Of initial weights.", metavar="N", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of initial weights.", metavar="N", min=0, max=10**9)
+    ] = 0,
     **given: Any,
 ) -> None:
     """Write a network with its weights as a NIR graph. Other frameworks import it."""

@@ -72,7 +72,8 @@ def train(work: Work) -> list[Row]:
         )
     rows: list[Row] = []
     kept = f"what was trained is kept in {work.options.out / 'records'}; "
-    with endings.kept(kept + "run the same command to resume", store.folder), progress() as moves:
+    kept += "--fresh trains it anew" if work.access.fresh else "run the same command to resume"
+    with endings.kept(kept, store.folder), progress() as moves:
         for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows

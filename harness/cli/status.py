@@ -35,7 +35,7 @@ def status(**given: Any) -> None:
     device = api.device(options.device)
     cases: list[Case] = []
     for name, of in chosen.items():
-        for_no_cpu = options.paper and of.trains and device == "cpu"
+        for_no_cpu = options.paper and of.long and device == "cpu"
         if not for_no_cpu and (of.long or not options.long):
             found = api.cases(replace(options, suite=name, device=device), of)
             cases += api.suited(found, of, options)

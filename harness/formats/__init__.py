@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from harness.spec import SUFFIX, NetworkFile, UsageError
+from harness.spec.options import parse_path
 
 
 def read_networks(networks: Iterable[str] | None) -> tuple[NetworkFile, ...]:
@@ -14,7 +14,7 @@ def read_networks(networks: Iterable[str] | None) -> tuple[NetworkFile, ...]:
     Raises UsageError if nir or a file is missing, or a file is damaged or no network of the paper.
     """
     names = [name for name in networks or () if name.lower().endswith(SUFFIX)]
-    missing = [name for name in names if not Path(name).is_file()]
+    missing = [name for name in names if not parse_path(name).is_file()]
     if missing:  # checked before torch and nir are imported
         raise UsageError(f"cannot read {missing[0]}: there is no such file")
     if not names:

@@ -51,7 +51,7 @@ class AdapterProof:
     name: str
     deviations: tuple[str, ...]
     proofs: tuple[OnNetwork, ...]
-    reason: str = ""  # why there are none: not installed, unsupported, or what it died of
+    reason: str = ""  # why there are none, or fewer: not installed, unsupported, what it died of
     broke: bool = False  # it raised, died or hung in an exam
 
     @property
@@ -123,7 +123,7 @@ def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterPro
     facts.remember(known)
     adapter = adapters.load(name)
     root, proofs = datasets.data_root(options.data_root), list[OnNetwork]()
-    count = len(networks(options)) * len(PRECISIONS)
+    unsupported, count = dict[str, str](), len(networks(options)) * len(PRECISIONS)
 
     def batch_of(dataset: str) -> Tensor:
         return datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
@@ -132,8 +132,11 @@ def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterPro
         tell(n / count, title)
         try:
             proofs.append(OnNetwork(title, named, exam.certify(adapter)))
-        except Unsupported as reason:
-            return AdapterProof(name, (), (), str(reason))
+        except Unsupported as error:  # of this network alone
+            unsupported[named] = str(error)
         except UsageError as error:  # the adapter's own: it ends nothing but itself
             return AdapterProof(name, adapter.DEVIATIONS, (), describe_error(error), broke=True)
-    return AdapterProof(name, adapter.DEVIATIONS, tuple(proofs))
+    reason = next(iter(unsupported.values()), "")
+    if reason and proofs:
+        reason = f"unsupported: {', '.join(unsupported)} ({reason})"
+    return AdapterProof(name, adapter.DEVIATIONS, tuple(proofs), reason)

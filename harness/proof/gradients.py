@@ -1,7 +1,8 @@
 """A layer's gradients: back through time, summed into weights and biases, held against others.
 
-Eqs. (5) and (12)-(14), by the reference's own functions of one step. `settle` tells on which side
-of the surrogate's edge a contender's rounding put the few neurons that lie on it.
+Eqs. (5) and (12) by the reference's own functions of one step; (13) and (14) here, since the window
+of (14) may be a contender's. `settle` tells on which side of the window's edge a contender's
+rounding put the few neurons that lie on it.
 """
 
 from __future__ import annotations

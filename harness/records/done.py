@@ -66,12 +66,11 @@ def _is_settled(row: Row, wanted: Budget) -> bool:
 
 def _trained_in(case: Trained, rows: Sequence[Row]) -> str | None:
     ended = {row.suite for row in rows if isinstance(row, TrainedRow)}
-    if case.suite in ended:
-        return case.suite
-    for suite in sorted(ended):
+    for suite in sorted(ended, key=lambda suite: (suite != case.suite, suite)):
         of = [row for row in rows if row.suite == suite]
-        deviates = case.suite != "ablations" and any(row.deviations for row in of)
+        elsewhere = suite != case.suite and case.suite != "ablations"
         tested = {row.tested_T for row in of if isinstance(row, TestedRow)}
-        if not deviates and tested >= set(case.training.tested_at):
+        untested = {*case.training.tested_at} - tested
+        if not untested and not (elsewhere and any(row.deviations for row in of)):
             return suite
     return None

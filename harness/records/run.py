@@ -12,9 +12,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
-from harness.records.identity import Software
+from harness.records.identity import PROTOCOL, Software
 from harness.records.row import Bf16TrainingRow, EndedRow, Outcome, Record, Row
-from harness.spec import Case, Source, paper
+from harness.spec import ACCELERATION, Case, Source, paper
 from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
 
@@ -106,6 +106,7 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
         implementation=subject.implementation,
         iterations_per_epoch=settings.iterations_per_epoch(case.batch_size),
         allocator=run.allocator,
+        protocol=PROTOCOL if case.suite == ACCELERATION else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The iterative LIF neuron and its rectangular surrogate, eqs. (5)-(8) and (14), and STBP.
+"""The iterative LIF neuron and its rectangular surrogate, eqs. (5)-(7) and (14), and STBP.
 
 STBP, eqs. (12)-(13), is written by hand: a step back through time, without autograd.
 """

@@ -275,7 +275,7 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"epochs: {first.stages}, from a rate of {first.case.optimiser.lr:g}")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
-    nothing = f" Learnt nothing, and not in a mean: {'; '.join(lost)}." if lost else ""
+    nothing = f" Learnt nothing, and not drawn: {'; '.join(lost)}." if lost else ""
     return f"{', '.join(text)}.{nothing}"
 
 

@@ -191,13 +191,13 @@ def _network(row: CertificateRow | AuditRow) -> str:
 
 
 def proofs(frames: Frames) -> Frame:
-    """Count exams (the latest of each) and audits of a contender, over networks and machines."""
+    """Count exams (the latest of each) and audits that count, over networks and machines."""
     latest = {
         (row.full_name, machine, _network(row), row.T, row.mode, row.certificate_precision): row
-        for machine, row in zip(frames.machines, frames.rows, strict=True)
-        if isinstance(row, CertificateRow) and row.layer is None
+        for machine, row, counts in zip(frames.machines, frames.rows, frames.counts, strict=True)
+        if counts and isinstance(row, CertificateRow) and row.layer is None
     }
-    audits = grouped(_of_kind(frames, AuditRow), lambda row: row.full_name)
+    audits = grouped(frames.current_rows(AuditRow), lambda row: row.full_name)
     lines = []
     for name, keys in sorted(grouped(latest, itemgetter(0)).items()):
         exams, own = [latest[key] for key in keys], audits.get(name, [])

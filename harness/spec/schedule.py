@@ -1,8 +1,8 @@
 """How the learning rate goes over a training: by Table 7, or in stages that a case names.
 
-The stages of `--long` are Table 7's with the later ones cut short: the same for networks with
-spikes and without, every T, scale, reading of NeuNorm and precision. They were fixed before the
-trainings ran.
+The stages of `--long` are on CIFAR-10 Table 7's with the later ones cut short; on events, for which
+Table 7 has one rate, they are ours. They are the same for networks with spikes and without, every
+T, scale, reading of NeuNorm and precision, and were fixed before the trainings ran.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from harness.proof.audit import row_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Record, Row, When
 from harness.records.done import is_done
-from harness.records.identity import PROTOCOL, timing_key
+from harness.records.identity import timing_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference import coding
@@ -84,8 +84,9 @@ class Cell:
         given = cell.dataset, cell.T, cell.batch_size
         self.say("data")
         try:
-            batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
-            other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
+            with failed_without_memory():
+                batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
+                other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
             self._source = batch.source
             own = [*map(self.record_of, self.group)]
             floors = map(self.record_of, floor_cases(self.case, self.group))
@@ -97,7 +98,7 @@ class Cell:
                 raise UsageError(too_large)
             self._judge = Judge(cell, batch, other, self.ledger.store.out)
             self._judge.weights(late=False)
-        except UsageError as error:  # of data, or of weights that the case names
+        except (UsageError, Failed) as error:  # of data, or of weights that the case names
             for case in self.group:
                 self._keep(ended(self.record_of(case), "failed", str(error)))
             return False
@@ -109,7 +110,7 @@ class Cell:
             subject = installation_of(case)
         except adapters.Missing:  # its row has the reason
             subject = NOTHING_KNOWN
-        row = replace(of_case(case, self.run, subject), protocol=PROTOCOL)
+        row = of_case(case, self.run, subject)
         if self._source is None:
             return row
         at, sha256 = self.run, self._source.sha256

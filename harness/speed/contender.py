@@ -211,7 +211,11 @@ class Worker:
         self._asked, self._built = asked, (ready := iteration.make_ready(adapter, self.case, asked))
         self._run = partial(iteration.run_to_end, ready)
         seconds = self._seconds(asked, meter)
-        peak = None if meter is None else meter.peak_mib()
+        peak = None
+        try:
+            peak = meter and meter.peak_mib()
+        except Exception as error:  # noqa: BLE001 the same
+            why = f"{type(error).__name__}: {error}"
         threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
         computed = None if say is None else str(say(ready.subject))
         return First(seconds, ready.layout, threads, peak, why, ready.compile_seconds, computed)

@@ -112,7 +112,7 @@ class OfTrainer:
     layout = None  # it is the runtime's own
 
     def __init__(self, make: contract.MakeTrainer, case: Timed, asked: Question) -> None:
-        foreign.check(case.network, case.precision)
+        foreign.check(case.network, case.precision, case.device)
         settings = contract.TrainerSettings(
             case.precision, case.mode, case.optimiser, torch.get_num_threads()
         )
@@ -342,5 +342,5 @@ class Meter:
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() / 2**20 - self.base_mib
         files = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.process_tree())
-        peak_kib = sum(int(each.split("VmHWM:")[1].split()[0]) for each in files)
-        return peak_kib / 1024 - self.base_mib
+        found = (each.partition("VmHWM:")[2].split() for each in files)  # a zombie has none
+        return sum(int(each[0]) for each in found if each) / 1024 - self.base_mib

@@ -37,10 +37,13 @@ Group = tuple[Timed, ...]  # the cases of a cell
 
 
 def worth(cell: Timed) -> tuple[object, ...]:
-    """Return a cell's sort key: those in WORTH come in its order, then small ones first."""
+    """Return a cell's sort key: those in WORTH come in its order, then small ones first.
+
+    No two have the same: two runs that wait for each other's locks would else wait for ever.
+    """
     place = cell.dataset, cell.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
-    return first, cell.network.macs * cell.T, paper.paper_order(*place)
+    return first, cell.network.macs * cell.T, paper.paper_order(*place), repr(cell)
 
 
 class Schedule:

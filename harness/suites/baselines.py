@@ -18,7 +18,7 @@ USELESS = (
 
 
 def cases(options: Options) -> tuple[spec.System, ...]:
-    """Return the cases of the other systems of Tables 3 to 6 on our samples.
+    """Tables 3 to 6: the other systems, on our samples.
 
     Each system has a case per data set, window, seed and T; cases are sorted by seed. Quick runs
     have only the published data set and window. Raises UsageError for an unknown system or data

@@ -210,9 +210,12 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
         spec.tested_at, spec.bin_us, size.simulated, stages=stages,
     )  # fmt: skip
     frameworks = (spec.framework,) if spec.framework else options.frameworks or ()
+    chosen = replace(chosen, network=network)
+    if spec.framework == ANN:  # it has neither NeuNorm nor a file's weights
+        chosen = replace(chosen, network=replace(network, neunorm=None), weights_sha256=None)
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
         yield Trained(
-            **vars(replace(chosen, network=network)),
+            **vars(chosen),
             suite=options.suite, dataset=spec.dataset, framework=framework, T=T,
             batch_size=options.batch_size or size.batch_size,
             precision=options.precision or size.precision, device=options.device, seed=seed,
@@ -248,6 +251,8 @@ def _change(
         if variant:
             framework = contender(framework.partition(":")[0], variant)
         given = {"framework": framework, "optimiser": optimiser, "training": training, **others}
+        if case.weights_sha256:  # a file's, which no initialisation changes
+            given["initialisation"] = case.initialisation
         return replace(case, network=replace(case.network, lif=lif), **given)
 
     return change

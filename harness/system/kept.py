@@ -49,5 +49,8 @@ class MeasurementCache(Generic[T]):
             content = {"of": [repr(each) for each in of], "value": measured}
             path.write_text(json.dumps(content, default=vars), "utf-8")
 
-        key = repr((_sharing == "timed", *machine.speed_factors(), *of))
+        *processor, settings = machine.speed_factors()
+        # a training chooses alike at any priority, so that one that is resumed ends the same
+        timed = _sharing == "timed"
+        key = repr((timed, *processor, settings if timed else None, *of))
         return cached(self.folder, ".json", key, measure, read, write)[0]
