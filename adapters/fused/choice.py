@@ -1,7 +1,8 @@
 """Whether a convolution is done by events or densely, by the density of what it is sent.
 
 Below which density events pay is measured on this machine, once for each shape, and kept in the
-user's cache folder. The first measurement stands: all processes choose alike, now and later.
+user's cache folder. The first measurement stands, as long as these sources and numba's version do:
+all processes choose alike, now and later.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
     "input gradient" by events, since all of it is read.
     """
     dtype = getattr(torch, shape.precision)
-    events = random_events(shape, images, density, dtype)
+    events = random_events(shape, images, density)
     weight, bias, dy = random_tensors(shape, images, dtype)
     sent, dense = values(events, dtype), DENSE_CONVOLUTION
 
@@ -166,7 +167,7 @@ def ratios_to_dense(works: Sequence[Work], dense: Work) -> list[float]:
     return [median(each) for each in zip(*rounds, strict=True)]
 
 
-def random_events(shape: Shape, images: int, density: float, dtype: torch.dtype) -> Events:
+def random_events(shape: Shape, images: int, density: float) -> Events:
     """Return random counts of a density and, where there is no pool, marks of the same density.
 
     A generator of their own leaves torch's random state as it was.

@@ -17,8 +17,7 @@ from adapters.fused import plain
 from adapters.fused.form import Encoding, Events, Form, Gradients, PackedWeights
 from adapters.fused.synapse import Synapse
 from harness.adapter import SpikeTap, channels_last
-from harness.reference import dropout, synapses
-from harness.reference.neunorm import NeuNorm
+from harness.reference import dropout, neunorm, synapses
 from harness.spec import Conv, Network, Stage
 
 AT_ONCE = 40  # samples times steps that an inference takes at once; what it holds is in proportion
@@ -68,7 +67,7 @@ class NetworkFunction(torch.autograd.Function):
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
             for call, given in zip(calls, _by_layer(parameters), strict=True):
-                inputs, current = _forward(sent, run, call, *given)
+                inputs, current = _forward(sent, run, call, *given[:2])
                 if run.keeps:
                     kept.append((inputs, current))
                 sent = _sent(current, given[2], run, call)
@@ -111,9 +110,7 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
     return zip(*(islice(parameters, start, None, 3) for start in range(3)), strict=True)
 
 
-def _forward(
-    sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor, U: Tensor | None
-) -> Saved:
+def _forward(sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor) -> Saved:
     """Input (N, ...) -> what is saved: the input, and the current (T or 1, B, C, H, W)."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
@@ -175,9 +172,7 @@ class Layer(nn.Module):
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
-        self.neunorm = None
-        if network.neunorm is not None and stage.neunorm_shape is not None:
-            self.neunorm = NeuNorm(network.neunorm, stage.neunorm_shape)
+        self.neunorm = neunorm.behind(stage, network)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         self.work = Synapse(product=kernel == 0, kernel=kernel, dense=dense)
         if not self.work.product:

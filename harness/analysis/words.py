@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
+from harness.suites.trainings import optimiser
 
 X = TypeVar("X", float, str)
 
@@ -76,7 +77,7 @@ def steps_in_words(case: Trained) -> str:
 
 
 def unusual(case: Trained) -> Iterator[str]:
-    """Yield in words the settings that are not the usual ones, except framework and precision."""
+    """Yield in words the settings that are not those of a suite, except framework and precision."""
     lif, usual = case.network.lif, paper.settings(case.dataset)
     if lif.a != usual.lif.a:
         yield f"a = {lif.a:g}"
@@ -86,7 +87,7 @@ def unusual(case: Trained) -> Iterator[str]:
         yield f"initial weights {case.initialisation}"
     if case.training.loss != LOSS:
         yield case.training.loss
-    if case.optimiser.lr != usual.optimiser.lr:
+    if case.optimiser.lr != optimiser(case.dataset).lr:
         yield f"rate {case.optimiser.lr:g}"
     if isinstance(case.optimiser, SGD) and case.optimiser.fc_factor is not None:
         yield f"fully connected layers at {case.optimiser.fc_factor:g} of the rate"
