@@ -1,6 +1,6 @@
 """Golden files: what must not move unless the number that stands for it is raised. `numerics.json`
 keeps what a training computes and draws, `exam.json` what a proof examines and by which rules,
-`keys.json` two keys.
+`keys.json` two keys, `protocol.json` the numbers by which a time is taken.
 
 `python tests/golden.py --renew` writes anew those whose number was raised, and keys, which have
 none; it leaves the others as they were. Where what a golden itself looks at has changed, delete its
@@ -35,18 +35,20 @@ from harness.datasets.samples import Normalisation, SampleInfo
 from harness.proof.certificate import RULES, Certificate, required
 from harness.proof.exam import Exam, exam_reference
 from harness.records import identity
-from harness.records.identity import EXAM, NUMERICS, Software, timing_key, training_key
+from harness.records.identity import EXAM, NUMERICS, PROTOCOL, Software, timing_key, training_key
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import MakeCell, StepNetwork
 from harness.reference.neuron import LIFCell
 from harness.spec import paper, schedule
+from harness.speed import cell, floor, iteration, judge
+from harness.speed import schedule as rounds
 from harness.system.installed import Machine
 from harness.training import epoch, step
 
 FOLDER = Path(__file__).with_name("goldens")
 RENEW = "python tests/golden.py --renew"
-FILES = ("numerics", "exam", "keys")
+FILES = ("numerics", "exam", "keys", "protocol")
 # Relative: other processors round apart, most where first weights were drawn in float32.
 CLOSE, NEAR = 1e-12, 1e-6
 
@@ -69,7 +71,8 @@ class Entry:
 def entries(file: str) -> Iterator[Entry]:
     """What a golden file looks at, as it is now; each is made when it is asked for."""
     with threads(1):  # sums are in one order
-        yield from {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}[file]()
+        made = {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}
+        yield from (made | {"protocol": protocol_made})[file]()
 
 
 def moved(file: str) -> list[str]:
@@ -296,6 +299,26 @@ def _hash(values: Tensor) -> str:
     return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:16]
 
 
+# How a time is taken. `PROTOCOL` stands for it.
+
+TIMING = {
+    cell: "REST_SECONDS WITHIN VERSIONS_WITHIN DRAWN OTHER_VOTES SAME_LOSS DEFERRED NOISE",
+    rounds: "MOST_ROUNDS MOST_STARTS RESTARTED",
+    iteration: "FIRST_USE LONGEST PARTS PROPORTIONAL NARROW NEAR DRAWS",
+    floor: "LAYOUTS ROUNDS",
+}
+
+
+def protocol_made() -> Iterator[Entry]:
+    """The numbers of each module by which a time is taken."""
+    for module, names in TIMING.items():
+        yield Entry(module.__name__, {"PROTOCOL": PROTOCOL}, _numbers(module, names))
+
+
+def _numbers(module: Any, names: str) -> dict[str, str]:
+    return {name: str(getattr(module, name)) for name in names.split()}
+
+
 # What a proof examines, and by which rules. `EXAM` stands for it.
 
 CIFAR10 = paper.settings("cifar10")
@@ -327,6 +350,7 @@ def exam_made() -> Iterator[Entry]:
     """The rules, what exams ask, and what they say of one that is wrong."""
     of = {"EXAM": EXAM}
     yield Entry("rules", of, asdict(RULES))
+    yield Entry("of audits", of, _numbers(judge, "LATE WIDE_MACS QUARTER OF_CHANGE OF_WEIGHT"))
     yield Entry("required", of, {each: list(required(each)) for each in PRECISIONS})
     for each in PRECISIONS:
         yield Entry(f"asked in {each}", of, _examined(each)[0])

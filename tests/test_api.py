@@ -24,7 +24,7 @@ from harness.analysis import claims, tables
 from harness.cli.app import run
 from harness.jobs.local import Result
 from harness.records import EndedRow, Row, Store
-from harness.spec import Options
+from harness.spec import Options, paper
 from harness.spec.options import GIVEN
 
 
@@ -39,6 +39,27 @@ def test_run_and_the_command_have_the_options_of_one_place() -> None:
     names = {each.name for each in GIVEN}
     assert set(own) == {*names, "quiet"} and next(iter(own)) == "suite"
     assert set(inspect.signature(run).parameters) == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "fetched"),
+    [
+        ({}, {"cifar10"}),  # the others are gigabytes
+        ({"download": True}, {*paper.SETTINGS}),
+        ({"download": False}, set()),
+        ({"quick": True}, set()),
+        ({"quick": True, "download": True}, {"cifar10"}),
+    ],
+    ids=str,
+)
+def test_a_run_fetches_small_data_sets_alone_unless_it_is_asked(
+    asked: dict[str, bool], fetched: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "executor", lambda *given: None)
+    monkeypatch.setattr("harness.system.child.warm", lambda *given, **named: None)
+    where: dict[str, Any] = {"out": tmp_path, "data_root": tmp_path, "device": "cpu"}
+    options = Options.of(suite="acceleration", frameworks="reference", **where, **asked)
+    assert api.Work.of(options, ()).access.download == fetched
 
 
 def test_options_take_texts_or_values() -> None:

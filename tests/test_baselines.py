@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -127,6 +128,22 @@ def test_a_package_declares_a_class_or_a_module(declare: Any) -> None:
     system = baselines.load("counting")
     assert (system.title, system.epochs, system.revision) == ("Counting", {"quick": 2}, 0)
     assert baselines.load("hats").title == "HATS"  # a name of ours stays ours
+
+
+def test_the_pages_example_is_loaded_fitted_and_asked(
+    declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[1] / "docs" / "baselines.md"
+    (source,) = re.findall(r"```py\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {"__name__": "my_system"}
+    exec(source, names)
+    declare()  # forgets at its end what was declared
+    point = Point("my-system", names["Counting"])
+    monkeypatch.setattr(baselines, "entry_points", lambda group: [point])
+    baselines._known.cache_clear()
+    method = baselines.load("my-system").build("quick", 1)
+    method.fit(bars(20, 0), bars(6, 1), 0, silent)
+    assert answered(method, bars(8, 2)).shape == (8,) and method.structure == "2 numbers"
 
 
 def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(

@@ -18,11 +18,11 @@ from typing import IO, Any
 
 import pytest
 import typer.main
-from rows import ROW, timed
+from rows import CASE, ROW, rows_of_a_run, timed
 from surroundings import Command
 
 from harness.cli.app import app
-from harness.jobs.local import Local
+from harness.jobs.local import Local, Result
 from harness.records import Store
 from harness.spec import Case, paper
 from harness.system.installed import VERSION
@@ -216,6 +216,25 @@ def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
     code, out, _ = command("check", "planted", "shouts", *small)
     assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
     assert r"\x1b[2Jxxx" in out and "\x1b" not in out and out.count("x") < 1500  # short, printable
+
+
+@pytest.mark.parametrize(("named", "expected"), [([], 0), (["--frameworks", "reference,norse"], 1)])
+def test_a_run_ends_with_1_where_a_case_failed_or_what_was_named_is_missing(
+    named: list[str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[Result]:
+        store.append(*rows_of_a_run())  # norse is not installed
+        yield Result(CASE.cell, tuple(rows_of_a_run()), 3)
+
+    monkeypatch.setattr(Local, "measure", measure)
+    monkeypatch.setattr("psutil.getloadavg", lambda: (0.0, 0.0, 0.0))
+    words = ["--suite", "acceleration", "--networks", "Small", "--datasets", "cifar10", *named]
+    code, _, error = command("run", *words, "--no-download", "--out", tmp_path)
+    assert code == expected and ("1 case failed;" in error) == bool(expected)
 
 
 def test_the_module_by_its_name() -> None:

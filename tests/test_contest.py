@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import hostile_contenders
@@ -21,13 +22,15 @@ from surroundings import needs_linux
 from test_schedule import TINY, case, of, rows_in, run
 
 from adapters import facts
+from harness.datasets import load_batch
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
 from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, contender
 from harness.speed.contender import Contender, First, Turn, Worker
-from harness.speed.iteration import Meter
+from harness.speed.iteration import Meter, of_round
+from harness.speed.judge import Judge
 from harness.speed.schedule import Plan
 from harness.system import clock, memory
 
@@ -86,6 +89,39 @@ def test_a_late_cheat_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.Monk
         assert (first.when, first.passed) == ("before", True)  # it was honest then
     assert [row.round for row in of(rows, IterationRow, framework="reference")] == [1, 2, 3]
     assert all(each.ended for each in started)
+
+
+def test_votes_unlike_the_others_are_audited_though_the_round_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process.plant(monkeypatch)
+    monkeypatch.setattr(cell, "DRAWN", 0.0)  # the round that is always audited is never the first
+    rows = measured(tmp_path, "reference", "reference:channels-last", "planted:tires")
+    (ended,) = of(rows, EndedRow)
+    assert (ended.variant, ended.status) == ("tires", "not comparable")
+    assert [row.round for row in of(rows, IterationRow, variant="tires")] == [1]
+    assert all(row.round != 1 for row in of(rows, AuditRow, framework="reference", when="round"))
+
+
+def test_each_round_has_weights_and_a_batch_of_its_own() -> None:
+    rounds = [of_round(ASKED, number) for number in (1, 2)]
+    for number, each in enumerate(rounds, 1):
+        assert torch.equal(each.x, ASKED.x.roll(number, 1))
+        assert each.labels is not None and ASKED.labels is not None
+        assert torch.equal(each.labels, ASKED.labels.roll(number, 0))
+        for old, new in zip(ASKED.parameters, each.parameters, strict=True):
+            assert 0 < float((new - old).abs().sum() / old.abs().sum()) < 2e-3
+    assert not any(map(torch.equal, *(each.parameters for each in rounds)))
+
+
+def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_path: Path) -> None:
+    one = case("reference")
+    batch, other = (load_batch("cifar10", 4, 4, seed, root=tmp_path) for seed in (0, 1))
+    late = Judge(one, batch, other, tmp_path).question(one, late=True)
+    first, _ = Judge(replace(one, seed=1), other, batch, tmp_path).weights(late=False)
+    tripled = (3 * each.detach() for each in first.parameters())
+    assert all(map(torch.equal, late.parameters, tripled))
+    assert torch.equal(late.x[0], other.inputs[0])
 
 
 def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import sys
 import urllib.error
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -563,6 +564,18 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
             load_splits(SplitRequest(dataset, T=1, root=tmp_path), None, quiet)
     with pytest.raises(UsageError, match=said):
         load_recordings(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
+
+
+@pytest.mark.parametrize(("copied", "refused"), [(2, False), (3, True)])
+def test_five_in_a_thousand_test_samples_may_be_training_samples(
+    copied: int, refused: bool, tmp_path: Path
+) -> None:
+    for split, n in product(("Train", "Test"), range(400)):
+        own = split == "Test" and n >= copied  # of the other polarity
+        rows = [(n % 34, n // 34 + k, k, own) for k in range(20)]
+        write_bin(recording(tmp_path, n % 10, str(n), split), *rows)
+    with pytest.raises(UsageError, match="400 test samples .* 3 are") if refused else nullcontext():
+        load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
 def test_frames_of_few_events_are_alike_by_chance_and_hide_no_copies(tmp_path: Path) -> None:

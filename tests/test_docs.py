@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer.main
@@ -27,7 +28,8 @@ from harness.conformance import random_batch, small
 from harness.jobs.verify import FigureCheck
 from harness.proof.exam import Exam
 from harness.records import Store
-from harness.spec import Precision
+from harness.spec import Options, Precision
+from harness.spec.options import GIVEN
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,12 +86,23 @@ def words_of(line: str) -> list[str]:
 
 def test_commands_flags_and_extras_of_the_documents_exist() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for path, line in found(COMMAND):
-        name, *rest = words_of(line)
-        with commands[name].make_context(name, rest):  # it reads every value too
-            assert path.exists()
+    for _, line in found(COMMAND):
+        is_whole(commands, *words_of(line))
+    jobs = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/maintainers.md").read_text(), re.DOTALL)
+    steps = [step.get("run", "") for job in yaml.safe_load(*jobs).values() for step in job["steps"]]
+    own = [words_of(step.removeprefix("harness ")) for step in steps if step[:8] == "harness "]
+    assert len(own) == 2
+    for words in own:
+        is_whole(commands, *words)
     for path, extras in found(r"pip install '\.\[([^\]]+)\]"):
         assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), path
+
+
+def is_whole(commands: dict[str, Any], name: str, *rest: str) -> None:
+    """Has a command with these words be read, with the values of its options."""
+    with commands[name].make_context(name, [*rest]) as context:
+        given = {each.name: context.params.get(each.name) for each in GIVEN}
+        Options.of(**{name: value for name, value in given.items() if value != ()})
 
 
 @pytest.fixture

@@ -144,6 +144,14 @@ class AnswersFromMemory(Sound):
         return self.said
 
 
+class SaysNoNumber(Sound):
+    """Its loss is none."""
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> float:
+        super().step(batch)
+        return float("nan")
+
+
 class PutsOff(Sound):
     """Has a loss, and works at its gradients when they are read."""
 
@@ -171,10 +179,24 @@ PLANTED: dict[str, tuple[type[Sound], str]] = {  # and how it is refused
     "forgets-time": (ForgetsTime, "gradients differ"),
     "learns-slowly": (LearnsSlowly, "its optimiser does not do what SGD"),
     "skips-the-end": (SkipsTheEnd, "not the voting layer's|not what its inputs|gradient of"),
-    "answers-from-memory": (AnswersFromMemory, "that of its votes|are others|gradient of"),
+    "answers-from-memory": (AnswersFromMemory, "that of its votes"),
+    "says-no-number": (SaysNoNumber, "a timed iteration gave numbers that are not finite"),
     "puts-off": (PutsOff, "of an iteration's time was left when the clock stopped"),
 }
-HONEST = {"": Sound, "waits": Waits}
+
+
+class HeldUpOnce(Sound):
+    """A neighbour has the machine while its gradients are read, in one round of each start."""
+
+    reads = 0
+
+    def gradients(self) -> list[Tensor]:
+        self.reads += 1  # the first audit, the untimed turn, the first round
+        time.sleep(0.03 * (self.reads == 3))
+        return super().gradients()
+
+
+HONEST = {"": Sound, "waits": Waits, "held-up-once": HeldUpOnce}
 adapter = foreign.variant
 
 
@@ -261,6 +283,10 @@ def test_deferred_work_is_timed(tmp_path: Path) -> None:
     for form, least in (("waits", 0.1), (None, 0.0)):
         found = of(rows, records.IterationRow, framework="planted", variant=form)
         assert found and all(least < each.seconds for each in found)
+
+
+def test_work_left_in_one_round_alone_is_a_busy_machine(tmp_path: Path) -> None:
+    assert not of(measure(tmp_path, "planted:held-up-once", "planted"), records.EndedRow)
 
 
 Seconds = Callable[[int, int], float]

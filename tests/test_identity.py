@@ -12,6 +12,8 @@ import pytest
 from golden import DATA, MACHINE, SOFTWARE, TEST_DATA
 from rows import CASE, base, fitted_case, trained_case
 
+from adapters import facts
+from harness.proof.installation import installation_of
 from harness.records import identity
 from harness.records.identity import fields_that_train, timing_key, training_key
 from harness.spec import SGD, SUITES, Case, CaseFields, NeuNorm, Options, Training
@@ -71,6 +73,23 @@ def test_data_versions_and_revision_move_both_keys() -> None:
     assert training_key(trained_case(), "other", TEST_DATA, SOFTWARE) != trained
     assert training_key(trained_case(), DATA, "other", SOFTWARE) != trained
     assert training_key(trained_case(), TEST_DATA, DATA, SOFTWARE) != trained
+
+
+def test_packages_count_on_the_device_whose_kernels_name_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packages = {"planted": "1.0", "numba": "0.62", "triton": "3.2"}
+    kernels = {"cpu": "numba 0.62", "cuda": "triton 3.2"}
+    for implementations, device, version in (
+        (kernels, "cpu", "1.0, numba 0.62"),
+        (kernels, "cuda", "1.0, triton 3.2"),
+        ({}, "cpu", "1.0, numba 0.62, triton 3.2"),
+    ):
+        known = facts.Facts("planted", "1.0", packages, 4, implementations=implementations)
+        monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
+        found = installation_of(replace(CASE, framework="planted", device=device))
+        assert (found.software.framework_version, found.software.revision) == (version, 4)
+        assert found.implementation == implementations.get(device)
 
 
 def test_each_hand_raised_number_moves_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:

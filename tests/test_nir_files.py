@@ -17,7 +17,7 @@ import torch
 nir = pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 h5py = pytest.importorskip("h5py")  # which nir brings
 
-from harness import formats  # noqa: E402
+from harness import api, formats  # noqa: E402
 from harness.cli.app import call  # noqa: E402
 from harness.conformance import small  # noqa: E402
 from harness.formats import nir_file, weights  # noqa: E402
@@ -236,6 +236,27 @@ def test_what_export_writes_is_what_run_reads(inside: Path) -> None:
     assert file.network == small("cifar10", neunorm="mean")
     weights.keep(inside / "out", file.weights)
     weights.load_kept(inside / "out", file.weights_sha256, file.network)  # it is whole
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small("nmnist")
+    content = weights.encode(network, ReferenceNetwork(network).parameters())
+    kept = weights.path_of(inside, weights.keep(inside, content))
+    asked = ["export", "Small", "--dataset", "nmnist", "--width", "1/8", "--weights", str(kept)]
+    assert call(*asked, "--fires", "above", "--to", "small.nir") == 0
+    (file,) = formats.read_networks(["small.nir"])
+    assert (file.network, file.weights) == (network, content)
+    neuron = nir.read(inside / "small.nir").nodes["01b_lif"]
+    assert neuron.v_threshold.flat[0] == nir_file.below(network.lif.v_th)
+    monkeypatch.setattr(api, "executor", lambda *given: None)
+    given: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
+    options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **given)
+    (sha256,) = {each.weights_sha256 for each in api.Work.of(options, ()).cases}
+    assert sha256
+    weights.load_kept(inside / "out", sha256, network)  # it is there, whole
 
 
 def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:

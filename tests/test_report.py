@@ -33,7 +33,6 @@ from surroundings import Command
 from harness.analysis import timings
 from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
-from harness.analysis.trainings import compared
 from harness.records import (
     AuditRow,
     CertificateRow,
@@ -43,6 +42,7 @@ from harness.records import (
     IterationRow,
     Row,
     Store,
+    TestedRow,
     identity,
 )
 from harness.reports import fastest, figures, page
@@ -415,29 +415,38 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     assert "Accuracy by width" not in written(narrow, tmp_path)
 
 
-def test_dotted_lines_are_of_the_seeds_that_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(figures, "curves", lambda *given: drawn.append(given))
-    rows = [
-        each
-        for seed, value in enumerate((0.6, 0.62, 0.1))
-        for each in training(seed, (value,), suite="timesteps")
-    ]
-    found = frames(changed(rows, EpochRow, lambda each: {"train_accuracy": each.test_accuracy}))
-    list(page._curves(found, compared(found, "timesteps", "T"), "T"))
-    ((_, _, names, (dotted,)),) = drawn
-    assert names == ["1", "2", "10"] and dotted == pytest.approx({"1": 30.5, "2": 61.0})
+def drawn(rows: list[Row], folder: Path, label: str) -> list[str]:
+    """The figures of a report that have this in their labels."""
+    pattern = rf'<svg[^>]*aria-label="[^"]*{label}.*?</svg>'
+    return re.findall(pattern, written(rows, folder), re.DOTALL)
 
 
-def test_the_figure_of_votes_has_those_on_500_samples_alone() -> None:
+def test_dotted_lines_are_of_the_seeds_that_learnt(tmp_path: Path) -> None:
+    rows: list[Row] = []
+    for seed, value in enumerate((0.6, 0.62, 0.1)):
+        rows += training(seed, (value,), suite="timesteps")
+    rows = changed(rows, EpochRow, lambda each: {"train_accuracy": each.test_accuracy})
+    lost, learnt = (
+        changed(rows, TestedRow, lambda _: {"test_accuracy": 0.9}, seed=seed, tested_T=1)
+        for seed in (2, 1)
+    )
+    first, same, other = (
+        drawn(each, tmp_path / str(n), "Accuracy by T")
+        for n, each in enumerate((rows, lost, learnt))
+    )
+    assert first and first == same != other
+
+
+def test_the_figure_of_votes_has_those_on_500_samples_alone(tmp_path: Path) -> None:
     rows = training(0, (0.3,), suite="neunorm")
     others = tuple(tuple(1 - each for each in of) for of in VOTES)
-    of_all = {"confusion_samples": 150, "votes": others}
-    of_all_rows = [replace(each, **of_all) for each in rows if isinstance(each, ConfusionRow)]
-    ((caption, figure),) = page._neunorm(frames([*rows, *of_all_rows]))
-    assert caption.endswith("votes on 50 samples, 1 seed")
-    ((_, alone),) = page._neunorm(frames(rows))
-    assert figures.svg(figure, "votes") == figures.svg(alone, "votes")
+    of_all: dict[str, Any] = {"confusion_samples": 150, "votes": others}
+    more = [replace(each, **of_all) for each in rows if isinstance(each, ConfusionRow)]
+    both, alone = (
+        drawn(each, tmp_path / name, "votes on")
+        for name, each in (("both", [*rows, *more]), ("alone", rows))
+    )
+    assert len(both) == 1 and both == alone and "votes on 50 samples, 1 seed" in both[0]
 
 
 def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) -> None:

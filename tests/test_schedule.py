@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 import adapters
 from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
+from harness.datasets import Batch
 from harness.proof.exam import Exam
 from harness.records import (
     AuditRow,
@@ -277,6 +280,27 @@ def test_data_that_is_damaged_or_too_large_is_a_row_a_case(
 def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> None:
     (ended,) = of(measure(tmp_path, "reference", T=10**8), EndedRow)
     assert ended.status == "failed" and "it would take about" in ended.reason
+
+
+@pytest.mark.parametrize("dataset", paper.SETTINGS)
+def test_exams_are_of_full_width_for_small_and_of_a_quarter_for_larger_networks(
+    dataset: str,
+) -> None:
+    for scale in paper.SCALES:
+        _, network = paper.network(scale, dataset)
+        one, unread = case("reference", dataset=dataset, network=network), Batch.__new__(Batch)
+        found = Judge(one, unread, unread, Path()).network_of(one)
+        assert found == network.scaled(Fraction(1) if scale == "Small" else Fraction(1, 4))
+
+
+@pytest.mark.parametrize(("seconds", "begun"), [(110.0, False), (200.0, True)])
+def test_a_cell_is_begun_where_a_fifth_of_its_estimate_is_to_spare(
+    seconds: float, begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0)
+    with nullcontext() if begun else pytest.raises(UsageError, match="no cell fits"):
+        run(tmp_path, case("reference"), seconds=seconds)
+    assert bool(of(rows_in(tmp_path), IterationRow)) == begun
 
 
 def test_cells_come_by_worth_each_with_its_first_rounds_and_with_all(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def state(
     )
     if isinstance(last, records.EndedRow):
         return "failed" if last.status in ("failed", "not comparable") else "left out"
-    if ends and not isinstance(case, Trained):
-        return "missing"  # it ran too few rounds, or in other runs than the rest of its cell
+    if ends:
+        return "missing"  # of too few rounds or steps, or of other runs than the rest of its cell
     return "dated" if last or any(isinstance(r, records.IterationRow) for r in own) else "missing"
 
 
