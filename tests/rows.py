@@ -12,8 +12,7 @@ from harness import records
 from harness.analysis.timings import AUDITS
 from harness.records import identity
 from harness.records.identity import EXAM
-from harness.spec import Case, Reading, System, Timed, Trained, Training, paper
-from harness.spec.schedule import STAGES
+from harness.spec import Case, Reading, System, Timed, Trained, Training, paper, schedule
 
 R = TypeVar("R", bound=records.Row)
 
@@ -183,7 +182,9 @@ def training(
     chosen |= {"width": Fraction(1, 8), "seed": seed, **changes}
     dataset = chosen["dataset"]
     _, network = paper.network(chosen["scale"], dataset, neunorm=neunorm, width=chosen["width"])
-    chosen |= {"network": network, "optimiser": paper.settings(dataset).optimiser}
+    if network.neunorm:
+        network = replace(network, neunorm=replace(network.neunorm, u=schedule.U))
+    chosen |= {"network": network, "optimiser": schedule.optimiser(dataset)}
     case = trained_case(len(curve), **chosen)
     shared: dict[str, Any] = {
         "key": identity.training_key(case, "train", "test", identity.Software(torch="2")),
@@ -216,7 +217,7 @@ def staged(rows: list[records.Row], stages: tuple[int, ...] | None = None) -> li
     """The rows as if they had those stages, by default those that were fixed."""
     found: list[records.Row] = []
     for each in rows:
-        of = stages or STAGES[each.dataset]
+        of = stages or schedule.STAGES[each.dataset]
         found.append(replace(each, stages=of, epochs=sum(of), key=f"{stages or ''} {each.key}"))
     return found
 

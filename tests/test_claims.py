@@ -462,6 +462,25 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
         assert all(f"({name.rpartition('_')[2]})" in each.why for each in found)
 
 
+AS_U = of_table_3((0.98, 0.99), (0.98, 0.99), (0.98, 0.99))
+RATE = {"optimiser_lr": 1e-3}
+
+
+@ANY(
+    ("claim", "rows", "answer"),
+    [
+        ("fig4", EVENTS, YES),
+        ("fig4", [replace(row, **RATE) for row in EVENTS], "open"),
+        ("tab5", [replace(r, neunorm_u=None) for r in GOOD if r.framework != "ann"], "open"),
+        ("tab3", [replace(r, neunorm_u=0.1 if r.neunorm else None) for r in AS_U], CANNOT),
+    ],
+)
+def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
+    claim: str, rows: list[Row], answer: str
+) -> None:
+    assert one(claim, rows).answer == answer
+
+
 @ANY(
     ("times", "expected"),
     [

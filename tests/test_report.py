@@ -415,6 +415,13 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     assert "Accuracy by width" not in written(narrow, tmp_path)
 
 
+def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Path) -> None:
+    fixed, events = scales((0.3, 0.4, 0.5)), scales((0.3, 0.4, 0.5), dataset="nmnist")
+    older = [replace(row, stages=None, epochs=12, key=f"older {row.key}") for row in fixed]
+    for n, (rows, count) in enumerate(((older, 1), ([*older, *fixed], 1), ([*older, *events], 2))):
+        assert len(drawn(rows, tmp_path / str(n), "Accuracy by scale")) == count
+
+
 def drawn(rows: list[Row], folder: Path, label: str) -> list[str]:
     """The figures of a report that have this in their labels."""
     pattern = rf'<svg[^>]*aria-label="[^"]*{label}.*?</svg>'

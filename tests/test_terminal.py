@@ -36,8 +36,7 @@ from harness.reports import table as render
 from harness.reports.shown import shown
 from harness.reports.shown import timed as shown_timings
 from harness.reports.table import Table
-from harness.spec import Access, Case, Options
-from harness.suites.trainings import optimiser
+from harness.spec import Access, Case, Options, schedule
 
 
 def said(*shown: object, width: int = 80) -> list[str]:
@@ -137,7 +136,7 @@ def test_the_line_of_a_training_names_its_unusual_settings() -> None:
 
     case = trained_case(1)
     assert line(case) == "CIFAR-10 Small reference fp32 T = 10, seed 0:"
-    usual = optimiser("nmnist")
+    usual = schedule.optimiser("nmnist")
     words = line(trained_case(1, dataset="nmnist", optimiser=usual))
     assert "10 x 5 ms, " in words and "rate" not in words
     changed = replace(

@@ -110,6 +110,8 @@ class Effect:
         """The answer before the interval is read: other schedule, few seeds, `fixed`; else None."""
         n = len(self.by_seed)
         if self.on_schedule and not _on_schedule(self.groups):
+            if self.declared:
+                return Judgement("cannot be decided here", self.declared)
             why = "trained on another schedule than the one that was fixed: --long"
             return Judgement("open", why, "schedule")
         if self.fixed is None and n < self.seeds:

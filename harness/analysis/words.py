@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper
-from harness.suites.trainings import optimiser
+from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper, schedule
 
 X = TypeVar("X", float, str)
 
@@ -87,7 +86,7 @@ def unusual(case: Trained) -> Iterator[str]:
         yield f"initial weights {case.initialisation}"
     if case.training.loss != LOSS:
         yield case.training.loss
-    if case.optimiser.lr != optimiser(case.dataset).lr:
+    if case.optimiser.lr != schedule.optimiser(case.dataset).lr:
         yield f"rate {case.optimiser.lr:g}"
     if isinstance(case.optimiser, SGD) and case.optimiser.fc_factor is not None:
         yield f"fully connected layers at {case.optimiser.fc_factor:g} of the rate"

@@ -27,7 +27,7 @@ from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import Table, csv, field_markdown, markdown
-from harness.spec import ANN, UsageError, paper
+from harness.spec import ANN, UsageError, paper, schedule
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -174,7 +174,7 @@ def claims_table(found: Sequence[Finding]) -> Table:
     if answers["open"]:
         text.append(
             "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
-            "trained), the fixed schedule, or a trend."
+            "trained), the fixed schedule (epochs, rate, first U of NeuNorm), or a trend."
         )
     return Table(lines, subtitle=" ".join(text))
 
@@ -236,10 +236,14 @@ def _curves(
 ) -> Captioned:
     """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
 
-    Dotted: networks that were trained over one T and tested over others.
+    Of a data set only trainings as were fixed, where there are any; the tables have all. Dotted:
+    networks that were trained over one T and tested over others.
     """
     groups = [*grouped(found, same_but(by, *others)).values()]
-    for group in [of for of in groups if len(of) > 1] or groups:
+    groups = [of for of in groups if len(of) > 1] or groups
+    fixed = [of for of in groups if schedule.is_on_schedule(of[0].case)]
+    whole = {of[0].dataset for of in fixed}
+    for group in [of for of in groups if of in fixed or of[0].dataset not in whole]:
         points = {_at(each, by): _point(each) for each in group}
         dotted = [_tested(frames, each) for each in group] if by == "T" else []
         names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]

@@ -12,7 +12,6 @@ from harness.spec import (
     ANN,
     BIN_US,
     SGD,
-    Adam,
     Loss,
     Options,
     Precision,
@@ -29,12 +28,7 @@ FRAMEWORKS = ("fused",)
 STEPS = (1, 2, 4, 8)  # Fig. 5's
 # Steps and bins of longer windows: a third of a recording, and all of it in as many frames.
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
-# NeuNorm's U at first, of all our trainings: the best of four by held-out accuracy, on images and
-# on events (docs/findings.md). None would be uniform within 1 / sqrt(H W).
-U = 1.0
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
-# Adam's rate is not printed. At 1e-3 one of three seeds of N-MNIST's Large learns nothing.
-OPTIMISERS: Mapping[str, SGD | Adam] = {"nmnist": Adam(3e-4)}
 # The paper's network that is trained where none is named, and compared with other systems.
 USUAL = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 TABLE_2 = {row.name.lower() for row in paper.NETWORKS if row.table == 2}
@@ -199,7 +193,7 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
     network = replace(chosen.network, dropout=dropout)
     steps = (spec.T,) if spec.T else options.steps or (size.steps,)
     if network.neunorm and not chosen.weights_sha256:
-        u = U if options.neunorm_u is None else options.neunorm_u
+        u = schedule.U if options.neunorm_u is None else options.neunorm_u
         neunorm = replace(network.neunorm, u=None if u == "uniform" else u)
         network = replace(network, neunorm=neunorm)
     given = options.epochs or ()
@@ -219,13 +213,9 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
             suite=options.suite, dataset=spec.dataset, framework=framework, T=T,
             batch_size=options.batch_size or size.batch_size,
             precision=options.precision or size.precision, device=options.device, seed=seed,
-            optimiser=optimiser(spec.dataset), initialisation=options.init, training=training,
+            optimiser=schedule.optimiser(spec.dataset),
+            initialisation=options.init, training=training,
         )  # fmt: skip
-
-
-def optimiser(dataset: str) -> SGD | Adam:
-    """Return the optimiser of a data set: Table 7's, at our learning rate where none is printed."""
-    return OPTIMISERS.get(dataset, paper.settings(dataset).optimiser)
 
 
 Change = Callable[[Trained], Trained]
@@ -273,7 +263,7 @@ def _adam(lr: float) -> Change:
     """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
 
     def change(case: Trained) -> Trained:
-        usual = optimiser(case.dataset)
+        usual = schedule.optimiser(case.dataset)
         if isinstance(usual, SGD) or case.optimiser != usual:
             return case
         return replace(case, optimiser=replace(usual, lr=lr))
