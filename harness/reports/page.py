@@ -295,7 +295,8 @@ def _neunorm(frames: Frames) -> Captioned:
         is_digits = each.substitute or each.dataset == "nmnist"
         labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
         samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
-        caption = f"{shown.data_title(each)}, NeuNorm {each.neunorm}: votes on {samples}, {seeds}"
+        trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
+        caption = f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}"
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 
@@ -317,7 +318,8 @@ def _ablations(frames: Frames) -> Captioned:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    for each in trainings.lines(frames, "scale", *ALIKE):
+    found = trainings.lines(frames, "scale", *ALIKE)
+    for each in [e for e in found if schedule.is_on_schedule(e.case)] or found:
         rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
         if rows and each.scale in paper.SCALES:
             accuracy = 100 * fmean(row.test_accuracy for row in rows)
