@@ -71,8 +71,10 @@ class Entry:
 def entries(file: str) -> Iterator[Entry]:
     """What a golden file looks at, as it is now; each is made when it is asked for."""
     with threads(1):  # sums are in one order
-        made = {"numerics": numerics_made, "exam": exam_made, "keys": keys_made}
-        yield from (made | {"protocol": protocol_made})[file]()
+        yield from {
+            "numerics": numerics_made, "exam": exam_made, "keys": keys_made,
+            "protocol": protocol_made,
+        }[file]()  # fmt: skip
 
 
 def moved(file: str) -> list[str]:

@@ -236,19 +236,22 @@ def _curves(
 ) -> Captioned:
     """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
 
-    Of a data set only trainings as were fixed, where there are any; the tables have all. Dotted:
-    networks that were trained over one T and tested over others.
+    Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [*grouped(found, same_but(by, *others)).values()]
-    groups = [of for of in groups if len(of) > 1] or groups
-    fixed = [of for of in groups if schedule.is_on_schedule(of[0].case)]
-    whole = {of[0].dataset for of in fixed}
-    for group in [of for of in groups if of in fixed or of[0].dataset not in whole]:
+    groups = [*grouped(_as_fixed(found), same_but(by, *others)).values()]
+    for group in [of for of in groups if len(of) > 1] or groups:
         points = {_at(each, by): _point(each) for each in group}
         dotted = [_tested(frames, each) for each in group] if by == "T" else []
         names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
         drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
         yield f"Accuracy by {by}: {_caption(group)}", drawn
+
+
+def _as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
+    """Return of each data set the trainings as were fixed; where there are none, all of them."""
+    fixed = [each for each in found if schedule.is_on_schedule(each.case)]
+    others = (each for each in found if each.dataset not in {of.dataset for of in fixed})
+    return [*fixed, *others]
 
 
 def _at(each: TrainingLine, by: Column) -> str:
@@ -318,8 +321,7 @@ def _ablations(frames: Frames) -> Captioned:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    found = trainings.lines(frames, "scale", *ALIKE)
-    for each in [e for e in found if schedule.is_on_schedule(e.case)] or found:
+    for each in _as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
         if rows and each.scale in paper.SCALES:
             accuracy = 100 * fmean(row.test_accuracy for row in rows)

@@ -214,7 +214,7 @@ class Worker:
         peak = None
         try:
             peak = meter and meter.peak_mib()
-        except Exception as error:  # noqa: BLE001 the same
+        except Exception as error:  # noqa: BLE001 as above
             why = f"{type(error).__name__}: {error}"
         threads, say = torch.get_num_threads(), getattr(adapter, "computed", None)
         computed = None if say is None else str(say(ready.subject))
