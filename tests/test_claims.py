@@ -481,6 +481,24 @@ def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
     assert one(claim, rows).answer == answer
 
 
+def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> None:
+    by_u = [replace(r, neunorm_u=None, key=f"u {r.key}") for r in GOOD if r.neunorm]
+    short = learnt([(0.99,)], BARE, suite="accuracy", seeds=1)  # an ANN has no steps
+    longer = [replace(row, T=12, key=f"T {row.key}") for row in short]
+    fixed = {each.words: (each.answer, each.ours) for each in judged("tab5", GOOD)}
+    for rows in ([*GOOD, *by_u, *longer], [*longer, *by_u, *GOOD]):
+        assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
+
+
+def test_a_part_names_the_data_that_stand_in_for_the_papers() -> None:
+    trained = [*RISING, *steps(GOOD_STEPS), *clearer(0.1, 0.1, 0.1, 0.1), *sooner((6, 3)), *GOOD]
+    for rows in (matlab(convn=50.0), trained):
+        stands_in = findings([replace(row, data_substitute=True) for row in rows])
+        tested = zip(findings(rows), stands_in, strict=True)
+        for own, other in ((a, b) for a, b in tested if "CIFAR-10" in a.words and a.by):
+            assert "digits (for" not in own.words and "digits (for" in other.words
+
+
 @ANY(
     ("times", "expected"),
     [
@@ -511,6 +529,11 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 def test_fig3_counts_each_network_of_table_1_once() -> None:
     again = [replace(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
     assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60"
+    # another machine, or another batch, is no other network
+    there = [replace(row, cpu="Other") for row in matlab(convn=50.0)]
+    assert one("fig3", [*again, *again, *there]).ours == "60"
+    batch = [replace(row, batch_size=40) for row in matlab(convn=50.0)]
+    assert one("fig3", [*again, *batch]).ours == "50"
     larger = [replace(row, scale="Middle") for row in matlab(convn=40.0)]
     assert one("fig3", [*again, *larger]).ours == "40 to 60, 2 networks"
     own = [replace(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]

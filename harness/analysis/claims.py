@@ -13,7 +13,9 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from math import exp, isclose, isnan, log, log1p
+from operator import attrgetter
 from statistics import geometric_mean
 from typing import Literal, NamedTuple, TypeVar
 
@@ -25,7 +27,7 @@ from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but
-from harness.analysis.words import FLAGS, counted, data_source, span
+from harness.analysis.words import FLAGS, counted, data_name, data_source, span
 from harness.records import Row
 from harness.spec import ANN, paper, schedule
 
@@ -372,17 +374,20 @@ def _alike(
 ) -> dict[Value, TrainingLine]:
     """Return trainings with a common seed that differ only in these columns, by the first of them.
 
-    Of several sets with all wanted values the best one (`_best_first`). Raises Untested for none.
+    Of several choices with all wanted values the best one (`_best_first`): `others` may differ
+    among trainings of one value too. Raises Untested for none.
     """
-    sets = grouped(found, same_but(column, *others)).values()
-    by_value = ({getattr(each, column): each for each in of} for of in sets)
-    whole = [
-        of for of in by_value if wanted <= of.keys() and len(_by_seed(of[each] for each in wanted))
-    ]
-    if not whole:
-        values = ", ".join(map(str, sorted(wanted)))
-        raise Untested(f"no trainings alike, with a common seed, have {column} = {values}")
-    return min(whole, key=lambda of: _best_first([of[each] for each in wanted]))
+    values, choices = sorted(wanted), list[dict[Value, TrainingLine]]()
+    for of in grouped(found, same_but(column, *others)).values():
+        by_value: dict[Value, list[TrainingLine]] = grouped(of, attrgetter(column))
+        first = {value: its[0] for value, its in by_value.items()}
+        for chosen in product(*(by_value.get(value, ()) for value in values)):
+            if len(_by_seed(chosen)):
+                choices.append(first | dict(zip(values, chosen, strict=True)))
+    if not choices:
+        names = ", ".join(map(str, values))
+        raise Untested(f"no trainings alike, with a common seed, have {column} = {names}")
+    return min(choices, key=lambda of: _best_first([of[each] for each in values]))
 
 
 def _by_neunorm(found: Sequence[TrainingLine]) -> tuple[TrainingLine, TrainingLine]:
@@ -423,6 +428,10 @@ def _gained(before: pd.Series, after: pd.Series, of: TrainingLine) -> tuple[pd.S
     return ((1 - before + half) / (1 - after + half)).map(log), "share"
 
 
+def _data(each: TrainingLine | TimedLine) -> str:
+    return data_name(each.dataset, substitute=each.substitute)
+
+
 def _trained_on(groups: Sequence[TrainingLine]) -> str:
     samples = span((each.train_samples for each in groups), ",")
     data = " and ".join(dict.fromkeys(data_source(vars(each)) for each in groups))
@@ -442,7 +451,7 @@ def _trained_on(groups: Sequence[TrainingLine]) -> str:
 def fig4(frames: Frames) -> list[Effect]:
     """Return the gain of accuracy a step of scale on each data set, with Page's trend test."""
     effects = []
-    for dataset, found in grouped(_of(frames, "scale"), lambda each: each.dataset).items():
+    for found in grouped(_of(frames, "scale"), lambda each: each.dataset).values():
         try:
             of = _alike(found, {*paper.SCALES}, "scale", "network")
         except Untested:
@@ -454,7 +463,7 @@ def fig4(frames: Frames) -> list[Effect]:
         gained, matters, seeds = "points gained", STEP, 4
         if unit == "share":
             gained, matters, seeds = "errors removed", -log1p(-FEWER), 5
-        words = f"{paper.settings(dataset).title}: {gained}, one size up"
+        words = f"{_data(groups[0])}: {gained}, one size up"
         front = words, "rises", 0.0, matters, seeds
         effects.append(Effect(*front, gains / 2, groups, unit, _rises(accuracies)))
     if not effects:
@@ -474,11 +483,12 @@ def fig5(frames: Frames) -> list[Effect]:
     kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
     bounds = -SUFFICES, -SUFFICES
     part, p = partial(Effect, seeds=5, groups=groups), _rises(accuracies)
+    data = _data(groups[0])
     suffices = f"suffices (-{100 * SUFFICES:g} allowed)"
     return [
-        part("CIFAR-10: T=8 minus T=1, points", "rises", 0.0, RISE, by_seed=eight - one, p=p),
-        part("CIFAR-10: T=4 minus T=8, points", suffices, *bounds, by_seed=four - eight),
-        part(f"CIFAR-10: T=1 minus {least}, points", "not bad", 0.0, 0.0, by_seed=kept),
+        part(f"{data}: T=8 minus T=1, points", "rises", 0.0, RISE, by_seed=eight - one, p=p),
+        part(f"{data}: T=4 minus T=8, points", suffices, *bounds, by_seed=four - eight),
+        part(f"{data}: T=1 minus {least}, points", "not bad", 0.0, 0.0, by_seed=kept),
     ]
 
 
@@ -488,7 +498,7 @@ def fig6(frames: Frames) -> list[Effect]:
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
         raise Untested("no seed has votes both without and with NeuNorm")
-    front = "CIFAR-10: contrast gained by NeuNorm", "clearer", 0.0, CLEARER, 4
+    front = f"{_data(pair[0])}: contrast gained by NeuNorm", "clearer", 0.0, CLEARER, 4
     return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes")]
 
 
@@ -499,7 +509,7 @@ def conv(frames: Frames) -> list[Effect]:
     reached = _common(trainings.epochs_to(goal, each) for each in pair)
     if reached.empty:
         raise Untested("no seed both without and with NeuNorm has learnt enough")
-    words = f"DVS-CIFAR10: epochs saved to {100 * goal:.0f} %"
+    words = f"{_data(pair[0])}: epochs saved to {100 * goal:.0f} %"
     front = words, "157 to 103", 0.0, -log1p(-SOONER), 3
     effect = Effect(*front, (reached[0] / reached[1]).map(log), pair, "share")
     if never := sorted(pair[0].curves.keys() & pair[1].curves.keys() - {*reached.index}):
@@ -554,8 +564,7 @@ def _neunorm_gains(
         groups = _by_neunorm(found)
     except Untested:
         return
-    title = paper.settings(ours[0].dataset).title
-    accuracies = _by_seed(groups)
+    title, accuracies = _data(groups[0]), _by_seed(groups)
     gains, unit = _gained(accuracies[0], accuracies[1], groups[0])
     part = 1 if number == 5 else HALF  # half of Table 5's is less than two runs of a seed differ by
     words, matters = f"{title}: points NeuNorm gains", part * (of[True] - of[False])
@@ -571,9 +580,9 @@ def _neunorm_gains(
 def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> Iterator[Effect]:
     """Yield a spiking network with NeuNorm minus the same structure without spikes."""
     structure = same_but("framework", "neunorm", "neunorm_u", "T")  # an ANN has no steps
-    anns = {structure(each): each for each in found if each.framework == ANN}
+    anns = grouped((each for each in found if each.framework == ANN), structure)
     spiking = (each for each in found if each.framework != ANN and each.neunorm == "mean")
-    pairs = [(each, anns[structure(each)]) for each in spiking if structure(each) in anns]
+    pairs = [(each, ann) for each in spiking for ann in anns.get(structure(each), ())]
     pairs = [pair for pair in pairs if len(_by_seed(pair))]
     if pairs:
         pair = min(pairs, key=_best_first)
@@ -645,8 +654,14 @@ def fig3(frames: Frames) -> list[Range]:
     if not by_form.keys() & FORMS.keys():
         what = "the paper's Matlab code is not public, and no other was timed with plain PyTorch"
         raise Untested(what, COMMAND)
-    of_forms = ((form, timings.most_complete(by_form[form])) for form in FORMS if form in by_form)
+    of_forms = ((form, _once_each(by_form[form])) for form in FORMS if form in by_form)
     return [_over_matlab(form, of) for form, of in of_forms]
+
+
+def _once_each(of: Sequence[TimedLine]) -> Sequence[TimedLine]:
+    """Return each network's last most complete line, all on the machine with most rows."""
+    here = [each for each in timings.most_complete(of) if each.machine == of[0].machine]
+    return [*{(_data(each), each.scale): each for each in here}.values()]
 
 
 def _over_matlab(form: str, of: Sequence[TimedLine]) -> Range:
@@ -664,7 +679,7 @@ def _over_matlab(form: str, of: Sequence[TimedLine]) -> Range:
         why += f"; an iteration is scaled from a part of it on {scaled} of {networks}"
     why += "; not measured: a GPU on both sides"
     why += ", MATLAB itself with its JIT" if is_octave else ""
-    titles = dict.fromkeys(paper.settings(each.dataset).title for each in of)
+    titles = dict.fromkeys(map(_data, of))
     words = f"Speed over Matlab's {form}, {', '.join(titles)}"
     device = ", ".join(sorted({each.device for each in of})).upper()
     where = f"{'Octave' if is_octave else program}, {device}"
