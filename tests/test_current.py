@@ -12,13 +12,14 @@ import torch
 from cells import contender, run
 from rows import CASE, audited, certified, changed, row, training
 
-from harness.analysis import timings
+from harness.analysis import timings, trainings
 from harness.analysis.frame import frames
 from harness.jobs import verify
 from harness.jobs.local import keep_failure
 from harness.records import (
     AuditRow,
     CertificateRow,
+    EndedRow,
     IterationRow,
     Row,
     Store,
@@ -63,6 +64,13 @@ def test_a_run_that_was_cut_off_hides_no_finished_one(more: list[Row]) -> None:
     assert all(current(rows).counts)  # both are in a csv
 
 
+def test_who_is_not_installed_makes_no_run_more_complete() -> None:
+    names = ("norse", "sinabs", "jax", "spikingjelly")
+    absent = [row(EndedRow, framework=name, status="missing", **LATER) for name in names]
+    later = [each for each in finished(**LATER) if each.framework in ("floor", "reference")]
+    assert shown([*finished(), *later, *absent]) == dict.fromkeys(NAMES, 5)
+
+
 @pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])
 def test_a_later_run_hides_an_earlier_one_once_it_can_rank(rounds: int, hides: bool) -> None:
     earlier, later = finished(5), finished(rounds, **LATER)
@@ -80,6 +88,8 @@ def test_an_accuracy_without_its_epoch_is_refused(kind: type[TrainedRow | Tested
     assert isinstance(spoilt[refused], kind) and getattr(spoilt[refused], "tested_T", 2) == 2
     (note,) = found.notes
     assert "99.00%" in note and "40.00%" in note and "does not count" in note
+    # nobody says of it that it counts
+    assert current([*rows, *spoilt]).notes == found.notes
 
 
 def test_verify_finds_a_result_that_its_epochs_do_not_give() -> None:
@@ -151,6 +161,32 @@ def test_seeds_on_other_data_or_another_torch_are_named(change: dict[str, Any]) 
     assert not current([*one, *other]).notes
     (note,) = current([*one, *(replace(each, **change) for each in other)]).notes
     assert "the seeds of" in note and "different" in note
+
+
+def test_seeds_of_two_suites_are_held_against_each_other_and_done_anew_are_not() -> None:
+    def of(seed: int, suite: str, scale: str, data: str, **fields: Any) -> list[Row]:
+        rows = training(seed, (0.2, 0.4), suite=suite, scale=scale)
+        return [replace(each, data_test_sha256=data, **fields) for each in rows]
+
+    one, other = of(0, "scale", "Large", "a"), of(1, "accuracy", "CIFARNet", "b")
+    (line,) = trainings.lines(frames([*one, *other]), "scale", "accuracy")
+    assert line.n == 2  # they are one condition
+    (note,) = current([*one, *other]).notes
+    assert "in scale, accuracy have 2 different data" in note
+    assert not current([*one, *of(1, "ablations", "CIFARNet", "b")]).notes
+    assert not current([*one, *of(1, "accuracy", "CIFARNet", "b", test_samples=9)]).notes
+    anew = [each for n in (0, 1) for each in of(n, "scale", "Large", "b", key=f"{n}")]
+    assert not current([*one, *of(1, "scale", "Large", "a"), *anew]).notes
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_training_begun_anew_and_cut_off_takes_nothing_from_a_finished_one(epochs: int) -> None:
+    rows, anew = training(0, (0.2, 0.4)), training(0, (0.6, 0.8))
+    cut = [*anew[:epochs], *(each for each in anew if isinstance(each, TestedRow))]
+    found = current([*rows, *cut])
+    assert found.counts == (True,) * len(rows) + (False,) * len(cut) and not found.notes
+    ended = current([*rows, *anew])
+    assert ended.counts == (False,) * len(rows) + (True,) * len(anew)
 
 
 @pytest.mark.parametrize(

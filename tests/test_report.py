@@ -40,6 +40,7 @@ from harness.records import (
     EndedRow,
     EpochRow,
     IterationRow,
+    Record,
     Row,
     Store,
     TestedRow,
@@ -222,6 +223,10 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert (
         "slowest of them takes 4.5 times" in text and "Norse on" not in text and "0.90" not in text
     )
+    # where one is timed alone its network counts too
+    alone = run(scale="Middle", run="alone", cpu="Some CPU")
+    alone = changed(alone, Record, None, framework="snntorch")
+    assert "over 2 networks. On the same network" in first_sentences([*rows, *alone])
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
     assert "GPU" not in first_sentences([*run(), *on_gpu])
     # no sentence without a rank, nor about our engine alone

@@ -156,6 +156,9 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
         ([given, other], [end, slow], 1001),
     ):
         assert status.seconds_of(cases, found) == pytest.approx(times * expected)
+    # one that learnt nothing, and ended half-way, took half of its work
+    halved = replace(end, trained_epochs=1, seconds=end.seconds / 2)
+    assert status.seconds_of([given], [halved]) == pytest.approx(expected)
     assert isnan(status.seconds_of([fitted_case("hats")], [end]))  # a training tells nothing of it
 
 

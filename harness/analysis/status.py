@@ -116,10 +116,11 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
 
 
 def _work(row: records.TrainedRow) -> float:
-    """Return the forward multiply-accumulates of a row's case, with the samples that were there."""
+    """Return a row's forward multiply-accumulates, by the samples and epochs that there were."""
     case = Trained.of(row)
     samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    return replace(case, training=replace(case.training, samples=samples or None)).forward_macs
+    work = replace(case, training=replace(case.training, samples=samples or None)).forward_macs
+    return work * (row.trained_epochs or case.training.epochs) / case.training.epochs
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:

@@ -227,10 +227,13 @@ def table(found: Iterable[TimedLine]) -> Frame:
     return made.astype({"rank": "Int64"})
 
 
-def completeness(run: Sequence[TimedLine]) -> tuple[bool, int]:
-    """Return the sort key of a run: whether its rounds are enough for ranks, and its lines."""
+def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
+    """Return the sort key of a run: whether its rounds are enough for ranks, and its lines.
+
+    Those with a time come first: who is not installed makes no run more complete.
+    """
     ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
-    return any(ranked), len(run)
+    return any(ranked), sum(each.rounds > 0 for each in run), len(run)
 
 
 def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:

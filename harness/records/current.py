@@ -6,18 +6,21 @@ not count and why.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isclose
 
-from harness.records.identity import EXAM, PROTOCOL
+from harness.records.identity import EXAM, PROTOCOL, fields_that_train
 from harness.records.row import (
     AuditRow,
     Bf16TrainingRow,
     CertificateRow,
     EpochRow,
     IterationRow,
+    OfTraining,
+    OperationsRow,
     Place,
     Record,
     Row,
@@ -78,7 +81,8 @@ def current(rows: Sequence[Row]) -> Current:
     """Return which rows count: newest results, whole runs, today's protocol; and notes on them.
 
     - Of trainings, other systems and counts: of rows with the same suite, key, kind and fields of
-      NUMBERS (epoch, T of the test) the one that was written last.
+      NUMBERS (epoch, T of the test) the one that was written last; but none of a training that
+      was begun anew and has not ended.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.
@@ -97,7 +101,8 @@ def current(rows: Sequence[Row]) -> Current:
         return n in last or row.kind == "descent"
 
     untrue = [note for part in parts.values() for note in part.contradictions]
-    notes = [*refused.values(), *untrue, *_trained_twice(rows), *_mixed_seeds(rows)]
+    ended = [row for n, row in enumerate(rows) if isinstance(row, TrainedRow) and n not in refused]
+    notes = [*refused.values(), *untrue, *_trained_twice(ended), *_mixed_seeds(ended)]
     if outdated:
         runs = len({rows[n].run for n in outdated})
         notes.append(
@@ -123,8 +128,19 @@ def slot_of(row: Row) -> Hashable:
 
 
 def _last(rows: Sequence[Row]) -> dict[Hashable, int]:
-    """Return the number of the last row of each slot; a row without a key has none."""
-    return {slot_of(row): n for n, row in enumerate(rows) if row.key}
+    """Return the number of the last row of each slot; a row without a key has none.
+
+    Rows behind the end of their training are of one that was begun anew: they come first.
+    """
+    ends = {(row.suite, row.key): n for n, row in enumerate(rows) if isinstance(row, TrainedRow)}
+
+    def is_of_another(n: int) -> bool:
+        row = rows[n]
+        of_training = isinstance(row, OfTraining | OperationsRow)
+        return of_training and n > ends.get((row.suite, row.key), n)
+
+    order = sorted(range(len(rows)), key=is_of_another, reverse=True)
+    return {slot_of(rows[n]): n for n in order if rows[n].key}
 
 
 def _is_timing(row: Row) -> bool:
@@ -270,31 +286,36 @@ def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
 # what to know of rows that count
 
 
-def _trained_twice(rows: Sequence[Row]) -> Iterator[str]:
+def _trained_twice(ended: Iterable[TrainedRow]) -> Iterator[str]:
     """Yield trainings that were done twice with different results."""
     ends: dict[Hashable, TrainedRow] = {}
-    for row in rows:
-        if isinstance(row, TrainedRow):
-            former = ends.get(slot_of(row), row)
-            if former.test_accuracy != row.test_accuracy:
-                yield (
-                    f"{_named(row)} seed {row.seed} was trained twice in {row.suite}: "
-                    f"{row.test_accuracy:.2%} counts, {former.test_accuracy:.2%} came before"
-                )
-            ends[slot_of(row)] = row
+    for row in ended:
+        former = ends.get(slot_of(row), row)
+        if former.test_accuracy != row.test_accuracy:
+            yield (
+                f"{_named(row)} seed {row.seed} was trained twice in {row.suite}: "
+                f"{row.test_accuracy:.2%} counts, {former.test_accuracy:.2%} came before"
+            )
+        ends[slot_of(row)] = row
 
 
-def _mixed_seeds(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield trainings whose seeds do not have the same data, or the same torch."""
-    groups = defaultdict[Case, list[TrainedRow]](list)
-    for row in rows:
-        if isinstance(row, TrainedRow):
-            groups[replace(Case.of(row), seed=0)].append(row)
-    for group in groups.values():
+def _mixed_seeds(ended: Iterable[TrainedRow]) -> Iterator[str]:
+    """Yield trainings whose seeds, the last of each, have not the same data, or torch.
+
+    Suites share their trainings, but for ablations. Of other samples or sources no mean is taken.
+    """
+    groups = defaultdict[Hashable, dict[Hashable, TrainedRow]](dict)
+    for row in ended:
+        case = json.dumps(fields_that_train(replace(Case.of(row), seed=0)), sort_keys=True)
+        data = row.train_samples, row.test_samples, row.data_source
+        groups[case, data, row.suite == "ablations"][row.suite, row.seed] = row
+    for of_seeds in groups.values():
+        group = [*of_seeds.values()]
+        suites = ", ".join(dict.fromkeys(row.suite for row in group))
         for what, values in (
             ("data", {(row.data_sha256, row.data_test_sha256) for row in group}),
             ("versions of torch", {row.torch for row in group}),
         ):
             if len(values) > 1:
-                seeds = f"the seeds of {_named(group[0])} in {group[0].suite}"
+                seeds = f"the seeds of {_named(group[0])} in {suites}"
                 yield f"{seeds} have {len(values)} different {what}"

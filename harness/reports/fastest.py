@@ -135,9 +135,11 @@ def sentence(lines: Sequence[TimedLine]) -> str:
     plain, names = _plain(cells), _titles(cells)
     if not plain:
         return ""
+    networks = counted(sum(bool(cell.of("plain")) for cell in cells), "network")
     text = (
         f"As they come, {_listed(names.values())} take {_ratios(plain)} times as long for a "
-        "training step in float32 as its convolutions and products alone (the floor)"
+        "training step in float32 as its convolutions and products alone (the floor), "
+        f"over {networks}"
     )
     together = [of for cell in cells if len(of := cell.of("plain")) > 1]
     if together:
@@ -146,7 +148,7 @@ def sentence(lines: Sequence[TimedLine]) -> str:
         level = (e.framework for of in together for e in of if e.ratio_low <= of[0].ratio_high)
         leads = Counter(level).most_common()
         text += (
-            f", over {counted(len(together), 'network')}. On the same network the slowest of them "
+            ". On the same network the slowest of them "
             f"takes {span(times, '.1f')} times as long as the fastest. "
             "The fastest, or with an interval that reaches the fastest one's: "
             + _listed(f"{names[name]} on {n} of {timed[name]}" for name, n in leads)
