@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import run_in_bf16
 from rows import ROW, timed, training
 from surroundings import Command
 
@@ -26,12 +27,14 @@ def test_changed_machines_versions_and_data_are_listed() -> None:
     now: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
     old: list[Row] = [replace(ROW, **before, data_sha256="a", framework_version="1")]
     new: list[Row] = [replace(ROW, **now, data_sha256="b", framework_version="2")]
+    old, new = ([replace(of[0], data_test_sha256=n)] for of, n in ((old, "c"), (new, "d")))
     assert compare(old, new).differences == (
         "CPU: A before, B now",
         "instructions: AVX512 before, AVX2 now",
         "torch: 2.12 before, 2.13 now",
         "data of cifar10 in acceleration: a before, b now",
         "reference: 1 before, 2 now",
+        "test data of cifar10 in acceleration: c before, d now",
     )
 
 
@@ -124,6 +127,20 @@ def test_a_common_slowdown_is_called() -> None:
     assert ("all fp32", "slower") in called(compare(default_run(1), slower).changes)
 
 
+def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
+    tmp_path: Path, command: Command
+) -> None:
+    Store(tmp_path).append(*run_in_bf16())
+    for one, other, code, said in (
+        ("fused bf16", "fused", 0, "faster by 45."),  # 0.6 and 1.1
+        ("fused", "fused bf16", 0, "slower by 83."),
+        ("fused", "fused", 2, "no other than itself"),
+        ("", "", 2, "give two folders"),
+    ):
+        found, out, error = command("compare", tmp_path, "--contender", one, "--against", other)
+        assert found == code and said in out + error
+
+
 @pytest.mark.slow
 def test_false_alarms_stay_at_the_level() -> None:
     pairs = ((default_run(seed), default_run(1000 + seed)) for seed in range(10))
@@ -162,6 +179,7 @@ def test_the_command_fails_on_a_regression_and_names_incomparable_results(
         ("old later", 2, "do not count: this harness times under protocol 3"),
         ("good new", 2, "no cell and no training that counts is in both"),
         ("old none", 2, "which is no folder"),
+        ("old new --fail-above=", 2, "expected a percentage"),
     ):
         old, new, *more = words.split()
         found, out, error = command("compare", tmp_path / old, tmp_path / new, *more)

@@ -497,6 +497,9 @@ def test_the_command_writes_the_page_and_names_damage(tmp_path: Path, command: C
     assert code == 0 and f"skipped: {damaged}:" in error
     assert out.startswith("As they come, ") and "not tested" not in out
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    (tmp_path / "no text").write_bytes(b"\xff")
+    code, _, error = command("report", "--out", tmp_path, "--readme", tmp_path / "no text")
+    assert code == 2 and "is no text in UTF-8" in error
 
 
 # Reads results where nothing that only computes can be imported.

@@ -120,7 +120,9 @@ def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
     for row in rows:
         of = {name: getattr(row, name) for name in MADE_WITH}
         of[row.framework] = row.framework_version
-        of[f"data of {row.dataset} in {row.suite}"] = (row.data_sha256 or "")[:12]
+        data = f"data of {row.dataset} in {row.suite}"
+        of[data] = (row.data_sha256 or "")[:12]
+        of[f"test {data}"] = (row.data_test_sha256 or "")[:12]
         for name, value in of.items():
             if value:
                 found[name].add(str(value))
@@ -248,19 +250,24 @@ def within_run(
 ) -> list[Change]:
     """Return the change in time from `against` to `contender` in each cell, over common rounds.
 
+    Both may name a precision, "fused bf16"; without one it is float32.
     Of each cell the last run that timed both. The interval is of the paired rounds, at 95 %.
     """
     of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
     together, found = timings.rounds(of), dict[int, Change]()
     for each in (line for line in timings.lines(of) if line.name == contender):
-        pair = [(name.partition(" ")[0], each.precision) for name in (contender, against)]
         rounds = together.get((each.cell, each.run))
-        ratio = rounds.ratio(*pair) if rounds else timings.UNKNOWN
+        ratio = rounds.ratio(*map(_key, (contender, against))) if rounds else timings.UNKNOWN
         if ratio.rounds:
             low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)
             figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
             found[each.cell] = Change("speed", network(each), contender, *figures, _setting(each))
     return [*found.values()]
+
+
+def _key(name: str) -> timings.ContenderKey:
+    of, _, precision = name.partition(" ")
+    return of, precision or "fp32"
 
 
 def sentence(change: Change, against: str) -> str:

@@ -134,16 +134,20 @@ def compare(
     against: Annotated[str | None, _Against] = None,
 ) -> None:
     """Compare two result folders, or two contenders of one. What changed, and what is noise."""
-    match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", (fail_above or "0").strip())
+    match = re.fullmatch(
+        r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", ("0" if fail_above is None else fail_above).strip()
+    )
     if match is None:
         raise UsageError(f"--fail-above: {fail_above!r}, expected a percentage such as 5%")
     margin = None if fail_above is None else float(match[1]) / 100
-    if (contender is None) != (against is None) or (new is None) == (contender is None):
+    if bool(contender) != bool(against) or (new is None) == (not contender):
         raise UsageError(
             "give two folders, or one folder with --contender and --against, such as "
             "results/local --contender norse@1.0.0 --against norse"
         )
     if contender and against:
+        if contender == against:
+            raise UsageError(f"{contender} is no other than itself: --against another")
         _compare_contenders(parse_path(old), contender, against, margin)
         return
     first, second = parse_path(old), parse_path(str(new))

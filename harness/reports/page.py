@@ -44,7 +44,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     """Write OUT/report.html, OUT/tables/*.csv and, with timings, OUT/picture.svg; return the files.
 
     Each file is whole or not there. With `readme`, renew what stands between its marks. Raises
-    UsageError where a file cannot be written, and for a README without marks.
+    UsageError where a file cannot be written, and for a README that is no text or has no marks.
     """
     found = frames(rows)
     judged, there = claims.findings(found), {row.suite for row in found.rows}
@@ -60,7 +60,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     if drawn := fastest.picture(fastest.headline(timings.lines(found))):
         texts[out / "picture.svg"] = drawn
     if readme is not None:
-        texts[readme] = updated(readme.read_text(encoding="utf-8"), block(found, judged), readme)
+        texts[readme] = updated(_read(readme), block(found, judged), readme)
     for name, table in built.items():
         whole = tables.csv_columns(table) if name in tables.FULL else table
         texts[out / "tables" / _file(name)] = csv(whole, DIGITS)
@@ -189,6 +189,13 @@ def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Marku
 def _escaped(text: str) -> str:
     """Return a sentence as Markdown, in which names of contenders stay code."""
     return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(text))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8: name another") from error
 
 
 def updated(before: str, block: str, path: Path) -> str:
