@@ -427,6 +427,26 @@ def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Pa
         assert len(drawn(rows, tmp_path / str(n), "Accuracy by scale")) == count
 
 
+def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(
+    tmp_path: Path,
+) -> None:
+    of = [
+        row for suite in ("accuracy", "neunorm") for row in training(0, (0.5,), "mean", suite=suite)
+    ]
+    uniform = [replace(row, neunorm_u=None, key=f"u {row.key}") for row in of]
+    wide = [replace(row, width="1/4", key=f"w {row.key}") for row in scales((0.3, 0.4, 0.5))]
+    alone, page = written(of, tmp_path / "a"), written([*of, *uniform], tmp_path / "b")
+    assert "NeuNorm mean, U at first" not in alone
+    for u in ("1", "uniform"):
+        assert page.count(f", NeuNorm mean, U at first {u}<") == 1
+        assert f"1 seed, U at first {u}</figcaption>" in page
+    (narrow,) = drawn(scales((0.3, 0.4, 0.5)), tmp_path / "c", "Accuracy by scale")
+    both = drawn([*wide, *scales((0.3, 0.4, 0.5))], tmp_path / "d", "Accuracy by scale")
+    names = [re.findall('aria-label="([^"]*)"', each)[0] for each in (narrow, *both)]
+    assert ["width" in name for name in names] == [False, True, True]
+    assert {name.rpartition(", ")[2] for name in names[1:]} == {"width 1/4", "width 1/8"}
+
+
 def drawn(rows: list[Row], folder: Path, label: str) -> list[str]:
     """The figures of a report that have this in their labels."""
     pattern = rf'<svg[^>]*aria-label="[^"]*{label}.*?</svg>'

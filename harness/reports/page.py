@@ -246,12 +246,15 @@ def _curves(
     Dotted: networks that were trained over one T and tested over others.
     """
     groups = [*grouped(_as_fixed(found), same_but(by, *others)).values()]
-    for group in [of for of in groups if len(of) > 1] or groups:
+    groups = [of for of in groups if len(of) > 1] or groups
+    firsts = [vars(group[0]) for group in groups]
+    captions = shown.told_apart([*map(_caption, groups)], firsts, [by] * len(groups))
+    for caption, group in zip(captions, groups, strict=True):
         points = {_at(each, by): _point(each) for each in group}
         dotted = [_tested(frames, each) for each in group] if by == "T" else []
         names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
         drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
-        yield f"Accuracy by {by}: {_caption(group)}", drawn
+        yield f"Accuracy by {by}: {caption}", drawn
 
 
 def _as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
@@ -301,12 +304,15 @@ def _neunorm(frames: Frames) -> Captioned:
         if (rows := trainings.votes(frames, each))
     ]
     most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
-    for each, rows, matrix in voted:
-        is_digits = each.substitute or each.dataset == "nmnist"
-        labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
+    captions = list[str]()
+    for each, rows, _ in voted:
         samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
         trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
-        caption = f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}"
+        captions.append(f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}")
+    captions = shown.told_apart(captions, [vars(each) for each, *_ in voted], [""] * len(voted))
+    for caption, (each, _, matrix) in zip(captions, voted, strict=True):
+        is_digits = each.substitute or each.dataset == "nmnist"
+        labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
         yield caption, figures.votes(matrix.tolist(), labels, most)
 
 

@@ -5,7 +5,7 @@ A csv has all columns; nothing is computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf, nan
 from operator import itemgetter
 from typing import Any
@@ -27,6 +27,7 @@ KEYS = (
     *("device", "optimiser", "initialisation", "v_th", "a", "loss_function", "network"),
     *("test_samples", "machines"),
 )
+SETTINGS = KEYS[:-1]  # where it was measured tells no condition from another
 # What an ablation may change: the name of the change says which. And what follows from the scale.
 EXPLAINED = {
     "window": ("epochs",),
@@ -168,8 +169,11 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
 
     A difference to a published figure means nothing at reduced scale, and has no column.
     """
-    lines, notes = [], dict[str, None]()
-    for line in frame.to_dict("records"):
+    lines, notes, records = [], dict[str, None](), frame.to_dict("records")
+    texts = [how_measured(line) if pd.notna(line.get("accuracy", nan)) else "" for line in records]
+    rows = [(line["model"], line["method"]) for line in records]
+    texts = told_apart(texts, records, rows)
+    for line, how in zip(records, texts, strict=True):
         measured = pd.notna(line.get("accuracy", nan))
         if line["note"]:
             notes[f"{line['model']}, {line['method']}: {line['note']}"] = None
@@ -181,11 +185,30 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
                 "published": f"{100 * line['published']:.2f}",
                 "ours": ours,
                 "n": f"{line['n']:.0f}" if measured else "",
-                "ours was": how_measured(line) if measured else "",
+                "ours was": how,
             }
         )
     subtitle = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
     return Table(lines, title, "" if title else subtitle, notes)
+
+
+def told_apart(
+    texts: Sequence[str], lines: Sequence[Mapping[Any, Any]], rows: Sequence[object]
+) -> list[str]:
+    """Return the texts; where lines of one of the `rows` read alike, with the settings that differ.
+
+    There is a text and a row for each line.
+    """
+    found = list[str]()
+    for how, line, row in zip(texts, lines, rows, strict=True):
+        every = zip(texts, lines, rows, strict=True)
+        alike = [other for same, other, of in every if (same, of) == (how, row)]
+        names = [name for name in SETTINGS if len({text(of.get(name)) for of in alike}) > 1]
+        settings = (
+            f"{WORDS.get(name) or name.replace('_', ' ')} {text(line[name])}" for name in names
+        )
+        found.append(", ".join((how, *settings)))
+    return found
 
 
 def how_measured(line: Any) -> str:
