@@ -21,8 +21,8 @@ EXAM = 3  # what a proof examines, the audit's too, and their tolerances
 
 # Fields of a case that do not affect the weights a training ends with: names, what is asked of the
 # trained network, and how many samples were wanted, which is in the data's hash.
-_IDLE = ("suite", "scale", "width", "tested_at")
-_IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
+IDLE = ("suite", "scale", "width", "tested_at")
+IDLE += ("wanted_samples", "wanted_test_samples", "embedded")
 # Fields that came after keys had been made: where nothing is in them, they are in no key.
 _LATER = (
     *("effort", "window", "bin_us", "wants_simulated", "loss_function", "weights_sha256"),
@@ -78,7 +78,7 @@ def settings_of(machine: Machine) -> list[str]:
 
 def fields_that_train(case: Case) -> dict[str, object]:
     """Return the fields of a case that, with the data, decide the trained weights."""
-    return {k: value for k, value in _fields(case).items() if k not in _IDLE}
+    return {k: value for k, value in _fields(case).items() if k not in IDLE}
 
 
 def _fields(case: Case) -> dict[str, object]:

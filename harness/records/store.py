@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -251,7 +251,7 @@ class Ledger:
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
     kept: list[Row] = field(default_factory=list)  # by this process
-    _there: set[tuple[object, ...]] = field(default_factory=set)
+    _there: dict[Hashable, object] = field(default_factory=dict)  # the figures of a slot's last row
     _claims: ExitStack = field(default_factory=ExitStack)
 
     def lock_and_read(self, *rows: Record) -> list[Row]:
@@ -275,7 +275,7 @@ class Ledger:
         except OSError as error:
             raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))
-        self._there |= set(map(_slot, there)) - {()}
+        self._there |= {slot_of(row): _figures(row) for row in there}
         return there
 
     def of_kind(self, kind: type[R]) -> list[R]:
@@ -288,12 +288,17 @@ class Ledger:
     def keep(self, *rows: Row) -> None:
         """Append rows; they are on the disk when this returns. Raises UsageError where it cannot.
 
-        A resumed training writes again what it wrote before it was killed: that is kept once.
+        A resumed training writes again what it wrote before it was killed: that is kept once. One
+        that is trained anew may have other figures: its rows are kept, all of them, and count.
         """
-        new = [row for row in rows if _slot(row) not in self._there]
-        self._there |= set(map(_slot, new)) - {()}
+        new = [row for row in rows if not self._is_there(row)]
+        self._there |= {slot_of(row): _figures(row) for row in new}
         self.store.append(*new)
         self.kept += new
+
+    def _is_there(self, row: Row) -> bool:
+        of_training = row.epochs is not None and not isinstance(row, CertificateRow | EndedRow)
+        return of_training and self._there.get(slot_of(row)) == _figures(row)
 
     def release(self) -> None:
         """Release the locks, so that other processes can take these cases."""
@@ -301,11 +306,6 @@ class Ledger:
         self._there.clear()
 
 
-def _slot(row: Row) -> tuple[object, ...]:
-    """Return what only one row of a training or another system has; () of other rows.
-
-    Its end is written again where its weights are kept afterwards.
-    """
-    if row.epochs is None or isinstance(row, CertificateRow | EndedRow):
-        return ()
-    return slot_of(row), getattr(row, "kept_weights_sha256", None)
+def _figures(row: Row) -> dict[str, object]:
+    """Return what a row adds to the fields of all rows."""
+    return {k: v for k, v in vars(row).items() if k not in Record.__dataclass_fields__}

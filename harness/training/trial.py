@@ -40,7 +40,7 @@ from harness.records import (
     WarningRow,
 )
 from harness.records.done import served_by
-from harness.records.identity import EXAM, timing_key, training_identity, training_key
+from harness.records.identity import EXAM, IDLE, timing_key, training_identity, training_key
 from harness.records.run import Failed, Result, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
@@ -221,7 +221,7 @@ def _keep_rows_of(trial: Trial[Trained], suite: str) -> None:
     case = trial.case
     if suite == case.suite:
         return
-    own = {name: getattr(case.fields, name) for name in ("suite", "scale", "width", "tested_at")}
+    own = {name: getattr(case.fields, name) for name in IDLE}
     mine = []
     for row in trial.written:
         alone = isinstance(row, CertificateRow | EndedRow | WarningRow)
