@@ -192,6 +192,17 @@ def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
         assert len(set(cases)) == len(cases) or suite == "neunorm"
 
 
+@pytest.mark.parametrize("option", [{"init": "torch"}, {"neunorm_u": 0.5}, {"neunorm": "mean"}])
+def test_what_a_file_has_itself_is_no_option(option: dict[str, Any]) -> None:
+    given = replace(file_of(small("cifar10", neunorm="mean")), **option)
+    (name,) = option
+    for suite in ("scale", "acceleration"):
+        if name == "neunorm_u" and suite == "acceleration":
+            continue  # which has no such option at all
+        with pytest.raises(UsageError, match=f"has its own: leave --{name.replace('_', '-')} out"):
+            SUITES[suite].cases(given)
+
+
 def test_its_ann_has_neither_its_neunorm_nor_its_weights() -> None:
     found = SUITES["accuracy"].cases(file_of(small("cifar10", neunorm="mean")))
     given = {(c.framework == ANN, bool(c.network.neunorm), bool(c.weights_sha256)) for c in found}

@@ -314,8 +314,8 @@ class Options:
         """
         for file in self.files:
             if file.name == name:
-                for option in ("width", "neunorm"):
-                    if getattr(self, option) is not None:
+                for option in ("width", "neunorm", "neunorm_u", "init"):
+                    if getattr(self, option) != getattr(Options, option):
                         raise UsageError(f"{name} has its own: leave {flag(option)} out")
                 return file.on(dataset)
         scale, found = paper.network(name, dataset, neunorm=neunorm)
