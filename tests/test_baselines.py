@@ -152,6 +152,7 @@ def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(
     for changes, words in (
         ({"DATASETS": ("mnist3d",)}, "mnist3d"),
         ({"WINDOWS": "whole"}, "WINDOWS of the baseline counting are 'whole', expected a tuple"),
+        ({"WINDOWS": ("all",)}, r"counting are \('all',\), expected some of first, whole"),
     ):
         declare(**changes)
         with pytest.raises(UsageError, match=words):
@@ -197,6 +198,12 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
     declare(RANDOM=True)
     assert {case.seed for case in cases(baselines=("counting",))} == {0, 1, 2}
     assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
+
+
+def test_images_have_no_windows_whatever_a_base_class_says(declare: Any) -> None:
+    declare(INPUT="images", DATASETS=("cifar10",))
+    (case,) = cases(baselines=("counting",))
+    assert case.window is None
 
 
 # its samples
@@ -278,6 +285,8 @@ def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path) -> None:
     for changes, reason in (
         ({"fit": refuse}, "fewer samples than neighbours"),
         ({"predict": lambda *given: np.zeros(3, np.int64)}, "answers are (3,)"),
+        ({"structure": None}, "no row can (structure: "),
+        ({"structure": b"3"}, "no row can (Object of type bytes"),
     ):
         declare(**changes)
         end = run(small(), tmp_path)[-1]

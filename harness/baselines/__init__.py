@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.spec import Effort, UsageError, Window, paper
 
@@ -113,6 +113,13 @@ def load(name: str) -> SystemInfo:
                 raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
         elif each.default is each.default_factory is MISSING:
             raise UsageError(f"the baseline {name} has no {word}")
+    if known["input"] == "images":  # of which `Method` knows nothing
+        known["windows"] = ()
+    if not {*known["windows"]} <= {*get_args(Window)}:
+        raise UsageError(
+            f"WINDOWS of the baseline {name} are {known['windows']!r}, expected "
+            f"some of {', '.join(get_args(Window))}"
+        )
     system = SystemInfo(**known)
     for dataset in system.datasets:
         paper.settings(dataset)  # raises UsageError for another

@@ -228,7 +228,7 @@ Z = TypeVar("Z", bound=ConversionSizes)
 class Conversion(Method[Images, Z]):
     """A system that converts the shared network without spikes to a spiking one."""
 
-    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
+    DATASETS, INPUT = ("cifar10",), "images"
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}
     STEPS = STEPS
     NEURON: ClassVar[type[Any]] = IF

@@ -125,7 +125,7 @@ class Panda(Method[Images, PandaSizes]):
     """Layer-wise spiking auto-encoders with a trained read-out (Panda & Roy 2016)."""
 
     TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"
-    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
+    DATASETS, INPUT = ("cifar10",), "images"
     FIDELITY = "after the description"
     DEVIATIONS = (
         "no public code",

@@ -179,7 +179,7 @@ class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
     """Soft-LIF units without spikes (Hunsberger & Eliasmith 2015)."""
 
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"
-    DATASETS, INPUT, WINDOWS = ("cifar10",), "images", ()
+    DATASETS, INPUT = ("cifar10",), "images"
     FIDELITY = "published code's parameters"
     DEVIATIONS = (
         "torch instead of CUDA C++",

@@ -5,6 +5,7 @@ Samples and splits are those of the paper's networks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,10 @@ from harness.baselines import SystemInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.installation import TORCH
-from harness.records import FittedRow, TestedRow
+from harness.records import FittedRow, Row, TestedRow
 from harness.records.identity import Software, training_key
 from harness.records.run import Failed, Installation, of_case, with_data
+from harness.records.store import parse_row
 from harness.spec import Access, ProgressCallback, Source, UsageError
 from harness.system import clock, installed
 from harness.training.epoch import held_out
@@ -128,8 +130,10 @@ def fit(trial: Trial[spec.System]) -> bool:
     def accuracy(found: Labels) -> float:
         return float(np.mean(found == samples.test.labels))
 
-    for steps, each in sorted(answers.at_steps.items()):
-        trial.keep(TestedRow(**vars(trial.row), tested_T=steps, test_accuracy=accuracy(each)))
+    tested = [
+        TestedRow(**vars(trial.row), tested_T=steps, test_accuracy=accuracy(each))
+        for steps, each in sorted(answers.at_steps.items())
+    ]
     seen = samples.train if isinstance(samples.train, Recordings) else None
     end = FittedRow(  # it comes last: with it the case is done
         **vars(trial.row),
@@ -145,8 +149,18 @@ def fit(trial: Trial[spec.System]) -> bool:
         seconds=seconds,
         test_seconds=test_seconds,
     )
-    trial.keep(end)
+    for each in (*tested, end):
+        _check_readable(each)
+    trial.keep(*tested, end)
     return False
+
+
+def _check_readable(row: Row) -> None:
+    """Raise Failed where a system says of itself what a row cannot say, and would be damage."""
+    try:
+        parse_row(json.loads(row.to_json()))
+    except (TypeError, ValueError) as error:  # TypeError: of what has no place in JSON
+        raise Failed(f"of itself it says what no row can ({error})") from error
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:
