@@ -132,6 +132,19 @@ def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -
         assert status.state(more, [*rows_in(done), *found], NOW, Budget()) == state
 
 
+@pytest.mark.parametrize(
+    ("wanted", "there", "state"),
+    [(40, 60, "missing"), (80, 60, "missing"), (60, 60, "done"), (None, 50, "done")],
+    ids=["fewer", "more", "as many", "all that there are"],
+)
+def test_a_training_on_another_number_of_samples_is_another(
+    wanted: int | None, there: int, state: str, done: Path
+) -> None:
+    rows = [replace(each, train_samples=there - 6) for each in rows_in(done)]  # 6 are held out
+    asked = replace(GIVEN, training=replace(GIVEN.training, samples=wanted))
+    assert status.state(asked, rows, NOW, Budget()) == state
+
+
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
     (found,) = status.standings(cases, rows_in(done), NOW, Budget())

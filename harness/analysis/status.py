@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from math import nan
+from math import inf, nan
 from statistics import fmean, median
 from typing import Literal, get_args
 
@@ -65,6 +65,7 @@ def state(
 
     `together`: the cases that are timed with it.
     """
+    rows = [row for row in rows if _had_samples_of(case, row)]
     named = case.suite, case.framework, case.precision
     own = [row for row in rows if (row.suite, row.contender, row.precision) == named]
     ends = [row for row in rows if _is_result(row) and row.key and row.key == key_now(case, row)]
@@ -85,6 +86,22 @@ def _is_result(row: Row) -> bool:
     """Whether the row is the result of its case; the operations of a trained network are not."""
     counted = isinstance(row, records.OperationsRow) and row.epochs is None
     return counted or isinstance(row, records.TrainedRow | records.TimedRow | records.FittedRow)
+
+
+def _had_samples_of(case: Case, row: Row) -> bool:
+    """Whether a training would be given as many samples as the row's was: its key is of these."""
+    if not (isinstance(case, Trained) and isinstance(row, records.TrainedRow | records.FittedRow)):
+        return True
+    asked, of = Trained.of(row).training, case.training
+    train = (row.train_samples or 0) + (row.validation_samples or 0)
+    for had, *wanted in (
+        (train, asked.samples, of.samples),
+        (row.test_samples or 0, asked.test_samples, of.test_samples),
+    ):
+        one, other = (inf if each is None else each for each in wanted)
+        if one != other and min(one, other) <= had:  # there were more than one of them takes
+            return False
+    return True
 
 
 def _network_of(case: Case) -> Hashable:
