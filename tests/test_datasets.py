@@ -105,6 +105,20 @@ def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_fo
     assert data_root(str(tmp_path / "other")) == tmp_path / "other"
 
 
+def test_a_user_without_a_home_folder_gets_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(*given: object) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    found = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
+    assert f"not found under {tmp_path}" in found.problem
+    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
+    with pytest.raises(UsageError, match="could not determine the home directory"):
+        data_root(None)
+
+
 def test_what_cannot_be_drawn_is_said() -> None:
     for asked, said in (
         ({"dataset": "mnist"}, "'mnist', choose from cifar10, nmnist, dvs-cifar10"),

@@ -189,6 +189,14 @@ def test_layers_with_the_same_spikes_for_every_sample_are_warned_of() -> None:
     assert not any("same for every" in each for each in healthy[0].warnings)
 
 
+def test_units_without_spikes_are_not_said_to_have_a_threshold() -> None:
+    given = case(framework=spec.ANN)
+    layers = [(0.0, True), (1.0, True), (0.5, False), (1.0, True)]
+    (dead,) = epoch.warnings_of(given, 1, layers, 1.0)
+    assert "dead layers after epoch 1: 1 8C3" in dead and "V_th" not in dead
+    assert len([*epoch.warnings_of(replace(given, framework="fused"), 1, layers, 1.0)]) == 2
+
+
 def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_network() -> None:
     given, parts = case(), data()
     learner, (first,) = trained(given, parts, 1)

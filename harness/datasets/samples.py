@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -159,8 +160,11 @@ def data_root(given: Path | str | None) -> Path:
 
 def home_relative(path: Path) -> str:
     """Return a path as text, ~ for the home folder: rows are shared, without the user's name."""
-    inside = path.is_relative_to(home := Path.home())
-    return printable(Path("~") / path.relative_to(home) if inside else path)
+    with suppress(RuntimeError):  # no home folder is known
+        home = Path.home()
+        if path.is_relative_to(home):
+            return printable(Path("~") / path.relative_to(home))
+    return printable(path)
 
 
 # choices

@@ -242,11 +242,12 @@ def warnings_of(
 ) -> Iterator[str]:
     """Yield warnings of dead layers, spikes alike for all samples (`activity`), and no gradient."""
     if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
-        remedy = "use --init calibrated" if case.initialisation != "calibrated" else "lower V_th"
+        threshold = "lower V_th" if case.framework != ANN else "use another of --seeds"
+        remedy = "use --init calibrated" if case.initialisation != "calibrated" else threshold
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.network.stages, layers, strict=True)
     blind = [stage.name for stage, (rate, same) in pairs if same and rate >= DEAD_RATE]
-    if blind:
+    if blind and case.framework != ANN:  # a unit that is always active learns
         yield (
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
