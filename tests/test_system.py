@@ -143,6 +143,7 @@ def test_few_cores_and_variables_that_change_speed_are_named(
 ) -> None:
     """A key has them as they stand there: test_identity.py."""
     set_here = ("NUMBA_NUM_THREADS", "OMP_THREAD_LIMIT", "PYTORCH_JIT", "TORCHDYNAMO_DISABLE")
+    set_here += ("OMP_PLACES", "XLA_FLAGS", "NPROC", "CUDA_LAUNCH_BLOCKING")
     for name in set_here:
         monkeypatch.setenv(name, "1")
     cores = os.sched_getaffinity(0)
