@@ -28,6 +28,7 @@ from harness.records import (
     EndedRow,
     EpochRow,
     FittedRow,
+    IterationRow,
     Row,
     Store,
     TestedRow,
@@ -88,6 +89,9 @@ def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -
     here = row(TimedRow, given, data_sha256="data", allocator="system", rounds=5)
     here = replace(here, key=NOW(given, here))
     assert status.state(given, [here], NOW, Budget()) == "done"
+    cut_off = row(IterationRow, given, data_sha256="data", allocator="system", key=here.key)
+    assert status.state(given, [cut_off], NOW, Budget()) == "missing"
+    assert status.state(given, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
     another = replace(machine.describe(machine.torch.device("cpu")), cpu="another")
     monkeypatch.setattr(machine, "describe", lambda device: another)
     assert status.state(given, [here], key_now("cpu"), Budget()) == "dated"
@@ -319,6 +323,12 @@ def test_only_cells_of_the_present_protocol_are_drawn() -> None:
     again = Again(cell(2.0, run="now"))
     (check,) = verified([*older, *cell(2.0)], again)
     assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
+
+
+def test_verify_measures_what_the_last_run_of_a_cell_had() -> None:
+    slower = [replace(each, framework="fused") for each in timed("norse", *ROUNDS)]
+    (check,) = verified([*cell(3.0), *slower, *cell(2.0, run="last")], Again(cell(2.0, run="now")))
+    assert (check.case.split()[-1], check.verdict) == ("norse", "confirmed")
 
 
 def test_the_command_counts_verdicts_and_fails_on_a_difference(

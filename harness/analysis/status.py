@@ -79,7 +79,9 @@ def state(
         return "failed" if last.status in ("failed", "not comparable") else "left out"
     if ends:
         return "missing"  # of too few rounds or steps, or of other runs than the rest of its cell
-    return "dated" if last or any(isinstance(r, records.IterationRow) for r in own) else "missing"
+    # rounds of today's key are of a run that was cut off
+    rounds = (row for row in own if isinstance(row, records.IterationRow))
+    return "dated" if last or any(row.key != key_now(case, row) for row in rounds) else "missing"
 
 
 def _is_result(row: Row) -> bool:

@@ -28,10 +28,11 @@ def status(**given: Any) -> None:
     options = Options.of(**given)
     from harness import suites
     from harness.analysis import status as standing
+    from harness.records import Store
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
-    fresh = options.out == RESULTS and not RESULTS.is_dir()  # nothing was run yet
-    records = [] if fresh else read_rows(options.out)
+    fresh = options.out == RESULTS and not Store(RESULTS).files  # nothing was kept yet
+    rows = [] if fresh else read_rows(options.out)
     device = api.device(options.device)
     cases: list[Case] = []
     for name, of in chosen.items():
@@ -41,7 +42,7 @@ def status(**given: Any) -> None:
             cases += api.suited(found, of, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
-    counts = standing.standings(cases, records, key_now(device), options.spending)
+    counts = standing.standings(cases, rows, key_now(device), options.spending)
     out.print(standings_table(counts))
 
 

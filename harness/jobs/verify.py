@@ -152,8 +152,8 @@ def _cell(
     budget: float,
 ) -> Iterator[FigureCheck]:
     """Yield the ratios to the floor of a cell's last run, against those of now."""
-    cell = cell_of(group[0])
-    recorded = _lines(row for row in records if cell_of(row) == cell)
+    last = cell_of(group[-1]), group[-1].run
+    recorded = _lines(row for row in records if (cell_of(row), row.run) == last)
     now = dict[str, TimedLine]()
     ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
     cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
