@@ -158,6 +158,9 @@ def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
     first, second = capsys.readouterr().out.splitlines()  # a network once, at its end
     assert first.startswith("cifar10 Small T=10 seed 0: ") and "row" in first
     assert "T=5" in second and "not begun, it takes about 180 s" in second and "row" not in second
+    assert "call again to go on" in second
+    harness.run("acceleration", frameworks="norse", out=tmp_path, budget=200)
+    assert "give a larger budget" in capsys.readouterr().out
     harness.run("acceleration", frameworks="fused,norse:compiled,norse", out=tmp_path)
     compiled, *_ = capsys.readouterr().out.splitlines()
     assert compiled.startswith("fused, norse:compiled: compiled at first use")

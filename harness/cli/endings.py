@@ -50,7 +50,10 @@ def code_of(command: Callable[[], int]) -> int:
 
 def _refused(error: OSError, notes: list[str]) -> int:
     """Report a refused file or folder, or output that nobody takes; return the exit code."""
-    why, remedy = f"cannot use {error.filename} ({error.strerror or error})", "name another"
+    from harness.system.files import printable
+
+    name = printable(error.filename)
+    why, remedy = f"cannot use {name} ({error.strerror or error})", "name another"
     if error.filename is None:
         if error.errno not in _LOST:
             raise error

@@ -24,7 +24,7 @@ from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
-from harness.speed.schedule import SURE, training_seconds
+from harness.speed.schedule import fits, training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
@@ -33,6 +33,14 @@ BUSY = 1.0  # of the load over the last minute
 def run(work: Work) -> list[Row]:
     """Run the cases, show figures; return new and earlier rows. Exits with 1 if a case failed."""
     rows = train(work) if work.suite.trains else measure(work)
+    kept = f"what was measured is kept in {work.options.out / 'records'}"
+    with endings.kept(kept, work.store.folder):
+        _end(work, rows)
+    return rows
+
+
+def _end(work: Work, rows: list[Row]) -> None:
+    """Say what there is to know of a run's rows, and write the page; exit with 1 as `run` does."""
     folder = work.options.out
     texts = [
         f"{r.dataset} {network_name(r)}: {r.reason}"
@@ -56,7 +64,6 @@ def run(work: Work) -> list[Row]:
     if bad := work.failed(rows):
         endings.say(f"{counted(len(bad), 'case')} failed; the table says why")
         raise typer.Exit(1)
-    return rows
 
 
 def train(work: Work) -> list[Row]:
@@ -130,8 +137,8 @@ def measure(work: Work) -> list[Row]:
     for each in found.values():
         if each.left_seconds:
             what = f"{data_and_network(each.case)} ({seconds(each.left_seconds)})"
-            fits = SURE * each.left_seconds <= budget.seconds
-            next_ = "run the same command to resume" if fits else "it needs --budget"
+            again = "run the same command to resume"
+            next_ = again if fits(each.left_seconds, budget) else "it needs --budget"
             say(f"no time was left for {what}: {next_}")
     return rows
 

@@ -46,6 +46,11 @@ def worth(cell: Timed) -> tuple[object, ...]:
     return first, cell.network.macs * cell.T, paper.paper_order(*place), repr(cell)
 
 
+def fits(takes: float, budget: Budget, start: float = 0.0) -> bool:
+    """Return whether a cell that takes so many seconds is begun, `start` seconds into a run."""
+    return start + SURE * takes <= budget.seconds
+
+
 class Schedule:
     """The cells to time, in order: those not timed before, as many as fit into the budget."""
 
@@ -77,7 +82,7 @@ class Schedule:
             try:
                 if cell.read():
                     first = self.budget.first and not any_done
-                    if not (first or self._fits(self.watch.seconds, takes)):
+                    if not (first or fits(takes, self.budget, self.watch.seconds)):
                         left[cell.case] = cell.group
                         continue
                     self.until = self.watch.seconds + takes
@@ -142,7 +147,7 @@ class Schedule:
         for row in map(cell.record_of, cell.group):
             now = self.watch.seconds
             wanted = row.precision == "bf16" and row.key in ranked
-            if wanted and self._fits(now, TRAINING_IN_BF16_SECONDS):
+            if wanted and fits(TRAINING_IN_BF16_SECONDS, self.budget, now):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 made = check_bf16_training(
                     row, self.bf16_trainings, self.ledger, cell.say, self._has_time
@@ -186,16 +191,13 @@ class Schedule:
         compiled = self.plan.compile_seconds(cell.group)
         return max(self.until, 2 * self.watch.seconds - began - compiled)
 
-    def _fits(self, start: float, takes: float) -> bool:
-        return start + SURE * takes <= self.budget.seconds
-
     def _say(self, case: Timed, what: str) -> None:
         """Say how far the run is: its time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
-            end += takes if self._fits(end, takes) else 0.0
+            end += takes if fits(takes, self.budget, end) else 0.0
         fraction = min(now / max(end, 1e-9), NEAR_THE_END)
         self.ledger.say(fraction, f"{_named(case)}: {what}")
 
