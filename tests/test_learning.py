@@ -541,3 +541,20 @@ def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"
     assert line["recorded_low"] < 0.5 < line["recorded_high"]
     assert line["bin_ms"] == 5.0
+
+
+def test_a_failure_that_was_overcome_is_none_of_a_training_that_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> Learner:
+        raise Failed("no room")
+
+    small = case(framework=spec.ANN)
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "begin", full)
+        (failed,) = run((small,), tmp_path)
+    assert [type(each) for each in failed.rows] == [records.EndedRow]
+    run((small,), tmp_path)
+    (again,) = run((small,), tmp_path)
+    kinds = {type(each) for each in again.rows}
+    assert again.before and records.TrainedRow in kinds and records.EndedRow not in kinds

@@ -41,6 +41,7 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Access, Budget, Network, ProgressCallback, Timed, UsageError, paper
 from harness.speed import cell, judge, schedule
+from harness.speed.contender import Worker
 from harness.speed.iteration import Meter
 from harness.speed.judge import Judge
 from harness.speed.schedule import Plan, Schedule
@@ -265,14 +266,21 @@ def test_a_floor_whose_process_is_changed_ranks_nobody(tmp_path: Path) -> None:
     assert not of(rows, TimedRow)
 
 
-@pytest.mark.parametrize("error", [UsageError("delete it"), MemoryError("delete it")])
+@pytest.mark.parametrize(
+    ("error", "module", "name"),
+    [
+        (UsageError("delete it"), cell.datasets, "load_batch"),
+        (MemoryError("delete it"), cell.datasets, "load_batch"),
+        (MemoryError("delete it"), judge, "initial_network"),
+    ],
+)
 def test_data_that_is_damaged_or_too_large_is_a_row_a_case(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, module: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(*given: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(cell.datasets, "load_batch", damaged)
+    monkeypatch.setattr(module, name, damaged)
     found = of(measure(tmp_path, "reference", "norse"), EndedRow, reason="delete it")
     assert [row.framework for row in found] == ["reference", "norse"]
 
@@ -364,6 +372,55 @@ def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     first = plan.seconds(compiled)
     plan.correct(compiled, first - 2 * schedule.EXAM_SECONDS, 5)
     assert plan.seconds(compiled) == pytest.approx(first)  # it took what was foreseen
+
+
+def test_a_failure_that_a_later_run_has_overcome_is_none_of_what_was_measured_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = case("reference"), case("planted:breaks")
+    first = run(tmp_path, *cases)[-1]
+    assert [row.framework for row in of([*first.rows], EndedRow)] == ["planted"]
+    monkeypatch.setitem(PLANTED, "breaks", Variant((), ReferenceNetwork))
+    run(tmp_path, *cases)
+    (measured,) = run(tmp_path, *cases)
+    assert measured.before and not of([*measured.rows], EndedRow)
+    assert len(of([*measured.rows], TimedRow, framework="planted")) == 1
+
+
+def test_a_framework_that_is_not_installed_has_nothing_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, case("reference"))
+    absent = facts.Facts("absent", missing="absent does not load: pip install it")
+    monkeypatch.setitem(facts._known, "absent", absent)
+    for _ in range(2):
+        (measured,) = run(tmp_path, case("reference"), case("absent"))
+        assert measured.before
+        (ended,) = of([*measured.rows], EndedRow)
+        assert (ended.framework, ended.status) == ("absent", "missing")
+    assert of(rows_in(tmp_path), EndedRow) == [ended]
+    assert len(of(rows_in(tmp_path), TimedRow, framework="reference")) == 1
+
+
+def test_a_cell_without_a_second_floor_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has a rank without A/A: the next run tries again."""
+    build, built = Worker.build_floor, list[Worker]()
+
+    def once(worker: Worker, *given: Any) -> Any:
+        built.append(worker)
+        if len(built) == 2:
+            raise MemoryError("no room")
+        return build(worker, *given)
+
+    monkeypatch.setattr(Worker, "build_floor", once)
+    (*_, last) = run(tmp_path, case("reference"))
+    assert last.rounds == 4 and len(of([*last.rows], IterationRow, framework="reference")) == 4
+    assert not of([*last.rows], IterationRow, twin=True)
+    (*_, last) = run(tmp_path, case("reference"))
+    assert not last.before and len(of([*last.rows], IterationRow, twin=True)) == 4
+    assert all(each.before for each in run(tmp_path, case("reference")))
 
 
 def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def served_by(
     return case.suite if done else None
 
 
+def without_overcome(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without the failures of cases that were done afterwards."""
+    results = TimedRow | TrainedRow | FittedRow | OperationsRow
+    done = {row.key: n for n, row in enumerate(rows) if isinstance(row, results)}
+    return [
+        row
+        for n, row in enumerate(rows)
+        if not isinstance(row, EndedRow) or n > done.get(row.key, -1)
+    ]
+
+
 def _is_settled(row: Row, wanted: Budget) -> bool:
     """Return whether a row shows that its contender needs no measurement."""
     if isinstance(row, EndedRow):

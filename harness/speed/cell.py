@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 import adapters
+from adapters import facts
 from harness import datasets, records
 from harness.proof import certificate
 from harness.proof.answer import Incomparable
 from harness.proof.audit import row_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Record, Row, When
-from harness.records.done import is_done
+from harness.records.done import is_done, without_overcome
 from harness.records.identity import timing_key
 from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
@@ -91,13 +92,20 @@ class Cell:
             own = [*map(self.record_of, self.group)]
             floors = map(self.record_of, floor_cases(self.case, self.group))
             written = self.ledger.lock_and_read(*own, *floors)
-            if is_done(cell, {row.key for row in own}, written, self.budget):
-                self.rows, self.before = written, True
+            # one that is not installed has no seconds for which the others' are measured again
+            missing = {row.key: why for row in own if (why := facts.of(row.framework).missing)}
+            keys = {row.key for row in own}
+            if is_done(cell, keys - missing.keys() or keys, written, self.budget):
+                self.rows, self.before = without_overcome(written), True
+                for row in own:
+                    if row.key in missing.keys() - {each.key for each in written}:
+                        self._keep(ended(row, "missing", missing[row.key]))
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
             self._judge = Judge(cell, batch, other, self.ledger.store.out)
-            self._judge.weights(late=False)
+            with failed_without_memory():
+                self._judge.weights(late=False)
         except (UsageError, Failed) as error:  # of data, or of weights that the case names
             for case in self.group:
                 self._keep(ended(self.record_of(case), "failed", str(error)))
@@ -320,7 +328,8 @@ class Cell:
         if 0 < self.number < self._always_audited_round:
             self._audit_turns(drawn=True)
         self._each(self._running, _check_deferred)
-        if self.comparable:
+        # without a second floor there is no A/A, so nobody has a rank: the cell is not done
+        if self.comparable and any(each.twin for each in self._running):
             budget = None if self.budget.seconds == inf else self.budget.seconds
             done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
             for each in self._running:

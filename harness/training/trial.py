@@ -39,7 +39,7 @@ from harness.records import (
     TransferRow,
     WarningRow,
 )
-from harness.records.done import served_by
+from harness.records.done import served_by, without_overcome
 from harness.records.identity import EXAM, IDLE, timing_key, training_identity, training_key
 from harness.records.run import Failed, Result, Run, ended, of_case, shortened, stamped, with_data
 from harness.records.store import Ledger
@@ -130,7 +130,7 @@ def do(
     try:
         before = work(trial)
         found = (row for row in trial.written if row.suite == case.suite) if before else ()
-        return Result(case, (*found, *ledger.kept), before=before)
+        return Result(case, tuple(without_overcome([*found, *ledger.kept])), before=before)
     except Unwritable:
         raise
     except (Failed, adapters.Missing, Unsupported) as error:
