@@ -116,6 +116,13 @@ class LearnsSlowly(Sound):
         super().__post_init__()
 
 
+class HidesItsWeights(Sound):
+    """Has no weights to compare, nor to be read before the clock stops."""
+
+    def parameters(self) -> list[Tensor]:
+        return []
+
+
 class ForgetsTime(Sound):
     """Weighs all steps alike, as a loss does: the gradient of the steps' mean."""
 
@@ -178,6 +185,7 @@ class Waits(Sound):
 PLANTED: dict[str, tuple[type[Sound], str]] = {  # and how it is refused
     "forgets-time": (ForgetsTime, "gradients differ"),
     "learns-slowly": (LearnsSlowly, "its optimiser does not do what SGD"),
+    "hides-its-weights": (HidesItsWeights, r"its new weights have the shapes \[\]"),
     "skips-the-end": (SkipsTheEnd, "not the voting layer's|not what its inputs|gradient of"),
     "answers-from-memory": (AnswersFromMemory, "that of its votes"),
     "says-no-number": (SaysNoNumber, "a timed iteration gave numbers that are not finite"),

@@ -261,16 +261,16 @@ class Worker:
         self.lean = True
         memory.release()
 
-    def answer(self) -> tuple[Answer, tuple[Tensor, ...]]:
+    def answer(self) -> tuple[Answer, tuple[Tensor, ...] | None]:
         """Return the last iteration's output and, in training, gradients and updated weights.
 
-        Weights of trainers alone: the others' optimiser is torch's.
+        Weights of trainers alone, else None: the others' optimiser is torch's.
         """
         ready, asked, trains = self._built, self._asked, self.case.mode == "training"
         assert ready is not None and asked is not None, "it was not built"
-        own = ready.weights() if trains and isinstance(ready, OfTrainer) else ()
+        own = _on_cpu(ready.weights()) if trains and isinstance(ready, OfTrainer) else None
         gradients = tuple(ready.gradients() if trains else ())
-        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), _on_cpu(own)
+        return _carried(Answer(ready.result[0].to(asked.x.dtype), gradients)), own
 
     def tapped(self, asked: Question) -> Answer:
         assert self._built is not None, "it was not built"

@@ -175,7 +175,7 @@ class Judge:
         if finding is None:
             finding = audit.replay(given, contender.call(Worker.tapped, asked))
         # elsewhere its optimiser has gathered something
-        if updated and when == "before" and finding.passed:
+        if updated is not None and when == "before" and finding.passed:
             wrong = wrong_update(asked, self.cell.optimiser, given.gradients, updated)
             finding = replace(finding, passed=wrong is None, reason=wrong)
         return finding
