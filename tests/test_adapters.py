@@ -17,7 +17,7 @@ import contenders
 import psutil
 import pytest
 import torch
-from contenders import Build, off_by, question, stepped
+from contenders import Build, made, off_by, question, stepped
 from surroundings import declare
 from torch_modules import TORCH, all_by_events
 
@@ -256,6 +256,16 @@ def test_a_broken_contract_is_located(
         for check in conformance.checks("planted"):
             if checks in str(check):
                 check()
+
+
+def test_a_variant_that_emits_no_spikes_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer is refused before there are gradients to compare."""
+    halved = made(lambda right, x: right(x) / 2)
+    marked = Variant(("it halves its spikes",), halved)
+    monkeypatch.setattr(adapters, "variants_of", lambda name: {"half": marked.DEVIATIONS})
+    monkeypatch.setattr(adapters, "load", lambda name: marked)
+    (check,) = (each for each in conformance.checks("planted") if "half is marked" in str(each))
+    check()
 
 
 # Tuned forms: the same function, compiled for real or refused.

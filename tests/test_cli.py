@@ -213,6 +213,9 @@ def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
     plant("planted", source + "build = snntorch.VARIANTS['subtract'].build\n")
     raises = r"def build(network): raise OSError('\x1b[2J' + 'x' * 9000)"
     plant("shouts", f"DEVIATIONS = ()\n{raises}\n")
+    plant("absent", "import no_such_module\n")
+    code, out, _ = command("check", "absent", *small)
+    assert code == 1 and "absent does not load" in out  # what is named and not proved is no pass
     code, out, _ = command("check", "planted", "shouts", *small)
     assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
     assert r"\x1b[2Jxxx" in out and "\x1b" not in out and out.count("x") < 1500  # short, printable
@@ -350,6 +353,32 @@ class Measured:
         yield from ()
 
 
+def test_what_was_measured_is_kept_where_the_report_is_interrupted(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    def write(*given: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[Result]:
+        store.append(ROW)
+        yield Result(CASE.cell, (ROW,), 3)
+
+    monkeypatch.setattr(Local, "measure", measure)
+    monkeypatch.setattr("harness.reports.page.write", write)
+    words = ["--suite", "acceleration", "--frameworks", "reference", "--datasets", "cifar10"]
+    code, _, error = command("run", *words, "--networks", "Small", "--no-download", "--out", "here")
+    assert code == 130 and "interrupted: what was measured is kept in here/records" in error
+
+
+def test_status_of_a_run_that_kept_nothing_shows_what_is_missing(
+    inside: Path, command: Command
+) -> None:
+    for folder in ("nothing", "results/local/runs", "results/local/records"):
+        Path(folder).mkdir(parents=True)
+        code, out, error = command("status", "--suite", "energy")
+        assert (code, error) == (0, "") and "missing" in out
+
+
 @pytest.mark.parametrize("row", [True, False])
 @pytest.mark.parametrize(("asked", "number"), [(RUN, n) for n in ASKING] + [(TRAIN, ASKING[0])])
 def test_a_run_ended_by_a_signal_names_the_kept_rows(
@@ -439,10 +468,10 @@ def test_a_file_that_the_system_refuses_is_one_sentence_and_an_error_of_ours_is_
 
     Store(tmp_path).append(ROW)
     monkeypatch.setattr(Store, "read", refused)
-    error = PermissionError(13, "Permission denied", "there/x.jsonl")
+    error = PermissionError(13, "Permission denied", "there/\x1b[2J.jsonl")
     code, _, said = command("report", "--out", tmp_path)
     assert code == 2 and said.count("\n") == 1
-    assert "cannot use there/x.jsonl (Permission denied)" in said
+    assert r"cannot use there/\x1b[2J.jsonl (Permission denied)" in said
     error = OSError("of ours")
     with pytest.raises(OSError, match="of ours"):  # it keeps its traceback
         command("report", "--out", tmp_path)

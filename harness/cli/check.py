@@ -27,7 +27,8 @@ _Adapters = typer.Argument(metavar="ADAPTER", help="Default: all, with variants.
 def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: Any) -> None:
     """Prove adapters equal to the reference, layer by layer.
 
-    Exit 1 if one that claims to be is not. Networks have 1/8 of their width, or --width.
+    Exit 1 if one that claims to be is not, or nothing is known of one that is named. Networks have
+    1/8 of their width, or --width.
     """
     options = Options.of(**given)
     read = formats.read_networks(options.networks)
@@ -41,7 +42,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     with progress() as moves:
         for result in proving.prove_adapters(named, asked, moves):
             out.print(certificate_tables(result))
-            failed |= result.failed
+            failed |= result.failed or bool(named and not result.proofs)
     if failed:
         raise typer.Exit(1)
 
