@@ -146,8 +146,10 @@ def releases(framework: str) -> list[str]:
 
 def check_name(name: str) -> None:
     """Raise UsageError for an unknown framework, or an unknown variant of one that loads."""
-    framework, _, form = name.partition(":")
+    framework, mark, form = name.partition(":")
     _check(framework)
+    if mark and not form:
+        raise UsageError(f"{name!r} names no variant: leave the colon out")
     if form and not of(framework).missing:
         of(framework).deviations_of(form)
 
@@ -298,10 +300,12 @@ def _place(framework: str) -> Path:
     settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
     here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
     version = overlay.version_of(framework)
-    own = version and overlay.ensure_installed(version)
+    # files that are committed meanwhile are the same, and their version's words are not
+    own = version and (overlay.ensure_installed(version), overlay.commit_at(version))
     of = repr((framework, point, _version(framework), own, moments, *here))
-    name = hashlib.sha256(of.encode()).hexdigest()[:16]
-    return make_user_cache("frameworks") / f"{framework}-{name}.txt"
+    digest = hashlib.sha256(of.encode()).hexdigest()[:16]
+    name = framework.partition(overlay.MARK)[0]  # what follows may be a path
+    return make_user_cache("frameworks") / f"{name}-{digest}.txt"
 
 
 def _kept(framework: str) -> Facts | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from harness.spec import UsageError
 from harness.system.files import make_user_cache
-from harness.system.installed import commit
+from harness.system.installed import commit_of
 
 MARK = "@"
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
@@ -98,9 +98,14 @@ def in_words(version: Version, folder: Path) -> str:
         raise NotInstalled(f"{version.wanted} has no package {version.framework}")
     if version.path is None:
         return found.version
-    of_git = commit(version.path)
+    of_git = commit_at(version)
     state = f"commit {of_git}, " if of_git else ""
     return f"{found.version} ({state}files {folder.name.rpartition('-')[2]})"
+
+
+def commit_at(version: Version) -> str | None:
+    """Return the commit of a version's checkout now; None for a release, a wheel or no clone."""
+    return None if version.path is None else commit_of(version.path)
 
 
 def releases(framework: str) -> list[str]:

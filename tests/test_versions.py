@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -94,6 +95,41 @@ def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> No
     assert facts.of(name).version != known.version
 
 
+BACKEND = """
+import shutil
+
+def build_wheel(folder, *settings):
+    return shutil.copy({wheel!r}, folder).rpartition("/")[2]
+"""
+
+
+def test_a_checkout_that_is_committed_is_the_same_files_and_loads(inside: Path) -> None:
+    checkout, deep = inside / "norse", inside / "1" / "2" / "3" / "4"
+    checkout.mkdir()
+    deep.mkdir(parents=True)
+    (checkout / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    own = wheel(inside, "9.9", of_norse())
+    (checkout / "backend.py").write_text(BACKEND.format(wheel=str(own)))
+    name, said = "norse@../../../../norse", list[str]()
+    for message in ("one", "two"):
+        git = ["git", "-C", str(checkout), "-c", "user.name=a", "-c", "user.email=a@b"]
+        for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message, "--allow-empty"]):
+            subprocess.run([*git, *words], check=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(deep)
+            facts.forget_versions()  # as a command does that begins
+            said.append(str(facts.of(name).version))
+            with Child() as child:
+                child.call(facts.remember, facts.of(name))
+                assert "versions" in child.call(norse_is_at, name)
+    one, two = (each.partition(", ") for each in said)
+    assert one[0] != two[0] and one[2] == two[2]
+    kept = [*inside.rglob("norse*.txt")]
+    assert len(kept) == 2 and {each.parent.name for each in kept} == {"frameworks"}
+
+
 def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "pip cannot install norse==999" in str(adapters.missing("norse@999"))
     assert not [*(tmp_path / "cache").rglob("norse-999*")]
@@ -108,6 +144,7 @@ def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> N
         (f"norse@{300 * 'x'}", "xxx is no release"),
         ("reference@1.0", "reference has no versions; .*norse"),
         ("nobody@1.0", "unknown framework 'nobody'"),
+        ("norse:", "'norse:' names no variant: leave the colon out"),
     ],
 )
 def test_a_name_without_a_package_is_refused(name: str, says: str) -> None:

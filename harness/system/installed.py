@@ -69,13 +69,17 @@ def check_adapters() -> None:
     )
 
 
-@cache  # once a process: each asks git
-def commit(checkout: Path | None = None) -> str | None:
+@cache  # once a process, which runs the code that it began with
+def commit() -> str | None:
+    """Return the commit of the harness's own checkout, as `commit_of` does."""
+    return commit_of(ROOT)
+
+
+def commit_of(root: Path) -> str | None:
     """Return a checkout's commit, or a text that says why git gave none; None if no checkout.
 
-    "+dirty" follows if tracked files differ. `checkout` is by default the harness's own.
+    "+dirty" follows if tracked files differ.
     """
-    root = checkout or ROOT
     if not (root / ".git").exists():
         return None
     try:
