@@ -366,8 +366,9 @@ def _found(framework: str, folders: list[str]) -> Facts:
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         say = getattr(module, "implementation", None)
         implementations = {each: str(say(each)) for each in devices} if say else {}
-        if overlay.MARK not in framework:
-            behind = getattr(module, "version", lambda: behind)()
+        own_version = getattr(module, "version", None)
+        if own_version and overlay.MARK not in framework:
+            behind = str(own_version())  # a plug-in's may be a number, or packaging's Version
     except Missing as reason:
         return Facts(framework, behind, missing=str(reason))
     except BaseException as error:  # noqa: BLE001 it costs this adapter and no other

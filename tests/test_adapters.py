@@ -64,6 +64,7 @@ SOUND_ONES = {
     + "VARIANTS = {'other': Variant(('another',), build, compiled=True)}\nREVISION = 4\n"
     + "PACKAGES = ('numpy', 'absent')\ndef implementation(device): return f'kernels of {device}'",
     "prints": "import os\nprint('{}')\nos.write(1, b'[1]')\n" + SOUND,
+    "numbers": SOUND + "def version(): return 2.5\n",
     "sets": "import torch\ntorch.set_num_threads(torch.get_num_threads() + 1)\n"
     "torch.set_default_dtype(torch.float64)\n" + SOUND,
 }
@@ -105,6 +106,8 @@ def test_an_import_that_does_anything_costs_itself_and_is_one_line(looked: Looke
 def test_sound_adapters_are_found_among_faulty_ones(looked: Looked) -> None:
     sound = looked["sound"]
     assert (sound.missing, sound.changed, sound.version, sound.revision) == ("", (), "1.0", 4)
+    numbers = looked["numbers"]
+    assert (numbers.version, numbers.packages) == ("2.5", {"numbers-pkg": "2.5"})
     assert sound.packages == {"sound-pkg": "1.0", "numpy": metadata.version("numpy")}
     assert sound.variants == {"other": ("another",)} == adapters.variants_of("sound")
     assert sound.implementations["cpu"] == "kernels of cpu"
