@@ -94,8 +94,20 @@ class Compiles:
         return device == "cpu"
 
 
+class Tells:
+    """The reference, which computes otherwise with large weights, as it says."""
+
+    DEVIATIONS = ()
+    build = ReferenceNetwork
+
+    @staticmethod
+    def computed(module: nn.Module) -> str:
+        return str(next(module.parameters()).abs().max().item())
+
+
 PLANTED: dict[str, Adapter] = {
     "compiles": Compiles(),
+    "tells": Tells(),
     "unsupported": Variant((), _unsupported),
     "wrong": Variant((), WRONG),
     "marked": Variant(("another decay",), WRONG),
@@ -396,10 +408,23 @@ def test_a_framework_that_is_not_installed_has_nothing_timed_again(
     for _ in range(2):
         (measured,) = run(tmp_path, case("reference"), case("absent"))
         assert measured.before
-        (ended,) = of([*measured.rows], EndedRow)
-        assert (ended.framework, ended.status) == ("absent", "missing")
-    assert of(rows_in(tmp_path), EndedRow) == [ended]
+        ended = of([*measured.rows], EndedRow)
+        assert [(row.framework, row.status) for row in ended] == [("absent", "missing")]
+        assert of(rows_in(tmp_path), EndedRow) == ended
     assert len(of(rows_in(tmp_path), TimedRow, framework="reference")) == 1
+
+
+def test_rounds_say_how_their_own_weights_were_computed(tmp_path: Path) -> None:
+    rows = measure(tmp_path, "planted:tells")
+    warm = of(rows, WarmupRow, framework="planted")
+    usual, large = [float(str(row.computed)) for row in warm]
+    assert large > 2 * usual  # of the late audit, drawn anew
+    rounds = of(rows, IterationRow, framework="planted")
+    assert {row.start for row in rounds} == {1, 2}
+    for each in (*rounds, *of(rows, TimedRow, framework="planted")):
+        assert float(str(each.computed)) == usual
+    late = of(rows, AuditRow, when="late")
+    assert late and all(float(str(each.computed)) == large for each in late)
 
 
 def test_a_cell_without_a_second_floor_is_not_done(

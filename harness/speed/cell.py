@@ -190,6 +190,7 @@ class Cell:
             first = contender.call(Worker.build_floor, self._layouts[case.precision])
         else:
             first = contender.call(Worker.build, judge.question(case, late=late), not late)
+        usual = contender.row.computed
         contender.row = replace(
             contender.row, layout=first.layout, computed=first.computed,
             contender_threads=first.threads,
@@ -200,8 +201,9 @@ class Cell:
             self._keep_memory(contender, first)
         if equal:
             self._audit(contender, "late" if late else "before")
-        if late and not contender.is_floor:
+        if late and not contender.is_floor:  # the rounds' weights again, and how these go
             contender.call(Worker.ask, judge.question(case))
+            contender.row = replace(contender.row, computed=usual)
 
     def _keep_memory(self, contender: Contender, first: First) -> None:
         row, part, why = vars(contender.row), contender.part, first.unmeasured
