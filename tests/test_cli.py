@@ -215,7 +215,7 @@ def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
     plant("shouts", f"DEVIATIONS = ()\n{raises}\n")
     plant("absent", "import no_such_module\n")
     code, out, _ = command("check", "absent", *small)
-    assert code == 1 and "absent does not load" in out  # what is named and not proved is no pass
+    assert code == 1 and "absent: does not load" in out  # what is named and not proved is no pass
     code, out, _ = command("check", "planted", "shouts", *small)
     assert code == 1 and "FAILED: 0 of 6 certificates passed" in out
     assert r"\x1b[2Jxxx" in out and "\x1b" not in out and out.count("x") < 1500  # short, printable
