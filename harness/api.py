@@ -205,10 +205,8 @@ def _ended(result: Result, work: Work) -> str:
     parts = (case.dataset, network_name(case), f"T={case.T}", case.framework, f"seed {case.seed}")
     did = "; ".join([counted(len(result.rows), "row"), *why])
     if result.left_seconds:
-        from harness.speed.schedule import fits
-
-        again = fits(result.left_seconds, work.options.spending)
-        next_ = "call again to go on" if again else "give a larger budget"
+        fits = work.options.spending.fits(result.left_seconds)
+        next_ = "call again to go on" if fits else "give a larger budget"
         did = f"not begun, it takes about {result.left_seconds:,.0f} s: {next_}"
     return f"{' '.join(filter(None, parts))}: {did}"
 

@@ -285,8 +285,8 @@ def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path) -> None:
     for changes, reason in (
         ({"fit": refuse}, "fewer samples than neighbours"),
         ({"predict": lambda *given: np.zeros(3, np.int64)}, "answers are (3,)"),
-        ({"structure": None}, "no row can (structure: "),
-        ({"structure": b"3"}, "no row can (Object of type bytes"),
+        ({"structure": None}, "does not fit a row (structure: "),
+        ({"structure": b"3"}, "does not fit a row (Object of type bytes"),
     ):
         declare(**changes)
         end = run(small(), tmp_path)[-1]

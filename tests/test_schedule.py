@@ -39,7 +39,16 @@ from harness.records import (
 from harness.records.run import Result, Run, new_run
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Budget, Network, ProgressCallback, Timed, UsageError, paper
+from harness.spec import (
+    Access,
+    Budget,
+    Network,
+    ProgressCallback,
+    Timed,
+    UsageError,
+    options,
+    paper,
+)
 from harness.speed import cell, judge, schedule
 from harness.speed.contender import Worker
 from harness.speed.iteration import Meter
@@ -345,7 +354,7 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     says = r"no cell fits into a budget of 0.001 s: .*about 200 s here, .* 1.2 times .*--budget 5m"
     with pytest.raises(UsageError, match=says):  # 240 s, and a moment for data
         run(tmp_path, *cases, seconds=0.001)
-    monkeypatch.setattr(schedule, "SURE", 1.0)
+    monkeypatch.setattr(options, "SURE", 1.0)
     (look, *_) = run(tmp_path / "look", *cases, seconds=100.0, first=True)
     assert (look.case.T, look.rounds) == (2, 1)
     *first, last = run(tmp_path, *cases[:2], seconds=330.0)

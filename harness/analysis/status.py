@@ -94,16 +94,15 @@ def _had_samples_of(case: Case, row: Row) -> bool:
     """Whether a training would be given as many samples as the row's was: its key is of these."""
     if not (isinstance(case, Trained) and isinstance(row, records.TrainedRow | records.FittedRow)):
         return True
-    asked, of = Trained.of(row).training, case.training
-    train = (row.train_samples or 0) + (row.validation_samples or 0)
-    for had, *wanted in (
-        (train, asked.samples, of.samples),
-        (row.test_samples or 0, asked.test_samples, of.test_samples),
-    ):
-        one, other = (inf if each is None else each for each in wanted)
-        if one != other and min(one, other) <= had:  # there were more than one of them takes
-            return False
-    return True
+    asked, wanted = Trained.of(row).training, case.training
+    had = (row.train_samples or 0) + (row.validation_samples or 0)
+    train = _takes_as_many(asked.samples, wanted.samples, had)
+    return train and _takes_as_many(asked.test_samples, wanted.test_samples, row.test_samples or 0)
+
+
+def _takes_as_many(asked: int | None, wanted: int | None, had: int) -> bool:
+    """Whether two limits (None: all) are equal, or both above all samples that there are."""
+    return asked == wanted or min(asked or inf, wanted or inf) > had
 
 
 def _network_of(case: Case) -> Hashable:

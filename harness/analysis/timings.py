@@ -230,7 +230,7 @@ def table(found: Iterable[TimedLine]) -> Frame:
 def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
     """Return the sort key of a run: whether its rounds are enough for ranks, and its lines.
 
-    Those with a time come first: who is not installed makes no run more complete.
+    Lines with a time count first: contenders that are not installed make no run more complete.
     """
     ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
     return any(ranked), sum(each.rounds > 0 for each in run), len(run)

@@ -156,11 +156,11 @@ def fit(trial: Trial[spec.System]) -> bool:
 
 
 def _check_readable(row: Row) -> None:
-    """Raise Failed where a system says of itself what a row cannot say, and would be damage."""
+    """Raise Failed where a system's own description would make a row that cannot be read."""
     try:
         parse_row(json.loads(row.to_json()))
     except (TypeError, ValueError) as error:  # TypeError: of what has no place in JSON
-        raise Failed(f"of itself it says what no row can ({error})") from error
+        raise Failed(f"its description does not fit a row ({error})") from error
 
 
 def _checked(found: Labels | Answers, labels: Labels) -> Answers:

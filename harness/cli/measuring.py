@@ -24,7 +24,7 @@ from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Trained, cells, network_name
 from harness.spec.options import RESULTS
-from harness.speed.schedule import fits, training_seconds
+from harness.speed.schedule import training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
@@ -137,8 +137,8 @@ def measure(work: Work) -> list[Row]:
     for each in found.values():
         if each.left_seconds:
             what = f"{data_and_network(each.case)} ({seconds(each.left_seconds)})"
-            again = "run the same command to resume"
-            next_ = again if fits(each.left_seconds, budget) else "it needs --budget"
+            fits = budget.fits(each.left_seconds)
+            next_ = "run the same command to resume" if fits else "it needs --budget"
             say(f"no time was left for {what}: {next_}")
     return rows
 

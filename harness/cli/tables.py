@@ -134,12 +134,12 @@ def compare(
     against: Annotated[str | None, _Against] = None,
 ) -> None:
     """Compare two result folders, or two contenders of one. What changed, and what is noise."""
-    match = re.fullmatch(
-        r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", ("0" if fail_above is None else fail_above).strip()
-    )
-    if match is None:
-        raise UsageError(f"--fail-above: {fail_above!r}, expected a percentage such as 5%")
-    margin = None if fail_above is None else float(match[1]) / 100
+    margin = None
+    if fail_above is not None:
+        match = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]+)?) ?%?", fail_above.strip())
+        if match is None:
+            raise UsageError(f"--fail-above: {fail_above!r}, expected a percentage such as 5%")
+        margin = float(match[1]) / 100
     if bool(contender) != bool(against) or (new is None) == (not contender):
         raise UsageError(
             "give two folders, or one folder with --contender and --against, such as "
@@ -147,7 +147,7 @@ def compare(
         )
     if contender and against:
         if contender == against:
-            raise UsageError(f"{contender} is no other than itself: --against another")
+            raise UsageError(f"--against {against} compares {contender} with itself: name another")
         _compare_contenders(parse_path(old), contender, against, margin)
         return
     first, second = parse_path(old), parse_path(str(new))

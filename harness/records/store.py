@@ -275,7 +275,7 @@ class Ledger:
         except OSError as error:
             raise unwritable(folder, error) from error
         there = self._counting(self.store.where("key", keys))
-        self._there |= {slot_of(row): _figures(row) for row in there}
+        self._there |= {slot_of(row): _figures(row) for row in there if _is_once(row)}
         return there
 
     def of_kind(self, kind: type[R]) -> list[R]:
@@ -291,19 +291,24 @@ class Ledger:
         A resumed training writes again what it wrote before it was killed: that is kept once. One
         that is trained anew may have other figures: its rows are kept, all of them, and count.
         """
-        new = [row for row in rows if not self._is_there(row)]
-        self._there |= {slot_of(row): _figures(row) for row in new}
+        new = [
+            row
+            for row in rows
+            if not _is_once(row) or self._there.get(slot_of(row)) != _figures(row)
+        ]
+        self._there |= {slot_of(row): _figures(row) for row in new if _is_once(row)}
         self.store.append(*new)
         self.kept += new
-
-    def _is_there(self, row: Row) -> bool:
-        of_training = row.epochs is not None and not isinstance(row, CertificateRow | EndedRow)
-        return of_training and self._there.get(slot_of(row)) == _figures(row)
 
     def release(self) -> None:
         """Release the locks, so that other processes can take these cases."""
         self._claims.close()
         self._there.clear()
+
+
+def _is_once(row: Row) -> bool:
+    """Return whether a training, or another system, has one such row with the same figures."""
+    return row.epochs is not None and not isinstance(row, CertificateRow | EndedRow)
 
 
 def _figures(row: Row) -> dict[str, object]:

@@ -247,14 +247,14 @@ def _curves(
     """
     groups = [*grouped(_as_fixed(found), same_but(by, *others)).values()]
     groups = [of for of in groups if len(of) > 1] or groups
-    firsts = [vars(group[0]) for group in groups]
-    captions = shown.told_apart([*map(_caption, groups)], firsts, [by] * len(groups))
-    for caption, group in zip(captions, groups, strict=True):
+    captions = [*map(_caption, groups)]
+    more = shown.what_differs(captions, [vars(group[0]) for group in groups])
+    for caption, settings, group in zip(captions, more, groups, strict=True):
         points = {_at(each, by): _point(each) for each in group}
         dotted = [_tested(frames, each) for each in group] if by == "T" else []
         names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
         drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
-        yield f"Accuracy by {by}: {caption}", drawn
+        yield f"Accuracy by {by}: {caption}{settings}", drawn
 
 
 def _as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
@@ -309,11 +309,11 @@ def _neunorm(frames: Frames) -> Captioned:
         samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
         trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
         captions.append(f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}")
-    captions = shown.told_apart(captions, [vars(each) for each, *_ in voted], [""] * len(voted))
-    for caption, (each, _, matrix) in zip(captions, voted, strict=True):
+    more = shown.what_differs(captions, [vars(each) for each, *_ in voted])
+    for caption, settings, (each, _, matrix) in zip(captions, more, voted, strict=True):
         is_digits = each.substitute or each.dataset == "nmnist"
         labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
-        yield caption, figures.votes(matrix.tolist(), labels, most)
+        yield caption + settings, figures.votes(matrix.tolist(), labels, most)
 
 
 def _ablations(frames: Frames) -> Captioned:

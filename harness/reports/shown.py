@@ -5,7 +5,7 @@ A csv has all columns; nothing is computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf, nan
 from operator import itemgetter
 from typing import Any
@@ -132,7 +132,7 @@ def _trained(part: pd.DataFrame) -> Table:
     # where lines were measured, if that differs, stands below: machines have long names
     explained = {"machines", *(each for name in differing for each in EXPLAINED.get(name, ()))}
     heads = [name for name in differing if name not in explained] or [*keys][:1]
-    words = {name: WORDS.get(name) or name.replace("_", " ") for name in keys}
+    words = {name: _word(name) for name in keys}
     # seconds of trainings are no timings: others ran meanwhile
     figures = _figures(part, (str(name) for name in part if name not in TIMED))
     columns = {words[name]: keys[name] for name in heads} | figures
@@ -172,8 +172,8 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
     lines, notes, records = [], dict[str, None](), frame.to_dict("records")
     texts = [how_measured(line) if pd.notna(line.get("accuracy", nan)) else "" for line in records]
     rows = [(line["model"], line["method"]) for line in records]
-    texts = told_apart(texts, records, rows)
-    for line, how in zip(records, texts, strict=True):
+    more = what_differs([*zip(rows, texts, strict=True)], records)
+    for line, how, settings in zip(records, texts, more, strict=True):
         measured = pd.notna(line.get("accuracy", nan))
         if line["note"]:
             notes[f"{line['model']}, {line['method']}: {line['note']}"] = None
@@ -185,30 +185,29 @@ def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
                 "published": f"{100 * line['published']:.2f}",
                 "ours": ours,
                 "n": f"{line['n']:.0f}" if measured else "",
-                "ours was": how,
+                "ours was": how + settings,
             }
         )
     subtitle = "test accuracy in %, ours with 95 % intervals over n seeds; * cited by the paper"
     return Table(lines, title, "" if title else subtitle, notes)
 
 
-def told_apart(
-    texts: Sequence[str], lines: Sequence[Mapping[Any, Any]], rows: Sequence[object]
-) -> list[str]:
-    """Return the texts; where lines of one of the `rows` read alike, with the settings that differ.
+def what_differs(read: Sequence[Hashable], lines: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return for each line the settings in which lines that read alike differ: ", width 1/8".
 
-    There is a text and a row for each line.
+    `read` has what a reader sees of each line; "" where no other reads the same.
     """
     found = list[str]()
-    for how, line, row in zip(texts, lines, rows, strict=True):
-        every = zip(texts, lines, rows, strict=True)
-        alike = [other for same, other, of in every if (same, of) == (how, row)]
-        names = [name for name in SETTINGS if len({text(of.get(name)) for of in alike}) > 1]
-        settings = (
-            f"{WORDS.get(name) or name.replace('_', ' ')} {text(line[name])}" for name in names
-        )
-        found.append(", ".join((how, *settings)))
+    alike = grouped(zip(read, lines, strict=True), itemgetter(0))
+    for key, line in zip(read, lines, strict=True):
+        of = [other for _, other in alike[key]]
+        names = [name for name in SETTINGS if len({text(other.get(name)) for other in of}) > 1]
+        found.append("".join(f", {_word(name)} {text(line[name])}" for name in names))
     return found
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name) or name.replace("_", " ")
 
 
 def how_measured(line: Any) -> str:

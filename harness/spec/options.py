@@ -74,6 +74,9 @@ class Access:
     keep_weights: bool = False  # of what is trained, in OUT/weights
 
 
+SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """The seconds and rounds that timing may take."""
@@ -92,6 +95,10 @@ class Budget:
     def fewest(self) -> int:
         """The rounds that a cell gets even if time is up."""
         return self.rounds if self.least is None else self.least
+
+    def fits(self, takes: float, start: float = 0.0) -> bool:
+        """Return whether a cell that takes so many seconds is begun, `start` seconds into a run."""
+        return start + SURE * takes <= self.seconds
 
 
 # Parsers of given values. Each raises UsageError for anything else.

@@ -94,11 +94,11 @@ class Cell:
             written = self.ledger.lock_and_read(*own, *floors)
             # one that is not installed has no seconds for which the others' are measured again
             missing = {row.key: why for row in own if (why := facts.of(row.framework).missing)}
-            keys = {row.key for row in own}
+            keys, there = {row.key for row in own}, {row.key for row in written}
             if is_done(cell, keys - missing.keys() or keys, written, self.budget):
                 self.rows, self.before = without_overcome(written), True
                 for row in own:
-                    if row.key in missing.keys() - {each.key for each in written}:
+                    if row.key in missing and row.key not in there:
                         self._keep(ended(row, "missing", missing[row.key]))
                 return False
             if too_large := memory.too_large(cell):
@@ -201,7 +201,7 @@ class Cell:
             self._keep_memory(contender, first)
         if equal:
             self._audit(contender, "late" if late else "before")
-        if late and not contender.is_floor:  # the rounds' weights again, and how these go
+        if late and not contender.is_floor:  # the rounds have the usual weights again
             contender.call(Worker.ask, judge.question(case))
             contender.row = replace(contender.row, computed=usual)
 

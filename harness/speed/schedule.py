@@ -20,6 +20,7 @@ from harness.records.identity import EXAM
 from harness.records.run import Result, Run
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
+from harness.spec.options import SURE
 from harness.speed.cell import Cell
 from harness.speed.judge import check_bf16_training
 from harness.system import clock, machine
@@ -28,7 +29,6 @@ MOST_ROUNDS = 20  # of a cell whose ratios are not known
 MOST_STARTS = 10  # of a cell with two versions of a framework: starts move their ratio most
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
-SURE = 1.2  # times its estimate must fit into what is left for a cell to be begun
 RANKED = Budget.rounds  # from which on a figure may have a rank
 NEAR_THE_END = 0.99  # the most that is shown while anything runs: estimates are rough
 # What most readers ask first: the table of a short run has these.
@@ -44,11 +44,6 @@ def worth(cell: Timed) -> tuple[object, ...]:
     place = cell.dataset, cell.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
     return first, cell.network.macs * cell.T, paper.paper_order(*place), repr(cell)
-
-
-def fits(takes: float, budget: Budget, start: float = 0.0) -> bool:
-    """Return whether a cell that takes so many seconds is begun, `start` seconds into a run."""
-    return start + SURE * takes <= budget.seconds
 
 
 class Schedule:
@@ -82,7 +77,7 @@ class Schedule:
             try:
                 if cell.read():
                     first = self.budget.first and not any_done
-                    if not (first or fits(takes, self.budget, self.watch.seconds)):
+                    if not (first or self.budget.fits(takes, self.watch.seconds)):
                         left[cell.case] = cell.group
                         continue
                     self.until = self.watch.seconds + takes
@@ -147,7 +142,7 @@ class Schedule:
         for row in map(cell.record_of, cell.group):
             now = self.watch.seconds
             wanted = row.precision == "bf16" and row.key in ranked
-            if wanted and fits(TRAINING_IN_BF16_SECONDS, self.budget, now):
+            if wanted and self.budget.fits(TRAINING_IN_BF16_SECONDS, now):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 made = check_bf16_training(
                     row, self.bf16_trainings, self.ledger, cell.say, self._has_time
@@ -197,7 +192,7 @@ class Schedule:
         end = max(now, self.until)
         for each in self.waiting:
             takes = self.plan.seconds(each.group)
-            end += takes if fits(takes, self.budget, end) else 0.0
+            end += takes if self.budget.fits(takes, end) else 0.0
         fraction = min(now / max(end, 1e-9), NEAR_THE_END)
         self.ledger.say(fraction, f"{_named(case)}: {what}")
 
