@@ -105,6 +105,19 @@ def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
             assert any(all(cell in line for cell in numbers) for line in lines), cells
 
 
+def test_machines_have_letters_and_the_schedule_says_when_the_rate_falls() -> None:
+    here, there = (
+        [replace(row, cpu=f"CPU {n}") for row in training(0, (0.5,) * n, suite="scale")]
+        for n in (1, 2)
+    )
+    there = [replace(each, optimiser_step_epochs=1) for each in there]
+    *lines, one, other, of_one, of_other = said(*table("scale", [*here, *there]))
+    assert one.split()[0] == "1" and one.endswith("a")
+    assert other.split()[0] == "1+1" and other.endswith("b")
+    assert (of_one, of_other) == ("a: CPU 1, 2 threads", "b: CPU 2, 2 threads")
+    assert "optimiser SGD(lr=0.1, momentum=0.9, factor=0.1), " in " ".join(lines)
+
+
 def test_a_line_of_ablations_is_named_by_its_change() -> None:
     found = table("ablations", Store(RECORDED).read("ablations")[0])
     heads = {head for each in found for head in each.columns}

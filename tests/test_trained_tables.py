@@ -7,14 +7,15 @@ from dataclasses import replace
 from math import isnan
 
 import pytest
-from rows import along, changed, training
+from rows import along, changed, staged, training
 from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables, trainings
 from harness.analysis.frame import frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of
-from harness.records import EpochRow, TrainedRow
+from harness.records import EpochRow, Row, TrainedRow
+from harness.reports.shown import shown
 from harness.spec import Case, Training
 
 
@@ -118,6 +119,21 @@ def test_table_5_is_in_the_papers_order_with_our_column() -> None:
     assert set(table["source"][:4]) == {"cited by the paper"}
     assert list(tables.TABLES["6"](rows)["accuracy"].dropna()) == [0.3]
     assert len(tables.TABLES["3"](rows)) == 8  # nothing of ours was run: the paper's rows stay
+
+
+def test_a_row_of_table_5_has_the_trainings_that_answer_its_claim() -> None:
+    short = [*training(0, (0.4,), suite="accuracy"), *training(0, (0.5,), "mean", suite="neunorm")]
+    fixed = [*staged(training(0, (0.6,), suite="scale", scale="Large"))]
+    fixed += staged(training(1, (0.8,), suite="neunorm"))
+
+    def ours(rows: list[Row]) -> list[float]:
+        return [*tables.TABLES["5"](rows)["accuracy"].dropna()]
+
+    assert ours([*short, *training(0, (0.3,), T=2)]) == [0.4, 0.5]  # of `accuracy`, else of others
+    assert ours([*short, *fixed]) == pytest.approx([0.7, 0.5])
+    one, other = shown("5", tables.FULL["5"](frames([*short, *fixed])))[0].lines[5:]
+    assert one[-2:] == ("2", "width 1/8, 900 samples, epochs 40+5+5, T = 10")
+    assert other[-1].startswith("width 1/8, 900 samples, epochs 1, ")
 
 
 @needs_shared

@@ -5,6 +5,7 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,11 +30,12 @@ from harness.records import (
     TrainedRow,
     TransferRow,
 )
-from harness.spec import DEAD_RATE, Case, Trained, network_name, paper, schedule
+from harness.spec import DEAD_RATE, SGD, Case, Trained, network_name, paper, schedule
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
+_SAID = re.compile(", step_epochs=\\d+|, fc_factor=None")  # of an optimiser: `stages` have it
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
 # Columns in which trainings that are compared may differ.
 Column = Literal[
@@ -200,11 +202,15 @@ def _condition(row: Record, suite: str) -> Trained:
 
 
 def stages(case: Trained) -> str:
-    """Return epochs at each rate, "40+5+5"; "15" by Table 7; "until flat" by an earlier rule."""
-    training = case.training
+    """Return the epochs at each learning rate, "40+5+5"; "until flat" by an earlier rule."""
+    training, optimiser = case.training, case.optimiser
     if training.least_epochs is not None:
         return "until flat"
-    return "+".join(map(str, training.stages or (training.epochs,)))
+    of = training.stages
+    if not of:
+        step = optimiser.step_epochs if isinstance(optimiser, SGD) else training.epochs
+        of = [min(step, training.epochs - done) for done in range(0, training.epochs, step)]
+    return "+".join(map(str, of))
 
 
 def first_u(case: Case) -> str:
@@ -279,7 +285,7 @@ def _line(
         network=str(network),
         neunorm=reading(case),
         neunorm_u=first_u(case),
-        optimiser=str(case.optimiser).replace(", fc_factor=None", ""),
+        optimiser=_SAID.sub("", str(case.optimiser)),
         epochs=training.epochs,
         stages=stages(case),
         dropout=network.dropout,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf, nan
 from operator import itemgetter
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -33,10 +34,9 @@ EXPLAINED = {
     "window": ("epochs",),
     "change": ("framework", "precision", *KEYS[KEYS.index("optimiser") : KEYS.index("network")]),
     "scale": ("network",),
-    "stages": ("epochs",),
 }
 WORDS = {"neunorm": "NeuNorm", "scale": "network", "network": "layers", "v_th": "V_th"}
-WORDS |= {"loss_function": "loss", "bin_ms": "bin, ms", "stages": "schedule"}
+WORDS |= {"loss_function": "loss", "bin_ms": "ms a bin", "stages": "schedule"}
 WORDS |= {"neunorm_u": "U at first"}
 # How figures are shown: the head, the form, times what; and the ends of those with an interval.
 FIGURES = {
@@ -124,12 +124,14 @@ def trained(frame: pd.DataFrame) -> list[Table]:
 
 def _trained(part: pd.DataFrame) -> Table:
     first = part.iloc[0].to_dict()
-    keys = {name: [*map(text, part[name])] for name in KEYS if name in part}
+    names = [name for name in KEYS if name in part]
+    if "stages" in names:  # they have the epochs too
+        names.remove("epochs")
+    keys = {name: [*map(text, part[name])] for name in names}
     if "machines" in keys:
         keys["machines"] = [machine or "unknown" for machine in keys["machines"]]
     values = {name: {*cells} - {""} for name, cells in keys.items()}
     differing = [name for name in keys if len(values[name]) > 1]
-    # where lines were measured, if that differs, stands below: machines have long names
     explained = {"machines", *(each for name in differing for each in EXPLAINED.get(name, ()))}
     heads = [name for name in differing if name not in explained] or [*keys][:1]
     words = {name: _word(name) for name in keys}
@@ -142,12 +144,11 @@ def _trained(part: pd.DataFrame) -> Table:
     stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
     title = data_name(first["dataset"], **stands_in)
     notes = []
-    if "machines" in differing:
-        names = [" ".join(line) for line in zip(*(keys[name] for name in heads), strict=True)]
-        of_lines = zip(keys["machines"], names, strict=True)
-        for machine, of in grouped(of_lines, itemgetter(0)).items():
-            notes.append(f"on {machine}: {', '.join(name for _, name in of)}")
-    return Table(pd.DataFrame(columns), title, "\n".join(filter(None, parts)), notes)
+    if "machines" in differing:  # they have long names
+        letters = dict(zip(dict.fromkeys(keys["machines"]), ascii_lowercase, strict=False))
+        columns["on"] = [letters[machine] for machine in keys["machines"]]
+        notes = [f"{letter}: {machine}" for machine, letter in letters.items()]
+    return Table(pd.DataFrame(columns), title, "; ".join(filter(None, parts)), notes)
 
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
@@ -216,7 +217,7 @@ def how_measured(line: Any) -> str:
     if isinstance(line.get("fidelity"), str):
         parts = [line["framework"], line["window"], samples]
     else:
-        parts = [f"width {line['width']}", samples, f"{line['stages']} epochs"]
+        parts = [f"width {line['width']}", samples, f"epochs {line['stages']}"]
         parts += [f"T = {line['T']:.0f}"] if line["framework"] != ANN else []
         parts += [f"NeuNorm {line['neunorm']}"] if line["neunorm"] != "off" else []
     parts += [name for name in ("simulated", "substitute") if line.get(name)]
