@@ -16,11 +16,22 @@ import pytest
 from cells import matlab
 from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training
 
+from harness import api, suites
 from harness.analysis import claims
-from harness.analysis.claims import AGAINST, CLAIMS, COLUMNS, STEP, Effect, Finding, findings, table
+from harness.analysis.claims import (
+    AGAINST,
+    CLAIMS,
+    COLUMNS,
+    STEP,
+    Claim,
+    Effect,
+    Finding,
+    findings,
+    table,
+)
 from harness.analysis.trainings import NEARLY, LearningCurve, Mean, epochs_to, goal, mean
 from harness.records import ConfusionRow, Row, TrainedRow
-from harness.spec import Case, paper
+from harness.spec import Case, Options, Trained, paper, schedule
 
 ANY = pytest.mark.parametrize
 # without NeuNorm, with it, and without spikes
@@ -98,7 +109,21 @@ def test_the_ten_claims_are_listed_and_untested_without_rows() -> None:
         bounds = {f"{100 * bound:g}" for bound in BOUNDS.get(claim.id, ())}
         assert bounds <= {*re.findall(r"[0-9]+(?:\.[0-9]+)?", claim.test)}
         assert each.text == "not tested" and each.ours == ""
-        assert f"harness run --suite {claim.suite}" in each.why
+        assert f"run `harness run --suite {claim.suite} " in each.why
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(claim: Claim) -> None:
+    given = re.findall(r"--([a-z-]+)(?: ([^-]\S*))?", claim.command)
+    texts = {name.replace("-", "_"): value or True for name, value in given}
+    cases = api.cases(Options.of(**texts, device="cpu"), suites.suite(claim.suite))
+    if claim.suite == "acceleration":
+        assert {case.framework for case in cases} >= {"reference", "octave:convn", "octave:conv2"}
+        return
+    trained = [case for case in cases if isinstance(case, Trained)]
+    assert all(map(schedule.is_on_schedule, trained)) or claim.id == claims.OURS
+    seeds = len({case.seed for case in trained})
+    assert re.search(rf"\b{seeds} (seeds|pairs)|N-MNIST {seeds}\)", claim.test)
 
 
 def all_of(found: Finding) -> str:

@@ -143,7 +143,7 @@ def _claim(name: str) -> Table:
         raise UsageError(f"unknown claim {name!r}, choose from {', '.join(known)}")
     of = known[name]
     lines = [("published", of.value), ("rule", of.rule), ("in full", of.test)]
-    lines.append(("to run", f"harness run --suite {of.suite}"))
+    lines.append(("to run", of.command))
     return _table("", (name, of.claim), lines)
 
 
