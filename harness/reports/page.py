@@ -33,6 +33,7 @@ from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"
+CONTRADICTED: claims.Answer = "contradicted"
 UNITS = {"points": "points of accuracy", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
 OF_PAPER |= {"6": "Table 6: CIFAR-10"}
@@ -151,7 +152,8 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
 def claims_table(found: Sequence[Finding]) -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
-    An answer names its networks' width where it is not the most frequent one.
+    An answer names its networks' width where it is not the most frequent one, and where it
+    contradicts the paper.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
     places = [each.where for each in tested if each.where and isinstance(each.by, Effect)]
@@ -161,12 +163,14 @@ def claims_table(found: Sequence[Finding]) -> Table:
             "claim": each.words,
             "paper": each.published,
             "ours": each.ours,
-            "answer": each.short if each.where == usual else each.text,
+            "answer": each.short
+            if each.where == usual and each.answer != CONTRADICTED
+            else each.text,
         }
         for each in tested
     ]
     answers = Counter[str](each.answer for each in tested if each.claim.id != claims.OURS)
-    named = [each for each in get_args(claims.Answer) if answers[each] or each == "contradicted"]
+    named = [each for each in get_args(claims.Answer) if answers[each] or each == CONTRADICTED]
     counts = [f"{answers[each]} {each}" for each in named]
     text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
     text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
