@@ -406,8 +406,7 @@ def _proved(
         # the last training that was finished
         last = next(reversed([e for e in bf16_trainings if e.finished] or bf16_trainings), None)
         if last is None:
-            makes = f"a run of {row.contender} in bf16 with five rounds and time left makes one"
-            lacks += [f"no training in bf16 yet: {makes}"]
+            lacks += ["no training in bf16 yet: a run with five rounds and time left makes one"]
         elif not last.passed:
             lacks += [f"its training in bf16: {last.reason or NO_REASON}"]
         if lacks:
