@@ -591,7 +591,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
     if pairs:
         pair = min(pairs, key=_best_first)
         accuracies = _by_seed(pair)
-        figures = "90.53, ANN 90.49" if number == 5 else "85.24, ANN 83.72"
+        figures = "90.53 - 90.49" if number == 5 else "85.24 - 83.72"
         words = f"{pair[0].scale} minus its ANN, points"
         front = words, figures, -ACCURACY, -ACCURACY, OF_TABLE[number]
         pilot = None if all(map(full_size, pair)) else _by_pilot(frames)
