@@ -502,7 +502,7 @@ def fig6(frames: Frames) -> list[Effect]:
     contrasts = _common(trainings.contrasts(frames, each) for each in pair)
     if contrasts.empty:
         raise Untested("no seed has votes both without and with NeuNorm")
-    front = f"{_data(pair[0])}: contrast gained by NeuNorm", "clearer", 0.0, CLEARER, 4
+    front = f"{_data(pair[0])}: contrast NeuNorm gains", "clearer", 0.0, CLEARER, 4
     return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes")]
 
 
