@@ -273,14 +273,14 @@ class Claim:
     claim: str  # in our words, ten at most
     value: str  # as published
     suite: str  # its rows answer the claim
-    options: str  # of `harness run`, that they are of the schedule and seeds that were fixed
+    options: str  # of `harness run`: the fixed schedule and seeds
     rule: str  # what decides it, in a few words
     test: str  # the same whole: the bounds above
     judge: Callable[[Frames], Sequence[Effect | Range]]  # raises Untested
 
     @property
     def command(self) -> str:
-        """What to run for an answer."""
+        """The command whose rows answer the claim."""
         return f"harness run --suite {self.suite} {self.options}"
 
 

@@ -124,7 +124,8 @@ def paper_table(number: int, frames: Frames) -> Frame:
         if row.table != number:
             continue
         its = [each for each in found if measures(row, each)]
-        ours = trainings.table([each for each in its if rank(each) == min(map(rank, its))])
+        best = min(map(rank, its), default=None)
+        ours = trainings.table([each for each in its if rank(each) == best])
         # a system that was run belongs to a published row
         is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
         front = {

@@ -35,7 +35,8 @@ from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
-_SAID = re.compile(", step_epochs=\\d+|, fc_factor=None")  # of an optimiser: `stages` have it
+# Left out of an optimiser's text: the column `stages` has the steps.
+_STEPS = re.compile(", step_epochs=\\d+|, fc_factor=None")
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
 # Columns in which trainings that are compared may differ.
 Column = Literal[
@@ -285,7 +286,7 @@ def _line(
         network=str(network),
         neunorm=reading(case),
         neunorm_u=first_u(case),
-        optimiser=_SAID.sub("", str(case.optimiser)),
+        optimiser=_STEPS.sub("", str(case.optimiser)),
         epochs=training.epochs,
         stages=stages(case),
         dropout=network.dropout,

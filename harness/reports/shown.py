@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf, nan
 from operator import itemgetter
-from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -144,8 +143,9 @@ def _trained(part: pd.DataFrame) -> Table:
     stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
     title = data_name(first["dataset"], **stands_in)
     notes = []
-    if "machines" in differing:  # they have long names
-        letters = dict(zip(dict.fromkeys(keys["machines"]), ascii_lowercase, strict=False))
+    if "machines" in differing:  # a machine's name is too long for a column
+        every = dict.fromkeys(keys["machines"])
+        letters = {machine: chr(ord("a") + n) for n, machine in enumerate(every)}
         columns["on"] = [letters[machine] for machine in keys["machines"]]
         notes = [f"{letter}: {machine}" for machine, letter in letters.items()]
     return Table(pd.DataFrame(columns), title, "; ".join(filter(None, parts)), notes)
