@@ -116,6 +116,21 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
         assert (found.done, found.missing) == (done, 2 - done)
 
 
+def test_what_does_not_count_is_not_done(done: Path) -> None:
+    """Nobody would ever see it: a training whose last epoch says otherwise, two times of a round."""
+    untrue = [replace(each, test_accuracy=0.99) for each in rows_in(done) if each == trained(done)]
+    others = [each for each in rows_in(done) if each != trained(done)]
+    assert status.state(GIVEN, [*others, *untrue], NOW, Budget()) == "missing"
+    given = timed_case("reference")
+    known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
+    rounds = [row(IterationRow, given, **known, round=n, seconds=0.5) for n in (1, 2)]
+    end = row(TimedRow, given, **known, rounds=2)
+    rows = [replace(each, key=NOW(given, end)) for each in (*rounds, end)]
+    assert status.state(given, rows, NOW, Budget(rounds=2)) == "done"
+    twice = replace(rows[0], seconds=0.7)  # type: ignore[call-arg]
+    assert status.state(given, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
+
+
 def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     """A run copies its rows, unless it was tested at other T or deviates."""
     other = replace(GIVEN, suite="scale")
@@ -131,7 +146,8 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
 
 def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -> None:
     more = replace(GIVEN, training=replace(GIVEN.training, tested_at=(1, 2)))
-    tested = [row(TestedRow, more, key=trained(done).key, tested_T=T) for T in (1, 2)]
+    end = {"key": trained(done).key, "test_accuracy": trained(done).test_accuracy}
+    tested = [row(TestedRow, more, tested_T=T, **end) for T in (1, 2)]
     for found, state in ((tested[:1], "missing"), (tested, "done")):
         assert status.state(more, [*rows_in(done), *found], NOW, Budget()) == state
 

@@ -96,6 +96,18 @@ def test_a_figures_table_includes_matching_trainings_of_other_suites() -> None:
     assert tables.TABLES["timesteps"](large).empty
 
 
+def test_networks_of_two_files_are_not_compared_and_named_by_their_hashes() -> None:
+    files = "1a2b3c4d", "5e6f7a8b"
+    rows = [
+        replace(each, weights_sha256=file * 8)
+        for T, file in zip((1, 2), files, strict=True)
+        for each in training(0, (0.4,), T=T, suite="timesteps")
+    ]
+    found = trainings.lines(frames(rows), "timesteps")
+    assert [each.initialisation for each in found] == [f"file {file}" for file in files]
+    assert len({*map(trainings.same_but("T"), found)}) == 2
+
+
 def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
     last = training(1, (0.5, 0.1))
     lost = changed(last, EpochRow, lambda row: {"train_accuracy": 0.19}, epoch=2)

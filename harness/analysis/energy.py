@@ -16,7 +16,7 @@ import pandas as pd
 from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
 from harness.analysis.trainings import ALIKE, OF_CASE, mean_share, reading, rows_of
-from harness.analysis.words import FLAGS
+from harness.analysis.words import FLAGS, initial_weights
 from harness.records import OperationsRow
 from harness.spec import ANN, Case, network_name, paper
 from harness.spec.network import unpadded_macs
@@ -56,8 +56,7 @@ def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
         return *place, str(case.width), case.T, is_ann, case.framework, of_neunorm
 
     for key in sorted(same, key=in_order):
-        case, sha256 = key[0], key[0].weights_sha256
-        weights = f"of a file ({sha256[:8]})" if sha256 else f"initial ({case.initialisation})"
+        case, weights = key[0], f"initial ({initial_weights(key[0])})"
         yield _line(case, [*{row.seed: row for row in same[key]}.values()], weights)
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, R, grouped
-from harness.analysis.words import FLAGS
+from harness.analysis.words import FLAGS, initial_weights
 from harness.records import (
     ConfusionRow,
     EpochRow,
@@ -72,7 +72,7 @@ class TrainingLine:
     optimiser: str
     precision: str
     device: str
-    initialisation: str
+    initialisation: str  # of the weights; of a file's, which has the decays too, its hash
     bin_ms: float  # of an event frame; NaN for still images
     v_th: float
     a: float
@@ -128,7 +128,7 @@ SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's tr
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]
 # Fields of a case that tables have as they are.
-OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device", "initialisation")
+OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device")
 
 
 class Mean(NamedTuple):
@@ -290,6 +290,7 @@ def _line(
         epochs=training.epochs,
         stages=stages(case),
         dropout=network.dropout,
+        initialisation=initial_weights(case),
         bin_ms=nan if paper.settings(case.dataset).static else training.bin_us / 1000,
         v_th=network.lif.v_th,
         a=network.lif.a,

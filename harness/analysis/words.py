@@ -68,6 +68,12 @@ def case_in_words(case: Case) -> str:
     )
 
 
+def initial_weights(case: Case) -> str:
+    """Return where its first weights are from: "calibrated", "torch", "file 1a2b3c4d"."""
+    sha256 = case.weights_sha256
+    return f"file {sha256[:8]}" if sha256 else case.initialisation
+
+
 def steps_in_words(case: Trained) -> str:
     """Return T, for events with the bin's width: together, how much of a recording is seen."""
     if paper.settings(case.dataset).static:
@@ -82,8 +88,8 @@ def unusual(case: Trained) -> Iterator[str]:
         yield f"a = {lif.a:g}"
     if lif.v_th != usual.lif.v_th:
         yield f"V_th = {lif.v_th:g}"
-    if case.initialisation != "calibrated":
-        yield f"initial weights {case.initialisation}"
+    if (weights := initial_weights(case)) != "calibrated":
+        yield f"initial weights {weights}"
     if case.training.loss != LOSS:
         yield case.training.loss
     if case.optimiser.lr != schedule.optimiser(case.dataset).lr:

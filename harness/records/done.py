@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from itertools import compress
 from math import inf
 
+from harness.records.current import current
 from harness.records.row import (
     EndedRow,
     FittedRow,
@@ -34,10 +36,12 @@ def served_by(
     Args:
         case: The case.
         keys: Its key; of a timing the keys of all contenders of its cell.
-        rows: The rows that are there; those of other keys are passed over.
+        rows: The rows that are there; those of other keys, and those that do not count, are passed
+            over: what no table shows is not done.
         wanted: What timing may cost: an earlier run must have measured at least as well.
     """
-    of_keys = [row for row in rows if row.key is not None and row.key in keys]
+    there = [row for row in rows if row.key is not None and row.key in keys]
+    of_keys = [*compress(there, current(there).counts)]
     match case:
         case System():
             done = any(isinstance(row, FittedRow) for row in of_keys)
