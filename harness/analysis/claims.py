@@ -514,7 +514,7 @@ def conv(frames: Frames) -> list[Effect]:
     if reached.empty:
         raise Untested("no seed both without and with NeuNorm has learnt enough")
     words = f"{_data(pair[0])}: epochs saved to {100 * goal:.0f} %"
-    front = words, "157 to 103", 0.0, -log1p(-SOONER), 3
+    front = words, "157 to 103", 0.0, -log1p(-SOONER), OF_TABLE[4]
     effect = Effect(*front, (reached[0] / reached[1]).map(log), pair, "share")
     if never := sorted(pair[0].curves.keys() & pair[1].curves.keys() - {*reached.index}):
         seeds = ", ".join(map(str, never))

@@ -23,7 +23,7 @@ from harness.analysis.frame import Frame, Frames, frames
 from harness.analysis.trainings import ALIKE, CONDITION, FIGURES, FRONT, TrainingLine, mean_share
 from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedRow, Row
-from harness.spec import ANN, Trained, schedule
+from harness.spec import ANN, Trained
 
 PUBLISHED = Path(__file__).with_name("published")
 
@@ -107,8 +107,8 @@ def _figures(
 def paper_table(number: int, frames: Frames) -> Frame:
     """Return Table 3, 4, 5 or 6 in its order: a line for each condition a row was run under.
 
-    Of trainings those on the fixed schedule, of whatever suite, as for the claims; where a row has
-    none, those of suite `accuracy`, else all. A row that was not run has one line too. `published`
+    Of trainings those on the fixed schedule, as for the claims, where a row has any; of these the
+    conditions that suite `accuracy` has a seed of, else those of other suites. A row that was not run has one line too. `published`
     and the measured figures are in [0, 1]; `source` is whether the paper measured the row or cites
     it, `note` what of it is doubtful. Of another system `framework` is its name, and `fidelity` and
     `deviations` say how near it is to what was published.
@@ -116,16 +116,11 @@ def paper_table(number: int, frames: Frames) -> Frame:
     found, others = trainings.lines(frames, "accuracy", *ALIKE), baselines(frames)
     columns = [*FIGURES, *FRONT, *CONDITION, "machines"]
     lines = []
-
-    def rank(each: TrainingLine) -> tuple[bool, bool]:
-        return not schedule.is_on_schedule(each.case), not each.own
-
     for row in published():
         if row.table != number:
             continue
-        its = [each for each in found if measures(row, each)]
-        best = min(map(rank, its), default=None)
-        ours = trainings.table([each for each in its if rank(each) == best])
+        its = trainings.as_fixed([each for each in found if measures(row, each)])
+        ours = trainings.table([each for each in its if each.own] or its)
         # a system that was run belongs to a published row
         is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
         front = {

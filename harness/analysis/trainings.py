@@ -247,6 +247,11 @@ def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
     return attrgetter(*(name for name in SAME if name not in differing))
 
 
+def as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
+    """Return the trainings on the schedule that was fixed; where there are none, all of them."""
+    return [each for each in found if schedule.is_on_schedule(each.case)] or [*found]
+
+
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return a suite's trainings, and those of other suites that differ only in `differing`."""
     found, same = lines(frames, suite, *ALIKE), same_but(*differing)

@@ -27,7 +27,7 @@ from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import Table, csv, field_markdown, markdown
-from harness.spec import ANN, UsageError, paper, schedule
+from harness.spec import ANN, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -262,10 +262,8 @@ def _curves(
 
 
 def _as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
-    """Return of each data set the trainings as were fixed; where there are none, all of them."""
-    fixed = [each for each in found if schedule.is_on_schedule(each.case)]
-    others = (each for each in found if each.dataset not in {of.dataset for of in fixed})
-    return [*fixed, *others]
+    by_dataset = grouped(found, lambda each: each.dataset).values()
+    return [each for of in by_dataset for each in trainings.as_fixed(of)]
 
 
 def _at(each: TrainingLine, by: Column) -> str:
