@@ -202,6 +202,11 @@ def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert found.answer in ("open", "cannot be decided here")
     assert isinstance(found.by, Effect) and min(found.by.by_seed) == pytest.approx(-0.1)
+    # of Fig. 5 the trend alone rests on T = 2
+    dead = along(steps(GOOD_STEPS), *(0.1,) * EPOCHS, seed=2, T=2)
+    dead = changed(dead, TrainedRow, lambda row: {"test_accuracy": 0.1}, seed=2, T=2)
+    learnt = ["nothing" not in each.ours for each in judged("fig5", dead)]
+    assert learnt == [False, True, True]
 
 
 @ANY("parts", [1, 3, 12])

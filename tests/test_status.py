@@ -117,7 +117,7 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
 
 
 def test_what_does_not_count_is_not_done(done: Path) -> None:
-    """Nobody would ever see it: a training whose last epoch says otherwise, two times of a round."""
+    """Nobody would ever see it: a training whose epoch says otherwise, two times of a round."""
     untrue = [replace(each, test_accuracy=0.99) for each in rows_in(done) if each == trained(done)]
     others = [each for each in rows_in(done) if each != trained(done)]
     assert status.state(GIVEN, [*others, *untrue], NOW, Budget()) == "missing"

@@ -480,19 +480,17 @@ def fig5(frames: Frames) -> list[Effect]:
     by_steps = _alike(_of(frames, "timesteps", "cifar10"), {1, 4, 8}, "T")
     seeds = {*_by_seed(by_steps[T] for T in (1, 4, 8)).index}  # no other T takes one away
     by_steps = {T: by_steps[T] for T in sorted(by_steps) if seeds <= by_steps[T].accuracies.keys()}
-    groups = [*by_steps.values()]
-    accuracies = _by_seed(groups).set_axis([*by_steps], axis="columns")
+    accuracies = _by_seed(by_steps.values()).set_axis([*by_steps], axis="columns")
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
-    chance = 1 / groups[0].case.network.classes
+    chance = 1 / by_steps[1].case.network.classes
     kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
-    bounds = -SUFFICES, -SUFFICES
-    part, p = partial(Effect, seeds=5, groups=groups), _rises(accuracies)
-    data = _data(groups[0])
-    suffices = f"suffices (-{100 * SUFFICES:g} allowed)"
+    data, p, groups = _data(by_steps[1]), _rises(accuracies), [*by_steps.values()]
+    of_four, of_one = ([by_steps[T], by_steps[8]] for T in (4, 1))
+    bounds, suffices = (-SUFFICES, -SUFFICES), f"suffices (-{100 * SUFFICES:g} allowed)"
     return [
-        part(f"{data}: T=8 minus T=1, points", "rises", 0.0, RISE, by_seed=eight - one, p=p),
-        part(f"{data}: T=4 minus T=8, points", suffices, *bounds, by_seed=four - eight),
-        part(f"{data}: T=1 minus {least}, points", "not bad", 0.0, 0.0, by_seed=kept),
+        Effect(f"{data}: T=8 minus T=1, points", "rises", 0.0, RISE, 5, eight - one, groups, p=p),
+        Effect(f"{data}: T=4 minus T=8, points", suffices, *bounds, 5, four - eight, of_four),
+        Effect(f"{data}: T=1 minus {least}, points", "not bad", 0.0, 0.0, 5, kept, of_one),
     ]
 
 

@@ -108,10 +108,11 @@ def paper_table(number: int, frames: Frames) -> Frame:
     """Return Table 3, 4, 5 or 6 in its order: a line for each condition a row was run under.
 
     Of trainings those on the fixed schedule, as for the claims, where a row has any; of these the
-    conditions that suite `accuracy` has a seed of, else those of other suites. A row that was not run has one line too. `published`
-    and the measured figures are in [0, 1]; `source` is whether the paper measured the row or cites
-    it, `note` what of it is doubtful. Of another system `framework` is its name, and `fidelity` and
-    `deviations` say how near it is to what was published.
+    conditions that suite `accuracy` has a seed of, else those of other suites. A row that was not
+    run has one line too. `published` and the measured figures are in [0, 1]; `source` is whether
+    the paper measured the row or cites it, `note` what of it is doubtful. Of another system
+    `framework` is its name, and `fidelity` and `deviations` say how near it is to what was
+    published.
     """
     found, others = trainings.lines(frames, "accuracy", *ALIKE), baselines(frames)
     columns = [*FIGURES, *FRONT, *CONDITION, "machines"]
