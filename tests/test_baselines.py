@@ -200,10 +200,18 @@ def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) ->
     assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
 
 
+def test_t_is_of_the_first_bins_alone(declare: Any) -> None:
+    declare(DATASETS=("nmnist",))
+    found = [(case.window, case.T) for case in cases(baselines=("counting",), steps=(2, 3))]
+    assert found == [("whole", 10), ("first", 2), ("first", 3)]
+
+
 def test_images_have_no_windows_whatever_a_base_class_says(declare: Any) -> None:
     declare(INPUT="images", DATASETS=("cifar10",))
     (case,) = cases(baselines=("counting",))
     assert case.window is None
+    with pytest.raises(UsageError, match="cuts nothing of these to its first T bins: .*--steps"):
+        cases(baselines=("counting",), steps=(2, 3))
 
 
 # its samples

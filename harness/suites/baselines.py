@@ -20,9 +20,9 @@ USELESS = (
 def cases(options: Options) -> tuple[spec.System, ...]:
     """Tables 3 to 6: the other systems, on our samples.
 
-    Each system has a case per data set, window, seed and T; cases are sorted by seed. Quick runs
-    have only the published data set and window. Raises UsageError for an unknown system or data
-    set, and for options that other systems have no use for.
+    Each system has a case per data set, window, seed and, of the first T bins, T; cases are sorted
+    by seed. Quick runs have only the published data set and window. Raises UsageError for an
+    unknown system or data set, and for options that other systems have no use for.
     """
     options.refuse(*USELESS, why="has other systems, not networks")
     for name in options.datasets or ():
@@ -43,6 +43,8 @@ def cases(options: Options) -> tuple[spec.System, ...]:
             f"{', '.join(names)} cannot run on {', '.join(options.datasets or ())}: "
             "`harness list baselines` lists what each can take"
         )
+    if not any(case.window == "first" for case in found):
+        options.refuse("steps", why="cuts nothing of these to its first T bins")
     return tuple(sorted(found, key=lambda case: case.seed))
 
 
@@ -62,7 +64,9 @@ def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
         training = Training(epochs, samples, size.test_samples, size.embedded, system.steps)
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]
-        for seed, T in product(seeds, options.steps or (size.steps,)):
+        # others see the whole of an image or recording
+        steps = (options.steps if window == "first" else None) or (size.steps,)
+        for seed, T in product(seeds, steps):
             yield spec.System(
                 suite=options.suite, dataset=dataset, scale=name, network=network, width=width,
                 framework=system.name, T=T, batch_size=size.batch_size, precision="fp32",
