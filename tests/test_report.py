@@ -27,7 +27,7 @@ from cells import (
     slower_twin,
 )
 from fuzzing import MARKUP
-from rows import VOTES, certified, changed, descended, row, rows_of_a_run, scales, training
+from rows import VOTES, certified, changed, descended, row, rows_of_a_run, scales, staged, training
 from surroundings import Command
 
 from harness.analysis import timings
@@ -426,6 +426,11 @@ def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Pa
     older = [replace(row, stages=None, epochs=12, key=f"older {row.key}") for row in fixed]
     for n, (rows, count) in enumerate(((older, 1), ([*older, *fixed], 1), ([*older, *events], 2))):
         assert len(drawn(rows, tmp_path / str(n), "Accuracy by scale")) == count
+    earlier = training(0, (0.5,), suite="neunorm")
+    both = [*earlier, *staged(training(0, (0.5,), "mean", suite="neunorm"))]
+    for rows, reading in ((earlier, "off"), (both, "mean")):
+        (of_votes,) = drawn(rows, tmp_path / reading, "votes on")
+        assert f"NeuNorm {reading}" in of_votes
 
 
 def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(

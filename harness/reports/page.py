@@ -302,7 +302,7 @@ def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     voted = [
         (each, [*rows.values()], np.mean([row.votes for row in rows.values()], axis=0))
-        for each in trainings.lines(frames, "neunorm")
+        for each in _as_fixed(trainings.lines(frames, "neunorm"))
         if (rows := trainings.votes(frames, each))
     ]
     most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
