@@ -127,7 +127,7 @@ def test_what_does_not_count_is_not_done(done: Path) -> None:
     end = row(TimedRow, given, **known, rounds=2)
     rows = [replace(each, key=NOW(given, end)) for each in (*rounds, end)]
     assert status.state(given, rows, NOW, Budget(rounds=2)) == "done"
-    twice = replace(rows[0], seconds=0.7)  # type: ignore[call-arg]
+    twice = replace(rows[0], seconds=0.7)
     assert status.state(given, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
 
 
