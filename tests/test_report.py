@@ -247,8 +247,11 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         assert re.match(start, line.replace("\\", "")) and line.endswith(f" | {answer} |")
         says = " ".join(lines)
         assert "Trainings have width 1/8" in says
+        assert "Their data: photographs." in says
         assert f"The paper's claims, part by part: {counts}" in says
         assert ("what an open part lacks" in says) == ("open" in answer)
+    simulated = block([replace(row, data_simulated=True) for row in found], judged=True)
+    assert "Their data: photographs (simulated)." in simulated.replace("\\", "")
 
 
 def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:

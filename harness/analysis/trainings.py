@@ -248,8 +248,10 @@ def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
 
 
 def as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
-    """Return the trainings on the schedule that was fixed; where there are none, all of them."""
-    return [each for each in found if schedule.is_on_schedule(each.case)] or [*found]
+    """Return of each data set the trainings on the fixed schedule; all, where none of it is."""
+    by_dataset = grouped(found, lambda each: each.dataset).values()
+    fixed = ([each for each in of if schedule.is_on_schedule(each.case)] or of for of in by_dataset)
+    return [each for of in fixed for each in of]
 
 
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:

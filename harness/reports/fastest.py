@@ -16,7 +16,8 @@ from harness.analysis import compare, timings
 from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine, completeness
-from harness.analysis.words import TITLES, counted, data_name, few, span
+from harness.analysis.trainings import TrainingLine
+from harness.analysis.words import TITLES, counted, data_name, data_source, few, span
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import Table, interval
@@ -246,7 +247,7 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
         yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
-    if data := _sources(timed):
+    if data := sources(timed):
         yield f"Data: {data}."
     for machine in dict.fromkeys(each.machine for each in lines if each.machine != first.machine):
         other = [cell for cell in headline(lines, machine) if cell.is_ranked]
@@ -274,8 +275,10 @@ def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
     return f"No figure: {'; '.join(parts)}." if found else ""
 
 
-def _sources(found: Iterable[TimedLine]) -> str:
-    return "; ".join(dict.fromkeys(each.data_source for each in found if each.data_source))
+def sources(found: Iterable[TimedLine | TrainingLine]) -> str:
+    """Return the data sources of lines, each once, with what is partial, lossy or simulated."""
+    named = (data_source(vars(each)) for each in found if each.data_source)
+    return "; ".join(dict.fromkeys(named))
 
 
 Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interval
@@ -292,7 +295,7 @@ def charts(cells: Sequence[Cell]) -> Captioned:
         for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
             if groups := _dots(of, ends, form):
                 drawn = figures.dots(groups, title, log=True, bounds=bounds)
-                yield f"{what}: {_sources(line for cell in of for line in cell.lines)}", drawn
+                yield f"{what}: {sources(line for cell in of for line in cell.lines)}", drawn
 
 
 def versions(frames: Frames) -> Captioned:
@@ -350,6 +353,6 @@ def picture(cells: Sequence[Cell]) -> str:
         return ""
     lines = [line for cell in chosen for line in cell.lines]
     made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
-    below = [line for part in (PICTURE, KEY, _sources(lines), made_on) for line in wrap(part, 70)]
+    below = [line for part in (PICTURE, KEY, sources(lines), made_on) for line in wrap(part, 70)]
     drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
     return figures.svg_file(drawn, PICTURE)

@@ -21,7 +21,7 @@ from harness.analysis import claims, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.timings import FEWEST_RANKED
-from harness.analysis.trainings import ALIKE, Column, TrainingLine, rows_of, same_but
+from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
 from harness.analysis.words import counted, span
 from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
@@ -175,6 +175,9 @@ def claims_table(found: Sequence[Finding]) -> Table:
     text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
     text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
     text += [f"Trainings have {usual} where no other is named."] if usual else []
+    effects = (each.by for each in tested if isinstance(each.by, Effect))
+    data = fastest.sources(line for of in effects for line in of.groups)
+    text += [f"Their data: {data}."] if data else []
     if answers["open"]:
         text.append(
             "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
@@ -249,7 +252,7 @@ def _curves(
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [*grouped(_as_fixed(found), same_but(by, *others)).values()]
+    groups = [*grouped(as_fixed(found), same_but(by, *others)).values()]
     groups = [of for of in groups if len(of) > 1] or groups
     captions = [*map(_caption, groups)]
     more = shown.what_differs(captions, [vars(group[0]) for group in groups])
@@ -259,11 +262,6 @@ def _curves(
         names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
         drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
         yield f"Accuracy by {by}: {caption}{settings}", drawn
-
-
-def _as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
-    by_dataset = grouped(found, lambda each: each.dataset).values()
-    return [each for of in by_dataset for each in trainings.as_fixed(of)]
 
 
 def _at(each: TrainingLine, by: Column) -> str:
@@ -302,7 +300,7 @@ def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: votes without and with NeuNorm in one scale of colours."""
     voted = [
         (each, [*rows.values()], np.mean([row.votes for row in rows.values()], axis=0))
-        for each in _as_fixed(trainings.lines(frames, "neunorm"))
+        for each in as_fixed(trainings.lines(frames, "neunorm"))
         if (rows := trainings.votes(frames, each))
     ]
     most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
@@ -336,7 +334,7 @@ def _ablations(frames: Frames) -> Captioned:
 
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
-    for each in _as_fixed(trainings.lines(frames, "scale", *ALIKE)):
+    for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
         if rows and each.scale in paper.SCALES:
             accuracy = 100 * fmean(row.test_accuracy for row in rows)

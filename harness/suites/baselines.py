@@ -64,8 +64,8 @@ def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
         training = Training(epochs, samples, size.test_samples, size.embedded, system.steps)
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]
-        # others see the whole of an image or recording
-        steps = (options.steps if window == "first" else None) or (size.steps,)
+        # of a whole recording, and of an image, T cuts nothing
+        steps = options.steps if options.steps and window == "first" else (size.steps,)
         for seed, T in product(seeds, steps):
             yield spec.System(
                 suite=options.suite, dataset=dataset, scale=name, network=network, width=width,
