@@ -56,7 +56,8 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     if named is None:
         named = tuple(name for name in adapters.names() if name not in suite.opt_in)
     for name in named:
-        adapters.check_name(name)  # one that does not load is no error: it gets a row
+        if name not in (suite.frameworks or ()):  # the ANN is no adapter
+            adapters.check_name(name)  # one that does not load is no error: it gets a row
     chosen = suite.cases(replace(options, frameworks=named, device=device(options.device)))
     # a network by its name and in another spelling of it is the same case
     return tuple(dict.fromkeys(chosen))

@@ -2,7 +2,8 @@
 
 Below which density events pay is measured on this machine, once for each shape, and kept in the
 user's cache folder. The first measurement stands, as long as these sources and numba's version do:
-all processes choose alike, now and later.
+all timed processes choose alike, now and later. A training takes fixed densities, so that a later
+commit repeats it bit for bit on the same kind of processor.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from adapters.fused.form import MARK, Events, Dispatch
 from adapters.fused.intrinsics import BYTES
 from adapters.fused.neurons import values
 from adapters.fused.plain import DENSE_CONVOLUTION
-from harness.system import clock
+from harness.system import clock, machine
 from harness.system.kept import MeasurementCache
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
@@ -65,10 +66,17 @@ class BreakEven:
     input_gradient: float  # of marks: the share of neurons inside the surrogate's window
     tiles: bool = False  # above `input_gradient`, Winograd's tiles are faster than dense
 
+    @property
+    def in_words(self) -> str:
+        """The densities in words: "by events below 0.50, 0.70, 0.25"."""
+        below = self.forward, self.weight_gradient, self.input_gradient
+        return f"by events below {', '.join(f'{density:.2f}' for density in below)}"
 
-KEPT = MeasurementCache(
-    "break-even", lambda kept: BreakEven(**kept), BreakEven(0.5, 0.5, 0.5, True)
-)
+
+KEPT = MeasurementCache("break-even", lambda kept: BreakEven(**kept))
+# Of trainings, and of processes that may not measure. With AMX nothing that walks lists keeps up
+# with a bf16 product. Another value changes how sums round: raise `REVISION`.
+FIXED, FIXED_AMX_BF16 = BreakEven(0.5, 0.7, 0.25, True), BreakEven(NEVER, NEVER, NEVER, False)
 
 
 WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit numbers
@@ -83,14 +91,20 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
     return Dispatch(
         density, window, density < limits.forward, density < limits.weight_gradient,
         window is not None and window < limits.input_gradient,
-        limits.tiles,
+        limits.tiles, limits.in_words,
     )  # fmt: skip
 
 
 @cache
 def break_even(shape: Shape) -> BreakEven:
-    """Return a shape's break-even densities: cached, measured if `share_with` lets, else 0.5."""
-    return KEPT.get((numba.__version__, BYTES, sources_sha256(), shape), partial(_measured, shape))
+    """Return a shape's break-even densities: cached, measured if `share_with` lets, else fixed."""
+    of = numba.__version__, BYTES, sources_sha256(), shape
+    return KEPT.get(of, partial(_measured, shape), fixed(shape.precision))
+
+
+def fixed(precision: str) -> BreakEven:
+    """Return the break-even densities of trainings, for synapses in "bfloat16" or another dtype."""
+    return FIXED_AMX_BF16 if precision == "bfloat16" and machine.has_amx() else FIXED
 
 
 def _measured(shape: Shape) -> BreakEven:

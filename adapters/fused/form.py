@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,7 @@ class Dispatch:
     weight_gradient: bool
     input_gradient: bool
     tiles: bool = False  # an input gradient that is not by events is by Winograd's tiles
+    limits: str = field(default="", compare=False)  # the densities that decided, in words
 
 
 class Encoding(NamedTuple):

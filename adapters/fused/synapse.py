@@ -39,7 +39,8 @@ class Synapse:
         if self.ran.tiles and not self.ran.input_gradient:
             how = f"{how}, input gradient by tiles"
         window = "" if self.ran.window is None else f", window {self.ran.window:.2f}"
-        return f"{how}, density {self.ran.density:.2f}{window}"
+        limits = f" ({self.ran.limits})" if self.ran.limits else ""
+        return f"{how}, density {self.ran.density:.2f}{window}{limits}"
 
     def inputs(self, sent: Tensor | Events, dtype: torch.dtype) -> Tensor | Events:
         """Return the layer's input, as saved for backward: events, else values of type `dtype`.

@@ -139,6 +139,7 @@ parse_count = _matching(
     "0*([1-9][0-9]{0,8}|1000000000)", int, "a whole number from 1 to 1000000000"
 )
 parse_share = _matching(r"0(\.[0-9]{1,6})?", float, "a share such as 0.5, or 0")
+parse_rate = _matching(r"[0-9]{1,6}(\.[0-9]{1,6})?|[0-9]{1,3}e-[1-9]", float, "a rate such as 0.1")
 parse_number = _matching(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number such as 0.5, or uniform")
 parse_steps = _several(_matching("0*[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
 parse_seeds = _several(_matching("[0-9]{1,9}", int, "whole numbers of 0 or more"))
@@ -245,6 +246,7 @@ class Options:
     device: Device = _case(Device, "Default: auto.", default="auto")
     seeds: Numbers | None = _case(parse_seeds, "Each is a training.", "N,...")
     epochs: Numbers | None = _case(parse_stages, "Of a training, at each rate.", "N|N+N+...")
+    rate: float | None = _case(parse_rate, "Of a training, at first.", "0.1")
     samples: int | None = _case(parse_count, "Training samples, drawn once.", "N")
     width: Fraction | None = _case(parse_fraction, "Scales channels and features.", "1/8")
     dropout: float | None = _case(parse_share, "Of trainings. Default: 0.", "0.5")

@@ -109,7 +109,7 @@ def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: b
 
 
 KEPT: MeasurementCache[Layout] = MeasurementCache(
-    "layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)], LAYOUTS[0]
+    "layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)]
 )
 
 
@@ -129,4 +129,5 @@ def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     if case.device != "cpu":  # a kept measurement names only the processor
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
-    return KEPT.get((*size, case.mode, case.precision, torch.get_num_threads()), measure)
+    of = *size, case.mode, case.precision, torch.get_num_threads()
+    return KEPT.get(of, measure, LAYOUTS[0])

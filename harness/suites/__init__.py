@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.spec import Case, Options, UsageError
+from harness.spec import ANN, Case, Options, UsageError
 from harness.suites import baselines, timings, trainings
 
 
@@ -26,6 +26,7 @@ SUITES: dict[str, Suite] = {
         cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
         for cases in trainings.SUITES
     },
+    "accuracy": Suite(trainings.accuracy, (*trainings.FRAMEWORKS, ANN), trains=True, long=True),
     "baselines": Suite(baselines.cases, (), trains=True),
     # the count depends on the function, not on the framework
     "energy": Suite(timings.energy, ("reference",), trains=True),

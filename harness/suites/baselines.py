@@ -13,7 +13,7 @@ from harness.suites.trainings import USUAL, size_of
 
 USELESS = (
     *("frameworks", "networks", "width", "neunorm", "precision", "batch_size", "inference"),
-    *("tuned", "init", "neunorm_u", "dropout"),
+    *("tuned", "init", "neunorm_u", "dropout", "rate"),
 )
 
 

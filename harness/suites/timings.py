@@ -18,7 +18,7 @@ MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 OPT_IN = ("jax", "octave", "sinabs")
 Form = tuple[str, Precision]  # a framework's, and the precision it runs in
-OF_TRAININGS = ("epochs", "samples", "neunorm_u", "dropout")
+OF_TRAININGS = ("epochs", "rate", "samples", "neunorm_u", "dropout")
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
 

@@ -132,7 +132,8 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     if options.neunorm != "off":
         readings.append(options.reading or "mean")
     specs = [TrainingSpec(*place, neunorm=reading) for place in places for reading in readings]
-    specs += [TrainingSpec(*place, framework=ANN) for place in images]
+    if ANN in (options.frameworks or ()):
+        specs += [TrainingSpec(*place, framework=ANN) for place in images]
     if options.long:
         specs += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
     return _cases(
@@ -203,7 +204,11 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
         epochs, options.samples or size.samples, size.test_samples, size.embedded,
         spec.tested_at, spec.bin_us, size.simulated, stages=stages,
     )  # fmt: skip
-    frameworks = (spec.framework,) if spec.framework else options.frameworks or ()
+    spiking = [name for name in options.frameworks or () if name != ANN]
+    frameworks = (spec.framework,) if spec.framework else spiking
+    optimiser = schedule.optimiser(spec.dataset)
+    if options.rate is not None:
+        optimiser = replace(optimiser, lr=options.rate)
     chosen = replace(chosen, network=network)
     if spec.framework == ANN:  # it has neither NeuNorm nor a file's weights
         chosen = replace(chosen, network=replace(network, neunorm=None), weights_sha256=None)
@@ -213,8 +218,7 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
             suite=options.suite, dataset=spec.dataset, framework=framework, T=T,
             batch_size=options.batch_size or size.batch_size,
             precision=options.precision or size.precision, device=options.device, seed=seed,
-            optimiser=schedule.optimiser(spec.dataset),
-            initialisation=options.init, training=training,
+            optimiser=optimiser, initialisation=options.init, training=training,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from harness.system.files import cached
 T = TypeVar("T")
 # "timed": only with timed contenders, since nothing else of ours runs then: what was measured on a
 # busy machine would stand for good. "all": with all others. "nobody": use the default value, since
-# another process computes meanwhile.
+# another process computes meanwhile, or a later commit has to compute the same.
 Sharing = Literal["all", "timed", "nobody"]
 _sharing: Sharing = "all"
 
@@ -35,12 +35,14 @@ class MeasurementCache(Generic[T]):
 
     folder: str  # in the user's cache folder
     from_json: Callable[[Any], T]  # raises where it is no such value
-    usual: T  # the default, where nothing may be measured
 
-    def get(self, of: tuple[object, ...], measure: Callable[[], T]) -> T:
-        """Return the kept measurement, else make one. `of`: all that it depends on, by `repr`."""
+    def get(self, of: tuple[object, ...], measure: Callable[[], T], default: T) -> T:
+        """Return the kept measurement, else make one; `default` where nothing may be measured.
+
+        `of` is all that it depends on, by `repr`.
+        """
         if _sharing == "nobody":
-            return self.usual
+            return default
 
         def read(path: Path) -> T:
             return self.from_json(json.loads(path.read_text("utf-8"))["value"])

@@ -55,7 +55,7 @@ from harness.spec import (
     network_name,
     schedule,
 )
-from harness.system import memory
+from harness.system import kept, memory
 from harness.system.files import Unwritable
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import Epoch
@@ -154,6 +154,7 @@ _last: dict[tuple[datasets.SplitRequest, int | None], DataSplits] = {}
 def train(trial: Trial[Trained]) -> bool:
     """Prove (except the ANN), train and test a network. Returns whether it was already done."""
     case = trial.case
+    kept.share_with("nobody")  # a later commit takes the same kernels
     installation = installation_of(case)
     trial.row = of_case(case, trial.run, installation)
     data = _data(trial)
@@ -304,11 +305,16 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
     batches = (x for x, _ in part.batches(case.T, COUNTED_TOGETHER))
     layers = count_operations(case, learner.module, batches, trial.alive)
     trial.keep(_operations(row, layers, len(part)))
-    kept = None
+    kept_weights = None
     if trial.access.keep_weights:
-        kept = weights.keep(trial.out, weights.encode(case.network, learner.module.parameters()))
+        encoded = weights.encode(case.network, learner.module.parameters())
+        kept_weights = weights.keep(trial.out, encoded)
+    chooses = None if case.framework == ANN else adapters.load(case.framework)
+    computed = getattr(chooses, "computed", None)
     best = max(epochs, key=lambda each: each.test_accuracy)
     chosen = max(epochs, key=lambda each: each.validation_accuracy)
+    if computed is not None:
+        row = replace(row, computed=computed(learner.module))
     trial.keep(TrainedRow(
         **vars(row),
         test_accuracy=epochs[-1].test_accuracy,
@@ -316,7 +322,7 @@ def _keep_results(trial: Trial[Trained], learner: Learner, epochs: tuple[Epoch, 
         chosen_test_accuracy=chosen.test_accuracy, chosen_epoch=chosen.number,
         trained_epochs=len(epochs) if len(epochs) < case.training.epochs else None,
         seconds=sum(each.seconds for each in epochs),
-        kept_weights_sha256=kept,
+        kept_weights_sha256=kept_weights,
     ))  # fmt: skip
 
 
