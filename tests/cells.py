@@ -15,9 +15,11 @@ NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
 JITTER = (1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.01, 0.99)
 
 
-def rounds(framework: str, seconds: float, shift: int = 0, **fields: Any) -> list[Row]:
-    """The fewest rounds that rank, with some noise."""
-    drawn = (JITTER[(n + shift) % len(JITTER)] for n in range(FEWEST_RANKED))
+def rounds(
+    framework: str, seconds: float, shift: int = 0, of: int = FEWEST_RANKED, **fields: Any
+) -> list[Row]:
+    """Some rounds with some noise, by default the fewest that rank."""
+    drawn = (JITTER[(n + shift) % len(JITTER)] for n in range(of))
     return timed(framework, *(seconds * each for each in drawn), **fields)
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
+from itertools import permutations
 from math import exp, sqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import run_in_bf16
-from rows import ROW, timed, training
+from cells import refused, rounds, run, run_in_bf16
+from rows import ROW, certified, changed, descended, timed, training
 from surroundings import Command
 
-from harness.analysis.compare import LEVEL, Change, compare
-from harness.records import Row, Store
+from harness.analysis import timings
+from harness.analysis.compare import LEVEL, Change, compare, network, sentence, within_run
+from harness.analysis.frame import frames
+from harness.analysis.words import TITLES
+from harness.records import CertificateRow, Row, Store
+from harness.reports import fastest, stored
 from harness.spec import paper
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 
 
 def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
@@ -50,6 +58,8 @@ def test_the_machine_with_most_rows_and_its_last_run_are_compared() -> None:
     old = [*timed("floor", 1.0, 1.0, **here), *timed("reference", 2.0, 2.0, **here)]
     more = [*timed("floor", 1.0, cpu="B"), *timed("reference", 9.0, cpu="B")]
     first = [*timed("floor", 1.0, cpu="A"), *timed("reference", 8.0, cpu="A")]
+    old, more = [*old, *certified("reference", **here)], [*more, *certified("reference", cpu="B")]
+    first += certified("reference", cpu="A")
     for new in ([*first, *old, *more], [*more, *first, *old]):
         found = compare(old, new)
         assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
@@ -111,7 +121,9 @@ def default_run(
         for name, factor in factors.items():
             level = factor * (slower or {}).get(name, 1.0) * exp(drawn.gauss(0, 0.02))
             seconds = [level * exp(drawn.gauss(0, noise)) for _ in range(5)]
-            rows += timed(name, *seconds, dataset=dataset, scale=scale, run=run, **fields)
+            cell: dict[str, Any] = {"dataset": dataset, "scale": scale, "run": run, **fields}
+            rows += timed(name, *seconds, **cell)
+            rows += certified(name, **cell) if name in CONTENDERS else []
     return rows
 
 
@@ -131,7 +143,7 @@ def test_a_common_slowdown_is_called() -> None:
 def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
     tmp_path: Path, command: Command
 ) -> None:
-    Store(tmp_path).append(*run_in_bf16())
+    Store(tmp_path).append(*run_in_bf16(), descended("fused"))
     for one, other, code, said in (
         ("fused bf16", "fused", 0, "faster by 45."),  # 0.6 and 1.1
         ("fused", "fused bf16", 0, "slower by 83."),
@@ -140,6 +152,48 @@ def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
     ):
         found, out, error = command("compare", tmp_path, "--contender", one, "--against", other)
         assert found == code and said in out + error
+
+
+def test_an_unproved_contender_is_compared_with_nobody() -> None:
+    unproved = changed(run(), CertificateRow, None, framework="snntorch")
+    for rows, why in ((refused(run()), "it computes two samples"), (unproved, "no exam")):
+        for pair in (("snntorch", "reference"), ("reference", "snntorch")):
+            (change,) = within_run(rows, *pair)
+            assert change.call == "not judged" and why in sentence(change, pair[1])
+        slower = changed(run(run="later"), CertificateRow, None, framework="fused")
+        labels = {change.contender for change in compare(rows, slower).changes}
+        assert labels & {"snntorch fp32", "fused fp32"} == set()
+
+
+def test_a_run_that_was_cut_off_hides_no_whole_one() -> None:
+    late = {"run": "later"}
+    cut = [*rounds("floor", 1.0, of=2, **late), *certified("reference", **late)]
+    cut += [*certified("snntorch", **late), *rounds("reference", 9.0, of=2, **late)]
+    (change,) = within_run(
+        [*run(), *cut, *rounds("snntorch", 2.0, of=2, **late)], "snntorch", "reference"
+    )
+    assert abs(change.change) < 0.02
+
+
+@pytest.mark.parametrize("machine", sorted(PUBLISHED.iterdir()), ids=lambda path: path.name)
+def test_ranks_sentence_and_compare_say_the_same_of_the_shipped_rows(machine: Path) -> None:
+    found = frames(stored.read_all([machine]))
+    compared, said = 0, fastest.summary(timings.lines(found)).frameworks
+    for cell in fastest.headline(timings.lines(found)):
+        ranked = [line for line in cell.lines if line.rank and line.precision == "fp32"]
+        for line, other in permutations(ranked, 2):
+            changes = within_run(found, line.name, other.name)
+            of = network(line), "cpu T=10 batch 20"  # Fig. 3's, and no inference
+            (change,) = (each for each in changes if (each.where, each.setting) == of)
+            assert (change.call == "faster") == line.is_faster(other)
+            assert change.call != "faster" or (line.rank or 0) < (other.rank or 0)
+            compared += 1
+    assert bool(compared) == bool(said)
+    for clause in re.findall(r"(\w+) takes ([^;.]*) longer on all (\d)", said):
+        (name,) = (key for key, title in TITLES.items() if title == clause[0])
+        (best,) = (key for key, title in TITLES.items() if f"{title} is fastest" in said)
+        calls = [change.call for change in within_run(found, name, best)]
+        assert calls.count("slower") == int(clause[2])
 
 
 @pytest.mark.slow

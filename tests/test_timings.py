@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import permutations
 from math import isnan
 from typing import Any
 
 import pytest
-from cells import BF16, LATE, REFUSED, contender, run, run_in_bf16, seconds_of, slower_twin
+from cells import (
+    BF16,
+    LATE,
+    REFUSED,
+    contender,
+    rounds,
+    run,
+    run_in_bf16,
+    seconds_of,
+    slower_twin,
+)
 from rows import ROW, RUN, audited, certified, changed, descended, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
@@ -155,14 +167,60 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     assert found.ratio_to_floor == pytest.approx(2)
 
 
-def test_a_rank_is_one_plus_the_intervals_wholly_below() -> None:
-    assert ranks(run()) == {"fused": 1, "reference": 2, "snntorch": 2}
+def places(rows: Iterable[Row]) -> dict[str, str]:
+    return {line.name: line.ranks for line in shown(rows) if line.framework != "floor"}
+
+
+def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None:
+    assert places(run()) == {"fused": "1", "reference": "2-3", "snntorch": "2-3"}
     slow = [*run(), *contender("norse", 2.5)]
-    assert ranks(slow) == {"fused": 1, "reference": 2, "snntorch": 2, "norse": 4}
-    noisy = [*run(), *contender("spikingjelly", 1.0)]
-    noisy = changed(noisy, IterationRow, lambda of: {"seconds": of.round}, framework="spikingjelly")
-    # its interval reaches from below the first to above the last, and takes no one's place
-    assert {**ranks(noisy), "spikingjelly": 1} == {**ranks(run()), "spikingjelly": 1}
+    assert places(slow) == {"fused": "1", "reference": "2-3", "snntorch": "2-3", "norse": "4"}
+    # the same rounds share a range
+    same = [*run(), *contender("norse", 2.0, 1)]
+    assert {places(same)[name] for name in ("norse", "reference", "snntorch")} == {"2-4"}
+    # a drift that all meet leaves their pairs alone: one that takes 3 % longer in each is slower,
+    # though its interval of the ratio to the floor, which met another, overlaps
+    drift = {1: 1.0, 2: 1.6, 3: 0.7, 4: 1.3, 5: 0.8}
+    paired = [*run(), *contender("norse", 2.06, 1)]
+    for name in ("reference", "norse"):
+        paired = changed(
+            paired, IterationRow, lambda r: {"seconds": r.seconds * drift[r.round]}, framework=name
+        )
+    found = lines(paired)
+    assert found["norse"].ratio_low < found["reference"].ratio_high
+    assert found["reference"].is_faster(found["norse"])
+    assert not found["norse"].is_faster(found["reference"])
+    assert (found["norse"].rank or 0) > (found["reference"].rank or 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: int) -> None:
+    drawn = random.Random(seed)
+    factors = {number: drawn.uniform(0.6, 1.6) for number in range(1, 6)}
+    rows = [*run(), *contender("norse", 2.3), *contender("spikingjelly", 2.4, 3)]
+    rows = changed(
+        rows, IterationRow, lambda r: {"seconds": r.seconds * factors[r.round]}, framework="norse"
+    )
+    ranked = [line for line in shown(rows) if line.rank]
+    for line, other in permutations(ranked, 2):
+        if line.is_faster(other):
+            assert (line.rank or 0) < (other.rank or 0) and (line.rank_high or 0) < (
+                other.rank_high or 0
+            )
+            assert ranked.index(line) < ranked.index(other)
+
+
+def test_contenders_that_share_no_round_have_no_ranks() -> None:
+    rows = [*rounds("floor", 1.0, of=10), *rounds("floor", 1.0, 3, of=10, twin=True)]
+    rows += contender("reference", 2.0) + changed(
+        contender("norse", 2.5), IterationRow, lambda r: {"round": r.round + 5}
+    )
+    assert places(rows) == {"reference": "", "norse": ""}
+    assert "no other contender that can be ranked ran in its rounds" in lines(rows)["norse"].reason
+    assert places(rows[:-5]) == {"reference": "1", "norse": ""}
+
+
+def test_speedups_are_of_paired_rounds() -> None:
     found = lines(run())["fused"]
     assert found.speedup_low < found.speedup_vs_reference < found.speedup_high
     assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)

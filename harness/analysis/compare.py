@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isnan, log, nan, sqrt
+from operator import attrgetter
 from statistics import fmean, median, variance
 from typing import Literal
 
@@ -27,7 +28,7 @@ from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name, few
 from harness.records import Row, TrainedRow
-from harness.spec import FLOOR, paper
+from harness.spec import paper
 
 LEVEL = 0.05  # of all tests of one kind together
 ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
@@ -55,12 +56,14 @@ class Change:
     high: float
     margin: float  # the least change that matters
     setting: str  # what of the cell or condition others share too, in words
+    machine: str = ""  # of `within_run`
+    refused: str = ""  # why it is not judged: a contender is not proved
 
     @property
     def call(self) -> Call:
         """The verdict by the interval and `margin`."""
         is_speed = self.what == "speed"
-        if isnan(self.low):
+        if isnan(self.low) or self.refused:
             return "not judged"
         if self.high < 0:
             return "faster" if is_speed else "worse"
@@ -152,13 +155,13 @@ def _label(each: TimedLine) -> str:
 
 
 def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
-    """Return the contenders that were timed against the floor, by cell and name.
+    """Return the contenders that are proved and were timed against the floor, by cell and name.
 
     Of a machine those of the last run, of several machines those of the one with most rows.
     """
     found: dict[Hashable, TimedLine] = {}
     for each in timings.lines(of):  # the machine with most rows comes first
-        if each.framework != FLOOR and not isnan(each.ratio_to_floor):
+        if each.is_proved and not isnan(each.ratio_to_floor):
             key = timings.of_cell(each), _label(each)
             if key not in found or found[key].machine == each.machine:
                 found.pop(key, None)  # in the order of the last run
@@ -250,29 +253,34 @@ def within_run(
 ) -> list[Change]:
     """Return the change in time from `against` to `contender` in each cell, over common rounds.
 
-    Both may name a precision, "fused bf16"; without one it is float32.
-    Of each cell the last run that timed both. The interval is of the paired rounds, at 95 %.
+    Both may name a precision, "fused bf16"; without one it is float32. Of each cell the last most
+    complete run that timed both. The interval is of the paired rounds, at 95 %
+    (`TimedLine.over`). Of contenders that are not proved, the change says why it is not judged.
     """
-    of, margin = frames(given), VERSIONS_MARGIN if limit is None else limit
-    together, found = timings.rounds(of), dict[int, Change]()
-    for each in (line for line in timings.lines(of) if line.name == contender):
-        rounds = together.get((each.cell, each.run))
-        ratio = rounds.ratio(*map(_key, (contender, against))) if rounds else timings.UNKNOWN
-        if ratio.rounds:
+    margin = VERSIONS_MARGIN if limit is None else limit
+    every = timings.lines(frames(given))
+    runs = sorted(grouped(every, attrgetter("cell", "run")).values(), key=timings.completeness)
+    found: dict[int, Change | None] = {line.cell: None for line in every}  # in their order
+    for run in runs:
+        lines = {line.name: line for line in run}
+        if not {contender, against} <= lines.keys():
+            continue
+        one, other = lines[contender], lines[against]
+        ratio = one.over(other)
+        why = "; ".join(f"{e.name}: {e.reason}" for e in (one, other) if not e.can_be_compared)
+        if ratio.rounds or why:
             low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)
             figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
-            found[each.cell] = Change("speed", network(each), contender, *figures, _setting(each))
-    return [*found.values()]
-
-
-def _key(name: str) -> timings.ContenderKey:
-    of, _, precision = name.partition(" ")
-    return of, precision or "fp32"
+            where = network(one), contender, *figures, _setting(one), one.machine
+            found[one.cell] = Change("speed", *where, refused=why)
+    return [change for change in found.values() if change]
 
 
 def sentence(change: Change, against: str) -> str:
     """Return a change of `within_run` as a sentence."""
     front = f"{change.contender} against {against} on {change.where}"
+    if change.refused:
+        return f"{front}: not judged, since not both are proved ({change.refused})"
     if isnan(change.low):
         return f"{front}: {100 * change.change:+.1f} %, in too few rounds for an interval"
     interval = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"

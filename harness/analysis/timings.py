@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import product
 from math import isnan, nan, sqrt
 from operator import attrgetter
 from statistics import median
@@ -25,7 +26,7 @@ from harness.records import (
     UnmeasuredRow,
     WarmupRow,
 )
-from harness.spec import ACCELERATION, FLOOR, REFERENCE, Budget, network_name, paper
+from harness.spec import ACCELERATION, FLOOR, REFERENCE, Budget, contender, network_name, paper
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
 
@@ -49,7 +50,8 @@ class TimedLine:
     device: str
     T: int
     batch_size: int
-    rank: int | None = None  # among those of the cell and precision
+    rank: int | None = None  # in the cell and precision: 1 + how many are proved faster
+    rank_high: int | None = None  # how many there are, less those proved slower
     seconds_per_iteration: float = nan  # median over the rounds
     seconds_per_epoch: float = nan  # that times the iterations of an epoch
     ratio_to_floor: float = nan  # to float32's floor; geometric mean
@@ -100,6 +102,37 @@ class TimedLine:
     simulated: bool
     substitute: bool
     in_figure_3: bool  # full width, T = 10, no NeuNorm
+    together: Rounds = field(repr=False, compare=False)  # of all contenders of its cell and run
+
+    @property
+    def ranks(self) -> str:
+        """The rank as text, a range where rounds leave it open: "3", "2-9", "" without one."""
+        ends = dict.fromkeys((self.rank, self.rank_high))
+        return "-".join(str(end) for end in ends if end is not None)
+
+    def over(self, other: TimedLine) -> Ratio:
+        """Return the mean ratio of this contender's time to another's, over the rounds of both.
+
+        UNKNOWN where they are of two cells or runs. Every statement that one contender is faster
+        than another is made of this.
+        """
+        if (self.cell, self.run) != (other.cell, other.run):
+            return UNKNOWN
+        return self.together.ratio(_contender(self), _contender(other))
+
+    @property
+    def can_be_compared(self) -> bool:
+        """Whether it is the floor or a contender that is proved."""
+        return self.is_proved or self.framework == FLOOR
+
+    def is_faster(self, other: TimedLine) -> bool:
+        """Whether the 95 % interval of `over` lies below 1, of two that can be compared."""
+        both = self.can_be_compared and other.can_be_compared
+        return both and self.over(other).high < 1
+
+
+def _contender(line: TimedLine) -> ContenderKey:
+    return contender(line.framework, line.variant), line.precision
 
 
 _FIELDS = (*TimedLine.__dataclass_fields__,)
@@ -224,7 +257,7 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
 def table(found: Iterable[TimedLine]) -> Frame:
     """Return lines as a DataFrame: COLUMNS and the machine's name."""
     made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, "machine"])
-    return made.astype({"rank": "Int64"})
+    return made.astype({"rank": "Int64", "rank_high": "Int64"})
 
 
 def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
@@ -261,16 +294,16 @@ def _line(
     def of(kind: type[R]) -> list[R]:
         return [each for each in rows if isinstance(each, kind)]
 
-    row, contender = rows[-1], (rows[-1].contender, rows[-1].precision)
+    row, key = rows[-1], (rows[-1].contender, rows[-1].precision)
     written = {name: getattr(row, name) for name in WRITTEN}
     written["scale"] = network_name(row)
     for name in ("layout", "computed", "implementation", "data_source"):
         written[name] = _first((getattr(each, name) for each in rows), "")
     # figures of the rounds
-    seconds = together.seconds.get(contender, {})
+    seconds = together.seconds.get(key, {})
     per_iteration = median(seconds.values()) if seconds else nan
-    ratio, noise = together.ratio(contender, THE_FLOOR), together.noise
-    speedup = together.ratio((REFERENCE, row.precision), contender)
+    ratio, noise = together.ratio(key, THE_FLOOR), together.noise
+    speedup = together.ratio((REFERENCE, row.precision), key)
     memory, warmups = of(MemoryRow), of(WarmupRow)
     unmeasured = () if memory else of(UnmeasuredRow)
     took = _first((each.seconds for each in warmups), nan)
@@ -318,6 +351,7 @@ def _line(
         simulated=any(each.data_simulated for each in rows),
         substitute=any(each.data_substitute for each in rows),
         in_figure_3=(row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", None),
+        together=together,
     )
     if row.framework == FLOOR:
         return line
@@ -326,17 +360,28 @@ def _line(
 
 
 def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
-    """Return lines of one class: the floor, the ranked with their ranks, then the others."""
+    """Return lines of one class: the floor, the ranked by their ratios, then the others.
+
+    A contender is proved faster than another by their paired rounds (`is_faster`), or by those of a
+    third between them: so none is ranked above one that beats it.
+    """
     floors = [line for line in lines if line.framework == FLOOR]
     others = [line for line in lines if line.framework != FLOOR]
     others.sort(key=lambda line: (isnan(line.ratio_to_floor), line.ratio_to_floor))
     able = [line for line in others if not line.lacks]
+    apart = "no other contender that can be ranked ran in its rounds"
+    for line in able if len(able) > 1 else ():
+        if not any(line.over(other).rounds for other in able if other is not line):
+            others[others.index(line)] = replace(line, lacks=(apart,), reason=apart)
+    able = [line for line in others if not line.lacks]
+    ahead = [{m for m, other in enumerate(able) if other.is_faster(line)} for line in able]
+    for middle, own in product(range(len(able)), ahead):  # faster than one that is faster
+        own |= ahead[middle] if middle in own else set()
     ranked = []
-    for line in able:
-        # one more than the contenders whose whole interval lies below
-        rank = 1 + sum(each.ratio_high < line.ratio_low for each in able)
-        ranked.append(replace(line, rank=rank))
-    ranked.sort(key=attrgetter("rank"))  # where that is the same, by their ratios still
+    for n, line in enumerate(able):
+        behind = {m for m, own in enumerate(ahead) if n in own}
+        faster, slower = ahead[n] - behind - {n}, behind - ahead[n] - {n}
+        ranked.append(replace(line, rank=1 + len(faster), rank_high=len(able) - len(slower)))
     return [*floors, *ranked, *(line for line in others if line.lacks)]
 
 

@@ -149,10 +149,10 @@ def data_and_network(case: Case) -> str:
 
 
 def summary(lines: Sequence[TimedLine]) -> Group:
-    """Return the page's first table and sentence, of the networks of Fig. 3."""
+    """Return the page's first table and sentences, of the networks of Fig. 3."""
     table = fastest.table(fastest.headline(lines), fastest.ratio_text)
-    sentence = fastest.sentence(lines)
-    return Group(*([table] if table.lines else []), *([Text(sentence)] if sentence else []))
+    sentences = map(Text, filter(None, fastest.summary(lines)))
+    return Group(*([table] if table.lines else []), *sentences)
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:

@@ -107,7 +107,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
 
     found = frames(read_rows(folder))
     written = page.write(found, folder, to)
-    if text := fastest.sentence(timings.lines(found)):
+    for text in filter(None, fastest.summary(timings.lines(found))):
         out.print(Text(text))
     if (of_claims := page.claims_table(findings(found))).lines:
         out.print(of_claims)

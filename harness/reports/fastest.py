@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from math import inf, isnan
 from operator import attrgetter
 from textwrap import wrap
@@ -24,7 +25,6 @@ from harness.reports.table import Table, interval
 from harness.spec import FLOOR, REFERENCE, contender
 
 OURS = "fused"  # this project's own engine
-OWN = {"ours": "", "ours bf16": "in bf16 "}  # what of ours the first sentence names
 TUNED = "best tuned"
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
 KEY = (
@@ -60,6 +60,10 @@ class Cell(NamedTuple):
     def of(self, kind: str) -> list[TimedLine]:
         """Return the lines of a kind ("floor", "plain", "tuned", "ours"...), the fastest first."""
         return sorted((each for each in self.lines if _kind(each) == kind), key=_ratio)
+
+    def ranked(self, kind: str) -> list[TimedLine]:
+        """Return those of a kind that have a rank, the fastest first."""
+        return [line for line in self.of(kind) if line.rank]
 
     @property
     def is_ranked(self) -> bool:
@@ -125,51 +129,84 @@ def _columns(cells: Sequence[Cell]) -> list[str]:
     return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
 
-def _listed(names: Iterable[str]) -> str:
-    *front, last = names
-    return f"{', '.join(front)} and {last}" if front else last
+def title(line: TimedLine) -> str:
+    """Return a contender's name for readers: "Norse, compiled"; ours is named as code."""
+    name = f"`{OURS}`" if line.framework == OURS else TITLES.get(line.framework, line.framework)
+    return f"{name}, {line.variant}" if line.variant else name
 
 
-def sentence(lines: Sequence[TimedLine]) -> str:
-    """Return sentences for readers choosing a framework; "" where no contender is ranked."""
-    cells = [cell for cell in headline(lines) if cell.is_ranked]
-    plain, names = _plain(cells), _titles(cells)
-    if not plain:
-        return ""
-    networks = counted(sum(bool(cell.of("plain")) for cell in cells), "network")
-    text = (
-        f"As they come, {_listed(names.values())} take {_ratios(plain)} times as long for a "
-        "training step in float32 as its convolutions and products alone (the floor), "
-        f"over {networks}"
-    )
-    together = [of for cell in cells if len(of := cell.of("plain")) > 1]
-    if together:
-        times = [of[-1].ratio_to_floor / of[0].ratio_to_floor for of in together]
-        timed = Counter(each.framework for of in together for each in of)
-        level = (e.framework for of in together for e in of if e.ratio_low <= of[0].ratio_high)
-        leads = Counter(level).most_common()
-        text += (
-            ". On the same network the slowest of them "
-            f"takes {span(times, '.1f')} times as long as the fastest. "
-            "The fastest, or with an interval that reaches the fastest one's: "
-            + _listed(f"{names[name]} on {n} of {timed[name]}" for name, n in leads)
+class Summary(NamedTuple):
+    """Who is fastest, a sentence or two each for readers choosing a framework; "" of none."""
+
+    frameworks: str = ""
+    tuned: str = ""
+    ours: str = ""
+    machine: str = ""
+
+
+Pair = tuple[TimedLine, TimedLine]  # a contender, and the one that it is compared with
+
+
+def summary(lines: Sequence[TimedLine]) -> Summary:
+    """Return who is fastest of the ranked contenders, by their paired rounds (`TimedLine.over`)."""
+    cells = [cell for cell in headline(lines) if cell.ranked("plain")]
+    if not cells:
+        return Summary()
+    several = [of for cell in cells if len(of := cell.ranked("plain")) > 1]
+    first, frameworks = cells[0].ranked("plain")[0], ""
+    if several:
+        unbeaten = [e for of in several for e in of if not any(r.is_faster(e) for r in of)]
+        name, count = Counter(line.framework for line in unbeaten).most_common(1)[0]
+        first = next(line for line in unbeaten if line.framework == name)
+        pairs = [
+            (e, r)
+            for of in several
+            for e, r in product(of, of)
+            if r.framework == name != e.framework
+        ]
+        frameworks = (
+            f"As they come, {title(first)} is fastest: none is faster than it on {count} of "
+            f"{counted(len(several), 'network')}. {_compared(pairs)}"
         )
-    forms = grouped(_fastest(cells, "tuned"), lambda each: each.name)
-    tuned = [
-        f"`{name}`, {_ratios(of)} ({', '.join(map(network, of))})" for name, of in forms.items()
-    ]
-    own = {words: _fastest(cells, kind) for kind, words in OWN.items()}
-    ours = [f"{words}{_ratios(of)}" for words, of in own.items() if of]
-    parts = [text]
-    parts += [
-        f"Of their tuned forms the fastest is {_listed(tuned)}"
-        if tuned
-        else "No tuned form was timed"
-    ]
-    parts += [f"Our own engine, `{OURS}`: {'; '.join(ours)}"] if ours else []
-    parts += [f"All on one machine ({plain[0].machine})"]
-    parts += ["No GPU was timed"] if all(each.device == "cpu" for each in lines) else []
-    return f"{'. '.join(parts)}."
+    leaders = {cell.name: cell.ranked("plain")[0] for cell in cells}
+    tuned = [(line, leaders[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
+    forms = f"against the fastest as it comes: {_compared(tuned)}" if tuned else "none was timed"
+    best = leaders | {network(line): line for line, rival in tuned if line.is_faster(rival)}
+    ours = [(line, best[cell.name]) for cell in cells for line in cell.ranked("ours")]
+    bf16 = [pair for c in cells for pair in product(c.ranked("ours bf16"), c.ranked("ours"))]
+    own = f"`{OURS}`, this project's own engine, against the fastest framework, tuned or not: "
+    own += _difference(ours) + (f"; in bf16, against float32: {_difference(bf16)}" if bf16 else "")
+    of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""
+    return Summary(
+        f"{frameworks or f'{title(first)} alone was timed as it comes'}.",
+        f"Best tuned form, on {len(tuned)} of {counted(len(cells), 'network')}, {forms}.",
+        f"{own}." if ours else "",
+        f"One machine: {first.machine}{of_gpus}.",
+    )
+
+
+def _compared(pairs: Iterable[Pair]) -> str:
+    """Say of each contender how much longer it takes than the other of its pairs."""
+    by_name = grouped(pairs, lambda pair: title(pair[0])).items()
+    return "; ".join(f"{name} takes {_difference(of)}" for name, of in by_name)
+
+
+def _difference(pairs: Sequence[Pair]) -> str:
+    """Say how much longer the first takes than the second: "5 to 9 % longer on 3, ...".
+
+    A difference is named where the interval of the paired rounds leaves out 1.
+    """
+    longer = [100 * (line.over(other).value - 1) for line, other in pairs if other.is_faster(line)]
+    less = [100 * (1 - line.over(other).value) for line, other in pairs if line.is_faster(other)]
+    level = len(pairs) - len(longer) - len(less)
+
+    def on(count: int) -> str:
+        return "" if len(pairs) == 1 else f" on {'all ' * (count == len(pairs))}{count}"
+
+    named = (("longer", longer), ("less time", less))
+    parts = [f"{span(of, '.0f')} % {word}{on(len(of))}" for word, of in named if of]
+    parts += [f"as long within the noise{on(level)}"] if level else []
+    return " and ".join(parts)
 
 
 def ratio_text(line: TimedLine) -> str:

@@ -109,7 +109,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     )
     environment.filters["code"] = _code
     return environment.get_template("page.html.j2").render(
-        sentence=fastest.sentence(lines),
+        summary=[*filter(None, fastest.summary(lines))],
         notes=[*fastest.notes(cells, lines, refused)],
         refused=len(refused),
         few=FEWEST_RANKED,
@@ -141,7 +141,8 @@ def block(frames: Frames, judged: Sequence[Finding]) -> str:
     lines, parts = timings.lines(frames), list[str]()
     if cells := fastest.headline(lines):
         said = fastest.notes(cells, lines, stored.refused(frames))
-        parts += [_escaped(text)] if (text := fastest.sentence(lines)) else []
+        bullets = [f"- {_escaped(text)}" for text in fastest.summary(lines) if text]
+        parts += ["\n".join(bullets)] if bullets else []
         parts.append(markdown(fastest.table(cells, fastest.ratio_text, lambda cell: {})).strip())
         parts.append(" ".join(map(_escaped, said)))
     of_claims = claims_table(judged)

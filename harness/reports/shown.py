@@ -84,7 +84,7 @@ def timed(lines: Iterable[TimedLine]) -> list[Table]:
 def _cell(lines: Sequence[TimedLine]) -> Table:
     """Return what was timed together: a line a contender."""
     first = lines[0]
-    names = [f"{text(line.rank) or ' '} {line.name}" for line in lines]
+    names = [f"{line.ranks or ' '} {line.name}" for line in lines]
     proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
     title = [f"{data_title(first)} {first.scale}"]
     title += [first.network] if first.network != first.scale else []
