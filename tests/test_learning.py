@@ -37,7 +37,7 @@ from harness.spec.paper import SGD
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
 from harness.training import trial as training_trial
-from harness.training.checkpoint import Epoch
+from harness.training.checkpoint import Epoch, EpochPart
 from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
@@ -76,7 +76,7 @@ def resumed(
     checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
     torch.manual_seed(12345)  # another process stands elsewhere
     again = epoch.begin(then, parts)
-    assert checkpoint.restore(path, OF, again.module, again.optimiser) == (one,)
+    assert checkpoint.restore(path, OF, again.module, again.optimiser) == ((one,), None)
     return again, one_epoch(again, 2)
 
 
@@ -86,6 +86,37 @@ def test_a_resumed_run_has_an_undisturbed_ones_weights(framework: str, tmp_path:
     undisturbed, epochs = trained(given, parts)
     again, second = resumed(tmp_path / "a.pt", given, given, parts)
     assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
+    assert all(map(torch.equal, weights(undisturbed), weights(again)))
+
+
+@pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
+def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epoch, "KEEP_AFTER", 0.0)
+    parts, given = data(), case(framework=framework)
+    given = replace(given, network=replace(given.network, dropout=0.5), batch_size=10)
+    info = replace(parts.train.info, augmented=True)
+    parts = replace(parts, train=replace(parts.train, info=info))
+    undisturbed = epoch.begin(given, parts)
+    whole = epoch.train_epoch(undisturbed, 1, 0.1, lambda fraction: None)
+    begun, path = epoch.begin(given, parts), tmp_path / "a.pt"
+
+    def kill(fraction: float) -> None:
+        if fraction > epoch.TRAINING_SHARE / 2:
+            raise KeyboardInterrupt
+
+    def keep(part: EpochPart) -> None:
+        checkpoint.save(path, OF, (), begun.module, begun.optimiser, part)
+
+    with pytest.raises(KeyboardInterrupt):
+        epoch.train_epoch(begun, 1, 0.1, kill, None, keep)
+    torch.manual_seed(12345)  # another process stands elsewhere
+    again = epoch.begin(given, parts)
+    epochs, part = checkpoint.restore(path, OF, again.module, again.optimiser)
+    assert part is not None and epochs == () and 0 < len(part.losses) < 5
+    rest = epoch.train_epoch(again, 1, 0.1, lambda fraction: None, part)
+    assert replace(rest, seconds=0) == replace(whole, seconds=0) and rest.seconds > part.seconds
     assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
@@ -113,7 +144,7 @@ def saved(path: Path) -> Path:
 
 def restored(path: Path, of: dict[str, str]) -> tuple[Epoch, ...]:
     module = nn.Linear(2, 2)
-    return checkpoint.restore(path, of, module, torch.optim.Adam(module.parameters()))
+    return checkpoint.restore(path, of, module, torch.optim.Adam(module.parameters()))[0]
 
 
 class Evil:

@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_result(path: Path, content: bytes) -> None:
+def write_result(path: Path, content: bytes | memoryview) -> None:
     """Write a file of results, whole or not at all. Raises Unwritable."""
     try:
         write_whole(path, lambda part: part.write_bytes(content))

@@ -1,4 +1,4 @@
-"""A run's state after an epoch, on disk: a run that is killed goes on from its last one.
+"""A run's state after an epoch, or within a long one, on disk: a killed run goes on from it.
 
 A file is of this very run and as it was written, or it is refused with the reason. Loading one runs
 no code.
@@ -40,15 +40,29 @@ class Epoch:
     inside: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class EpochPart:
+    """What an epoch that is under way needs to go on, besides weights and optimiser."""
+
+    number: int  # of the epoch
+    losses: Tensor  # (n,) of its n iterations so far
+    norms: Tensor  # (n,) of their gradients
+    right: Tensor  # (n,) samples classified right
+    seconds: float
+    draws: list[Tensor]  # states of the generators
+
+
 def save(
     path: Path,
     identity: Mapping[str, str],
     epochs: tuple[Epoch, ...],
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
+    part: EpochPart | None = None,
 ) -> None:
     """Write a run's state whole or not at all. Raises Unwritable."""
     content = {
+        "part": None if part is None else dict(vars(part)),
         "identity": dict(identity),
         "epochs": [asdict(each) for each in epochs],
         "weights": [parameter.detach() for parameter in module.parameters()],
@@ -60,15 +74,16 @@ def save(
 @torch.no_grad()
 def restore(
     path: Path, identity: Mapping[str, str], module: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[Epoch, ...]:
-    """Restore what `save` wrote; return the epochs done so far, none where there is no file.
+) -> tuple[tuple[Epoch, ...], EpochPart | None]:
+    """Restore what `save` wrote; return the epochs done so far, and the one that was under way.
 
+    There are none where there is no file.
     Raises UsageError where it is damaged, or of another run, naming a difference.
     """
     try:
         content = read_sealed(path)
     except FileNotFoundError:
-        return ()
+        return (), None
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from error
     if content is None:
@@ -90,7 +105,8 @@ def restore(
         for name, kept in optimiser.state.get(each, {}).items():
             if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
                 optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
-    return tuple(Epoch(**each) for each in content["epochs"])
+    part = content.get("part")  # the first checkpoints had none
+    return tuple(Epoch(**each) for each in content["epochs"]), part and EpochPart(**part)
 
 
 def _unusable(path: Path, what: str) -> UsageError:
@@ -99,9 +115,12 @@ def _unusable(path: Path, what: str) -> UsageError:
 
 def write_sealed(path: Path, content: object) -> None:
     """Write tensors, numbers, texts, lists and dicts after their SHA-256. Raises Unwritable."""
-    file = io.BytesIO()  # torch tells of a full disk in words that name no disk
+    file = io.BytesIO(bytes(_DIGEST))  # torch tells of a full disk in words that name no disk
+    file.seek(_DIGEST)
     torch.save(content, file)
-    write_result(path, hashlib.sha256(file.getbuffer()).digest() + file.getbuffer())
+    with file.getbuffer() as whole:
+        whole[:_DIGEST] = hashlib.sha256(whole[_DIGEST:]).digest()
+        write_result(path, whole)
 
 
 def read_sealed(path: Path) -> Any | None:

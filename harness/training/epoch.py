@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -32,12 +33,13 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
 from harness.system import clock
 from harness.training import step
-from harness.training.checkpoint import Epoch
+from harness.training.checkpoint import Epoch, EpochPart
 
 VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
+KEEP_AFTER = 600.0  # seconds of an epoch after which its state is kept
 
 Table = tuple[tuple[float, ...], ...]
 
@@ -113,10 +115,19 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     return module
 
 
-def train_epoch(learner: Learner, number: int, rate: float, tell: Callable[[float], None]) -> Epoch:
+def train_epoch(
+    learner: Learner,
+    number: int,
+    rate: float,
+    tell: Callable[[float], None],
+    part: EpochPart | None = None,
+    keep: Callable[[EpochPart], None] | None = None,
+) -> Epoch:
     """Train epoch `number`, from 1, at learning rate `rate`, then validate and test.
 
-    `tell` is given the fraction done. Raises Failed where the loss or a gradient is not finite.
+    `tell` is given the fraction done. The epoch goes on from `part`, where that is given, bit for
+    bit; every KEEP_AFTER seconds `keep` is given its state. Raises Failed where the loss or a
+    gradient is not finite.
     """
     case, data, module = learner.case, learner.data, learner.module
     for group in learner.optimiser.param_groups:
@@ -132,18 +143,27 @@ def train_epoch(learner: Learner, number: int, rate: float, tell: Callable[[floa
     )  # fmt: skip
     module.train()
     losses, norms, right = [], [], []
-    for n, chosen in enumerate(chunks):
-        part = data.train.part(chosen)
-        raw = cropped_and_flipped(part.raw, generator) if part.info.augmented else part.raw
-        outcome = iterate(inputs(case, data, raw), part.labels)
+    if part is not None:
+        losses, norms, right = ([*each] for each in (part.losses, part.norms, part.right))
+        _set_draws(part.draws, generator, case)
+    before, since = (0.0 if part is None else part.seconds), clock.Stopwatch()
+    for n, chosen in islice(enumerate(chunks), len(losses), None):
+        samples = data.train.part(chosen)
+        raw = samples.raw
+        raw = cropped_and_flipped(raw, generator) if samples.info.augmented else raw
+        outcome = iterate(inputs(case, data, raw), samples.labels)
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         losses.append(outcome.loss)
         norms.append(get_total_norm(gradients))
-        right.append((outcome.votes.argmax(1) == part.labels).sum())
+        right.append((outcome.votes.argmax(1) == samples.labels).sum())
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
+        if keep is not None and since.seconds > KEEP_AFTER and n + 1 < len(chunks):
+            sums = torch.stack(losses), torch.stack(norms), torch.stack(right)
+            keep(EpochPart(number, *sums, before + watch.seconds, _draws(generator, case)))
+            since = clock.Stopwatch()
     loss, gradient_norm = (torch.stack(each).double().cpu() for each in (losses, norms))
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    seconds, mean_norm = watch.seconds, float(gradient_norm.mean())
+    seconds, mean_norm = before + watch.seconds, float(gradient_norm.mean())
     # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
     for what, values in (("the loss", loss), ("the gradient's norm", gradient_norm)):
         if not bool(values.isfinite().all()):
@@ -168,6 +188,20 @@ def train_epoch(learner: Learner, number: int, rate: float, tell: Callable[[floa
         warnings=tuple(warnings_of(case, number, does, mean_norm)),
         inside=() if case.framework == ANN else inside_window(case.network, module, x),
     )
+
+
+def _draws(generator: torch.Generator, case: Case) -> list[Tensor]:
+    """Return the states of the generators that an epoch draws from: samples, then dropout."""
+    on_gpu = [torch.cuda.get_rng_state(case.device)] if case.device != "cpu" else []
+    return [generator.get_state(), torch.get_rng_state(), *on_gpu]
+
+
+def _set_draws(states: Sequence[Tensor], generator: torch.Generator, case: Case) -> None:
+    of_samples, of_dropout, *on_gpu = states
+    generator.set_state(of_samples)
+    torch.set_rng_state(of_dropout)
+    for state in on_gpu:
+        torch.cuda.set_rng_state(state, case.device)
 
 
 def seed_of(seed: int | str, number: int) -> int:

@@ -58,7 +58,7 @@ from harness.spec import (
 from harness.system import kept, memory
 from harness.system.files import Unwritable
 from harness.training import checkpoint, epoch, step
-from harness.training.checkpoint import Epoch
+from harness.training.checkpoint import Epoch, EpochPart
 from harness.training.epoch import DataSplits, Learner
 
 PROOF_SAMPLES = 12  # the first inputs and those of further attempts
@@ -181,9 +181,9 @@ def train(trial: Trial[Trained]) -> bool:
     if case.framework != ANN:
         _prove(trial, data)
     learner = replace(epoch.begin(case, data, trial.out), alive=trial.alive)
-    epochs: tuple[Epoch, ...] = ()
+    epochs, part = (), None
     if not trial.access.fresh:
-        epochs = checkpoint.restore(path, identity, learner.module, learner.optimiser)
+        epochs, part = checkpoint.restore(path, identity, learner.module, learner.optimiser)
     # it may have been killed after a checkpoint and before its row
     trial.keep(*(_epoch_row(row, each) for each in epochs))
     last = case.training.epochs
@@ -194,7 +194,11 @@ def train(trial: Trial[Trained]) -> bool:
         def say(fraction: float, done: int = number - 1) -> None:
             trial.say((done + fraction) / last, f"{doing} {done + 1}/{last}")
 
-        epochs = (*epochs, epoch.train_epoch(learner, number, rate, say))
+        def keep(under_way: EpochPart, done: tuple[Epoch, ...] = epochs) -> None:
+            checkpoint.save(path, identity, done, learner.module, learner.optimiser, under_way)
+
+        epochs = (*epochs, epoch.train_epoch(learner, number, rate, say, part, keep))
+        part = None
         checkpoint.save(path, identity, epochs, learner.module, learner.optimiser)
         trial.keep(_epoch_row(row, epochs[-1]))
     if epochs and len(epochs) < last:
