@@ -46,9 +46,10 @@ class Call:
     made: PackedWeights  # shared with the calls on other samples
 
 
-# What the backward pass needs of a layer, its input and its current: it computes the rest again.
+# What the backward pass needs of a layer, its input, its current and its weight in the synapses'
+# precision: it computes the rest again.
 Current = Tensor | Encoding
-Saved = tuple[Tensor | Events, Current]
+Saved = tuple[Tensor | Events, Current, Tensor]
 LayerParameters = tuple[Tensor, Tensor, Tensor | None]  # weight, bias, U
 
 
@@ -67,10 +68,10 @@ class NetworkFunction(torch.autograd.Function):
         sent: Tensor | Events = x.flatten(0, 1)
         with _own_precision(x):
             for call, given in zip(calls, _by_layer(parameters), strict=True):
-                inputs, current = _forward(sent, run, call, *given[:2])
+                saved = _forward(sent, run, call, *given[:2])
                 if run.keeps:
-                    kept.append((inputs, current))
-                sent = _sent(current, given[2], run, call)
+                    kept.append(saved)
+                sent = _sent(saved[1], given[2], run, call)
         assert isinstance(sent, Tensor)
         ctx.save_for_backward(*parameters)
         ctx.kept, ctx.run, ctx.calls, ctx.shape = kept, run, calls, x.shape
@@ -111,7 +112,7 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
 
 
 def _forward(sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor) -> Saved:
-    """Input (N, ...) -> what is saved: the input, and the current (T or 1, B, C, H, W)."""
+    """Input (N, ...) -> what is saved: the input, the current (T or 1, B, C, H, W), the weight."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
     current: Current | None = None
@@ -125,7 +126,7 @@ def _forward(sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: 
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
         seen = run.kernels.spikes(current, None, alone)
         call.tap(seen.flatten(2) if call.synapse.product else seen)
-    return inputs, current
+    return inputs, current, own[0]
 
 
 def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
@@ -140,8 +141,7 @@ def _backward(
     back: Tensor, layer: Saved, run: Run, call: Call, given: LayerParameters, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
     """Return the gradients of what was sent to a layer, of its weight, its bias and U."""
-    (weight, _, U), (inputs, current) = given, layer
-    weight, wide = weight.to(run.precision), call.form.dtype
+    (_, _, U), (inputs, current, weight), wide = given, layer, call.form.dtype
     maps, height, width = current.shape[2:]
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
