@@ -22,15 +22,21 @@ from harness.reference import dropout
 
 
 @triton.jit
-def _factors(keys, image, place, threshold, grown, FIRST: tl.constexpr, SECOND: tl.constexpr):
-    """Dropout's factors, `reference.dropout.kept`: 1 / (1 - p) or 0."""
-    first, second = tl.load(keys + 2 * image), tl.load(keys + 2 * image + 1)
+def _dropout_factors(
+    keys, draw, place, threshold, kept_factor, FIRST: tl.constexpr, SECOND: tl.constexpr
+):
+    """Compute dropout's factor of each place (`reference.dropout.kept`): `kept_factor` or 0.
+
+    `draw` numbers the step and sample, whose two keys are read; a place's 32-bit number below
+    `threshold` drops it. `kept_factor` is 1 / (1 - p).
+    """
+    first, second = tl.load(keys + 2 * draw), tl.load(keys + 2 * draw + 1)
     x = (place ^ first).to(tl.uint32)
     x = (x ^ (x >> 16)) * FIRST
     x = (x ^ (x >> 15)) ^ second.to(tl.uint32)
     x = x * SECOND
     x = x ^ (x >> 16)
-    return tl.where(x.to(tl.int64) >= threshold, grown, grown * 0)
+    return tl.where(x.to(tl.int64) >= threshold, kept_factor, kept_factor * 0)
 
 
 @triton.jit
@@ -68,7 +74,7 @@ def _spikes(
     mask = (part < POOL * POOL)[:, None] & (c < maps)[None, :]
     pixels = ((b * H + y) * W + x)[:, None] * maps + c[None, :]
     k, v_th = tl.load(numbers), tl.load(numbers + 1)
-    k2, scale, grown = tl.load(numbers + 4), tl.load(numbers + 5), tl.load(numbers + 7)
+    k2, scale, kept_factor = tl.load(numbers + 4), tl.load(numbers + 5), tl.load(numbers + 7)
     v = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
     auxiliary = k * 0
     weight = tl.zeros((BLOCK,), dtype=numbers.dtype.element_ty)
@@ -85,7 +91,9 @@ def _spikes(
             auxiliary = k2 * auxiliary + scale * tl.sum(pooled, 0)  # eq. (9)
             pooled = pooled - weight * auxiliary  # eq. (10)
         if DROPS:
-            pooled *= _factors(keys, t * batch + b, place, threshold, grown, FIRST, SECOND)
+            pooled *= _dropout_factors(
+                keys, t * batch + b, place, threshold, kept_factor, FIRST, SECOND
+            )
         tl.store(target, pooled.to(out.dtype.element_ty), mask=c < maps)  # type: ignore[attr-defined]
         current += stride
         target += batch * h * w * maps
@@ -134,7 +142,7 @@ def _gradients(
     size = batch * H * W * maps  # of a step
     k, v_th, half = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
     steep, k2, scale = tl.load(numbers + 3), tl.load(numbers + 4), tl.load(numbers + 5)
-    grown, reset = tl.load(numbers + 7), tl.load(numbers + 11)
+    kept_factor, reset = tl.load(numbers + 7), tl.load(numbers + 11)
     zeros = tl.zeros((PARTS, BLOCK), dtype=numbers.dtype.element_ty)
     v, x_now = zeros, k * 0
     for t in range(steps):
@@ -159,7 +167,9 @@ def _gradients(
             v.dtype
         )
         if DROPS:
-            sent *= _factors(keys, t * batch + b, place, threshold, grown, FIRST, SECOND)
+            sent *= _dropout_factors(
+                keys, t * batch + b, place, threshold, kept_factor, FIRST, SECOND
+            )
         if NORMALISED:  # eqs. (9)-(10) backward
             d_weight -= tl.load(auxiliary + t * batch * h * w + pixel) * sent
             d_x = k2 * d_x - tl.sum(weight * sent, 0)

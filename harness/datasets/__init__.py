@@ -351,12 +351,15 @@ def _gather_both(
         )
     both = _gather(request, "train", train, say), _gather(test_request, "test", test, say)
     if not train.info.substitute:
-        _refuse_copies(f"{dataset.title} under {root}", *(arrays for arrays, *_ in both))
+        _check_splits_differ(f"{dataset.title} under {root}", *(arrays for arrays, *_ in both))
     return both
 
 
-def _refuse_copies(place: str, train: Arrays, test: Arrays) -> None:
-    """Raise UsageError if more test samples than in the originals are training samples too."""
+def _check_splits_differ(place: str, train: Arrays, test: Arrays) -> None:
+    """Raise UsageError if test samples are training samples too: one split is the other's copy.
+
+    The few doubles that the original data sets have are let through.
+    """
     known, compared = set(_hashes(train)), _hashes(test)
     shared = sum(each in known for each in compared)
     if shared > max(1, len(compared) * MAX_SHARED):  # a lone double is no copy of a split

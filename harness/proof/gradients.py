@@ -245,7 +245,7 @@ class _Map:
     def _unknowns(self, near: Tensor) -> Iterator[_Unknowns]:
         """Yield the potentials near the edge: those that are alike together, then each alone."""
         steps, neurons = near.nonzero(as_tuple=True)
-        for group in (self._alike(steps, neurons), torch.arange(len(steps), device=near.device)):
+        for group in (self._sources(steps, neurons), torch.arange(len(steps), device=near.device)):
             count = int(group.max()) + 1
             if count > MOST_UNKNOWNS:
                 continue
@@ -254,12 +254,12 @@ class _Map:
             flips[steps, pair] = True
             yield _Unknowns(keys // count, flips, keys % count, count)
 
-    def _alike(self, steps: Tensor, neurons: Tensor) -> Tensor:
-        """Return numbers each potential; the same for those that came of the same numbers.
+    def _sources(self, steps: Tensor, neurons: Tensor) -> Tensor:
+        """Return a group number for each potential: equal where they come of equal numbers.
 
-        Most arithmetics round these alike: the pixels where nothing happens, a neuron that is reset
-        under a current that stands still. Random weights make one number of all that a neuron
-        reads at a step.
+        Most arithmetics round the potentials of a group alike: the pixels where nothing happens, a
+        neuron that is reset under a current that stands still. Random weights make one number of
+        all that a neuron reads at a step.
         """
         carried = torch.roll(self.trace.u * (1 - self.trace.o), 1, 0)
         carried[0] = 0
