@@ -9,14 +9,19 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from html.parser import HTMLParser
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import typer.main
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from rows import rows_of_a_run, training
 from surroundings import Command
 
@@ -34,8 +39,8 @@ from harness.spec.options import GIVEN
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DOCUMENTS = [ROOT / name for name in ("README.md", "adapters/README.md", "results/README.md")]
-DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "adapters/README.md", ROOT / "results/README.md"]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 LINK, COMMAND = r"\]\(([^)\s]+)\)", r"^(?:uv run )?harness (.+)$"
 
 
@@ -143,9 +148,145 @@ def test_commands_of_readme_and_pages_run(
     assert code == 0, error
 
 
-def test_the_citation_is_of_this_version_and_the_paper_a_reference() -> None:
+def written() -> list[tuple[Path, str]]:
+    """Text files of the repository, but rows and what is made of them."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    # an archive of the sources is no checkout
+    names = listed.stdout.splitlines() or [str(each) for each in ROOT.rglob("*.*")]
+    paths = [ROOT / name for name in names if not name.startswith("results/")]
+    return [(each, each.read_text(encoding="utf-8")) for each in paths if each.is_file()]
+
+
+def test_version_and_addresses_stand_in_one_place() -> None:
+    paths = {
+        word: {path.relative_to(ROOT).as_posix() for path, text in written() if word in text}
+        for word in (__version__, PROJECT["project"]["urls"]["Source"])
+    }
+    assert paths == {
+        __version__: {"harness/system/installed.py"},
+        PROJECT["project"]["urls"]["Source"]: {"pyproject.toml"},
+    }
+
+
+def test_make_targets_and_programs_that_pages_and_workflows_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    files = [*DOCUMENTS, *(ROOT / ".github").rglob("*.*"), ROOT / ".ci/run", ROOT / "Makefile"]
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named = set(re.findall(r"(?:`|^|run: )make ([a-z]+)\b", texts, re.MULTILINE))
+    assert named == targets - {"clean"}
+    for program in set(re.findall(r"(?<![\w/.])(?:\.ci|tests)/[\w.]+", texts)):
+        assert (ROOT / program).exists(), program
+
+
+def test_issue_forms_are_whole_and_the_pull_requests_list_has_three() -> None:
+    forms = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) == 2
+    for form in map(yaml.safe_load, (each.read_text() for each in forms)):
+        assert {"name", "description", "body"} <= set(form)
+        ids = [part["id"] for part in form["body"] if part["type"] != "markdown"]
+        assert len(ids) == len(set(ids)) >= 4
+        assert any(part.get("validations", {}).get("required") for part in form["body"])
+    questions = (ROOT / ".github/pull_request_template.md").read_text()
+    assert re.findall(r"^(\d)\. ", questions, re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_the_lock_is_of_what_the_project_asks_for_and_of_the_hooks() -> None:
+    lines = (ROOT / ".github/constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line) for line in lines)
+    locked = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    listed = [project["dependencies"], *project["optional-dependencies"].values(), *groups.values()]
+    free = {"torch", "torchvision", "triton", "nir", "snn-harness"}  # Makefile: why
+    for each in (Requirement(text) for texts in listed for text in texts if isinstance(text, str)):
+        assert each.name in free or locked[canonicalize_name(each.name)] in each.specifier, each
+    assert not free & set(locked)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (revision,) = (each["rev"] for each in hooks if each["repo"].endswith("ruff-pre-commit"))
+    assert revision == f"v{locked['ruff']}"
+
+
+def test_the_page_on_fairness_has_each_adapter_and_each_of_its_variants() -> None:
+    page = (ROOT / "docs/fairness.md").read_text()
+    ours = [name for name in adapters.names() if (ROOT / "adapters" / f"{name}.py").is_file()]
+    for name in (*ours, "fused"):
+        assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE), name
+        if adapters.missing(name) is None:
+            for variant in adapters.variants_of(name):
+                assert f"`{name}:{variant}`" in page
+    known = {f"{name}:" for name in (*ours, "fused")}
+    for name in re.findall(r"`([a-z]+:[a-z0-9-]+)`", page):
+        assert name.split(":")[0] + ":" in known
+        adapters.check_name(name)
+
+
+def test_names_of_the_pages_of_the_api_exist() -> None:
+    pages = sorted((ROOT / "docs/api").glob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text()
+        for name, members in re.findall(r"^::: (\S+)(?:\n.*\n +members: \[(.+)\])?", text, re.M):
+            module = import_module(name)
+            for member in filter(None, members.split(", ")):
+                assert getattr(module, member).__doc__, f"{page}: {name}.{member}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", out]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    return out
+
+
+@pytest.mark.slow
+def test_links_of_the_site_lead_somewhere_and_it_asks_no_other_host(site: Path) -> None:
+    """Of each page with its frame: mkdocs checks only the links that Markdown has."""
+    pages = {page: Parts(page) for page in sorted(site.rglob("*.html")) if page.name != "404.html"}
+    assert site / "results" / "report.html" in pages and len(pages) > 20
+    source = PROJECT["project"]["urls"]["Source"]
+    for page, parts in pages.items():
+        for target in parts.loaded:
+            assert not target.startswith(("http:", "https:", "//")), f"{page}: {target}"
+        for target in (*parts.loaded, *parts.links):
+            address = urlsplit(target)
+            if target.startswith(f"{source}/"):
+                path = re.sub(r"^/(blob|tree)/main/", "", target.removeprefix(source))
+                assert (ROOT / path).exists(), f"{page}: {target}"
+            if address.scheme or target.startswith("data:"):
+                continue
+            leads = (page.parent / unquote(address.path)).resolve() if address.path else page
+            leads = leads / "index.html" if leads.is_dir() else leads
+            assert leads.exists(), f"{page}: {target}"
+            if address.fragment and leads in pages:
+                assert unquote(address.fragment) in pages[leads].ids, f"{page}: {target}"
+
+
+class Parts(HTMLParser):
+    """What a page links to, what it loads to be shown, and its anchors."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.ids: set[str] = {""}
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif tag == "link" and given.get("rel") in ("stylesheet", "icon"):
+            self.loaded.append(given["href"])
+        elif tag in ("img", "script", "iframe") and "src" in given:
+            self.loaded.append(given["src"])
+
+
+def test_the_citation_is_of_the_project_and_the_paper_a_reference() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["project"]["version"] == __version__
+    assert "version" not in citation  # it would be a second place
     assert "snn-harness" in citation["title"] and "preferred-citation" not in citation
     (paper,) = citation["references"]
     assert paper["title"].startswith("Direct Training for Spiking Neural Networks")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.spec import UsageError
 
-VERSION = "0.1.0"  # of this package
+VERSION = "1.0.0.dev0"  # of this package: pyproject.toml reads it here; no key has it
 ROOT = Path(__file__).parents[2]  # of a checkout
 MARK = "harness.adapters"  # a constant of our `adapters/__init__.py`
 
