@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +28,10 @@ from harness.proof.exam import Exam
 from harness.proof.installation import installation_of
 from harness.records import CertificateRow, Store
 from harness.reports import stored
-from harness.spec import Options
+from harness.spec import Options, UsageError
 from harness.suites import suite
 
+ROOT = Path(__file__).resolve().parents[1]
 Plant = Callable[[str, str], None]
 OWN, CELL, OURS = (
     "the framework's own class", "our function in the framework's cell", "ours",
@@ -115,6 +121,9 @@ def test_what_is_not_declared_is_a_sentence_and_stays_usable(
     (sentence,) = known.undeclared
     assert re.search(says, sentence) and "\n" not in sentence
     assert OURS in sentence or OWN in sentence  # what it may be
+    (declares,) = (each for each in conformance.checks("undeclared") if "whose code" in str(each))
+    with pytest.raises(conformance.Broken, match=says):
+        declares()
     monkeypatch.setenv("COLUMNS", "300")
     code, out, _ = command("list", "frameworks")
     (line,) = (each for each in out.splitlines() if each.strip(" │|").startswith("undeclared"))
@@ -261,3 +270,60 @@ def test_a_check_says_how_long_it_takes(
     assert more.seconds == 2 * few.seconds < 12 and large.seconds - start > 3 * (
         few.seconds - start
     )
+
+
+@pytest.mark.slow
+def test_the_example_copied_and_renamed_by_its_readme_passes_its_test(tmp_path: Path) -> None:
+    """Each command of the README, as it stands; pip fetches nothing, and installs into a folder."""
+    copy, site = tmp_path / "copy", tmp_path / "site"
+    shutil.copytree(ROOT / "examples" / "plugin", copy)
+    readme = (copy / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) == 2
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {
+        **os.environ, "NAME": "comet", "PATH": path, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}",
+        "PIP_TARGET": str(site), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200",
+    }  # fmt: skip
+    said = []
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], env=environment, cwd=copy, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        said.append(done.stdout)
+    assert re.search(r"^2[0-9] passed", said[1].partition("in ")[0].splitlines()[-1])
+    (line,) = (each.split() for each in said[1].splitlines() if each.strip().startswith("comet "))
+    assert line[1] == "0.1.0" and " ".join(line).endswith("the framework's own class")
+    left = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
+            and "mysnn" in file.read_text(encoding="utf-8")]  # fmt: skip
+    assert left == []
+
+
+def test_the_example_is_an_adapter_whose_own_class_is_timed(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As installed, without pip: its entry point, its files and its exam in both precisions."""
+    example = ROOT / "examples" / "plugin"
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    (point,) = project["entry-points"]["harness.adapters"].items()
+    info = tmp_path / "site" / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    named = f"Name: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{named}")
+    (info / "entry_points.txt").write_text("[harness.adapters]\n" + " = ".join(point))
+    monkeypatch.syspath_prepend(str(example))
+    facts._declared_on.cache_clear()
+    known = facts.of("mysnn")
+    assert (known.missing, known.version, known.neuron, known.undeclared) == (
+        "", project["version"], OWN, (),
+    )  # fmt: skip
+    few = conformance.checks("mysnn", networks=["Small"])
+    assert len(few) < len(conformance.checks("mysnn")) and not any(" Large" in str(e) for e in few)
+    with pytest.raises(UsageError, match="unknown network 'Tiny', choose from Small"):
+        conformance.checks("mysnn", networks=["Tiny"])
+    for each in few:
+        if " CIFAR-10 Small NeuNorm mean " in str(each):
+            each()
