@@ -21,6 +21,7 @@ from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
+from fractions import Fraction
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -28,7 +29,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast
 
 from adapters import overlay
-from harness.spec import ANN, FLOOR, FORMS, Form, UsageError
+from harness.spec import (
+    ANN,
+    FLOOR,
+    FORMS,
+    NEURON_SOURCES,
+    OWN_CLASS,
+    Form,
+    NeuronSource,
+    UsageError,
+    paper,
+)
 from harness.system import installed
 from harness.system.files import make_user_cache, write_whole
 
@@ -39,6 +50,7 @@ NO_FRAMEWORKS = {"facts", "foreign", "overlay"}  # of the modules here
 ENTRY_POINTS = "harness.adapters"
 PATIENCE = 60.0  # seconds that an import may take
 LONGEST = 300  # characters of what an import raised
+NO_NEURONS = {"torch", "harness", "adapters"}  # whose modules show no framework's neuron
 
 
 class Missing(Exception):
@@ -61,6 +73,9 @@ class Facts:
     foreign: bool = False  # has a `trainer`: its own runtime, no torch module
     missing: str = ""  # why it does not load here; "" where it does
     changed: tuple[str, ...] = ()  # what its import does to its process: "sets ... to ..."
+    neuron: NeuronSource | None = None  # whose code it is; None: not declared
+    neurons: Mapping[str, NeuronSource | None] = field(default_factory=dict)  # of each variant
+    undeclared: tuple[str, ...] = ()  # why a neuron is not declared, a sentence each
 
     def deviations_of(self, form: str) -> tuple[str, ...]:
         """Return how a variant deviates from the paper's function; "" is the plain framework.
@@ -70,6 +85,10 @@ class Facts:
         if form and form not in self.variants and form not in FORMS:
             raise _unknown_form(self.framework, form, self.variants)
         return self.variants.get(form, self.deviations)
+
+    def neuron_of(self, form: str) -> NeuronSource | None:
+        """Return whose code a variant's neuron is; a tuned form's is the plain framework's."""
+        return self.neurons.get(form, self.neuron)
 
 
 def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageError:
@@ -202,6 +221,16 @@ def missing(name: str) -> str | None:
     return of(name.partition(":")[0]).missing or None
 
 
+def broken() -> dict[str, str]:
+    """Map the adapters of other packages that do not load here to why.
+
+    They run only where they are named.
+    """
+    others = tuple(_declared_on(tuple(sys.path)))
+    discover(others)
+    return {name: of(name).missing for name in others if of(name).missing}
+
+
 _known: dict[str, Facts] = {}
 _looking = threading.Lock()
 
@@ -252,8 +281,8 @@ def _packages() -> set[str]:
 def _version(framework: str) -> str | None:
     """Return the installed version of the package behind a framework; None for our own."""
     point = _declared(framework)
-    if point is not None:
-        return point.dist.version if point.dist else None
+    if point is not None:  # of the framework, not of the plug-in, where it has the framework's name
+        return installed.version(framework) or (point.dist.version if point.dist else None)
     # not installed, or an extra of our own
     return installed.version(framework) if framework in _packages() else None
 
@@ -302,7 +331,10 @@ def _place(framework: str) -> Path:
     version = overlay.version_of(framework)
     # files that are committed meanwhile are the same, and their version's words are not
     own = version and (overlay.ensure_installed(version), overlay.commit_at(version))
-    of = repr((framework, point, _version(framework), own, moments, *here))
+    fields = (
+        *Facts.__dataclass_fields__,
+    )  # facts kept by an earlier version of this file had fewer
+    of = repr((fields, framework, point, _version(framework), own, moments, *here))
     digest = hashlib.sha256(of.encode()).hexdigest()[:16]
     name = framework.partition(overlay.MARK)[0]  # what follows may be a path
     return make_user_cache("frameworks") / f"{name}-{digest}.txt"
@@ -375,9 +407,12 @@ def _found(framework: str, folders: list[str]) -> Facts:
         reason = f"{framework} does not load: {describe_error(error)}"
         return Facts(framework, behind, missing=reason)
     point = _declared(framework)
-    name = framework if point is None or not point.dist else point.dist.name
+    name = framework
+    if point is not None and point.dist and installed.version(framework) is None:
+        name = point.dist.name
     versions = {name: behind}
     versions |= {each: installed.version(each) for each in getattr(module, "PACKAGES", ())}
+    neurons, undeclared = _neurons(framework, module)
     return Facts(
         framework,
         behind,
@@ -388,7 +423,55 @@ def _found(framework: str, folders: list[str]) -> Facts:
         implementations,
         trainer_of(module) is not None,
         changed=changed,
+        neuron=neurons.pop(""),
+        neurons=neurons,
+        undeclared=undeclared,
     )
+
+
+def _neurons(
+    framework: str, adapter: Adapter
+) -> tuple[dict[str, NeuronSource | None], tuple[str, ...]]:
+    """Return whose code the neuron of each variant is ("": the plain one), and why it is not known.
+
+    The framework's own class is looked for in the built module, which is of a small network.
+    """
+    plain = getattr(adapter, "NEURON", None)
+    found, reasons = dict[str, NeuronSource | None](), list[str]()
+    for form, each in {"": adapter, **getattr(adapter, "VARIANTS", {})}.items():
+        declared = (getattr(each, "NEURON", None) if form else None) or plain
+        reason = _wrongly_declared(framework, adapter, each, declared)
+        found[form] = None if reason else cast("NeuronSource", declared)
+        # what is wrong with the plain one is said once
+        if reason and (not form or (declared is not plain or found[""])):
+            reasons.append(f"{framework}{':' if form else ''}{form} {reason}")
+    return found, tuple(reasons)
+
+
+def _wrongly_declared(framework: str, adapter: Adapter, variant: Adapter, declared: object) -> str:
+    """Return what is wrong with a declared `NEURON`, after the contender's name; "" if nothing."""
+    if declared is None:
+        choices = ", ".join(map(repr, NEURON_SOURCES))
+        return f"has no NEURON, which says whose code is timed: {choices}"
+    if declared not in NEURON_SOURCES:
+        choices = ", ".join(map(repr, NEURON_SOURCES))
+        return f"is not declared: its NEURON is {declared!r:.100}, use one of {choices}"
+    if declared != OWN_CLASS:
+        return ""
+    name = framework.partition(overlay.MARK)[0]
+    own = (name,) if not _declared(framework) or installed.version(name) else ()
+    packages = [*own, *getattr(adapter, "PACKAGES", ())]
+    names = {name for each in packages for name in installed.import_names(each)} - NO_NEURONS
+    _, small = paper.network("Small", "cifar10", width=Fraction(1, 8))
+    try:
+        modules = [type(each).__module__ for each in variant.build(small).modules()]
+    except Exception as error:  # noqa: BLE001 of its own, in whatever it builds
+        return f"claims {OWN_CLASS!r}, and does not build a network: {describe_error(error)}"
+    adapters_own = getattr(adapter, "__name__", "")
+    if any(each.partition(".")[0] in names and each != adapters_own for each in modules):
+        return ""
+    said = " or ".join(packages) or "any package: PACKAGES names the framework's"
+    return f"claims {OWN_CLASS!r}, and its built network holds no module of {said}"
 
 
 def describe_error(error: BaseException) -> str:
@@ -397,12 +480,24 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 
+def _named(point: metadata.EntryPoint) -> str:
+    """Return the package that declares an adapter, with its version."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def _lacking(point: metadata.EntryPoint, error: ImportError) -> str:
+    """Say what an installed adapter's import failed at: its package is there, and is not it."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{_named(point)} imports {error.name}, which is not installed here"
+    return f"{_named(point)} is installed, and its import failed ({describe_error(error)})"
+
+
 def _imported(framework: str) -> Adapter:
     """Import the adapter's module: that of an installed package, or the file of that name.
 
     Raises Missing whatever its import raises: a plug-in costs itself and nobody else.
     """
-    from harness.adapter import Adapter, Variant
+    from harness.adapter import CONTRACT, Adapter, Variant
 
     point, (name, mark, _) = _declared(framework), framework.partition(overlay.MARK)
     try:
@@ -410,16 +505,21 @@ def _imported(framework: str) -> Adapter:
     except (KeyboardInterrupt, Missing):
         raise
     except ImportError as error:
-        target = f"'snn-harness[{framework}]'"
         if point is not None:
-            target = point.dist.name if point.dist else point.value
-        remedy = "" if mark else f": install it with pip install {target}"
+            raise Missing(f"{framework} does not load: {_lacking(point, error)}") from error
+        remedy = "" if mark else f": install it with pip install 'snn-harness[{framework}]'"
         raise Missing(f"{framework} does not load ({describe_error(error)}){remedy}") from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
         raise Missing(f"{framework} does not load: {describe_error(error)}") from error
     if not isinstance(module, ModuleType):
         raise Missing(f"{framework} is no adapter: {module!r:.100} is no module")
     place = module.__name__
+    if (contract := getattr(module, "CONTRACT", CONTRACT)) != CONTRACT:
+        release = f"a release of {_named(point)}" if point else "a version"
+        raise Missing(
+            f"{framework} is of contract {contract!r:.100}, this is contract {CONTRACT} "
+            f"(adapters/README.md): install {release} of this contract, or another snn-harness"
+        )
     if not isinstance(module, Adapter):
         raise Missing(
             f"{framework} is no adapter: {place} must define DEVIATIONS and build(network)"

@@ -7,7 +7,7 @@ NeuNorm, are scanned over time.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
@@ -22,9 +22,9 @@ from jax import lax
 from torch import Tensor
 
 from adapters import foreign
-from harness.adapter import TrainerSettings
+from harness.adapter import MakeTrainer, TrainerSettings
 from harness.reference import synapses
-from harness.spec import SGD, Conv, Network, Stage
+from harness.spec import LIF, SGD, Conv, Network, Stage
 
 Array = jax.Array
 Layout = Literal["NHWC", "NCHW"]
@@ -46,6 +46,16 @@ def _fire_backward(a: float, distance: Array, back: Array) -> tuple[Array]:
 
 fire.defvjp(_fire_forward, _fire_backward)
 
+# One step of a layer's neurons: (u, o, current, lif) -> (u, o), arrays of one shape (B, ...). The
+# layer's last potentials and spikes are 0 at first; `lif` has k_tau, v_th and a.
+Neuron = Callable[[Array, Array, Array, LIF], tuple[Array, Array]]
+
+
+def neuron(u: Array, o: Array, current: Array, lif: LIF) -> tuple[Array, Array]:
+    """Compute the paper's next potentials and spikes; an adapter of a JAX framework has its own."""
+    u = lif.k_tau * u * (1 - o) + current  # eq. (5)
+    return u, cast(Array, fire(u - lif.v_th, lif.a))  # eq. (6); JAX does not annotate it
+
 
 class Weights(NamedTuple):
     """A layer's parameters as JAX arrays, in the layout of the layer."""
@@ -62,6 +72,7 @@ class Layer:
     stage: Stage
     network: Network
     layout: Layout
+    neuron: Neuron
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
     def from_torch(self, parameters: Sequence[Any]) -> Weights:
@@ -131,19 +142,16 @@ class Layer:
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
         """Compute the neurons' spikes over all steps, eqs. (5) and (6), from zero state."""
-        lif = self.network.lif
 
         def step(state: tuple[Array, Array], current: Array) -> tuple[tuple[Array, Array], Array]:
-            u, o = state
-            u = lif.k_tau * u * (1 - o) + current  # eq. (5)
-            o = cast(Array, fire(u - lif.v_th, lif.a))  # eq. (6); JAX does not annotate it
+            u, o = self.neuron(*state, current, self.network.lif)
             return (u, o), o
 
         rest = jnp.zeros_like(current[0])
         return lax.scan(step, (rest, rest), current)[1]
 
 
-def layers_of(network: Network, layout: Layout) -> list[Layer]:
+def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[Layer]:
     """Return the network's layers of neurons, in order."""
     made: list[Layer] = []
     for below, stage in zip((None, *network.stages), network.stages, strict=False):
@@ -152,7 +160,7 @@ def layers_of(network: Network, layout: Layout) -> list[Layer]:
             channels, height, width = below.output_shape
             size = below.pool.size if below.pool else 1
             maps = (channels, height // size, width // size)
-        made.append(Layer(stage, network, layout, maps))
+        made.append(Layer(stage, network, layout, neuron, maps))
     return made
 
 
@@ -177,6 +185,7 @@ class JaxTrainer:
     network: Network
     settings: TrainerSettings
     layout: Layout
+    neuron: Neuron
     weights: list[Weights] = field(default_factory=list)
     _state: Any = None  # the optimiser's
     _out: Array | None = None
@@ -184,7 +193,7 @@ class JaxTrainer:
     _programs: dict[object, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.layers = layers_of(self.network, self.layout)
+        self.layers = layers_of(self.network, self.layout, self.neuron)
         of = self.settings.optimiser
         sgd = isinstance(of, SGD)
         self.optimiser: Any = optax.sgd(of.lr, of.momentum) if sgd else optax.adam(of.lr, *of.betas)
@@ -298,20 +307,28 @@ class JaxTrainer:
         return jax.grad(lambda w: (self._infer(steps, w, x, back) * back).sum())(weights)
 
 
-def _made(network: Network, settings: TrainerSettings, *, layout: Layout) -> JaxTrainer:
+def _made(
+    network: Network, settings: TrainerSettings, *, neuron: Neuron, layout: Layout
+) -> JaxTrainer:
     foreign.check(network, settings.precision)
     # XLA asks for it when its first program is made, and has a pool of threads of its own
     os.environ.setdefault("NPROC", str(settings.threads))
     if settings.precision == "fp64":
         jax.config.update("jax_enable_x64", True)
-    return JaxTrainer(network, settings, layout)
+    return JaxTrainer(network, settings, layout, neuron)
 
 
+def trainer_around(neuron: Neuron, layout: Layout = "NHWC") -> MakeTrainer:
+    """Return the `trainer` of an adapter whose neuron is this one, and all else plain JAX."""
+    return partial(_made, neuron=neuron, layout=layout)
+
+
+NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
 PACKAGES = ("jax", "jaxlib", "optax")
-trainer = partial(_made, layout="NHWC")
+trainer = trainer_around(neuron)
 build = foreign.built_of(trainer)
-VARIANTS = {"nchw": foreign.variant(partial(_made, layout="NCHW"))}
+VARIANTS = {"nchw": foreign.variant(trainer_around(neuron, "NCHW"))}
 
 
 def implementation(device: str) -> str:

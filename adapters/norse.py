@@ -117,6 +117,7 @@ class NorseNetwork(nn.Module):
         return torch.stack(votes)
 
 
+NEURON = "our function in the framework's cell"
 DEVIATIONS: tuple[str, ...] = ()
 build = partial(NorseNetwork, neuron=faithful)
 VARIANTS = {
@@ -126,5 +127,6 @@ VARIANTS = {
             "the neuron fires above the threshold, not at it",
         ),
         partial(NorseNetwork, neuron=ScaledBoxCell),
+        NEURON="the framework's own class",
     ),
 }

@@ -252,6 +252,7 @@ def _made(network: Network, settings: TrainerSettings, *, form: Form) -> OctaveT
 
 
 program()  # raises Missing
+NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
 trainer = partial(_made, form="im2col")
 build = foreign.built_of(trainer)

@@ -2,5 +2,6 @@
 
 from harness.reference.network import ReferenceNetwork as build
 
+NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
-__all__ = ["DEVIATIONS", "build"]
+__all__ = ["DEVIATIONS", "NEURON", "build"]

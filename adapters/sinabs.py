@@ -117,6 +117,7 @@ class SinabsNetwork(nn.Module):
         return _in_time(out, steps)
 
 
+NEURON = "our function in the framework's cell"
 DEVIATIONS: tuple[str, ...] = ()
 build = partial(SinabsNetwork, make_neuron=faithful)
 VARIANTS = {
@@ -127,5 +128,6 @@ VARIANTS = {
             "the surrogate is an exponential (sinabs' default), not a rectangle",
         ),
         partial(SinabsNetwork, make_neuron=default),
+        NEURON="the framework's own class",
     ),
 }

@@ -49,6 +49,7 @@ class LeakyCell(nn.Module):
         return self.leaky(current, membrane)
 
 
+NEURON = "the framework's own class"
 DEVIATIONS: tuple[str, ...] = ()
 # it has no multi-step form of this neuron (`LeakyParallel` has no reset), so it is stepped
 build = partial(StepNetwork, cell=LeakyCell)

@@ -94,6 +94,7 @@ class SpikingJellyNetwork(nn.Module):
         return out
 
 
+NEURON = "the framework's own class"
 DEVIATIONS: tuple[str, ...] = ()
 build = partial(SpikingJellyNetwork, make_neuron=faithful)
 VARIANTS = {

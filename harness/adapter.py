@@ -11,7 +11,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from harness.spec import SGD, Adam, Form, Mode, Network, Precision
+from harness.spec import SGD, Adam, Form, Mode, Network, NeuronSource, Precision
+
+# The number of this contract. An adapter of another package may name the one that it was written
+# for, `CONTRACT = 1`: where the numbers differ it is refused. It rises when adapters must change.
+CONTRACT = 1
 
 
 class Unsupported(Exception):
@@ -24,9 +28,9 @@ class Unsupported(Exception):
 class Adapter(Protocol):
     """A module or a `Variant` that builds the paper's networks in one framework.
 
-    A module may have more names: `VARIANTS`, `REVISION`, `version`, `PACKAGES`, `implementation`,
-    `compiles`, `computed` and, of a runtime without a torch module, `trainer`, from which
-    `adapters.foreign` makes `build`. `adapters/README.md` says what each is.
+    A module may have more names: `NEURON`, `CONTRACT`, `VARIANTS`, `REVISION`, `version`,
+    `PACKAGES`, `implementation`, `compiles`, `computed` and, of a runtime without a torch module,
+    `trainer`, from which `adapters.foreign` makes `build`. `adapters/README.md` says what each is.
     """
 
     @property
@@ -120,6 +124,7 @@ class Variant:
     # each shape and each precision would be compiled separately. The audit proves the very object.
     build_uncompiled: Callable[[Network], nn.Module] | None = None
     trainer: MakeTrainer | None = None  # of a runtime without a torch module
+    NEURON: NeuronSource | None = None  # whose code its neuron is; None: as the adapter's
 
 
 def trainer_of(adapter: Adapter) -> MakeTrainer | None:

@@ -46,7 +46,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     """Return the cases of a suite on this machine, duplicates removed.
 
     Frameworks are those in `options`, else the suite's, else all known ones but the suite's
-    `opt_in`. Raises UsageError for unknown names.
+    `opt_in` and those of other packages that do not load. Raises UsageError for unknown names.
     """
     import adapters
     from adapters import facts
@@ -54,7 +54,8 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     facts.forget_versions()
     named = options.frameworks or suite.frameworks
     if named is None:
-        named = tuple(name for name in adapters.names() if name not in suite.opt_in)
+        skipped = {*suite.opt_in, *facts.broken()}
+        named = tuple(name for name in adapters.names() if name not in skipped)
     for name in named:
         if name not in (suite.frameworks or ()):  # the ANN is no adapter
             adapters.check_name(name)  # one that does not load is no error: it gets a row
@@ -129,6 +130,15 @@ class Work:
         return cls(options, suite, found, store, access, executor(options.executor, command))
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return why adapters of other packages do not run: they do not load, and none is named."""
+        if self.options.frameworks or self.suite.frameworks is not None:
+            return ()
+        from adapters import facts
+
+        return tuple(f"left out: {reason}" for reason in facts.broken().values())
+
+    @property
     def suited(self) -> tuple[Case, ...]:
         """Cases to run, without timings in bf16 if this machine has no instructions for it."""
         return suited(self.cases, self.suite, self.options)
@@ -191,6 +201,8 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
         if not quiet and (compiled := _compiled(work.suited)):
             names = ", ".join(compiled)
             print(f"{names}: compiled at first use, which may take minutes", flush=True)
+        for sentence in () if quiet else work.left_out:
+            print(sentence, flush=True)
         for each in work.results(lambda *_: None):
             rows[each.case] = each.rows
             if not quiet and not each.more:

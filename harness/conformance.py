@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 import adapters
+from adapters import facts
 from harness.adapter import Unsupported
 from harness.proof import check
 from harness.proof.answer import Question
@@ -31,7 +32,7 @@ from harness.proof.audit import Audit
 from harness.proof.check import PRECISIONS, WIDTH
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
-from harness.spec import Network, Options, Precision, Reading, contender, paper
+from harness.spec import Network, Options, Precision, Reading, UsageError, contender, paper
 
 SIZES = ((1, 1, 0.0), (3, 2, 0.0), (7, 1, 0.0), (5, 2, 0.5))  # T, B and dropout
 WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
@@ -55,19 +56,24 @@ class Check:
         return self.name
 
 
-def checks(framework: str) -> list[Check]:
-    """Return the checks of an adapter and its variants.
+def checks(framework: str, networks: Sequence[str] = paper.SCALES) -> list[Check]:
+    """Return the checks of an adapter and its variants, with exams on these networks of Table 1.
 
-    A variant without deviations must pass the exam, one with deviations must clearly fail it.
-    Raises UsageError for an unknown name, Missing if the framework is not installed.
+    A variant without deviations must pass the exam, one with deviations must clearly fail it, and
+    each must declare whose code its neuron is. Raises UsageError for an unknown name, Missing if
+    the framework is not installed.
     """
+    if unknown := [each for each in networks if each not in paper.SCALES]:
+        raise UsageError(f"unknown network {unknown[0]!r}, choose from {', '.join(paper.SCALES)}")
     adapters.load(framework)
-    return [Check(f"{framework} {name}", run) for name, run in _checks(framework)]
+    return [Check(f"{framework} {name}", run) for name, run in _checks(framework, networks)]
 
 
-def _checks(framework: str) -> Iterator[tuple[str, Callable[[], None]]]:
+def _checks(framework: str, networks: Sequence[str]) -> Iterator[tuple[str, Callable[[], None]]]:
     for title, exam in exams():
-        yield title, partial(_is_certified, framework, exam)
+        if any(f" {network} " in f"{title} " for network in networks):
+            yield title, partial(_is_certified, framework, exam)
+    yield "says whose code is timed", partial(_declares, framework)
     for variant, deviations in adapters.variants_of(framework).items():
         name = contender(framework, variant)
         if deviations:
@@ -125,6 +131,11 @@ def _differs(name: str) -> None:
     # one whose answer is refused has no layers to compare
     if certificate.layers and not certificate.gradient_error > WRONG:
         raise Broken("it is marked as another function, and its gradients hardly differ")
+
+
+def _declares(framework: str) -> None:
+    if reasons := facts.of(framework).undeclared:
+        raise Broken("; ".join(reasons))
 
 
 def _takes(name: str, T: int, B: int, dropout: float) -> None:

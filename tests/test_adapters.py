@@ -54,7 +54,7 @@ FAULTY = {  # the source of each, and a phrase of its reason
         "pathlib.Path(__file__).with_suffix('.pid').write_text(str(program.pid))\nos._exit(3)",
         "its process ended with exit code 3",
     ),
-    "absent": ("import not_installed", "pip install absent-pkg"),
+    "absent": ("import not_installed", "absent-pkg 1.0 imports not_installed, which is not instal"),
     "nothing": ("build = None", "nothing is no adapter: None is no module"),
     "no_adapter": ("x = 1", "must define DEVIATIONS and build"),
     "listed": (SOUND + "DEVIATIONS = 'as text'", "DEVIATIONS in listed_module must be a tuple"),

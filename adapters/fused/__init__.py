@@ -8,10 +8,11 @@ from adapters.fused.network import FusedNetwork, computed, kernels_for
 from harness.adapter import Variant
 
 __all__ = [
-    "DEVIATIONS", "PACKAGES", "REVISION", "VARIANTS", "build", "compiles", "computed",
+    "DEVIATIONS", "NEURON", "PACKAGES", "REVISION", "VARIANTS", "build", "compiles", "computed",
     "implementation",
 ]  # fmt: skip
 
+NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
 REVISION = 2  # 1: by events; 2: Winograd's tiles, and an encoding layer with its neurons
 PACKAGES = ("numba", "triton")  # they compile the kernels, where they are

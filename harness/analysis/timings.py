@@ -26,7 +26,16 @@ from harness.records import (
     UnmeasuredRow,
     WarmupRow,
 )
-from harness.spec import ACCELERATION, FLOOR, REFERENCE, Budget, contender, network_name, paper
+from harness.spec import (
+    ACCELERATION,
+    FLOOR,
+    NOT_DECLARED,
+    REFERENCE,
+    Budget,
+    contender,
+    network_name,
+    paper,
+)
 from harness.speed import ratios
 from harness.speed.ratios import Ratio
 
@@ -82,6 +91,7 @@ class TimedLine:
     seed: int
     layout: str = ""
     computed: str = ""
+    neuron: str = ""  # whose code it is; of the floor ""
     implementation: str = ""
     allocator: str = ""
     data_source: str = ""
@@ -297,6 +307,7 @@ def _line(
     row, key = rows[-1], (rows[-1].contender, rows[-1].precision)
     written = {name: getattr(row, name) for name in WRITTEN}
     written["scale"] = network_name(row)
+    written["neuron"] = "" if row.framework == FLOOR else row.neuron or NOT_DECLARED
     for name in ("layout", "computed", "implementation", "data_source"):
         written[name] = _first((getattr(each, name) for each in rows), "")
     # figures of the rounds

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness import formats
-from harness.analysis.words import span
+from harness.analysis.words import counted, span
 from harness.cli.console import out, progress, say, takes
 from harness.spec import Options
 
@@ -36,9 +36,14 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
 
     child.warm(short_spin=True)
     from harness.proof import check as proving
+    from harness.reports.table import seconds
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
     asked, failed = replace(options, files=read), False
+    todo = proving.estimate(named, asked)
+    if todo.exams:
+        of = counted(todo.adapters, "adapter")
+        say(f"{counted(todo.exams, 'exam')} of {of}, about {seconds(todo.seconds)}")
     with progress() as moves:
         for result in proving.prove_adapters(named, asked, moves):
             out.print(certificate_tables(result))

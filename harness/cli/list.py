@@ -9,7 +9,7 @@ import typer
 
 from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
-from harness.spec import Options, UsageError, contender, paper
+from harness.spec import NOT_DECLARED, Options, UsageError, contender, paper
 from harness.system.installed import version
 
 if TYPE_CHECKING:
@@ -82,17 +82,22 @@ def _frameworks(title: str = "") -> Table:
     from adapters import facts
     from harness.suites import SUITES
 
-    def forms() -> Iterator[tuple[str, str, str, str]]:
+    opt_in, broken = SUITES["acceleration"].opt_in, facts.broken()
+
+    def forms() -> Iterator[tuple[str, ...]]:
         for name in adapters.names():
             known = facts.of(name)
             text = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-            usual = "" if name in SUITES["acceleration"].opt_in else "yes"
-            yield name, known.version or "", known.missing or "; ".join(text), usual
+            text += known.undeclared
+            usual = "" if name in opt_in or name in broken else "yes"
+            neuron = "" if known.missing else known.neuron or NOT_DECLARED
+            yield name, known.version or "", known.missing or "; ".join(text), usual, neuron
             for variant, deviations in known.variants.items():
-                yield contender(name, variant), "", _function(deviations), ""
+                neuron = known.neuron_of(variant) or NOT_DECLARED
+                yield contender(name, variant), "", _function(deviations), "", neuron
 
     facts.discover(adapters.names())
-    heads = ("framework", "version", "what it computes", "by default")
+    heads = ("framework", "version", "what it computes", "by default", "whose neuron")
     named = ", ".join(facts.versioned())
     note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
     return _table(title, heads, forms(), note)

@@ -109,6 +109,8 @@ def measure(work: Work) -> list[Row]:
     cases = work.suited
     if len(cases) < len(work.cases):
         endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
+    for sentence in work.left_out:
+        endings.say(sentence)
     if (load := machine.moment().load or 0.0) > BUSY:
         endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
     found: dict[Case, Result] = {}

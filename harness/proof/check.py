@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cache
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 import adapters
@@ -18,7 +19,9 @@ from harness.adapter import Unsupported
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
 from harness.spec import (
+    REFERENCE,
     NamedNetwork,
+    Network,
     Options,
     ProgressCallback,
     Reading,
@@ -27,12 +30,15 @@ from harness.spec import (
     network_name,
     paper,
 )
+from harness.system import clock
 from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS = required("fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))
 BATCH_SIZE, STEPS = 8, 10
 WIDTH = Fraction(1, 8)  # of Table 1's networks, unless the selection has another
+# Of an adapter's process and its imports; of an exam in a runtime of its own, which compiles.
+START_SECONDS, FOREIGN_SECONDS = 4.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,52 @@ def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple
             yield title, named, Exam(of.network, batch_of(dataset), precision)
 
 
+def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names, by default all there are. Raises UsageError for unknown ones."""
+    for name in names:
+        adapters.check_name(name)
+    if names:
+        return names
+    here = adapters.available()
+    variants = (contender(name, each) for name in here for each in adapters.variants_of(name))
+    return (*here, *variants, *(name for name in adapters.names() if name not in here))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `prove_adapters` has to do: adapters that load, exams of all, and about how long."""
+
+    adapters: int
+    exams: int
+    seconds: float
+
+
+def estimate(names: tuple[str, ...], options: Options) -> Estimate:
+    """Return how many exams these adapters take, and about how long, within a factor of two.
+
+    The reference takes one here, on random input; others take as long, in proportion to neurons,
+    and their framework's import and compilers besides. Raises UsageError for unknown names.
+    """
+    found = [facts.of(name.partition(":")[0]) for name in _checked(names)]
+    present = [each for each in found if not each.missing]
+    asked = [of.network for _, of in networks(options)]
+    if not present or not asked:
+        return Estimate(len(present), 0, 0.0)
+    smallest = min(asked, key=_neurons)
+    x = torch.rand(STEPS, BATCH_SIZE, *smallest.input_shape)
+    exam = Exam(smallest, x, PRECISIONS[0])
+    taken = clock.seconds(lambda: exam.certify(adapters.load(REFERENCE)), clock.CPU)
+    of_each = len(PRECISIONS) * taken * sum(map(_neurons, asked)) / _neurons(smallest)
+    exams = len(PRECISIONS) * len(asked)
+    compiling = FOREIGN_SECONDS * exams * sum(each.foreign for each in present)
+    seconds = (START_SECONDS + of_each) * len(present) + compiling
+    return Estimate(len(present), exams * len(present), seconds)
+
+
+def _neurons(network: Network) -> int:
+    return sum(stage.neurons for stage in network.stages)
+
+
 def prove_adapters(
     names: tuple[str, ...], options: Options, say: ProgressCallback
 ) -> Iterator[AdapterProof]:
@@ -94,14 +146,8 @@ def prove_adapters(
     By default: the installed frameworks, their variants, then what is not installed. Raises
     UsageError for unknown names.
     """
-    for name in names:
-        adapters.check_name(name)
     networks(options)
-    if not names:
-        here = adapters.available()
-        variants = (contender(name, each) for name in here for each in adapters.variants_of(name))
-        names = (*here, *variants, *(name for name in adapters.names() if name not in here))
-    for name in names:
+    for name in _checked(names):
         framework, _, variant = name.partition(":")
         known = facts.of(framework)
         if known.missing:

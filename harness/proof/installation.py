@@ -33,5 +33,6 @@ def installation_of(case: Case) -> Installation:
     return Installation(
         Software(torch=TORCH, framework_version=version, revision=known.revision),
         deviations="; ".join(known.deviations_of(variant)) or None,
+        neuron=known.neuron_of(variant),
         implementation=kernels,
     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import Field
 
 from harness.records.identity import settings_of
-from harness.spec import CaseFields, Precision, contender
+from harness.spec import CaseFields, NeuronSource, Precision, contender
 from harness.system.installed import Machine, Moment
 
 SCHEMA = 3
@@ -74,6 +74,7 @@ class Record(Moment, Machine, CaseFields):
     framework_version: str | None = None
     iterations_per_epoch: Nth | None = None
     deviations: str | None = None  # where the variant is not the paper's function
+    neuron: NeuronSource | None = None  # whose code it is; None: not declared, or no adapter's
     implementation: str | None = None  # which of its kernels ran, where an adapter has several
     layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
     computed: str | None = None  # how its layers were, where an adapter chooses

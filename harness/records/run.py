@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from harness.records.identity import PROTOCOL, Software
 from harness.records.row import Bf16TrainingRow, EndedRow, Outcome, Record, Row
-from harness.spec import ACCELERATION, Case, Source, paper
+from harness.spec import ACCELERATION, Case, NeuronSource, Source, paper
 from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
 
@@ -60,6 +60,7 @@ class Installation:
 
     software: Software
     deviations: str | None = None  # where it is not the paper's function
+    neuron: NeuronSource | None = None  # whose code it is; None: not declared
     implementation: str | None = None  # which of its kernels run
 
 
@@ -103,6 +104,7 @@ def of_case(case: Case, run: Run, subject: Installation) -> Record:
         time=now(),
         code=sources_sha256(),
         deviations=subject.deviations,
+        neuron=subject.neuron,
         implementation=subject.implementation,
         iterations_per_epoch=settings.iterations_per_epoch(case.batch_size),
         allocator=run.allocator,

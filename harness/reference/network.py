@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, cast
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from harness.adapter import SpikeTap
 from harness.reference import dropout, neunorm, synapses
 from harness.reference.neuron import LIFCell
-from harness.spec import LIF, Network, Stage
+from harness.spec import Network, Stage
 
-# One step of a layer of neurons: forward(current, state) -> (spikes, state), None being rest.
-MakeCell = Callable[[LIF], nn.Module]
+# One step of a layer of neurons: forward(current, state) -> (spikes, state), None being rest. One
+# that has a parameter `shape` is given its layer's too: (C, H, W) or (N,).
+MakeCell = Callable[..., nn.Module]
 State = tuple[Any, Tensor | None]  # the cell's own, and x of NeuNorm
 
 
@@ -24,7 +26,8 @@ class Layer(nn.Module):
     def __init__(self, stage: Stage, network: Network, cell: MakeCell) -> None:
         super().__init__()
         self.synapse = synapses.synapse(stage)
-        self.cell = cell(network.lif)
+        asks = "shape" in signature(cell).parameters
+        self.cell = cell(network.lif, shape=stage.output_shape) if asks else cell(network.lif)
         self.tap = SpikeTap()
         self.pool = synapses.pool(stage)
         self.neunorm = neunorm.behind(stage, network)

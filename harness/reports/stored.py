@@ -18,7 +18,7 @@ from harness.analysis.frame import Frame, Frames, R, grouped
 from harness.analysis.words import counted, span
 from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
 from harness.records.current import current
-from harness.spec import ACCELERATION, UsageError, network_name, paper
+from harness.spec import ACCELERATION, NOT_DECLARED, UsageError, network_name, paper
 
 
 def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
@@ -203,6 +203,7 @@ def proofs(frames: Frames) -> Frame:
         exams, own = [latest[key] for key in keys], audits.get(name, [])
         line: dict[str, object] = {
             "contender": name,
+            "neuron": exams[-1].neuron or NOT_DECLARED,
             "networks": len({network for _, _, network, *_ in keys}),
             "machines": len({machine for _, machine, *_ in keys}),
             "exams": len(exams),

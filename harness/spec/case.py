@@ -34,6 +34,13 @@ Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
 # `snntorch:compiled`. bf16 autocast is no form but a precision.
 Form = Literal["channels-last", "compiled", "cuda-graph"]
 FORMS: tuple[Form, ...] = get_args(Form)
+# Whose code computes a contender's neuron, as its adapter declares it (adapters/README.md).
+NeuronSource = Literal[
+    "the framework's own class", "our function in the framework's cell", "ours"
+]  # fmt: skip
+NEURON_SOURCES: tuple[NeuronSource, ...] = get_args(NeuronSource)
+OWN_CLASS: NeuronSource = "the framework's own class"
+NOT_DECLARED = "not declared"  # as tables show it where an adapter declares nothing
 LOSS: Loss = "mse"  # the paper's
 CUSTOM = "custom"  # the `scale` of a network that is none of the paper's
 BIN_US = 5000  # the paper accumulates events every 5 ms

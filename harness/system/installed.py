@@ -52,6 +52,20 @@ def version(package: str) -> str | None:
         return None
 
 
+def import_names(package: str) -> set[str]:
+    """Return the names by which an installed package is imported; none if it is not installed."""
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return set()
+    # an editable installation has none of its modules among its files
+    tops = {package.replace("-", "_"), *(found.read_text("top_level.txt") or "").split()}
+    tops |= {
+        each.parts[0].removesuffix(".py") for each in found.files or () if each.suffix == ".py"
+    }
+    return {each for each in tops if each.isidentifier()}
+
+
 def check_adapters() -> None:
     """Raise UsageError if `import adapters` would find another package than ours, or none.
 

@@ -1,0 +1,329 @@
+"""Adapters of other packages: whose code they time, how they fail, the example to copy."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rows import CASE, row, rows_of_a_run
+from surroundings import Command
+
+import adapters
+from adapters import facts
+from harness import api, conformance
+from harness.adapter import CONTRACT
+from harness.analysis import timings
+from harness.analysis.frame import frames
+from harness.proof import check
+from harness.proof.exam import Exam
+from harness.proof.installation import installation_of
+from harness.records import CertificateRow, Store
+from harness.reports import stored
+from harness.spec import Options, UsageError
+from harness.suites import suite
+
+ROOT = Path(__file__).resolve().parents[1]
+Plant = Callable[[str, str], None]
+OWN, CELL, OURS = (
+    "the framework's own class", "our function in the framework's cell", "ours",
+)  # fmt: skip
+PLAIN = """
+from harness.reference.network import ReferenceNetwork as build
+DEVIATIONS = ()
+"""
+# A package with a neuron of its own, and an adapter that steps it.
+NEURON = """
+from harness.reference.neuron import LIFCell
+class Neuron(LIFCell): pass
+"""
+STEPS = """
+from functools import partial
+from harness.adapter import Variant
+from harness.reference.network import ReferenceNetwork, StepNetwork
+from spiky import Neuron
+DEVIATIONS, PACKAGES = (), ("spiky-dist",)
+build = partial(StepNetwork, cell=Neuron)
+VARIANTS = {
+    "plain": Variant((), ReferenceNetwork, NEURON="ours"),
+    "other": Variant((), build),
+    "untrue": Variant((), ReferenceNetwork, NEURON="the framework's own class"),
+}
+"""
+PACKAGELESS = STEPS.replace('("spiky-dist",)', "()").partition("VARIANTS")[0]
+
+
+@pytest.fixture
+def spiky(plant: Plant, tmp_path: Path) -> None:
+    """Install the package `spiky-dist`, which is imported as `spiky`."""
+    site = tmp_path / "site"
+    (site / "spiky.py").write_text(NEURON)
+    info = site / "spiky_dist-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: spiky-dist\nVersion: 2.0\n")
+    (info / "RECORD").write_text("spiky.py,,\nspiky_dist-2.0.dist-info/METADATA,,\n")
+
+
+def test_every_adapter_of_ours_says_whose_code_is_timed() -> None:
+    plain = {"fused": OURS, "reference": OURS, "jax": OURS, "octave": OURS}
+    plain |= {"snntorch": OWN, "spikingjelly": OWN, "norse": CELL, "sinabs": CELL}
+    variants = {"norse:super": OWN, "sinabs:defaults": OWN, "fused:dense": OURS}
+    for name in adapters.available():
+        known = facts.of(name)
+        assert (known.neuron, known.undeclared) == (plain[name], ())
+        for variant in known.variants:
+            expected = variants.get(f"{name}:{variant}", plain[name])
+            assert known.neuron_of(variant) == expected == known.neuron_of(variant)
+        assert known.neuron_of("compiled") == plain[name]
+
+
+def test_an_own_class_is_found_in_the_built_module(plant: Plant, spiky: None) -> None:
+    plant("steps", STEPS + f'NEURON = "{OWN}"')
+    known = facts.of("steps")
+    found = {each: known.neuron_of(each) for each in ("", *known.variants)}
+    assert found == {"": OWN, "plain": OURS, "other": OWN, "untrue": None}
+    (sentence,) = known.undeclared
+    assert "steps:untrue" in sentence and "no module of spiky-dist" in sentence
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (PLAIN, "has no NEURON"),
+        (PLAIN + "NEURON = 'mine'", "NEURON is 'mine'"),
+        (PLAIN + "NEURON = ['ours']", r"NEURON is \['ours'\]"),
+        (PLAIN + f'NEURON = "{OWN}"', "no module of any package"),
+        # the adapter's own file, and what all share, are not the framework
+        (
+            PLAIN + f'PACKAGES = "torch", "undeclared-pkg"\nNEURON = "{OWN}"\n'
+            "class Mine(build): pass\nbuild = Mine",
+            "no module of torch or undeclared-pkg",
+        ),
+        (PLAIN + f'NEURON = "{OWN}"\ndef build(network): 1 / 0', "ZeroDivisionError"),
+    ],
+    ids=["none", "unknown", "no text", "own without a class", "only torch's", "does not build"],
+)  # fmt: skip
+def test_what_is_not_declared_is_a_sentence_and_stays_usable(
+    source: str, says: str, plant: Plant, spiky: None, command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plant("undeclared", source)
+    known = facts.of("undeclared")
+    assert (known.missing, known.neuron) == ("", None)
+    (sentence,) = known.undeclared
+    assert re.search(says, sentence) and "\n" not in sentence
+    assert OURS in sentence or OWN in sentence  # what it may be
+    (declares,) = (each for each in conformance.checks("undeclared") if "whose code" in str(each))
+    with pytest.raises(conformance.Broken, match=says):
+        declares()
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = command("list", "frameworks")
+    (line,) = (each for each in out.splitlines() if each.strip(" │|").startswith("undeclared"))
+    assert code == 0 and "not declared" in line and re.search(says, line)
+
+
+def test_rows_and_tables_say_whose_code_was_timed(
+    plant: Plant, spiky: None, tmp_path: Path
+) -> None:
+    plant("steps", STEPS + f'NEURON = "{OWN}"')
+    of = {each: installation_of(replace(CASE, framework=each)).neuron
+          for each in ("steps", "steps:plain", "steps:untrue", "reference", "floor")}  # fmt: skip
+    assert [*of.values()] == [OWN, OURS, None, OURS, None]
+    said, silent = (row(CertificateRow, framework="norse", neuron=each) for each in (CELL, None))
+    assert "neuron" in said.to_json() and "neuron" not in silent.to_json()
+    Store(tmp_path / "out").append(said)
+    assert Store(tmp_path / "out").read()[0][0].neuron == CELL
+    rows, own = rows_of_a_run(), "snntorch"
+    declared = [replace(each, neuron=OWN) if each.framework == own else each for each in rows]
+    found = timings.table(timings.lines(frames(declared))).set_index("framework")["neuron"]
+    assert {*found[own]} == {OWN} and found["floor"] == ""
+    assert {*found.drop([own, "floor"])} == {"not declared"}
+    proofs = stored.proofs(frames(declared)).set_index("contender")["neuron"]
+    assert (proofs[own], proofs["reference"]) == (OWN, "not declared")
+
+
+def test_keys_do_not_move_with_a_declaration() -> None:
+    """What is said of the code decides no result."""
+    software = installation_of(CASE).software
+    assert "neuron" not in vars(software)
+
+
+def test_a_plug_in_that_does_not_load_says_what_failed(
+    plant: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to install what is installed."""
+    plant("lacks", "import not_installed.deep")
+    plant("lost", "from harness.adapter import NotThere")
+    plant("raises", "raise ValueError('of its own')")
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, _ = command("list", "frameworks")
+    assert code == 0 and "pip install lacks-pkg" not in out and "pip install lost-pkg" not in out
+    for name, says in {
+        "lacks": "lacks does not load: lacks-pkg 1.0 imports not_installed, which is not ins",
+        "lost": "ImportError: cannot import name 'NotThere' from 'harness.adapter'",
+        "raises": "raises does not load: ValueError: of its own",
+    }.items():
+        assert says in out and says in str(adapters.missing(name))
+
+
+def test_the_version_is_the_frameworks_where_the_plug_in_is_named_after_it(
+    plant: Plant, spiky: None, tmp_path: Path
+) -> None:
+    """The entry point `spiky_dist` is of the package `spiky_dist-pkg` 1.0."""
+    plant("spiky_dist", "raise ValueError('broken')")
+    assert facts.of("spiky_dist").version == "2.0"  # also where it does not load
+    source = PACKAGELESS + f'NEURON = "{OWN}"'
+    (tmp_path / "site" / "spiky_dist_module.py").write_text(source)
+    facts._known.pop("spiky_dist")
+    known = facts.of("spiky_dist")
+    assert (known.version, known.packages, known.neuron) == ("2.0", {"spiky_dist": "2.0"}, OWN)
+
+
+def test_a_broken_plug_in_is_no_default_and_is_named(
+    plant: Plant, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant("broken", "raise ValueError('of its own')")
+    plant("whole", PLAIN + 'NEURON = "ours"')
+    asked = Options(suite="acceleration", quick=True, device="cpu")
+    found = {case.framework for case in api.cases(asked, suite("acceleration"))}
+    assert "whole" in found and "broken" not in found
+    assert "norse" in found  # one of ours stays: its row says how to get it
+    named = replace(asked, frameworks=("broken",))
+    assert {case.framework for case in api.cases(named, suite("acceleration"))} == {"broken"}
+    monkeypatch.setattr(
+        "harness.api.executor",
+        lambda *given: SimpleNamespace(measure=lambda *given: (), train=lambda *given: ()),
+    )
+    code, _, error = command("run", "--suite", "acceleration", "--quick", "--out", tmp_path / "out")
+    assert code == 0 and error.count("broken does not load: ValueError: of its own") == 1
+    monkeypatch.setenv("COLUMNS", "300")
+    lines = {words[0]: line for line in command("list", "frameworks")[1].splitlines()
+             if (words := line.strip(" │|").split())}  # fmt: skip
+    assert " yes" in lines["whole"] and " yes" not in lines["broken"]
+
+
+def test_a_plug_in_of_another_contract_is_refused_in_a_sentence(plant: Plant) -> None:
+    plant("later", PLAIN + f"CONTRACT = {CONTRACT + 1}\nVARIANTS = 'of a kind to come'")
+    plant("same", PLAIN + f"CONTRACT = {CONTRACT}")
+    plant("odd", PLAIN + "CONTRACT = '1'")
+    for name, number in (("later", CONTRACT + 1), ("odd", "'1'")):
+        said = str(adapters.missing(name))
+        assert f"contract {number}" in said and f"contract {CONTRACT}" in said and "\n" not in said
+        assert f"{name}-pkg" in said  # of which another release is needed
+    assert adapters.missing("same") is None
+
+
+SHAPED = """
+import torch
+from torch import nn
+from functools import partial
+from harness.reference.network import StepNetwork
+from harness.reference.neuron import LIFCell
+
+class Cell(LIFCell):
+    def __init__(self, lif, shape):
+        super().__init__(lif)
+        self.register_buffer("of_layer", torch.zeros(shape))
+
+    def forward(self, current, state):
+        assert current.shape[1:] == self.of_layer.shape
+        return super().forward(current + self.of_layer, state)
+
+DEVIATIONS, NEURON = (), "ours"
+build = partial(StepNetwork, cell=Cell)
+"""
+
+
+def test_a_cell_that_asks_for_its_layers_shape_gets_it(plant: Plant) -> None:
+    plant("shaped", SHAPED)
+    network = conformance.small("cifar10", neunorm="mean")
+    module = adapters.load("shaped").build(network)
+    shapes = [each.shape for name, each in module.named_buffers() if "of_layer" in name]
+    assert shapes == [each.output_shape for each in network.stages]
+    batch = conformance.random_batch(network, 4, 4, static=True)
+    assert Exam(network, batch, "fp64").certify(adapters.load("shaped")).passed
+
+
+def test_a_check_says_how_long_it_takes(
+    plant: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimate before the first exam, of exams and time; it grows with what is examined."""
+    began: list[object] = []
+    monkeypatch.setattr("harness.system.clock.seconds", lambda work, device: 0.25)
+    monkeypatch.setattr("harness.proof.check.prove_adapters", lambda *given: began.append(1) or ())
+    code, out, _ = command("check", "reference", "--networks", "Small", "--datasets", "cifar10")
+    assert code == 0 and began and re.search(r"^6 exams of 1 adapter, about [\d.]+ s", out)
+    one = Options(networks=("Small",), datasets=("cifar10",))
+    few = check.estimate(("reference",), one)
+    more = check.estimate(("reference", "norse"), one)
+    large = check.estimate(("reference",), replace(one, networks=("Small", "Large")))
+    assert (few.exams, more.exams, large.exams) == (6, 12, 12)
+    start = check.START_SECONDS  # what is left of it grows with the neurons, not with the exams
+    assert more.seconds == 2 * few.seconds < 12 and large.seconds - start > 3 * (
+        few.seconds - start
+    )
+
+
+@pytest.mark.slow
+def test_the_example_copied_and_renamed_by_its_readme_passes_its_test(tmp_path: Path) -> None:
+    """Each command of the README, as it stands; pip fetches nothing, and installs into a folder."""
+    copy, site = tmp_path / "copy", tmp_path / "site"
+    shutil.copytree(ROOT / "examples" / "plugin", copy)
+    readme = (copy / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) == 2
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {
+        **os.environ, "NAME": "comet", "PATH": path, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}",
+        "PIP_TARGET": str(site), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200",
+    }  # fmt: skip
+    said = []
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], env=environment, cwd=copy, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        said.append(done.stdout)
+    assert re.search(r"^2[0-9] passed", said[1].partition("in ")[0].splitlines()[-1])
+    (line,) = (each.split() for each in said[1].splitlines() if each.strip().startswith("comet "))
+    assert line[1] == "0.1.0" and " ".join(line).endswith("the framework's own class")
+    left = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
+            and "mysnn" in file.read_text(encoding="utf-8")]  # fmt: skip
+    assert left == []
+
+
+def test_the_example_is_an_adapter_whose_own_class_is_timed(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As installed, without pip: its entry point, its files and its exam in both precisions."""
+    example = ROOT / "examples" / "plugin"
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    (point,) = project["entry-points"]["harness.adapters"].items()
+    info = tmp_path / "site" / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    named = f"Name: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{named}")
+    (info / "entry_points.txt").write_text("[harness.adapters]\n" + " = ".join(point))
+    monkeypatch.syspath_prepend(str(example))
+    facts._declared_on.cache_clear()
+    known = facts.of("mysnn")
+    assert (known.missing, known.version, known.neuron, known.undeclared) == (
+        "", project["version"], OWN, (),
+    )  # fmt: skip
+    few = conformance.checks("mysnn", networks=["Small"])
+    assert len(few) < len(conformance.checks("mysnn")) and not any(" Large" in str(e) for e in few)
+    with pytest.raises(UsageError, match="unknown network 'Tiny', choose from Small"):
+        conformance.checks("mysnn", networks=["Tiny"])
+    for each in few:
+        if " CIFAR-10 Small NeuNorm mean " in str(each):
+            each()
