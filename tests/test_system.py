@@ -201,7 +201,7 @@ def test_files_follow_the_umask_and_are_whole(umask: int, mode: int, tmp_path: P
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["all"]
 
 
-CACHE = MeasurementCache("some", lambda value: 1.0 * value, 0.1)
+CACHE = MeasurementCache("some", lambda value: 1.0 * value)
 
 
 def never() -> float:
@@ -217,33 +217,33 @@ def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) 
         return next(measured)
 
     with ThreadPoolExecutor(2) as pool:
-        assert {*pool.map(lambda _: CACHE.get(("c",), measure), range(2))} == {0.5}
+        assert {*pool.map(lambda _: CACHE.get(("c",), measure, 0.1), range(2))} == {0.5}
     assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json", ".lock"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
 def test_a_damaged_measurement_is_made_anew(text: str) -> None:
-    CACHE.get(("a",), lambda: 0.5)
+    CACHE.get(("a",), lambda: 0.5, 0.1)
     (place,) = make_user_cache("some").glob("*.json")
     place.write_text(text)
-    assert CACHE.get(("a",), lambda: 0.3) == CACHE.get(("a",), never) == 0.3
+    assert CACHE.get(("a",), lambda: 0.3, 0.1) == CACHE.get(("a",), never, 0.1) == 0.3
 
 
 def test_another_machine_and_a_timed_contender_measure_for_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert CACHE.get(("a",), lambda: 0.5) == CACHE.get(("a",), never) == 0.5
+    assert CACHE.get(("a",), lambda: 0.5, 0.1) == CACHE.get(("a",), never, 0.1) == 0.5
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert CACHE.get(("a",), never) == 0.5  # a training that is resumed with it ends the same
+    assert CACHE.get(("a",), never, 0.1) == 0.5  # a training that is resumed with it ends the same
     monkeypatch.setattr(kept, "_sharing", "all")
     kept.share_with("timed")
-    assert CACHE.get(("a",), lambda: 2.0) == 2.0
+    assert CACHE.get(("a",), lambda: 2.0, 0.1) == 2.0
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert CACHE.get(("a",), lambda: 3.0) == 3.0
+    assert CACHE.get(("a",), lambda: 3.0, 0.1) == 3.0
     monkeypatch.setattr(machine, "cpu_name", lambda: "another")
-    assert CACHE.get(("a",), lambda: 4.0) == 4.0
+    assert CACHE.get(("a",), lambda: 4.0, 0.1) == 4.0
     kept.share_with("nobody")
-    assert CACHE.get(("a",), never) == 0.1
+    assert CACHE.get(("a",), never, 0.1) == 0.1
 
 
 def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
@@ -254,4 +254,4 @@ def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
 
     for name in ("write_text", "unlink"):
         monkeypatch.setattr(Path, name, refused)
-    assert CACHE.get(("read only",), lambda: 0.5) == 0.5
+    assert CACHE.get(("read only",), lambda: 0.5, 0.1) == 0.5
