@@ -424,7 +424,10 @@ def _odd_seeds(
             unlike = [name for name, value in _way(row).items() if value != most[name]]
             of = epochs[row.suite, row.key].values()
             curve = tuple((e.epoch, e.loss, e.train_accuracy, e.test_accuracy) for e in of)
-            seed = row.seed if unlike else curves.setdefault(frozenset(curve), row.seed)
+            learnt = max((each.train_accuracy for each in of), default=0.0) * row.classes
+            # dead layers leave any seed at the same figures
+            alone = unlike or learnt < schedule.LEARNT
+            seed = row.seed if alone else curves.setdefault(frozenset(curve), row.seed)
             said = f"{_named(row)} seed {row.seed} in {row.suite} does not count"
             if unlike:
                 reason = f"it is unlike the other seeds in {' and '.join(unlike)}"
