@@ -384,7 +384,9 @@ def verdicts(found: Sequence[Finding]) -> Verdicts:
         *("same direction, smaller", "reproduced"),
     )
     parts = grouped((each for each in found if not each.is_ours), lambda each: each.claim.id)
-    of = {name: min((e.answer for e in its), key=order.index) for name, its in parts.items()}
+    of: dict[str, Answer] = {
+        name: order[min(order.index(each.answer) for each in its)] for name, its in parts.items()
+    }
     holding = [name for name, answer in of.items() if answer in order[4:]]
     effects = [each for each in found if isinstance(each.by, Effect) and not each.is_ours]
     widths = dict.fromkeys(e.where for e in effects if e.where and e.claim.id in holding)
@@ -695,8 +697,9 @@ def _against_sooner(
         return ""
     without = {seed: saved.drop(seed) for seed in saved.index}
     one = min(without, key=lambda seed: without[seed].mean())
-    p = float(stats.wilcoxon(saved).pvalue)
-    said = f"Without seed {one} it is {_interval(without[one], 'share')}; by Wilcoxon p = {p:.3f}."
+    ranks: Any = stats.wilcoxon(saved)
+    its = _interval(without[one], "share")
+    said = f"Without seed {one} it is {its}; by Wilcoxon p = {ranks.pvalue:.3f}."
     other: trainings.Samples = "test" if on == "held out" else "held out"
     _, reached = _epochs_to(pair, other, seeds)
     if len(reached) >= FEWEST_SEEDS:
@@ -772,7 +775,7 @@ def _neunorm_gains(
     given = _first_u(groups[1])
     if number == 3:
         more, given = {"declared": OF_TABLE_3}, f"{given}, rate {_rate(groups[1]):g}"
-    yield Effect(*front, gains, groups, unit, given=given, **more)
+    yield replace(Effect(*front, gains, groups, unit, given=given), **more)
 
 
 def _late(groups: Sequence[TrainingLine]) -> tuple[Frame, dict[str, Any]]:
@@ -892,16 +895,13 @@ def ladder(frames: Frames) -> list[Effect]:
         return []
     gaps = {width: _by_seed(pair) for width, pair in rungs.items()}
     gaps = {width: of[0] - of[1] for width, of in gaps.items()}
-    by_seed, groups = (
-        _common(of.to_dict() for of in gaps.values()),
-        [each for pair in rungs.values() for each in pair],
+    by_seed = (
+        pd.DataFrame([*gaps.values()]).T.dropna().set_axis([*range(len(gaps))], axis="columns")
     )
+    groups = [each for pair in rungs.values() for each in pair]
     x = np.log2([float(width) for width in gaps])
-    slopes = pd.Series(
-        {seed: float(np.polyfit(x, of, 1)[0]) for seed, of in by_seed.iterrows()}
-        if len(x) > 1
-        else by_seed[0] * 0.0
-    )
+    centred = x - x.mean()
+    slopes = (by_seed * (centred / max(float((centred**2).sum()), ROUNDING))).sum(axis="columns")
     missing = Judgement("open", "; ".join(lacking), "a rung is missing") if lacking else None
     given = f"rate {_rate(groups[0]):g}"
     front = "Small: points its gap closes a doubling", "not in the paper", 0.0, 0.0, 4
