@@ -195,10 +195,16 @@ def training(
     last: dict[str, Any] = {"test_accuracy": curve[-1], "seconds": 10.0 * len(curve)}
     last |= {"best_test_accuracy": best, "best_test_epoch": curve.index(best) + 1}
     last |= {"chosen_test_accuracy": curve[0], "chosen_epoch": 1}
+    accuracy = _ACCURACIES["train_accuracy"]
+    rates = [schedule.next_rate(case, (accuracy,) * n) for n in range(len(curve))]
+    shown = zip(curve, rates, strict=True)
     epochs = [
-        row(records.EpochRow, case, epoch=n, test_accuracy=each, **shared)
-        for n, each in enumerate(curve, 1)
-    ]
+        row(
+            records.EpochRow, case, epoch=n, test_accuracy=each, learning_rate=rate,
+            loss=0.09 + 1e-6 * seed, **shared,
+        )
+        for n, (each, rate) in enumerate(shown, 1)
+    ]  # fmt: skip
     over_one_step = curve[-1] if case.T == 1 else curve[-1] / 2
     return [
         *epochs,
@@ -213,13 +219,40 @@ EPOCHS = 12  # whose accuracies are written; a quarter of them has a slope
 SEEDS = 5  # as many as any of Figs. 4 to 6 is to have
 
 
+def whole(rows: Iterable[records.Row]) -> list[records.Row]:
+    """The trainings with as many epochs, at those rates, as their schedules have.
+
+    The last epoch that is written is repeated; results are those of the epochs.
+    """
+    trainings: dict[tuple[str, str | None], list[records.Row]] = {}
+    for each in rows:
+        trainings.setdefault((each.suite, each.key), []).append(each)
+    found: list[records.Row] = []
+    for its in trainings.values():
+        written = [each for each in its if isinstance(each, records.EpochRow)]
+        (end,) = (each for each in its if isinstance(each, records.TrainedRow))
+        case, epochs = Trained.of(end), list[records.EpochRow]()
+        while rate := schedule.next_rate(case, [each.train_accuracy for each in epochs]):
+            n = len(epochs)
+            last = written[min(n, len(written) - 1)]
+            epochs.append(replace(last, epoch=n + 1, learning_rate=rate))
+        tests = [each.test_accuracy for each in epochs]
+        best: dict[str, Any] = {"best_test_accuracy": max(tests)}
+        best |= {"best_test_epoch": tests.index(max(tests)) + 1}
+        best |= {"chosen_epoch": 1, "chosen_test_accuracy": tests[0], "test_accuracy": tests[-1]}
+        fewer = len(epochs) if len(epochs) < case.training.epochs else None
+        rest = [each for each in its if each not in (*written, end)]
+        found += [*epochs, *rest, replace(end, **best, trained_epochs=fewer)]
+    return found
+
+
 def staged(rows: list[records.Row], stages: tuple[int, ...] | None = None) -> list[records.Row]:
     """The rows as if they had those stages, by default those that were fixed."""
     found: list[records.Row] = []
     for each in rows:
         of = stages or schedule.STAGES[each.dataset]
         found.append(replace(each, stages=of, epochs=sum(of), key=f"{stages or ''} {each.key}"))
-    return found
+    return whole(found)
 
 
 def learnt(
@@ -248,9 +281,10 @@ def scales(*by_seed: tuple[float, float, float], **shared: Any) -> list[records.
 
 
 def along(rows: list[records.Row], *curve: float, **where: object) -> list[records.Row]:
-    """The rows with that accuracy in training and validation, epoch by epoch."""
+    """The rows with that accuracy in training and validation, epoch by epoch; then the last."""
 
     def new(each: records.EpochRow) -> dict[str, Any]:
-        return dict.fromkeys(("train_accuracy", "validation_accuracy"), curve[each.epoch - 1])
+        value = curve[min(each.epoch, len(curve)) - 1]
+        return dict.fromkeys(("train_accuracy", "validation_accuracy"), value)
 
     return changed(rows, records.EpochRow, new, **where)

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from cells import matlab
-from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training
+from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training, whole
 
 from harness import api, suites
 from harness.analysis import claims
@@ -56,17 +56,21 @@ def answers(claim: str, rows: list[Row]) -> list[str]:
 def full(rows: list[Row]) -> list[Row]:
     """The same rows as if they were of the paper's size."""
     sizes = {"width": "1", "stages": None}
-    return [
-        replace(row, **sizes, dropout=of.dropout, epochs=of.epochs, key=f"full {row.key}")
+    return whole(
+        replace(
+            row, **sizes, dropout=of.dropout, epochs=of.epochs, key=f"full {row.key}", network=net
+        )
         for row in rows
         for of in [paper.settings(row.dataset)]
-    ]
+        for net in [str(paper.network(row.scale, row.dataset)[1])]
+    )
 
 
 def some(rows: list[Row], seeds: int = SEEDS, **changes: Any) -> list[Row]:
     """The rows of the first seeds, with changes."""
     key = f"{changes} " if changes else ""
-    return [replace(r, **{"key": f"{key}{r.key}", **changes}) for r in rows if r.seed < seeds]
+    given = (replace(r, **{"key": f"{key}{r.key}", **changes}) for r in rows if r.seed < seeds)
+    return whole(given)
 
 
 UP = ((0.3, 0.4, 0.5), (0.31, 0.42, 0.5), (0.3, 0.38, 0.49))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from cells import contender, run
-from rows import CASE, audited, certified, changed, row, training
+from rows import CASE, along, audited, certified, changed, row, staged, training, whole
 
 from harness.analysis import timings, trainings
 from harness.analysis.frame import frames
@@ -20,6 +20,7 @@ from harness.records import (
     AuditRow,
     CertificateRow,
     EndedRow,
+    EpochRow,
     IterationRow,
     Row,
     Store,
@@ -154,13 +155,41 @@ def test_a_training_done_twice_is_named_and_the_later_one_counts() -> None:
     assert "twice" in note and "50.00% counts" in note
 
 
-@pytest.mark.parametrize("change", [{"data_test_sha256": "rotated"}, {"torch": "3.0"}])
-def test_seeds_on_other_data_or_another_torch_are_named(change: dict[str, Any]) -> None:
-    one = [replace(each, data_test_sha256="a", torch="2.0") for each in training(0, (0.2, 0.4))]
-    other = [replace(each, data_test_sha256="a", torch="2.0") for each in training(1, (0.2, 0.4))]
-    assert not current([*one, *other]).notes
-    (note,) = current([*one, *(replace(each, **change) for each in other)]).notes
-    assert "the seeds of" in note and "different" in note
+def seeds(*curves: tuple[float, ...], **fields: Any) -> list[Row]:
+    """A training for each curve, of seeds 0, 1 and so on."""
+    return [each for n, curve in enumerate(curves) for each in training(n, curve, **fields)]
+
+
+def counted(rows: list[Row]) -> tuple[list[int], tuple[str, ...]]:
+    """The seeds that decide, and the notes."""
+    found = frames(rows)
+    return sorted(each.seed for each in found.current_rows(TrainedRow)), found.notes
+
+
+UNLIKE = {
+    "data": {"data_test_sha256": "rotated"},
+    "version of torch": {"torch": "3.0"},
+    "framework version": {"framework_version": "9"},
+    "revision of the adapter": {"revision": 7},
+    "deviations": {"deviations": "a soft reset"},
+}
+
+
+@pytest.mark.parametrize(("what", "change"), UNLIKE.items(), ids=UNLIKE)
+def test_a_seed_unlike_the_others_decides_nothing_and_is_named(
+    what: str, change: dict[str, Any]
+) -> None:
+    rows = seeds((0.2, 0.4), (0.2, 0.5), (0.2, 0.6))
+    assert counted(rows) == ([0, 1, 2], ())
+    odd = [replace(each, **change) if each.seed == 1 else each for each in rows]
+    counting, (note,) = counted(odd)
+    assert counting == [0, 2] and "seed 1" in note and f"unlike the other seeds in {what}" in note
+    (line,) = trainings.lines(frames(odd), "timesteps")
+    assert line.accuracy == pytest.approx(0.5)  # of 0.4 and 0.6
+    # of one against one the later counts; another build of one torch is the same
+    assert counted([each for each in odd if each.seed < 2])[0] == [1]
+    builds = [replace(each, torch=("2.0", "2.0+cpu")[each.seed % 2]) for each in rows]
+    assert counted(builds) == ([0, 1, 2], ())
 
 
 def test_seeds_of_two_suites_are_held_against_each_other_and_done_anew_are_not() -> None:
@@ -170,13 +199,105 @@ def test_seeds_of_two_suites_are_held_against_each_other_and_done_anew_are_not()
 
     one, other = of(0, "scale", "Large", "a"), of(1, "accuracy", "CIFARNet", "b")
     (line,) = trainings.lines(frames([*one, *other]), "scale", "accuracy")
-    assert line.n == 2  # they are one condition
+    assert [*line.accuracies] == [1]  # they are one condition
     (note,) = current([*one, *other]).notes
-    assert "in scale, accuracy have 2 different data" in note
+    assert "seed 0 in scale" in note and "unlike the other seeds in data" in note
     assert not current([*one, *of(1, "ablations", "CIFARNet", "b")]).notes
     assert not current([*one, *of(1, "accuracy", "CIFARNet", "b", test_samples=9)]).notes
     anew = [each for n in (0, 1) for each in of(n, "scale", "Large", "b", key=f"{n}")]
     assert not current([*one, *of(1, "scale", "Large", "a"), *anew]).notes
+
+
+def kept(rows: list[Row], *numbers: int) -> list[Row]:
+    """The rows, of epochs those with these numbers."""
+    return [each for each in rows if not isinstance(each, EpochRow) or each.epoch in numbers]
+
+
+HELD = training(0, (0.2, 0.4, 0.3))
+UNBORNE: dict[str, tuple[list[Row], str]] = {
+    "no epochs": (kept(HELD), "of 3 epochs 3 have no row (1 to 3)"),
+    "a gap": (kept(HELD, 1, 3), "of 3 epochs 1 have no row (2)"),
+    "cut off": (kept(HELD, 1, 2), "of 3 epochs 1 have no row (3)"),
+    "ended early": (
+        changed(
+            changed(kept(HELD, 1), TrainedRow, lambda row: {"test_accuracy": 0.2}),
+            TrainedRow,
+            lambda row: {"trained_epochs": 1, "best_test_accuracy": 0.2, "best_test_epoch": 1},
+        ),
+        "it ended after 1 of 3 epochs, though it had learnt",
+    ),
+    "fewer than its rows": (
+        changed(HELD, TrainedRow, lambda row: {"trained_epochs": 2, "test_accuracy": 0.4}),
+        "it ended after 2 epochs, and has a row of epoch 3",
+    ),
+    "a best that was not": (
+        changed(HELD, TrainedRow, lambda row: {"best_test_accuracy": 0.9}),
+        "its best is said to be 90.00% in epoch 2, and is 40.00%",
+    ),
+    "a best epoch that is not": (
+        changed(HELD, TrainedRow, lambda row: {"best_test_epoch": 999}),
+        "its best is said to be 40.00% in epoch 999",
+    ),
+    "a chosen epoch that is not": (
+        changed(HELD, TrainedRow, lambda row: {"chosen_epoch": 999}),
+        "of the chosen epoch it has no epoch 999",
+    ),
+    "another rate": (
+        changed(HELD, EpochRow, lambda row: {"learning_rate": 0.5}, epoch=2),
+        "its rate is 0.5 in epoch 2, where its schedule has 0.1",
+    ),
+    "another width": (
+        [replace(each, width="1") for each in HELD],
+        "it says width 1, and its network is 16C3(Encoding)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "said"), UNBORNE.values(), ids=UNBORNE)
+def test_a_training_that_its_rows_do_not_bear_out_decides_nothing(
+    rows: list[Row], said: str
+) -> None:
+    assert counted(HELD) == ([0], ())
+    counting, (note,) = counted(rows)
+    assert counting == [] and "seed 0" in note and "does not count" in note and said in note
+    assert trainings.lines(frames(rows), "timesteps") == ()
+
+
+def test_one_that_learnt_nothing_may_end_early() -> None:
+    curve = (0.1,) * 5
+    rows = whole(staged(along(training(0, curve), *curve)))
+    (end,) = (each for each in rows if isinstance(each, TrainedRow))
+    assert end.trained_epochs == 5 and end.epochs == 50
+    assert counted(rows) == ([0], ())
+
+
+def test_a_seed_that_copies_another_decides_nothing() -> None:
+    rows = seeds((0.2, 0.4), (0.2, 0.5))
+    twin = [replace(each, seed=77, key="other") for each in rows if each.seed == 1]
+    counting, (note,) = counted([*rows, *twin])
+    assert counting == [0, 1] and "seed 77" in note
+    assert "its epochs are those of seed 1, digit for digit" in note
+    # the same under one key: whether all rows of a seed are copied, or its end alone
+    for kind in (EndedRow, TrainedRow):
+        copied = [
+            replace(each, seed=77)
+            for each in rows
+            if each.seed == 1 and (kind is EndedRow or isinstance(each, kind))
+        ]
+        counting, (note,) = counted([*rows, *copied])
+        assert counting == [0, 1] and "their key is that of seed 1" in note
+        (line,) = trainings.lines(frames([*rows, *copied]), "timesteps")
+        assert line.accuracies == {0: 0.4, 1: 0.5}
+    # in a suite of its own it is a copy too
+    elsewhere = [replace(each, seed=77, suite="scale") for each in rows if each.seed == 1]
+    (line,) = trainings.lines(frames([*rows, *elsewhere]), "timesteps", "scale")
+    assert line.accuracies == {0: 0.4, 1: 0.5}
+
+
+def test_results_without_a_key_are_named_once() -> None:
+    rows = [replace(each, key=None) for each in seeds((0.2, 0.4), (0.2, 0.5), (0.2, 0.6))]
+    counting, (note,) = counted(rows)
+    assert counting == [] and note.startswith("3 results of trainings have no key")
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

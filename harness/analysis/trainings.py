@@ -6,13 +6,13 @@ A condition is what trainings share that differ in the seed alone: a line of eve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import nan, sqrt
 from operator import attrgetter
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -35,13 +35,15 @@ from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
+# Each side's first rate: the seed it is chosen by, and how near to the best a smaller one may lie.
+RATE_SEED, NEAR = 100, 0.005
 # Left out of an optimiser's text: the column `stages` has the steps.
 _STEPS = re.compile(", step_epochs=\\d+|, fc_factor=None")
 Ended = TypeVar("Ended", TrainedRow, FittedRow)
 # Columns in which trainings that are compared may differ.
 Column = Literal[
     "scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout",
-    "framework", "epochs", "stages",
+    "framework", "epochs", "stages", "optimiser",
 ]  # fmt: skip
 
 
@@ -51,6 +53,9 @@ class LearningCurve(NamedTuple):
     at_first: Sequence[float]  # held-out accuracy by epoch, as long as the rate was the first one
     train_accuracy: float  # of the last epoch
     rates: Sequence[float]  # each layer's share of neurons that spike, in the last epoch
+    tested: Sequence[float]  # test accuracy by epoch, of all epochs
+    held_out: Sequence[float]  # held-out accuracy by epoch, of all epochs
+    seconds: float  # an epoch takes, the median
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,7 @@ class TrainingLine:
     trained_epochs: tuple[int, ...]  # of each training
     curves: Mapping[int, LearningCurve]  # of each seed that has rows of its epochs
     machines: str
+    deviations: str  # of the adapter from the paper's function; "" for none
 
     @property
     def lost(self) -> list[int]:
@@ -116,7 +122,8 @@ class TrainingLine:
         few. It decides nothing.
         """
         gains = []
-        for at_first, *_ in self.curves.values():
+        for curve in self.curves.values():
+            at_first = curve.at_first
             if quarter := len(at_first) // 4:
                 gains.append(fmean(at_first[-quarter:]) - fmean(at_first[-2 * quarter : -quarter]))
         return fmean(gains) if gains else nan
@@ -268,7 +275,14 @@ def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
     for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
         first, last = of[0].learning_rate, of[-1]
         at_first = [each.validation_accuracy for each in of if each.learning_rate == first]
-        found[key] = LearningCurve(at_first, last.train_accuracy, last.rates)
+        found[key] = LearningCurve(
+            at_first,
+            last.train_accuracy,
+            last.rates,
+            [each.test_accuracy for each in of],
+            [each.validation_accuracy for each in of],
+            median(each.seconds for each in of),
+        )
     return found
 
 
@@ -316,6 +330,7 @@ def _line(
         trained_epochs=trained,
         curves={seed: curves[key] for seed, key in of_seeds if key in curves},
         machines=machines_text(ended),
+        deviations="; ".join(sorted({row.deviations for row in ended if row.deviations})),
     )
 
 
@@ -411,30 +426,77 @@ def neunorm(frames: Frames) -> Frame:
     return table(found, {"target": targets, **means})
 
 
-def goal(rivals: Sequence[TrainingLine]) -> float:
-    """Return the held-out accuracy until which the epochs of trainings are counted.
+Samples = Literal["held out", "test"]
+
+
+def at_first(curve: LearningCurve, on: Samples) -> Sequence[float]:
+    """Return the accuracy by epoch at the first rate, on held-out or on test samples."""
+    return curve.at_first if on == "held out" else curve.tested[: len(curve.at_first)]
+
+
+def goal(
+    rivals: Sequence[TrainingLine], on: Samples = "held out", seeds: Container[int] | None = None
+) -> float:
+    """Return the accuracy until which the epochs of trainings are counted; of all seeds by default.
 
     NEARLY (0.9) of the way from chance to their mean over the last quarter of the epochs at the
     first rate. All enter it alike, so noise in one brings none of them there sooner.
     """
-    curves = [curve.at_first for each in rivals for curve in each.curves.values()]
+    curves = [
+        at_first(curve, on)
+        for each in rivals
+        for seed, curve in each.curves.items()
+        if seeds is None or seed in seeds
+    ]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
     chance = 1 / rivals[0].case.network.classes
     return chance + NEARLY * (held - chance)
 
 
-def epochs_to(goal: float, line: TrainingLine) -> dict[int, float]:
-    """Return, by seed, the epochs at the first rate until held-out accuracy reaches the goal.
+def epochs_to(
+    goal: float, line: TrainingLine, on: Samples = "held out", seeds: Container[int] | None = None
+) -> dict[int, float]:
+    """Return, by seed, the epochs at the first rate until accuracy reaches the goal.
 
     Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
     found: dict[int, float] = {}
     chance = 1 / line.case.network.classes
     for seed, curve in line.curves.items():
-        for done, (low, high) in enumerate(pairwise([chance, *curve.at_first])):
-            if low < goal <= high:
+        for done, (low, high) in enumerate(pairwise([chance, *at_first(curve, on)])):
+            if low < goal <= high and (seeds is None or seed in seeds):
                 found.setdefault(seed, done + (goal - low) / (high - low))
     return found
+
+
+class ChosenRate(NamedTuple):
+    """The first learning rate of one side by the rule that was fixed, or why there is none yet."""
+
+    rate: float | None
+    why: str
+
+
+def chosen_rate(found: Iterable[TrainingLine]) -> ChosenRate:
+    """Return the rate of trainings that differ only in it, by held-out accuracy of one seed.
+
+    The smallest rate whose last three epochs of seed RATE_SEED hold within NEAR of the best.
+    None where it is the least or the largest that was tried.
+    """
+    held = {
+        each.case.optimiser.lr: fmean(curve.held_out[-3:])
+        for each in found
+        if (curve := each.curves.get(RATE_SEED))
+    }
+    if not held:
+        return ChosenRate(None, f"no rate was tried (seed {RATE_SEED})")
+    best = max(held.values())
+    rate = min(rate for rate, accuracy in held.items() if accuracy >= best - NEAR - 1e-9)
+    tried = ", ".join(f"{each:g}: {100 * held[each]:.1f} %" for each in sorted(held))
+    for end, more in ((max(held), 2 * max(held)), (min(held), min(held) / 2)):
+        if rate == end:
+            where = f"{rate:g} is at the edge of the rates that were tried ({tried})"
+            return ChosenRate(None, f"{where}: {more:g} is next")
+    return ChosenRate(rate, f"held-out accuracy by rate: {tried}")
 
 
 def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, ConfusionRow]:
