@@ -17,7 +17,7 @@ from cells import matlab
 from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training, whole
 
 from harness import api, suites
-from harness.analysis import claims
+from harness.analysis import claims, trainings
 from harness.analysis.claims import (
     AGAINST,
     CLAIMS,
@@ -30,7 +30,7 @@ from harness.analysis.claims import (
     table,
 )
 from harness.analysis.trainings import NEARLY, LearningCurve, Mean, epochs_to, goal, mean
-from harness.records import ConfusionRow, Row, TrainedRow
+from harness.records import ConfusionRow, EpochRow, Row
 from harness.spec import Case, Options, Trained, paper, schedule
 
 ANY = pytest.mark.parametrize
@@ -89,8 +89,7 @@ UNSEEN = scales(*[(0.3, 0.6, 0.5)] * 3)  # its interval is above nothing, its tr
 WHOLE = [row for row in full(RISING) if row.scale == "Small"]
 WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.scale != "Small"]
 WIDE_TOO = scales(*UP, width=Fraction(1, 4))
-SHORTER = changed(full(RISING), TrainedRow, lambda row: {"trained_epochs": EPOCHS})
-EARLIER = [replace(row, stages=None, epochs=90, least_epochs=30) for row in RISING]
+EARLIER = whole(replace(row, stages=None, epochs=90, least_epochs=30) for row in RISING)
 CLEAR = "width 1/8; dropout 0; 50 epochs; +9.7 [+9.4, +10.0]; p < 0.001"
 
 # Of accuracies and shares in percent; its words have them.
@@ -141,11 +140,10 @@ def all_of(found: Finding) -> str:
     [
         (RISING, "reproduced", CLEAR),
         (some(full(RISING), precision="bf16"), "reproduced", ", bf16, "),
-        (SHORTER, "reproduced", "12 epochs"),
         ([r for r in RISING if paper.SCALES.index(r.scale) == r.seed], "not tested", "common seed"),
         (FALLING, "contradicted", "an effect of +1.0 is excluded"),
         (full(CLOSE), "contradicted", ""),
-        (full(NOISY), "open", "seeds of this spread decide it in four of five cases"),
+        (full(NOISY), "open", "seeds were fixed, leave it open, and none will be added"),
         (full(NOISE_ALONE), "cannot be decided here", "6 seeds of this spread decide it in"),
         (full(TINY), "same direction, smaller", "an effect of +1.0 is excluded"),
         (UNSEEN, "open", "the trend's p is not below 0.05"),
@@ -198,18 +196,20 @@ def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
 
 
+def dead(rows: list[Row], **where: Any) -> list[Row]:
+    """The rows, with trainings that learn nothing and end early."""
+    chance: dict[str, Any] = {"test_accuracy": 0.1}
+    return whole(changed(along(rows, 0.1, **where), EpochRow, lambda _: chance, **where))
+
+
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
-    where: dict[str, Any] = {"seed": 2, "scale": "Large"}
-    dead = along(RISING, *(0.1,) * EPOCHS, **where)
-    dead = changed(dead, TrainedRow, lambda row: {"test_accuracy": 0.1}, **where)
-    found = one("fig4", dead)
+    found = one("fig4", dead(RISING, seed=2, scale="Large"))
     assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert found.answer in ("open", "cannot be decided here")
     assert isinstance(found.by, Effect) and min(found.by.by_seed) == pytest.approx(-0.1)
     # of Fig. 5 the trend alone rests on T = 2
-    dead = along(steps(GOOD_STEPS), *(0.1,) * EPOCHS, seed=2, T=2)
-    dead = changed(dead, TrainedRow, lambda row: {"test_accuracy": 0.1}, seed=2, T=2)
-    learnt = ["nothing" not in each.ours for each in judged("fig5", dead)]
+    dead_steps = dead(steps(GOOD_STEPS), seed=2, T=2)
+    learnt = ["nothing" not in each.ours for each in judged("fig5", dead_steps)]
     assert learnt == [False, True, True]
 
 
@@ -290,12 +290,12 @@ def clearer(*gains: float) -> list[Row]:
 
 
 def sooner(*epochs: tuple[int, int]) -> list[Row]:
-    """By seed: the epochs to 50 % of held-out samples without and with NeuNorm."""
+    """By seed, from the first new one on: the epochs to 50 % without and with NeuNorm."""
     of: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
     return staged(
         [
             row
-            for seed, pair in enumerate(epochs)
+            for seed, pair in enumerate(epochs, claims.NEW_SEEDS.start)
             for its, n in zip((None, "mean"), pair, strict=True)
             for curve in [(0.2,) * (n - 1) + (0.5,) * (EPOCHS + 1 - n)]
             for row in along(training(seed, curve, its, **of), *curve)
@@ -311,7 +311,8 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
         return [0.1 + 0.4 * (1 - exp(-n / scale)) + drawn.gauss(0, 0.015) for n in range(1, 31)]
 
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
-    of = {seed: LearningCurve(curve(shared.gauss(0, 0.1)), 1.0, ()) for seed in range(seeds)}
+    curves = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
+    of = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
     return SimpleNamespace(curves=of, case=Case.of(RISING[0]))
 
 
@@ -332,20 +333,42 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
 
 
 def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
-    rows = sooner(*[(6, 3)] * 9)
-    held = along(rows, *(0.4,) * EPOCHS, seed=8, neunorm="mean")
-    found = one("conv", held)
-    assert found.answer == "open" and found.ours.endswith("n=8")
-    assert "with seed 8 it never reached 45." in found.why and "more epochs" in found.why
-    alone = [row for row in rows if row.seed != 8 or row.neunorm]  # it has no pair
-    assert one("conv", alone).answer == "reproduced" and one("conv", alone).ours.endswith("n=8")
-    assert answers("conv", along(rows, *(0.1,) * EPOCHS)) == ["not tested"]  # at chance
+    rows, where = sooner(*[(6, 3)] * 8), {"seed": 15, "neunorm": "mean"}
+    low = changed(
+        rows, EpochRow, lambda row: {"test_accuracy": min(row.test_accuracy, 0.4)}, **where
+    )
+    found = one("conv", whole(low))
+    assert found.answer == "open" and found.ours.endswith("n=7")
+    assert "with seed 15 it never reached 45." in found.why and "more epochs" in found.why
+    more = [replace(row, seed=16, key=f"16 {row.key}") for row in low if row.seed == 15]
+    assert one("conv", [*rows, *more]).ours.endswith("n=8")  # no seed of the plan
+    assert answers("conv", dead(rows)) == ["not tested"]
+
+
+def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() -> None:
+    old = [replace(row, seed=row.seed - 8) for row in sooner(*[(6, 3)] * 8)]
+    found = one("conv", old)
+    assert found.answer == "open" and "seeds 8 to 15" in found.text and "+51 %" in found.ours
+    assert "Without seed" in found.against and found.given == "U = 1"
 
 
 def alexnet(behind: float) -> list[Row]:
-    """AlexNet with NeuNorm, and the same structure without spikes; the pilot of both."""
+    """AlexNet with NeuNorm, and the same structure without spikes; pilot and chosen rates."""
     by_seed = [(0.5 + n - behind, 0.5 + n) for n in (0.0, 0.001, 0.002)]
-    return [*learnt(by_seed, ON, BARE, suite="accuracy", scale="AlexNet"), *pilot(0.0)]
+    rows = learnt(by_seed, ON, BARE, suite="accuracy", scale="AlexNet")
+    return [*rows, *pilot(0.0), *searched()]
+
+
+def searched(*rates: float) -> list[Row]:
+    """CIFARNet and its ANN at those first rates with the seed that chooses one: 0.1, by default."""
+    found: list[Row] = []
+    for rate in rates or (0.05, 0.1, 0.2):
+        for side in (OFF, BARE):
+            rows = training(trainings.RATE_SEED, (0.5,), suite="accuracy", **side)
+            more: dict[str, Any] = {"optimiser_lr": rate, "T": 4, "key": f"{rate} {side}"}
+            rows = [replace(row, **more) for row in rows]
+            found += staged(along(rows, 0.5 - abs(rate - 0.1)))
+    return found
 
 
 def pilot(moved: float) -> list[Row]:
@@ -370,7 +393,8 @@ def in_bf16(*differences: float) -> list[Row]:
     by_seed = [(0.5, 0.5 + each) for each in differences]
     both = {"precision": "fp32"}, {"precision": "bf16"}
     rows = learnt(by_seed, *both, suite="ablations", seeds=6)
-    return [replace(row, stages=None, epochs=15) for row in rows]  # a schedule of its own
+    # a schedule of its own
+    return whole(replace(row, stages=None, epochs=15) for row in rows)
 
 
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
@@ -404,13 +428,13 @@ CANNOT: claims.Answer = "cannot be decided here"
         ("tab3", of_table_3((0.98, 0.981), (0.981, 0.98), (0.98, 0.98)), [CANNOT], "9 of 10,000"),
         ("tab3", of_table_3((0.98, 0.99), (0.981, 0.99), (0.98, 0.99)), [YES], ""),
         ("tab6", alexnet(0.0), [YES], ""),
-        ("tab6", alexnet(0.01), [YES], ""),  # it may stay a point below
+        ("tab6", alexnet(0.009), [YES], ""),  # it may stay a point below
         ("tab6", alexnet(0.05), [NO], ""),
-        ("bf16", in_bf16(0.001, -0.002, 0.0), [YES, YES], ""),
-        ("bf16", in_bf16(-0.05, -0.051, -0.05), [NO, YES], ""),
-        ("bf16", in_bf16(0.05, 0.051, 0.05), [YES, NO], ""),  # neither way
-        ("bf16", in_bf16(0.05, -0.05, 0.0), [CANNOT, CANNOT], ""),
-        ("bf16", some(in_bf16(0.0, 0.0), 5), ["open", "open"], "5 of 6 seeds"),
+        ("bf16", in_bf16(0.001, -0.002, 0.0), [YES], "+0.0 ["),
+        ("bf16", in_bf16(-0.05, -0.051, -0.05), [NO], "-5.0 ["),
+        ("bf16", in_bf16(0.05, 0.051, 0.05), [NO], "-5.0 ["),  # neither way
+        ("bf16", in_bf16(0.05, -0.05, 0.0), [CANNOT], ""),
+        ("bf16", some(in_bf16(0.0, 0.001), 5), ["open"], "5 of 6 seeds"),
     ],
 )
 def test_each_claim_has_its_own_test(
@@ -419,7 +443,7 @@ def test_each_claim_has_its_own_test(
     found = judged(claim, rows)
     assert [each.answer for each in found] == expected
     assert said in " ".join(map(all_of, found))
-    assert all(each.text == f"{each.short}, width 1/8" for each in found)
+    assert all(each.text.startswith(f"{each.short}, width 1/8") for each in found)
 
 
 @ANY(
@@ -436,15 +460,29 @@ def test_each_claim_has_its_own_test(
     ],
 )
 def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
-    found = one("tab6", [*[r for r in alexnet(0.05) if r.scale == "AlexNet"], *more])
+    alone = [row for row in alexnet(0.05) if row.scale == "AlexNet"]
+    found = one("tab6", [*alone, *searched(), *more])
     assert found.answer == answer and said in found.why
+
+
+def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
+    usual = [row for row in alexnet(0.05) if row.scale == "AlexNet"]
+    found = one("tab6", [*usual, *searched(), *pilot(0.0)])
+    assert found.given == "rate 0.1" and found.answer == NO
+    fast = whole(replace(row, optimiser_lr=0.2, key=f"fast {row.key}") for row in usual)
+    assert one("tab6", [*searched(), *pilot(0.0), *fast]).answer == "not tested"
+    # at the grid's edge nothing is chosen, and Table 5 says so with its figure
+    edge = [*[row for row in BEHIND if row.seed != trainings.RATE_SEED], *searched(0.1, 0.2)]
+    (found,) = (each for each in judged("tab5", edge) if each.words == PARITY)
+    assert found.answer == "open" and "(rate)" in found.text
+    assert "0.05 is next" in found.why and found.ours.startswith("-8.0")
 
 
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
     """By seed: without and with NeuNorm, and the ANN; the pilot."""
     gap = [(by_seed[0][0], by_seed[0][2])]
     longer = staged(learnt(gap, OFF, BARE, suite="accuracy", seeds=1), claims.PILOT)
-    return [*learnt(by_seed, OFF, ON, BARE, suite="accuracy"), *longer]
+    return [*learnt(by_seed, OFF, ON, BARE, suite="accuracy"), *longer, *searched()]
 
 
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
@@ -466,8 +504,8 @@ SIZED = [
         (LOST, {GAIN: NO, PARITY: YES}),
         (full(GOOD), {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         ([*GOOD, *full(GOOD)], {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
-        (full(LOW), {SIZED[0]: YES, SIZED[1]: NO, SIZED[2]: YES, GAIN: YES, PARITY: YES}),
-        ([r for r in GOOD if r.neunorm is None], {"": "not tested"}),  # parity is with NeuNorm
+        (full(LOW), {SIZED[0]: YES, SIZED[1]: NO, SIZED[2]: YES, GAIN: YES, PARITY: NO}),
+        ([r for r in GOOD if r.neunorm is None], {PARITY: YES}),  # parity is without
     ],
 )
 def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
@@ -485,14 +523,18 @@ def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
     "change",
     [
         *({"data_partial": True}, {"data_test_lossy": True}, {"data_simulated": True}),
-        *({"precision": "bf16"}, {"dropout": 0.0}, {"width": "1/2"}, {"epochs": 9}),
+        *({"precision": "bf16"}, {"dropout": 0.0}, {"epochs": 9}, {"width": "1/2"}),
     ],
     ids=str,
 )
 def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[str, Any]) -> None:
-    found = judged("tab5", [replace(row, **change) for row in full(GOOD)])
-    assert {each.words for each in found} == {GAIN, PARITY}
     (name,) = change
+    half = str(paper.network("CIFARNet", "cifar10", width=Fraction(1, 2))[1])
+    more = {"network": half} if name == "width" else {}
+    at_full_size = [row for row in full(GOOD) if row.seed != trainings.RATE_SEED]
+    found = judged("tab5", whole(replace(row, **change, **more) for row in at_full_size))
+    assert {each.words.removeprefix("simulated ") for each in found} <= {GAIN, PARITY}
+    assert found and all(each.where for each in found)
     if name.startswith("data_"):
         assert all(f"({name.rpartition('_')[2]})" in each.why for each in found)
 
@@ -505,7 +547,7 @@ RATE = {"optimiser_lr": 1e-3}
     ("claim", "rows", "answer"),
     [
         ("fig4", EVENTS, YES),
-        ("fig4", [replace(row, **RATE) for row in EVENTS], "open"),
+        ("fig4", whole(replace(row, **RATE) for row in EVENTS), "open"),
         ("tab5", [replace(r, neunorm_u=None) for r in GOOD if r.framework != "ann"], "open"),
         ("tab3", [replace(r, neunorm_u=0.1 if r.neunorm else None) for r in AS_U], CANNOT),
     ],
@@ -525,13 +567,12 @@ def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> N
         assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
 
 
-def test_a_part_names_the_data_that_stand_in_for_the_papers() -> None:
+def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
     trained = [*RISING, *steps(GOOD_STEPS), *clearer(0.1, 0.1, 0.1, 0.1), *sooner((6, 3)), *GOOD]
     for rows in (matlab(convn=50.0), trained):
         stands_in = findings([replace(row, data_substitute=True) for row in rows])
-        tested = zip(findings(rows), stands_in, strict=True)
-        for own, other in ((a, b) for a, b in tested if "CIFAR-10" in a.words and a.by):
-            assert "digits (for" not in own.words and "digits (for" in other.words
+        assert any(each.answer != "not tested" for each in findings(rows))
+        assert {each.answer for each in stands_in} == {"not tested"}
 
 
 @ANY(
