@@ -253,6 +253,7 @@ class Finding:
     brief: str = ""  # what an open one lacks, in a few words
     where: str = ""  # the width of the networks, or the machine's kind; "" at the paper's size
     by: Effect | Range | None = None
+    against: str = ""  # what speaks against the answer, in a few words
 
     @property
     def short(self) -> str:

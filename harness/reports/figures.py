@@ -78,7 +78,7 @@ def dots(
     strips = [dot for group in groups.values() for dot in group]
     limits = _limits(strips, bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
-    above = longest > 26  # labels are written above their lines
+    above = longest > 28  # labels are written above their lines
     height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
     left = 6.0 if above else 10 + LETTER * longest
     right = 12 + LETTER * max((len(dot.text) for dot in strips), default=0)
@@ -238,4 +238,4 @@ def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str
 def svg_file(figure: Figure, name: str) -> str:
     """Return the text of an SVG file, coloured by itself for light and dark; `name`: its label."""
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return svg(figure, name, links, f"<style>{STYLE}</style>")
+    return svg(figure, name, links, Markup("<style>{}</style><desc>{}</desc>").format(STYLE, name))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import relpath
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
 
 import jinja2
 import numpy as np
@@ -19,10 +19,10 @@ from markupsafe import Markup, escape
 
 from harness.analysis import claims, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
-from harness.analysis.frame import Frame, Frames, frames, grouped
+from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
-from harness.analysis.words import counted, span
+from harness.analysis.words import contender_title, counted, span
 from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Dot
@@ -34,6 +34,13 @@ from harness.system.files import write_result
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"
 CONTRADICTED: claims.Answer = "contradicted"
+SIGNS: Mapping[claims.Answer, str] = {  # so that an answer is told without its colour
+    "reproduced": "✓",
+    "contradicted": "✗",
+    "same direction, smaller": "≈",
+    "open": "○",
+    "cannot be decided here": "–",
+}
 UNITS = {"points": "points of accuracy", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
 OF_PAPER |= {"6": "Table 6: CIFAR-10"}
@@ -59,9 +66,11 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built = {name: table for name, table in built.items() if len(table)}
     texts = {out / "report.html": page(found, judged, built)}
     if drawn := fastest.picture(fastest.headline(timings.lines(found))):
-        texts[out / "picture.svg"] = drawn
+        caption, figure = drawn
+        texts[out / "picture.svg"] = figures.svg_file(figure, caption)
     if readme is not None:
-        texts[readme] = updated(_read(readme), block(found, judged), readme)
+        address = relpath(out / "picture.svg", readme.parent) if drawn else ""
+        texts[readme] = updated(_read(readme), block(found, judged, address), readme)
     for name, table in built.items():
         whole = tables.csv_columns(table) if name in tables.FULL else table
         texts[out / "tables" / _file(name)] = csv(whole, DIGITS)
@@ -80,7 +89,8 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     lines, refused = timings.lines(frames), stored.refused(frames)
     cells = fastest.headline(lines)
     drawn = {
-        "speed": [*fastest.charts(cells), *fastest.versions(frames)],
+        "picture": [first] if (first := fastest.picture(cells)) else [],
+        "versions": [*fastest.versions(frames)],
         "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
         "width": _curves(frames, trainings.by_width(frames), "width", "network", "dropout"),
@@ -90,9 +100,14 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     notes_on_rows = Table(
         [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
     )
+    machines_of_speed = [
+        (machine, of)
+        for machine in machines(line.machine for line in lines)
+        if (of := fastest.headline(lines, machine))
+    ]
     parts = {
         "speed": [fastest.table(cells, fastest.ratio_with_interval)],
-        "claims": [claims_table(judged)],
+        "claims": [_claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
@@ -107,25 +122,45 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters |= {"code": _code, "look": _look, "classes": _classes}
     return environment.get_template("page.html.j2").render(
-        summary=[*filter(None, fastest.summary(lines))],
+        summary=fastest.summary(lines),
+        verdict=verdict(judged),
+        speeds=[
+            (machine, fastest.table(of, fastest.ratio_with_interval), _drawn(fastest.charts(of)))
+            for machine, of in machines_of_speed
+        ],
         notes=[*fastest.notes(cells, lines, refused)],
         refused=len(refused),
         few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
         recordings=[*_recordings(frames)],
-        figures={
-            part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
-            for part, of in drawn.items()
-        },
+        figures={part: _drawn(of) for part, of in drawn.items()},
+        states=states(judged),
+        signs=SIGNS,
         tables={part: [each for each in of if each.lines] for part, of in parts.items()},
         count=counted(len(frames.rows), "row"),
         machines=counted(len({*frames.machines}), "machine"),
         days=span(row.time[:10] for row in frames.rows),
         csv={name: _file(name) for name in built},
     )
+
+
+def _drawn(captioned: Captioned) -> list[tuple[str, Markup]]:
+    return [(caption, figures.svg(figure, caption)) for caption, figure in captioned]
+
+
+def _look(name: str) -> str:
+    return re.sub("[ ,]+", "-", name)
+
+
+def _classes(table: Table, line: int | None, column: int) -> Markup:
+    """Return the attribute with a cell's classes: of a number, a long text, and its look."""
+    kind = "n" if table.right[column] else "l" if table.long[column] else ""
+    look = "" if line is None else _look(table.looks.get((line, column), ""))
+    names = " ".join(filter(None, (kind, look)))
+    return Markup(' class="{}"').format(names) if names else Markup()
 
 
 def _code(value: str) -> Markup:
@@ -136,55 +171,108 @@ def _code(value: str) -> Markup:
 # README
 
 
-def block(frames: Frames, judged: Sequence[Finding]) -> str:
-    """Return README's part as Markdown: a sentence, the speed table with notes, the claims."""
+def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
+    """Return README's part as Markdown: three lines, the picture, the speed table, the claims.
+
+    `picture` is the address of the picture; "" where there is none.
+    """
     lines, parts = timings.lines(frames), list[str]()
-    if cells := fastest.headline(lines):
-        said = fastest.notes(cells, lines, stored.refused(frames))
-        bullets = [f"- {_escaped(text)}" for text in fastest.summary(lines) if text]
-        parts += ["\n".join(bullets)] if bullets else []
-        parts.append(markdown(fastest.table(cells, fastest.ratio_text, lambda cell: {})).strip())
-        parts.append(" ".join(map(_escaped, said)))
-    of_claims = claims_table(judged)
-    parts += [markdown(of_claims).strip()] if of_claims.lines else []
-    return "\n\n".join(parts) + "\n"
+    cells, said, of_claims = fastest.headline(lines), fastest.summary(lines), claims_table(judged)
+    whole = f"{_escaped(held)} [Part by part](#claims)." if (held := verdict(judged)) else ""
+    parts.append(_bullets(_escaped(said.frameworks), whole, _escaped(said.machine)))
+    if cells:
+        alt = escape(fastest.PICTURE)
+        parts += [f'<img src="{escape(picture)}" width="480" alt="{alt}">'] if picture else []
+        table = fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {})
+        parts.append(markdown(table).strip())
+        parts.append(
+            "Bold: no other in its line is faster, ours aside. S, M, L: Small, Middle, Large."
+        )
+        parts.append(_bullets(_escaped(said.tuned), _escaped(said.ours)))
+        notes = " ".join(map(_escaped, fastest.notes(cells, lines, stored.refused(frames))))
+        parts.append(f"<details><summary>How it was timed</summary>\n\n{notes}\n\n</details>")
+    parts += [f"## Claims\n\n{markdown(of_claims).strip()}"] if of_claims.lines else []
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _bullets(*texts: str) -> str:
+    return "\n".join(f"- {text}" for text in texts if text)
+
+
+def states(found: Sequence[Finding]) -> dict[claims.Answer, int]:
+    """Return how many tested parts of the paper's claims have each answer that occurs."""
+    answers = Counter(each.answer for each in found if each.claim.id != claims.OURS)
+    return {answer: answers[answer] for answer in SIGNS if answers[answer]}
+
+
+def verdict(found: Sequence[Finding]) -> str:
+    """Return in a sentence what of the paper holds: "" where nothing was tested."""
+    if not (counts := states(found)):
+        return ""
+    tested = [e for e in found if e.answer in SIGNS and e.claim.id != claims.OURS]
+    whole = sum(each.where == "" for each in tested)
+    size = f"{whole or 'none'} at the paper's size"
+    parts = (
+        f"{counted(len(tested), 'part')} of {counted(len({e.claim.id for e in tested}), 'claim')}"
+    )
+    named = ", ".join(f"{count} {answer}" for answer, count in counts.items())
+    return f"Tested of the paper, {parts}: {named}; {size}."
 
 
 def claims_table(found: Sequence[Finding]) -> Table:
+    """Return `_claims_table` with its legend: the answers that occur and of how many parts."""
+    counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in states(found).items()]
+    legend = f"The paper's claims, part by part: {', '.join(counts)}." if counts else ""
+    return _claims_table(found, legend)
+
+
+def _claims_table(found: Sequence[Finding], legend: str = "") -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
     An answer names its networks' width where it is not the most frequent one, and where it
-    contradicts the paper.
+    contradicts the paper. Our own check of bf16 is a note below.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
-    places = [each.where for each in tested if each.where and isinstance(each.by, Effect)]
+    paper_s = [each for each in tested if each.claim.id != claims.OURS]
+    own = [each for each in tested if each.claim.id == claims.OURS]
+    places = [each.where for each in paper_s if each.where and isinstance(each.by, Effect)]
     usual = max(places, key=places.count, default="")
     lines = [
         {
             "claim": each.words,
             "paper": each.published,
             "ours": each.ours,
-            "answer": each.short
-            if each.where == usual and each.answer != CONTRADICTED
-            else each.text,
+            "answer": f"{SIGNS[each.answer]} "
+            + (each.short if each.where == usual and each.answer != CONTRADICTED else each.text),
+            "against it": each.against,
         }
-        for each in tested
+        for each in paper_s
     ]
-    answers = Counter[str](each.answer for each in tested if each.claim.id != claims.OURS)
-    named = [each for each in get_args(claims.Answer) if answers[each] or each == CONTRADICTED]
-    counts = [f"{answers[each]} {each}" for each in named]
-    text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
+    if not any(each.against for each in paper_s):
+        lines = [{name: of for name, of in line.items() if name != "against it"} for line in lines]
+    text = [legend] if legend else []
     text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
     text += [f"Trainings have {usual} where no other is named."] if usual else []
     effects = (each.by for each in tested if isinstance(each.by, Effect))
     data = fastest.sources(line for of in effects for line in of.groups)
     text += [f"Their data: {data}."] if data else []
-    if answers["open"]:
+    if "open" in states(found):
         text.append(
             "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
             "trained), the fixed schedule (epochs, rate, first U of NeuNorm), or a trend."
         )
-    return Table(lines, subtitle=" ".join(text))
+    looks = {(n, "answer"): each.answer for n, each in enumerate(paper_s)}
+    first = {id(of[0]) for of in grouped(paper_s, lambda each: each.claim.id).values()}
+    ids = [each.claim.id if id(each) in first else "" for each in paper_s]
+    notes = [f"Our own check, which the paper does not claim: {_own(own)}."] if own else []
+    return Table(lines, subtitle=" ".join(text), notes=notes, looks=looks, ids=ids)
+
+
+def _own(parts: Sequence[Finding]) -> str:
+    """Return our own check in a few words, which holds where each of its parts does."""
+    answers = [*dict.fromkeys(each.text for each in parts)]
+    holds = {each.answer for each in parts} == {"reproduced"}
+    return f"{parts[0].words}: {parts[0].ours}, {'it holds' if holds else ', '.join(answers)}"
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
@@ -354,13 +442,16 @@ def _proofs(frames: Frames) -> Table:
     if len(found):
         found = found.loc[~found["contender"].str.contains(":")]
         found = found.drop(columns="gradient_error_bf16")
+        found = found.assign(contender=[*map(contender_title, found["contender"])])
     return Table(found, "Proofs of each contender over all networks and machines")
 
 
 def _few(found: Frame, title: str) -> Table:
     """Return the first lines of a table of reasons, each reason in short."""
     reasons = [figures.short(each, 160) for each in found["reason"]]
-    return Table(found.assign(reason=reasons).head(MOST), title)
+    found = found.assign(reason=reasons)
+    name = "contender" if "contender" in found else "framework"
+    return Table(found.assign(**{name: [*map(contender_title, found[name])]}).head(MOST), title)
 
 
 def _data(frames: Frames) -> Table:
