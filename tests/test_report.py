@@ -48,7 +48,7 @@ from harness.records import (
     identity,
 )
 from harness.reports import fastest, figures, page
-from harness.reports.figures import Dot
+from harness.reports.figures import Curve, Dot
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = page.BEGIN, page.END
@@ -468,10 +468,13 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
     two = {"Small": [Dot("fused", 0.5, 0.25, 1.0, "0.50"), Dot("a" * 40, 2.0)]}
     dots = figures.dots(two, "x floor", log=True, bounds={1.0: "floor"})
     points = {str(x): Dot("", 10.0 * x, x, 11.0 * x, seeds=(9.0 * x,)) for x in (1, 4)}
-    curves = figures.curves(points, ("T", "accuracy, %"), "124", [{"2": 5.0, "4": 6.0}])
+    dotted = Curve("trained at 2", {"2": Dot("", 5.0), "4": Dot("", 41.0)}, ":")
+    curves = figures.curves([Curve("all", points), dotted], ("T", "accuracy, %"), "124")
     votes = figures.votes([[1.0, 0.0], [0.5, 1.0]], ("cat", "dog"), 1.0)
     assert {"Small", "fused", "0.50", "a" * 40, "floor", "x floor", "0.5"} <= set(texts(dots))
-    assert {"1", "2", "4", "T", "accuracy, %"} <= set(texts(curves)) and "cat" in texts(votes)
+    assert {"1", "2", "4", "T", "accuracy, %", "all", "trained at 2"} <= set(
+        texts(curves)
+    ) and "cat" in texts(votes)
     assert "stroke-dasharray" in figures.svg(curves, "name")
     for figure in (dots, curves, votes):
         drawn = str(figures.svg(figure, "name"))
@@ -515,9 +518,16 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     given = [replace(row, epochs=50, stages=(40, 5, 5)) for row in given]
     page = written(given, tmp_path)
     assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, epochs: 40+5+5, from a " in page
-    (drawn,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
-    names = ["1/8", "1", "1, dropout 0.5"]
-    assert [name for name in written_in(drawn) if name in names] == names
+    (svg,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
+    names = ["1/8", "1"]
+    assert [name for name in written_in(svg) if name in names] == names
+    assert {"SNN, dropout 0", "SNN, dropout 0.5", "paper, ANN"} <= {*written_in(svg)}
+    assert "paper, ANN 1: 90.49" in hovers(svg) and "n = 2" in " ".join(hovers(svg))
+    # what differs in dropout alone is joined by no line
+    assert joined(svg) == 1 and "paper" not in " ".join(hovers(svg)[:1])
+    of_ann = [replace(row, framework="ann", key=f"ann {row.key}") for row in (*narrow, *whole)]
+    (both,) = drawn([*narrow, *whole, *of_ann], tmp_path, "Accuracy by width")
+    assert {"SNN", "ANN"} <= {*written_in(both)} and joined(both) == 2
     assert "Accuracy by width" not in written(narrow, tmp_path)
 
 
@@ -551,6 +561,48 @@ def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(
     names = [re.findall('aria-label="([^"]*)"', each)[0] for each in (narrow, *both)]
     assert ["width" in name for name in names] == [False, True, True]
     assert {name.rpartition(", ")[2] for name in names[1:]} == {"width 1/4", "width 1/8"}
+
+
+def hovers(svg: str) -> list[str]:
+    """What a pointer on each mark of a figure shows."""
+    return [unescape(each) for each in re.findall("<title>(.*?)</title>", svg, re.DOTALL)]
+
+
+def joined(svg: str) -> int:
+    """How many lines of a figure join points at several places of the horizontal axis."""
+    paths = re.findall(r'<path d="(M [^"zC]*)"[^>]*clip-path', svg)
+    places = [{place.split()[0] for place in re.findall(r"[\d.]+ [\d.]+", of)} for of in paths]
+    heights = [{place.split()[1] for place in re.findall(r"[\d.]+ [\d.]+", of)} for of in paths]
+    return sum(len(x) > 1 and len(y) > 1 for x, y in zip(places, heights, strict=True))
+
+
+def test_accuracy_by_first_rate_is_of_trainings_that_differ_in_nothing_else(tmp_path: Path) -> None:
+    rows = [row for n in (0, 1) for row in training(n, (0.5 + n / 10,), suite="accuracy")]
+    steep = [replace(row, optimiser_lr=0.5, key=f"steep {row.key}") for row in rows]
+    other = [replace(row, dropout=0.5, key=f"d {row.key}") for row in steep]
+    (svg,) = drawn([*rows, *steep], tmp_path / "a", "Accuracy by first learning rate")
+    assert "0.5" in written_in(svg) and "first learning rate" in written_in(svg)
+    assert any("0.5: 55 [" in each and "n = 2" in each for each in hovers(svg))
+    assert not drawn(rows, tmp_path / "b", "Accuracy by first learning rate")
+    assert not drawn([*rows, *other], tmp_path / "c", "Accuracy by first learning rate")
+
+
+def test_votes_are_drawn_as_what_neunorm_adds_with_a_scale(tmp_path: Path) -> None:
+    less = tuple(tuple(0.5 * each for each in of) for of in VOTES)
+    plain = training(0, (0.3,), suite="neunorm")
+    plain = changed(plain, ConfusionRow, lambda _: {"votes": less})
+    rows = [*plain, *training(0, (0.3,), "mean", suite="neunorm")]
+    (svg,) = drawn(rows, tmp_path, "votes on")
+    most = max(max(of) for of in VOTES) / 2
+    assert "minus those without, 1 seed" in svg
+    assert f"{most:.2f}" in " ".join(written_in(svg)) and f": {most:.3f}" in " ".join(hovers(svg))
+
+
+def test_a_mark_of_a_timing_shows_its_ms_interval_and_rounds_on_hover() -> None:
+    ((_, figure), *_) = fastest.charts(fastest.headline(timings.lines(frames(run()))))
+    shown = hovers(str(figures.svg(figure, "name")))
+    (mark, *_) = [each for each in shown if each.startswith("snnTorch: ")]
+    assert re.fullmatch(r"snnTorch: [\d,.]+ ms, 2.01 \[.*\] x .* time, n = 5.*", mark)
 
 
 def drawn(rows: list[Row], folder: Path, label: str) -> list[str]:

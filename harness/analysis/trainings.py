@@ -41,7 +41,7 @@ Ended = TypeVar("Ended", TrainedRow, FittedRow)
 # Columns in which trainings that are compared may differ.
 Column = Literal[
     "scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout",
-    "framework", "epochs", "stages",
+    "framework", "epochs", "stages", "optimiser",
 ]  # fmt: skip
 
 
@@ -348,14 +348,6 @@ def by_scale(frames: Frames) -> list[TrainingLine]:
     """Return Fig. 4's trainings: all of suite `scale`, the three scales of other suites."""
     found = compared(frames, "scale", "scale", "network")
     return [each for each in found if each.own or each.scale in paper.SCALES]
-
-
-def by_width(frames: Frames) -> list[TrainingLine]:
-    """Return trainings of ALIKE suites that were done at several widths, the narrowest first."""
-    found = lines(frames, "accuracy", *ALIKE)
-    groups = grouped(found, same_but("width", "network", "dropout")).values()
-    several = [each for of in groups if len({each.width for each in of}) > 1 for each in of]
-    return sorted(several, key=lambda each: (each.case.width, each.dropout))
 
 
 def timesteps(frames: Frames) -> Frame:

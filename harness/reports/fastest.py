@@ -398,6 +398,7 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
                 f"{title(line)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
+                note=_hover(line),
                 colour=names.index(line.framework),
                 hollow=line.rounds < FEWEST_RANKED,
                 marker="s" if line.framework == OURS else "D" if line.variant else "o",
@@ -405,6 +406,13 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
             for line in kept
         ]
     return {name: dots for name, dots in groups.items() if dots}
+
+
+def _hover(line: TimedLine) -> str:
+    """Return what a pointer on a line's mark shows: ms, ratio with interval, rounds."""
+    ms = f"{1000 * line.seconds_per_iteration:,.1f} ms"
+    memory = "" if isnan(line.peak_memory_mib) else f", {line.peak_memory_mib:,.0f} MiB"
+    return f"{ms}, {ratio_with_interval(line)} {X_FLOOR}, n = {line.rounds}{memory}"
 
 
 def picture(cells: Sequence[Cell]) -> tuple[str, Figure] | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import nan
+from operator import attrgetter
 from os.path import relpath
 from pathlib import Path
 from statistics import fmean
@@ -20,13 +22,14 @@ from markupsafe import Markup, escape
 from harness.analysis import claims, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
+from harness.analysis.tables import PublishedRow
 from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
 from harness.analysis.words import contender_title, counted, span
 from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
-from harness.reports.figures import Captioned, Dot
-from harness.reports.table import Table, csv, field_markdown, markdown
+from harness.reports.figures import Captioned, Curve, Dot
+from harness.reports.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
@@ -93,7 +96,8 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         "versions": [*fastest.versions(frames)],
         "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
-        "width": _curves(frames, trainings.by_width(frames), "width", "network", "dropout"),
+        "width": _widths(frames),
+        "rate": _rates(frames),
         "neunorm": _neunorm(frames),
         "ablations": _ablations(frames),
     }
@@ -312,14 +316,16 @@ def updated(before: str, block: str, path: Path) -> str:
 def _of_claim(found: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
-    title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
+    kinds = dict.fromkeys(e.by.bound.partition(":")[0] for e in found if isinstance(e.by, Effect))
+    title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
     for each in found:
         match each.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
                 seeds = tuple(times * by.shown(v) for v in by.by_seed)
-                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
+                text, note = f"{value:{form}}", f"{each.ours}; {by.bound}"
+                dot = Dot(each.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
@@ -337,7 +343,7 @@ def _of_claim(found: Sequence[Finding]) -> Markup:
 def _curves(
     frames: Frames, found: Sequence[TrainingLine], by: Column, *others: Column
 ) -> Captioned:
-    """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
+    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
@@ -346,30 +352,105 @@ def _curves(
     captions = [*map(_caption, groups)]
     more = shown.what_differs(captions, [vars(group[0]) for group in groups])
     for caption, settings, group in zip(captions, more, groups, strict=True):
-        points = {_at(each, by): _point(each) for each in group}
-        dotted = [_tested(frames, each) for each in group] if by == "T" else []
-        names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
-        drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
+        points = {str(getattr(each, by)): _point(each) for each in group}
+        series = [Curve("", points)]
+        if by == "T":
+            tested = ((each.T, _tested(frames, each)) for each in group)
+            series += [Curve(f"trained at {T}", of, ":") for T, of in tested if of]
+        names = {name: None for curve in series for name in curve.points}
+        in_order = sorted(names, key=int) if by == "T" else [*names]
+        drawn = figures.curves(series, (by, "test accuracy, %"), in_order)
         yield f"Accuracy by {by}: {caption}{settings}", drawn
 
 
-def _at(each: TrainingLine, by: Column) -> str:
-    dropout = f", dropout {each.dropout:g}" if by == "width" and each.dropout else ""
-    return f"{getattr(each, by)}{dropout}"
+COMPARED: tuple[Column, ...] = ("framework", "neunorm", "neunorm_u", "T", "dropout")
 
 
-def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
+def _widths(frames: Frames) -> Captioned:
+    """Draw accuracy of spiking networks and their ANN by width, with the paper's at width 1."""
+    found = as_fixed(trainings.lines(frames, "accuracy", *ALIKE))
+    for trained in grouped(found, same_but("width", "network", *COMPARED)).values():
+        by_kind = grouped(trained, attrgetter(*COMPARED[:-1])).values()
+        group = [each for of in by_kind if len({e.width for e in of}) > 1 for each in of]
+        if not group:
+            continue
+        group.sort(key=lambda each: each.case.width)
+        series = [
+            Curve(_condition(of, group), {each.width: _point(each) for each in of})
+            for of in grouped(group, attrgetter(*COMPARED)).values()
+        ]
+        network = group[0].dataset, group[0].scale
+        for row in (row for row in tables.published() if (row.dataset, row.network) == network):
+            dot = Dot("", row.percent, marker="D", hollow=True)
+            series.append(Curve(f"paper, {_kind(row)}", {"1": dot}, ""))
+        names = dict.fromkeys(name for curve in series for name in curve.points)
+        drawn = figures.curves(series, ("width", "test accuracy, %"), [*names])
+        yield f"Accuracy by width: {_caption(group)}", drawn
+
+
+def _rates(frames: Frames) -> Captioned:
+    """Draw accuracy by the first learning rate, of trainings that differ in nothing else."""
+    found = trainings.lines(frames, "accuracy", *ALIKE)
+    alike = same_but("optimiser", "scale", "network", *COMPARED)
+
+    def other_settings(each: TrainingLine) -> tuple[object, ...]:
+        optimiser = each.case.optimiser
+        settings = {name: of for name, of in vars(optimiser).items() if name != "lr"}
+        return type(optimiser), str(settings)
+
+    def condition(each: TrainingLine) -> tuple[object, ...]:
+        return each.scale, each.network, *attrgetter(*COMPARED)(each)
+
+    for group in grouped(found, lambda each: (alike(each), other_settings(each))).values():
+        parts = grouped(sorted(group, key=_rate), condition).values()
+        several = [of for of in parts if len(of) > 1]
+        if not several:
+            continue
+        drawn = [each for of in several for each in of]
+        names = [f"{rate:g}" for rate in sorted({*map(_rate, drawn)})]
+        series = [
+            Curve(_condition(of, drawn), {f"{_rate(e):g}": _point(e) for e in of}) for of in several
+        ]
+        figure = figures.curves(series, ("first learning rate", "test accuracy, %"), names)
+        yield f"Accuracy by first learning rate: {_caption(drawn)}", figure
+
+
+def _rate(each: TrainingLine) -> float:
+    return each.case.optimiser.lr
+
+
+def _kind(of: TrainingLine | PublishedRow) -> str:
+    """Return what was trained: "ANN", "SNN" or "SNN, NeuNorm mean"."""
+    neunorm = of.neunorm not in ("", "off") and of.framework != ANN
+    return f"SNN, NeuNorm {of.neunorm}" if neunorm else "ANN" if of.framework == ANN else "SNN"
+
+
+def _condition(of: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> str:
+    """Return in a few words what tells trainings of a curve from those of the figure's others."""
+    first = of[0]
+    parts = [first.scale] if len({each.scale for each in among}) > 1 else []
+    parts.append(_kind(first))
+    if first.framework != ANN:
+        several = len({each.T for each in among if each.framework != ANN}) > 1
+        parts += [f"T = {first.T}"] if several else []
+    parts += [f"dropout {first.dropout:g}"] if len({each.dropout for each in among}) > 1 else []
+    return ", ".join(parts)
+
+
+def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
     """Return accuracy over the numbers of steps that networks were tested at, in percent."""
     rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
     by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
-    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+    means = {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+    return {T: Dot("", mean) for T, mean in means.items()}
 
 
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, _ = trainings.mean_share(learnt)
-    return Dot("", 100 * value, 100 * low, 100 * high, seeds=tuple(100 * a for a in learnt))
+    marker, seeds = "s" if each.framework == ANN else "o", tuple(100 * a for a in learnt)
+    return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
@@ -377,44 +458,64 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     first, networks = group[0], {each.scale for each in group}
     text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
     text += [f"{first.train_samples:,} samples"]
-    text += ["ANN"] if first.framework == ANN else []
-    text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
-    text.append(f"epochs: {first.stages}, from a rate of {first.case.optimiser.lr:g}")
+    if len({attrgetter(*COMPARED)(each) for each in group}) == 1:
+        text += ["ANN"] if first.framework == ANN else []
+        text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
+    text.append(f"epochs: {first.stages}")
+    if len(rates := {*map(_rate, group)}) == 1:
+        text.append(f"from a rate of {rates.pop():g}")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
     nothing = f" Learnt nothing, and not drawn: {'; '.join(lost)}." if lost else ""
     return f"{', '.join(text)}.{nothing}"
 
 
 def _neunorm(frames: Frames) -> Captioned:
-    """Fig. 6: votes without and with NeuNorm in one scale of colours."""
-    voted = [
-        (each, [*rows.values()], np.mean([row.votes for row in rows.values()], axis=0))
+    """Fig. 6: what NeuNorm changes of the votes, over seeds that both have; else the votes."""
+    found = [
+        (each, rows)
         for each in as_fixed(trainings.lines(frames, "neunorm"))
         if (rows := trainings.votes(frames, each))
     ]
-    most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
-    captions = list[str]()
-    for each, rows, _ in voted:
-        samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
-        trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
-        captions.append(f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}")
-    more = shown.what_differs(captions, [vars(each) for each, *_ in voted])
-    for caption, settings, (each, _, matrix) in zip(captions, more, voted, strict=True):
+    drawn = list[tuple[TrainingLine, str, np.ndarray]]()
+    for of in grouped(found, lambda pair: same_but("neunorm", "neunorm_u")(pair[0])).values():
+        plain = next((rows for each, rows in of if each.neunorm == "off"), {})
+        pairs = [
+            (each, rows) for each, rows in of if rows.keys() & plain.keys() and rows is not plain
+        ]
+        for each, rows in pairs or of:
+            seeds = sorted(rows.keys() & plain.keys()) if pairs else sorted(rows)
+            votes = np.mean([rows[seed].votes for seed in seeds], axis=0)
+            if pairs:
+                votes = votes - np.mean([plain[seed].votes for seed in seeds], axis=0)
+            samples = f"{rows[seeds[0]].confusion_samples:,} samples"
+            what = "minus those without, " if pairs else ""
+            trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
+            on = f"votes on {samples}, {what}{counted(len(seeds), 'seed')}"
+            drawn.append((each, f"{shown.data_title(each)}, {trained}: {on}", votes))
+    captions = [caption for _, caption, _ in drawn]
+    more = shown.what_differs(captions, [vars(each) for each, *_ in drawn])
+    for settings, (each, caption, votes) in zip(more, drawn, strict=True):
         is_digits = each.substitute or each.dataset == "nmnist"
-        labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
-        yield caption + settings, figures.votes(matrix.tolist(), labels, most)
+        labels = [*map(str, range(len(votes)))] if is_digits else paper.CIFAR10_CLASSES
+        what = "vote gained" if "minus those without" in caption else "mean vote"
+        most = float(np.abs(votes).max())
+        yield caption + settings, figures.votes(votes.tolist(), labels, most, what)
 
 
 def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost."""
+    """Yield what changes of a training cost, below the training without any."""
     groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
-        if each.change != AS_IT_IS and each.gains:
+        if each.gains:
             seeds = tuple(100 * value for value in each.gains)
             value, low, high, _ = trainings.mean(seeds)
-            lost = bool(each.trained.lost)
-            dot = Dot(each.change, value, low, high, f"{value:+.1f}", hollow=lost, seeds=seeds)
-            groups.setdefault(shown.data_title(each.trained), []).append(dot)
+            of, text = each.trained, f"{value:+.1f}"
+            if each.change == AS_IT_IS:
+                low = high = nan
+                seeds, text = (), interval(of.accuracy, of.low, of.high, times=100) + " %"
+            lost = bool(of.lost)
+            dot = Dot(each.change, value, low, high, text, hollow=lost, seeds=seeds)
+            groups.setdefault(shown.data_title(of), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
