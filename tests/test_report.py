@@ -200,6 +200,16 @@ def test_the_first_table_is_by_framework_with_ours_last() -> None:
     assert "5 rounds, 95 % intervals within 3 %" in text and page.block(frames([]), [])
 
 
+def test_of_several_machines_one_is_open_at_a_time_and_contents_stay_in_view(
+    text: str, tmp_path: Path
+) -> None:
+    both = Read(written([*run(), *THERE], tmp_path))
+    opened = [("open" in each) for each in both.all("details", name="machine")]
+    assert opened == [True, False]
+    assert not Read(text).all("details", name="machine")
+    assert re.search(r"@media \(min-width: \d+px\) \{[^@]*\bnav \{[^}]*position: sticky", text)
+
+
 SEVERAL = [*run(), *contender("norse", 2.4), *contender("norse", 1.5, variant="compiled")]
 
 

@@ -510,11 +510,12 @@ def _ablations(frames: Frames) -> Captioned:
             seeds = tuple(100 * value for value in each.gains)
             value, low, high, _ = trainings.mean(seeds)
             of, text = each.trained, f"{value:+.1f}"
+            note = f"{interval(of.accuracy, of.low, of.high, times=100)} %, n = {of.n}; {text}"
             if each.change == AS_IT_IS:
                 low = high = nan
-                seeds, text = (), interval(of.accuracy, of.low, of.high, times=100) + " %"
+                seeds, text = (), f"{100 * of.accuracy:.1f} %"
             lost = bool(of.lost)
-            dot = Dot(each.change, value, low, high, text, hollow=lost, seeds=seeds)
+            dot = Dot(each.change, value, low, high, text, hollow=lost, seeds=seeds, note=note)
             groups.setdefault(shown.data_title(of), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
