@@ -18,7 +18,13 @@ WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
 # Frameworks by the names that their users know; others by their adapters' names.
 TITLES = {"reference": "PyTorch", "norse": "Norse", "spikingjelly": "SpikingJelly"}
-TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
+TITLES |= {
+    "snntorch": "snnTorch",
+    "jax": "JAX",
+    "sinabs": "Sinabs",
+    "octave": "Octave",
+    "ann": "ANN",
+}
 _CONTENDER = re.compile("([^@:]*?)(?:@([^:]*?))?(?::(.*?))?(?: (bf16))?", re.DOTALL)
 
 
