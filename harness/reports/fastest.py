@@ -358,9 +358,10 @@ def charts(cells: Sequence[Cell]) -> Captioned:
         ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
         ("Peak memory of a step", lambda line: (line.peak_memory_mib,), ",.0f", above, {}),
     ):
+        beside = [dot for group in _dots(cells, ends, form).values() for dot in group]
         for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
             if groups := _dots(of, ends, form):
-                drawn = figures.dots(groups, title, log=True, bounds=bounds)
+                drawn = figures.dots(groups, title, log=True, bounds=bounds, beside=beside)
                 yield f"{what}: {sources(line for cell in of for line in cell.lines)}", drawn
 
 

@@ -90,10 +90,14 @@ def dots(
     *,
     log: bool = False,
     bounds: Mapping[float, str] = {},
+    beside: Sequence[Dot] = (),
 ) -> Figure:
-    """Draw values, a line each, in named groups; `bounds` name vertical lines by their value."""
+    """Draw values, a line each, in named groups; `bounds` name vertical lines by their value.
+
+    `beside` are those of the figures next to it, which have the same axis.
+    """
     strips = [dot for group in groups.values() for dot in group]
-    limits = _limits(strips, bounds, log=log)
+    limits = _limits([*strips, *beside], bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 28  # labels are written above their lines
     height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
