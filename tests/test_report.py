@@ -107,7 +107,17 @@ def test_the_page_has_every_claim_section_and_linked_table(text: str, folder: Pa
     read = Read(text)
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(set(ids)) == len(ids) and {f"claim-{claim.id}" for claim in CLAIMS} <= set(ids)
-    order = ("speed", "claims", "scale", "timesteps", "neunorm", "tables", "proofs", "reduced")
+    order = (
+        "speed",
+        "claims",
+        "networks",
+        "scale",
+        "timesteps",
+        "neunorm",
+        "tables",
+        "proofs",
+        "reduced",
+    )
     places = [ids.index(each) for each in (*order, "provenance")]
     assert places == sorted(places)
     links = {each["href"] or "" for each in read.all("a")}
