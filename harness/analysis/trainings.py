@@ -365,14 +365,6 @@ def by_scale(frames: Frames) -> list[TrainingLine]:
     return [each for each in found if each.own or each.scale in paper.SCALES]
 
 
-def by_width(frames: Frames) -> list[TrainingLine]:
-    """Return trainings of ALIKE suites that were done at several widths, the narrowest first."""
-    found = lines(frames, "accuracy", *ALIKE)
-    groups = grouped(found, same_but("width", "network", "dropout")).values()
-    several = [each for of in groups if len({each.width for each in of}) > 1 for each in of]
-    return sorted(several, key=lambda each: (each.case.width, each.dropout))
-
-
 def timesteps(frames: Frames) -> Frame:
     """Return Fig. 5: accuracy against T. Column `tested_8`: the networks tested over 8 steps."""
     found = compared(frames, "timesteps", "T")

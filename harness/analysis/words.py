@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +18,22 @@ WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
 # Frameworks by the names that their users know; others by their adapters' names.
 TITLES = {"reference": "PyTorch", "norse": "Norse", "spikingjelly": "SpikingJelly"}
-TITLES |= {"snntorch": "snnTorch", "jax": "JAX", "sinabs": "Sinabs"}
+TITLES |= {
+    "snntorch": "snnTorch",
+    "jax": "JAX",
+    "sinabs": "Sinabs",
+    "octave": "Octave",
+    "ann": "ANN",
+}
+_CONTENDER = re.compile("([^@:]*?)(?:@([^:]*?))?(?::(.*?))?(?: (bf16))?", re.DOTALL)
+
+
+def contender_title(name: str) -> str:
+    """Return a contender's name for readers: "norse@1.0:compiled" is "Norse 1.0, compiled"."""
+    matched = _CONTENDER.fullmatch(name)
+    framework, version, *rest = matched.groups("") if matched else (name, "")
+    title = " ".join(filter(None, (TITLES.get(framework, framework), version)))
+    return ", ".join(filter(None, (title, *rest)))
 
 
 def counted(n: int, noun: str) -> str:

@@ -10,19 +10,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from math import inf, isnan
 from operator import attrgetter
-from textwrap import wrap
 from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 from harness.analysis import compare, timings
 from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine, completeness
 from harness.analysis.trainings import TrainingLine
-from harness.analysis.words import TITLES, counted, data_name, data_source, few, span
+from harness.analysis.words import (
+    TITLES,
+    contender_title,
+    counted,
+    data_name,
+    data_source,
+    few,
+    span,
+)
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
-from harness.reports.table import Table, interval
-from harness.spec import FLOOR, REFERENCE, contender
+from harness.reports.table import BEST, Table, interval
+from harness.spec import FLOOR, REFERENCE, contender, paper
 
 OURS = "fused"  # this project's own engine
 TUNED = "best tuned"
@@ -32,6 +41,7 @@ KEY = (
     "the framework, the best tuned; squares: this project's own engine."
 )
 X_FLOOR = "x the float32 floor's time"
+MOST_DOTS = 24  # lines of the first picture: less than a screen
 
 
 _ratio = attrgetter("ratio_to_floor")
@@ -64,6 +74,11 @@ class Cell(NamedTuple):
     def ranked(self, kind: str) -> list[TimedLine]:
         """Return those of a kind that have a rank, the fastest first."""
         return [line for line in self.of(kind) if line.rank]
+
+    @property
+    def pictured(self) -> list[TimedLine]:
+        """The contenders of the first picture: all as they come, the best tuned, and ours."""
+        return [*self.of("plain"), *self.of("tuned")[:1], *self.of("ours")[:1]]
 
     @property
     def is_ranked(self) -> bool:
@@ -130,9 +145,8 @@ def _columns(cells: Sequence[Cell]) -> list[str]:
 
 
 def title(line: TimedLine) -> str:
-    """Return a contender's name for readers: "Norse, compiled"; ours is named as code."""
-    name = f"`{OURS}`" if line.framework == OURS else TITLES.get(line.framework, line.framework)
-    return f"{name}, {line.variant}" if line.variant else name
+    """Return a contender's name for readers: "Norse, compiled"."""
+    return contender_title(line.name)
 
 
 class Summary(NamedTuple):
@@ -221,12 +235,10 @@ def ratio_with_interval(line: TimedLine) -> str:
 
 
 def run_columns(cell: Cell) -> dict[str, str]:
-    """Return a cell's rounds, its floor in ms and its A/A interval, as columns of `table`."""
+    """Return a cell's rounds and its floor in ms, as columns of `table`."""
     found = {"n": str(min(each.rounds for each in cell.lines))}
     for floor in cell.of("floor")[:1]:
-        noise = f"{floor.noise_low:.2f} to {floor.noise_high:.2f}"
         found["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
-        found["A/A"] = noise if floor.noise_high < inf else ""
     return found
 
 
@@ -238,17 +250,33 @@ def table(
     """Return the first table, a line a network, with the columns that `about` adds.
 
     Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
-    `figure` formats a line's ratio to the floor.
+    `figure` formats a line's ratio to the floor. In bold stand the ranked rivals of a line that
+    none of the others in it is faster than, by their paired rounds.
     """
-    lines = []
-    for cell in cells:
+    lines, looks = [], dict[tuple[int, str], str]()
+    for n, cell in enumerate(cells):
         best = _shown(cell)
+        rivals = {e: line for e, line in best.items() if line.framework != OURS and line.rank}
+        for column, rival in rivals.items():
+            if not any(other.is_faster(rival) for other in rivals.values()):
+                looks[n, column] = BEST
         line = {"network": cell.name} | about(cell)
         line |= {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
         if TUNED in best:
-            line[TUNED] += f" {best[TUNED].name}"
+            line[TUNED] += f" {title(best[TUNED])}"
         lines.append(line)
-    return Table(lines, f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else "")
+    heading = f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else ""
+    return Table(lines, heading, looks=looks)
+
+
+def narrow(cells: Iterable[Cell]) -> list[Cell]:
+    """Return cells with short names, of which a phone shows more columns: "CIFAR-10 S"."""
+    scales = {f" {name}": f" {name[0]}" for name in paper.SCALES}
+    found = []
+    for cell in cells:
+        end = next((scale for scale in scales if cell.name.endswith(scale)), "")
+        found.append(Cell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
+    return found
 
 
 def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
@@ -283,7 +311,8 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
     failed = refused.loc[refused["network"].isin(titles)]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     for name, of in failed.groupby("contender", sort=False):
-        yield f"{name} failed a proof in some run of {', '.join(of['network'].unique())}."
+        networks = ", ".join(of["network"].unique())
+        yield f"{contender_title(str(name))} failed a proof in some run of {networks}."
     if data := sources(timed):
         yield f"Data: {data}."
     for machine in dict.fromkeys(each.machine for each in lines if each.machine != first.machine):
@@ -329,9 +358,10 @@ def charts(cells: Sequence[Cell]) -> Captioned:
         ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
         ("Peak memory of a step", lambda line: (line.peak_memory_mib,), ",.0f", above, {}),
     ):
+        beside = [dot for group in _dots(cells, ends, form).values() for dot in group]
         for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
             if groups := _dots(of, ends, form):
-                drawn = figures.dots(groups, title, log=True, bounds=bounds)
+                drawn = figures.dots(groups, title, log=True, bounds=bounds, beside=beside)
                 yield f"{what}: {sources(line for cell in of for line in cell.lines)}", drawn
 
 
@@ -343,7 +373,7 @@ def versions(frames: Frames) -> Captioned:
     for name, against in sorted(installed.items()):
         for each in compare.within_run(frames, name, against):
             value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
-            dot = Dot(name, value, low, high, f"{value:.2f}", hollow=isnan(low))
+            dot = Dot(contender_title(name), value, low, high, f"{value:.2f}", hollow=isnan(low))
             groups.setdefault(each.where, []).append(dot)
     if groups:
         caption = f"Versions of a framework, in the same rounds: {', '.join(groups)}"
@@ -366,9 +396,10 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
         kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
         groups[cell.name] = [
             Dot(
-                f"{TITLES.get(line.name, line.name)}{' (ours)' if line.framework == OURS else ''}",
+                f"{title(line)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
+                note=_hover(line),
                 colour=names.index(line.framework),
                 hollow=line.rounds < FEWEST_RANKED,
                 marker="s" if line.framework == OURS else "D" if line.variant else "o",
@@ -378,18 +409,30 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     return {name: dots for name, dots in groups.items() if dots}
 
 
-def picture(cells: Sequence[Cell]) -> str:
-    """Draw README's picture: for each data set, the network with most contenders.
+def _hover(line: TimedLine) -> str:
+    """Return what a pointer on a line's mark shows: ms, ratio with interval, rounds."""
+    ms = f"{1000 * line.seconds_per_iteration:,.1f} ms"
+    memory = "" if isnan(line.peak_memory_mib) else f", {line.peak_memory_mib:,.0f} MiB"
+    return f"{ms}, {ratio_with_interval(line)} {X_FLOOR}, n = {line.rounds}{memory}"
 
-    Returns "" where no contender has a figure, as of a run that was ended early.
+
+def picture(cells: Sequence[Cell]) -> tuple[str, Figure] | None:
+    """Draw the first picture, with its caption: of each data set the network with most contenders.
+
+    Each framework as it comes, the best tuned form and ours, on as many networks as have room.
+    None where no contender has a figure, as of a run that was ended early.
     """
     by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()
     chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
-    groups = _dots(chosen, TO_FLOOR, ".2f")
+    chosen = [Cell(of.name, of.pictured) for of in chosen]
+    groups, room = dict[str, list[Dot]](), MOST_DOTS
+    for name, group in _dots(chosen, TO_FLOOR, ".2f").items():
+        if not groups or len(group) < room:
+            groups[name] = group
+            room -= len(group) + 1
     if not groups:
-        return ""
-    lines = [line for cell in chosen for line in cell.lines]
-    made_on = f"{lines[0].machine}, protocol {lines[0].protocol}"
-    below = [line for part in (PICTURE, KEY, sources(lines), made_on) for line in wrap(part, 70)]
-    drawn = figures.dots(groups, "\n".join(below), log=True, bounds={1.0: "floor"})
-    return figures.svg_file(drawn, PICTURE)
+        return None
+    lines = [line for cell in chosen for line in cell.lines if cell.name in groups]
+    made_on = f"{lines[0].machine}, timing protocol {lines[0].protocol}"
+    drawn = figures.dots(groups, X_FLOOR, log=True, bounds={1.0: "floor"})
+    return f"{PICTURE}. {KEY} {sources(lines)}; {made_on}.", drawn

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from harness.system.files import printable
@@ -59,6 +59,23 @@ class Dot:
     marker: str = "o"
     seeds: tuple[float, ...] = ()  # the values of single seeds, drawn small behind it
     bar: float = nan  # a bound of its own, drawn as a tall bar
+    note: str = ""  # read where a pointer rests on it, after its label; its figures by default
+
+    @property
+    def hover(self) -> str:
+        """What a pointer that rests on the mark shows."""
+        ends = f" [{self.low:.4g}, {self.high:.4g}]" if isfinite(self.high - self.low) else ""
+        n = f", n = {len(self.seeds)}" if self.seeds else ""
+        return ": ".join(filter(None, (self.label, self.note or f"{self.value:.4g}{ends}{n}")))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one condition by their names on the horizontal axis."""
+
+    label: str  # at its end
+    points: Mapping[str, Dot]
+    line: str = "-"  # that joins them: "-", ":" dotted, "" for none
 
 
 def short(text: str, most: int = 60) -> str:
@@ -73,12 +90,16 @@ def dots(
     *,
     log: bool = False,
     bounds: Mapping[float, str] = {},
+    beside: Sequence[Dot] = (),
 ) -> Figure:
-    """Draw values, a line each, in named groups; `bounds` name vertical lines by their value."""
+    """Draw values, a line each, in named groups; `bounds` name vertical lines by their value.
+
+    `beside` are those of the figures next to it, which have the same axis.
+    """
     strips = [dot for group in groups.values() for dot in group]
-    limits = _limits(strips, bounds, log=log)
+    limits = _limits([*strips, *beside], bounds, log=log)
     longest = max((len(short(dot.label)) for dot in strips), default=0)
-    above = longest > 26  # labels are written above their lines
+    above = longest > 28  # labels are written above their lines
     height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
     left = 6.0 if above else 10 + LETTER * longest
     right = 12 + LETTER * max((len(dot.text) for dot in strips), default=0)
@@ -119,13 +140,23 @@ def _dot(axes: Axes, dot: Dot, y: float, limits: tuple[float, float]) -> None:
     colour = COLOURS[dot.colour % len(COLOURS)]
     axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
     axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)
-    axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt")
+    _hover(
+        dot.hover,
+        axes.plot((dot.low, dot.high), (y, y), color=colour, linewidth=2, solid_capstyle="butt"),
+    )
     if dot.low < limits[0]:
         axes.plot(limits[0], y, "<", color=colour, markersize=6, clip_on=False)
     if limits[1] < dot.high < inf:
         axes.plot(limits[1], y, ">", color=colour, markersize=6, clip_on=False)
     fill = PAPER if dot.hollow else colour
-    axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
+    mark = axes.plot(dot.value, y, dot.marker, color=colour, markersize=6.5, markerfacecolor=fill)
+    _hover(dot.hover, mark)
+
+
+def _hover(text: str, marks: Iterable[Artist]) -> None:
+    """Give marks a text that is read where a pointer rests on them."""
+    for mark in marks:
+        mark.set_gid(f"hover {short(text, 200)}")
 
 
 def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:
@@ -141,44 +172,80 @@ def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tup
     return min(values) - margin, max(values) + margin
 
 
-def curves(
-    points: Mapping[str, Dot],
-    titles: tuple[str, str],
-    names: Sequence[str],
-    dotted: Sequence[Mapping[str, float]] = (),
-) -> Figure:
-    """Draw joined points with intervals and seeds, and dotted lines, over `names` in this order.
+def curves(series: Sequence[Curve], titles: tuple[str, str], names: Sequence[str]) -> Figure:
+    """Draw curves with intervals and seeds over `names` in this order, in shades of the ink.
 
-    `points` and `dotted` give values by name; `titles` are of the horizontal and vertical axis.
+    `titles` are of the horizontal and vertical axis.
     """
-    figure, axes = _canvas(190, (34.0, 22.0, 10.0, 36.0), titles[0])
-    for name, dot in points.items():
-        x, seeds = names.index(name), dot.seeds
-        axes.plot([x] * len(seeds), seeds, "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
-        axes.plot((x, x), (dot.low, dot.high), color=COLOURS[0], linewidth=2)
-    means = {name: dot.value for name, dot in points.items()}
-    for n, line in enumerate((means, *dotted)):
-        style: Any = {"color": COLOURS[n % len(COLOURS)], "linewidth": 1.6, "markersize": 6}
-        axes.plot([*map(names.index, line)], [*line.values()], ":" if n else "o-", **style)
+    longest = max((len(curve.label) for curve in series), default=0)
+    figure, axes = _canvas(190, (34.0, 22.0, 14 + LETTER * longest, 36.0), titles[0])
+    for n, curve in enumerate(series):
+        style: Any = {"color": INK, "alpha": 1 - 0.6 * n / len(series)}
+        for name, dot in curve.points.items():
+            x = names.index(name)
+            axes.plot([x] * len(dot.seeds), dot.seeds, "o", color=INK, markersize=3.5, alpha=0.4)
+            fill = PAPER if dot.hollow else INK
+            size = 3 if curve.line == ":" else 6
+            marks = axes.plot((x, x), (dot.low, dot.high), linewidth=2, **style)
+            marks += axes.plot(x, dot.value, dot.marker, ms=size, markerfacecolor=fill, **style)
+            _hover(f"{curve.label} {name}: {dot.hover}".strip(), marks)
+        places = [*map(names.index, curve.points)]
+        means = [dot.value for dot in curve.points.values()]
+        axes.plot(places, means, curve.line or "none", linewidth=1.6, zorder=1.5, **style)
     axes.set_xticks(range(len(names)), [*map(short, names)])
     axes.set_xlim(-0.4, len(names) - 0.6)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="y")
     _annotate(axes, titles[1], (0, 1), (-30, 10), xycoords="axes fraction")
+    _label_ends(axes, [curve for curve in series if curve.label and curve.points], names)
     return figure
 
 
-def votes(matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float) -> Figure:
-    """Draw mean votes: rows are the images' classes, columns those voted for; darkest is `most`."""
+def _label_ends(axes: Axes, series: Iterable[Curve], names: Sequence[str]) -> None:
+    """Write each curve's label right of its last point, a line apart from the others."""
+    (low, high), last = axes.get_ylim(), -inf
+    ends = [(*[*curve.points.items()][-1], curve.label) for curve in series]
+    for name, dot, label in sorted(ends, key=lambda end: end[1].value):
+        at = 190 * (dot.value - low) / (high - low)  # units above the axis
+        last = max(at, last + 12)
+        _annotate(axes, label, (names.index(name), dot.value), (8, last - at), va="center")
+
+
+PLUS, MINUS = COLOURS[6], COLOURS[7]  # of votes
+
+
+def votes(
+    matrix: Sequence[Sequence[float]], labels: Sequence[str], most: float, what: str = "mean vote"
+) -> Figure:
+    """Draw votes or their differences with a scale up to `most`: darkest, in one of two colours.
+
+    Rows are the images' classes, columns those voted for.
+    """
     longest, count = LETTER * max(map(len, labels)), len(labels)
-    margins, title = (longest + 12, 4.0, 12.0, longest + 30), "mean vote for (columns) of images of"
-    figure, axes = _canvas(WIDTH - longest - 24, margins, f"{title} (rows)")
-    shades: Any = np.clip(np.array(matrix) / (most or 1.0), 0.0, 1.0)
-    axes.pcolormesh(matrix, cmap=ListedColormap([COLOURS[0]]), alpha=shades)
+    size = WIDTH - longest - 24
+    margins = (longest + 12, 1.8 * size / count, 12.0, longest + 30)
+    figure, axes = _canvas(size, margins, f"{what} for (columns) of images of (rows)")
+
+    def patch(x: float, y: float, side: float, value: float, note: str) -> None:
+        shade = min(abs(value) / (most or 1.0), 1.0)
+        colour = MINUS if value < 0 else PLUS
+        given: Any = {"facecolor": colour, "alpha": shade, "clip_on": False, "linewidth": 0}
+        square = axes.add_patch(Rectangle((x, y), side, side, **given))
+        _hover(note, [square])
+
+    for row, (of, line) in enumerate(zip(labels, matrix, strict=True)):
+        for column, (name, value) in enumerate(zip(labels, line, strict=True)):
+            patch(column, row, 1.0, value, f"{name} of images of {of}: {value:.3f}")
+    signed = min(map(min, matrix)) < 0
+    steps = (-1.0, 0.0, 1.0) if signed else (0.0, 0.5, 1.0)
+    for n, part in enumerate(steps):
+        x, text = n * count / len(steps), f"{part * most:{'+' if signed else ''}.2f}"
+        patch(x, -1.2, 0.7, part * most, text)
+        _annotate(axes, text, (x + 0.9, -0.85), (0, 0), va="center")
     centres = [n + 0.5 for n in range(count)]
     axes.set_xticks(centres, [*map(short, labels)], rotation=90)
     axes.set_yticks(centres, [*map(short, labels)])
-    axes.set_ylim(count, 0)
+    axes.set(xlim=(0, count), ylim=(count, 0))
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -216,6 +283,8 @@ def _annotate(
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Write a text `x` units from the axes' left end, on the line at `y`."""
     at: Any = ("axes fraction", "data")
+    # no line goes through its words
+    style["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
     _annotate(axes, text, (0, y), (x, 0), xycoords=at, va="center", **style)
 
 
@@ -227,6 +296,7 @@ def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str
         warnings.filterwarnings("ignore", "Glyph")  # the reader's browser has the font
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     _, _, body = stream.getvalue().partition("</metadata>")
+    body = re.sub(r'<g id="hover ([^"]*)">', r"<g><title>\1</title>", body)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
@@ -238,4 +308,4 @@ def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str
 def svg_file(figure: Figure, name: str) -> str:
     """Return the text of an SVG file, coloured by itself for light and dark; `name`: its label."""
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return svg(figure, name, links, f"<style>{STYLE}</style>")
+    return svg(figure, name, links, Markup("<style>{}</style><desc>{}</desc>").format(STYLE, name))

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from operator import attrgetter
+from os.path import relpath
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
 
 import jinja2
 import numpy as np
@@ -19,14 +22,15 @@ from markupsafe import Markup, escape
 
 from harness.analysis import claims, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
-from harness.analysis.frame import Frame, Frames, frames, grouped
+from harness.analysis.frame import Frame, Frames, frames, grouped, machines
+from harness.analysis.tables import PublishedRow
 from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
-from harness.analysis.words import counted, span
+from harness.analysis.words import contender_title, counted, span
 from harness.records import Row, TestedRow, TransferRow
 from harness.reports import fastest, figures, shown, stored
-from harness.reports.figures import Captioned, Dot
-from harness.reports.table import Table, csv, field_markdown, markdown
+from harness.reports.figures import Captioned, Curve, Dot
+from harness.reports.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, UsageError, paper
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
@@ -34,6 +38,13 @@ from harness.system.files import write_result
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"
 CONTRADICTED: claims.Answer = "contradicted"
+SIGNS: Mapping[claims.Answer, str] = {  # so that an answer is told without its colour
+    "reproduced": "✓",
+    "contradicted": "✗",
+    "same direction, smaller": "≈",
+    "open": "○",
+    "cannot be decided here": "–",
+}
 UNITS = {"points": "points of accuracy", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
 OF_PAPER |= {"6": "Table 6: CIFAR-10"}
@@ -59,9 +70,11 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built = {name: table for name, table in built.items() if len(table)}
     texts = {out / "report.html": page(found, judged, built)}
     if drawn := fastest.picture(fastest.headline(timings.lines(found))):
-        texts[out / "picture.svg"] = drawn
+        caption, figure = drawn
+        texts[out / "picture.svg"] = figures.svg_file(figure, caption)
     if readme is not None:
-        texts[readme] = updated(_read(readme), block(found, judged), readme)
+        address = relpath(out / "picture.svg", readme.parent) if drawn else ""
+        texts[readme] = updated(_read(readme), block(found, judged, address), readme)
     for name, table in built.items():
         whole = tables.csv_columns(table) if name in tables.FULL else table
         texts[out / "tables" / _file(name)] = csv(whole, DIGITS)
@@ -80,19 +93,26 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     lines, refused = timings.lines(frames), stored.refused(frames)
     cells = fastest.headline(lines)
     drawn = {
-        "speed": [*fastest.charts(cells), *fastest.versions(frames)],
+        "picture": [first] if (first := fastest.picture(cells)) else [],
+        "versions": [*fastest.versions(frames)],
         "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
-        "width": _curves(frames, trainings.by_width(frames), "width", "network", "dropout"),
+        "width": _widths(frames),
+        "rate": _rates(frames),
         "neunorm": _neunorm(frames),
         "ablations": _ablations(frames),
     }
     notes_on_rows = Table(
         [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
     )
+    machines_of_speed = [
+        (machine, of)
+        for machine in machines(line.machine for line in lines)
+        if (of := fastest.headline(lines, machine))
+    ]
     parts = {
         "speed": [fastest.table(cells, fastest.ratio_with_interval)],
-        "claims": [claims_table(judged)],
+        "claims": [_claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
@@ -107,25 +127,45 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters |= {"code": _code, "look": _look, "classes": _classes}
     return environment.get_template("page.html.j2").render(
-        summary=[*filter(None, fastest.summary(lines))],
+        summary=fastest.summary(lines),
+        verdict=verdict(judged),
+        speeds=[
+            (machine, fastest.table(of, fastest.ratio_with_interval), _drawn(fastest.charts(of)))
+            for machine, of in machines_of_speed
+        ],
         notes=[*fastest.notes(cells, lines, refused)],
         refused=len(refused),
         few=FEWEST_RANKED,
         claims=answered(judged),
         untested=[each for each in judged if each.answer == NOT_TESTED],
         recordings=[*_recordings(frames)],
-        figures={
-            part: [(caption, figures.svg(figure, caption)) for caption, figure in of]
-            for part, of in drawn.items()
-        },
+        figures={part: _drawn(of) for part, of in drawn.items()},
+        states=states(judged),
+        signs=SIGNS,
         tables={part: [each for each in of if each.lines] for part, of in parts.items()},
         count=counted(len(frames.rows), "row"),
         machines=counted(len({*frames.machines}), "machine"),
         days=span(row.time[:10] for row in frames.rows),
         csv={name: _file(name) for name in built},
     )
+
+
+def _drawn(captioned: Captioned) -> list[tuple[str, Markup]]:
+    return [(caption, figures.svg(figure, caption)) for caption, figure in captioned]
+
+
+def _look(name: str) -> str:
+    return re.sub("[ ,]+", "-", name)
+
+
+def _classes(table: Table, line: int | None, column: int) -> Markup:
+    """Return the attribute with a cell's classes: of a number, a long text, and its look."""
+    kind = "n" if table.right[column] else "l" if table.long[column] else ""
+    look = "" if line is None else _look(table.looks.get((line, column), ""))
+    names = " ".join(filter(None, (kind, look)))
+    return Markup(' class="{}"').format(names) if names else Markup()
 
 
 def _code(value: str) -> Markup:
@@ -136,55 +176,95 @@ def _code(value: str) -> Markup:
 # README
 
 
-def block(frames: Frames, judged: Sequence[Finding]) -> str:
-    """Return README's part as Markdown: a sentence, the speed table with notes, the claims."""
+def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
+    """Return README's part as Markdown: three lines, the picture, the speed table, the claims.
+
+    `picture` is the address of the picture; "" where there is none.
+    """
     lines, parts = timings.lines(frames), list[str]()
-    if cells := fastest.headline(lines):
-        said = fastest.notes(cells, lines, stored.refused(frames))
-        bullets = [f"- {_escaped(text)}" for text in fastest.summary(lines) if text]
-        parts += ["\n".join(bullets)] if bullets else []
-        parts.append(markdown(fastest.table(cells, fastest.ratio_text, lambda cell: {})).strip())
-        parts.append(" ".join(map(_escaped, said)))
-    of_claims = claims_table(judged)
-    parts += [markdown(of_claims).strip()] if of_claims.lines else []
-    return "\n\n".join(parts) + "\n"
+    cells, said, of_claims = fastest.headline(lines), fastest.summary(lines), claims_table(judged)
+    whole = f"{_escaped(held)} [Part by part](#claims)." if (held := verdict(judged)) else ""
+    parts.append(_bullets(_escaped(said.frameworks), whole, _escaped(said.machine)))
+    if cells:
+        alt = escape(fastest.PICTURE)
+        parts += [f'<img src="{escape(picture)}" width="480" alt="{alt}">'] if picture else []
+        table = fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {})
+        parts.append(markdown(table).strip())
+        parts.append(
+            "Bold: no other in its line is faster, ours aside. S, M, L: Small, Middle, Large."
+        )
+        parts.append(_bullets(_escaped(said.tuned), _escaped(said.ours)))
+        notes = " ".join(map(_escaped, fastest.notes(cells, lines, stored.refused(frames))))
+        parts.append(f"<details><summary>How it was timed</summary>\n\n{notes}\n\n</details>")
+    parts += [f"## Claims\n\n{markdown(of_claims).strip()}"] if of_claims.lines else []
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _bullets(*texts: str) -> str:
+    return "\n".join(f"- {text}" for text in texts if text)
+
+
+def states(found: Sequence[Finding]) -> dict[claims.Answer, int]:
+    """Return how many tested parts of the paper's claims have each answer that occurs."""
+    answers = Counter(each.answer for each in found if not each.is_ours)
+    return {answer: answers[answer] for answer in SIGNS if answers[answer]}
+
+
+def verdict(found: Sequence[Finding]) -> str:
+    """Return in a sentence what of the paper holds, by claim; "" where nothing was tested."""
+    return f"{claims.verdicts(found).text}." if states(found) else ""
 
 
 def claims_table(found: Sequence[Finding]) -> Table:
+    """Return `_claims_table` for README and terminals: counts of the answers, and no sentences.
+
+    What speaks against an answer is on the page.
+    """
+    counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in states(found).items()]
+    legend = f"The paper's claims, part by part: {', '.join(counts)}." if counts else ""
+    return _claims_table([replace(each, against="") for each in found], legend)
+
+
+def _claims_table(found: Sequence[Finding], legend: str = "") -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
     An answer names its networks' width where it is not the most frequent one, and where it
-    contradicts the paper.
+    contradicts the paper. Checks of our own are notes below.
     """
     tested = [each for each in found if each.answer != NOT_TESTED]
-    places = [each.where for each in tested if each.where and isinstance(each.by, Effect)]
+    paper_s = [each for each in tested if not each.is_ours]
+    own = [f"{each.words}: {each.ours}, {each.text}" for each in tested if each.is_ours]
+    places = [each.where for each in paper_s if each.where and isinstance(each.by, Effect)]
     usual = max(places, key=places.count, default="")
     lines = [
         {
             "claim": each.words,
             "paper": each.published,
             "ours": each.ours,
-            "answer": each.short
-            if each.where == usual and each.answer != CONTRADICTED
-            else each.text,
+            "answer": f"{SIGNS[each.answer]} "
+            + (each.short if each.where == usual and each.answer != CONTRADICTED else each.text),
+            "against it": each.against,
         }
-        for each in tested
+        for each in paper_s
     ]
-    answers = Counter[str](each.answer for each in tested if each.claim.id != claims.OURS)
-    named = [each for each in get_args(claims.Answer) if answers[each] or each == CONTRADICTED]
-    counts = [f"{answers[each]} {each}" for each in named]
-    text = [f"The paper's claims, part by part: {', '.join(counts)}."] if answers else []
+    if not any(each.against for each in paper_s):
+        lines = [{name: of for name, of in line.items() if name != "against it"} for line in lines]
+    text = [legend] if legend else []
     text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
     text += [f"Trainings have {usual} where no other is named."] if usual else []
     effects = (each.by for each in tested if isinstance(each.by, Effect))
     data = fastest.sources(line for of in effects for line in of.groups)
     text += [f"Their data: {data}."] if data else []
-    if answers["open"]:
+    if "open" in states(found):
         text.append(
             "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
             "trained), the fixed schedule (epochs, rate, first U of NeuNorm), or a trend."
         )
-    return Table(lines, subtitle=" ".join(text))
+    looks = {(n, "answer"): each.answer for n, each in enumerate(paper_s)}
+    first = {id(of[0]) for of in grouped(paper_s, lambda each: each.claim.id).values()}
+    ids = [each.claim.id if id(each) in first else "" for each in paper_s]
+    notes = [f"Ours, which the paper does not claim: {'; '.join(own)}."] if own else []
+    return Table(lines, subtitle=" ".join(text), notes=notes, looks=looks, ids=ids)
 
 
 def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
@@ -224,14 +304,16 @@ def updated(before: str, block: str, path: Path) -> str:
 def _of_claim(found: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
-    title, bounds, log = "tall bar: what was allowed", {0.0: ""}, False
+    kinds = dict.fromkeys(e.by.bound.partition(":")[0] for e in found if isinstance(e.by, Effect))
+    title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
     for each in found:
         match each.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
                 seeds = tuple(times * by.shown(v) for v in by.by_seed)
-                dot = Dot(each.words, value, low, high, f"{value:{form}}", seeds=seeds, bar=bar)
+                text, note = f"{value:{form}}", f"{each.ours}; {by.bound}"
+                dot = Dot(each.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
@@ -249,7 +331,7 @@ def _of_claim(found: Sequence[Finding]) -> Markup:
 def _curves(
     frames: Frames, found: Sequence[TrainingLine], by: Column, *others: Column
 ) -> Captioned:
-    """Draw accuracy by scale (Fig. 4), T (Fig. 5) or width, of the seeds that learnt.
+    """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
@@ -258,30 +340,105 @@ def _curves(
     captions = [*map(_caption, groups)]
     more = shown.what_differs(captions, [vars(group[0]) for group in groups])
     for caption, settings, group in zip(captions, more, groups, strict=True):
-        points = {_at(each, by): _point(each) for each in group}
-        dotted = [_tested(frames, each) for each in group] if by == "T" else []
-        names = sorted({*points}.union(*dotted), key=int) if dotted else [*points]
-        drawn = figures.curves(points, (by, "test accuracy, %"), names, dotted)
+        points = {str(getattr(each, by)): _point(each) for each in group}
+        series = [Curve("", points)]
+        if by == "T":
+            tested = ((each.T, _tested(frames, each)) for each in group)
+            series += [Curve(f"trained at {T}", of, ":") for T, of in tested if of]
+        names = {name: None for curve in series for name in curve.points}
+        in_order = sorted(names, key=int) if by == "T" else [*names]
+        drawn = figures.curves(series, (by, "test accuracy, %"), in_order)
         yield f"Accuracy by {by}: {caption}{settings}", drawn
 
 
-def _at(each: TrainingLine, by: Column) -> str:
-    dropout = f", dropout {each.dropout:g}" if by == "width" and each.dropout else ""
-    return f"{getattr(each, by)}{dropout}"
+COMPARED: tuple[Column, ...] = ("framework", "neunorm", "neunorm_u", "T", "dropout")
 
 
-def _tested(frames: Frames, line: TrainingLine) -> dict[str, float]:
+def _widths(frames: Frames) -> Captioned:
+    """Draw accuracy of spiking networks and their ANN by width, with the paper's at width 1."""
+    found = as_fixed(trainings.lines(frames, "accuracy", *ALIKE))
+    for trained in grouped(found, same_but("width", "network", *COMPARED)).values():
+        by_kind = grouped(trained, attrgetter(*COMPARED[:-1])).values()
+        group = [each for of in by_kind if len({e.width for e in of}) > 1 for each in of]
+        if not group:
+            continue
+        group.sort(key=lambda each: each.case.width)
+        series = [
+            Curve(_condition(of, group), {each.width: _point(each) for each in of})
+            for of in grouped(group, attrgetter(*COMPARED)).values()
+        ]
+        network = group[0].dataset, group[0].scale
+        for row in (row for row in tables.published() if (row.dataset, row.network) == network):
+            dot = Dot("", row.percent, marker="D", hollow=True)
+            series.append(Curve(f"paper, {_kind(row)}", {"1": dot}, ""))
+        names = dict.fromkeys(name for curve in series for name in curve.points)
+        drawn = figures.curves(series, ("width", "test accuracy, %"), [*names])
+        yield f"Accuracy by width: {_caption(group)}", drawn
+
+
+def _rates(frames: Frames) -> Captioned:
+    """Draw accuracy by the first learning rate, of trainings that differ in nothing else."""
+    found = trainings.lines(frames, "accuracy", *ALIKE)
+    alike = same_but("optimiser", "scale", "network", *COMPARED)
+
+    def other_settings(each: TrainingLine) -> tuple[object, ...]:
+        optimiser = each.case.optimiser
+        settings = {name: of for name, of in vars(optimiser).items() if name != "lr"}
+        return type(optimiser), str(settings)
+
+    def condition(each: TrainingLine) -> tuple[object, ...]:
+        return each.scale, each.network, *attrgetter(*COMPARED)(each)
+
+    for group in grouped(found, lambda each: (alike(each), other_settings(each))).values():
+        parts = grouped(sorted(group, key=_rate), condition).values()
+        several = [of for of in parts if len(of) > 1]
+        if not several:
+            continue
+        drawn = [each for of in several for each in of]
+        names = [f"{rate:g}" for rate in sorted({*map(_rate, drawn)})]
+        series = [
+            Curve(_condition(of, drawn), {f"{_rate(e):g}": _point(e) for e in of}) for of in several
+        ]
+        figure = figures.curves(series, ("first learning rate", "test accuracy, %"), names)
+        yield f"Accuracy by first learning rate: {_caption(drawn)}", figure
+
+
+def _rate(each: TrainingLine) -> float:
+    return each.case.optimiser.lr
+
+
+def _kind(of: TrainingLine | PublishedRow) -> str:
+    """Return what was trained: "ANN", "SNN" or "SNN, NeuNorm mean"."""
+    neunorm = of.neunorm not in ("", "off") and of.framework != ANN
+    return f"SNN, NeuNorm {of.neunorm}" if neunorm else "ANN" if of.framework == ANN else "SNN"
+
+
+def _condition(of: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> str:
+    """Return in a few words what tells trainings of a curve from those of the figure's others."""
+    first = of[0]
+    parts = [first.scale] if len({each.scale for each in among}) > 1 else []
+    parts.append(_kind(first))
+    if first.framework != ANN:
+        several = len({each.T for each in among if each.framework != ANN}) > 1
+        parts += [f"T = {first.T}"] if several else []
+    parts += [f"dropout {first.dropout:g}"] if len({each.dropout for each in among}) > 1 else []
+    return ", ".join(parts)
+
+
+def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
     """Return accuracy over the numbers of steps that networks were tested at, in percent."""
     rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
     by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
-    return {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+    means = {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+    return {T: Dot("", mean) for T, mean in means.items()}
 
 
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
     value, low, high, _ = trainings.mean_share(learnt)
-    return Dot("", 100 * value, 100 * low, 100 * high, seeds=tuple(100 * a for a in learnt))
+    marker, seeds = "s" if each.framework == ANN else "o", tuple(100 * a for a in learnt)
+    return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
@@ -289,44 +446,65 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     first, networks = group[0], {each.scale for each in group}
     text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
     text += [f"{first.train_samples:,} samples"]
-    text += ["ANN"] if first.framework == ANN else []
-    text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
-    text.append(f"epochs: {first.stages}, from a rate of {first.case.optimiser.lr:g}")
+    if len({attrgetter(*COMPARED)(each) for each in group}) == 1:
+        text += ["ANN"] if first.framework == ANN else []
+        text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
+    text.append(f"epochs: {first.stages}")
+    if len(rates := {*map(_rate, group)}) == 1:
+        text.append(f"from a rate of {rates.pop():g}")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
     nothing = f" Learnt nothing, and not drawn: {'; '.join(lost)}." if lost else ""
     return f"{', '.join(text)}.{nothing}"
 
 
 def _neunorm(frames: Frames) -> Captioned:
-    """Fig. 6: votes without and with NeuNorm in one scale of colours."""
-    voted = [
-        (each, [*rows.values()], np.mean([row.votes for row in rows.values()], axis=0))
+    """Fig. 6: what NeuNorm changes of the votes, over seeds that both have; else the votes."""
+    found = [
+        (each, rows)
         for each in as_fixed(trainings.lines(frames, "neunorm"))
         if (rows := trainings.votes(frames, each))
     ]
-    most = max((float(matrix.max()) for *_, matrix in voted), default=1.0)
-    captions = list[str]()
-    for each, rows, _ in voted:
-        samples, seeds = f"{rows[0].confusion_samples:,} samples", counted(len(rows), "seed")
-        trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
-        captions.append(f"{shown.data_title(each)}, {trained}: votes on {samples}, {seeds}")
-    more = shown.what_differs(captions, [vars(each) for each, *_ in voted])
-    for caption, settings, (each, _, matrix) in zip(captions, more, voted, strict=True):
+    drawn = list[tuple[TrainingLine, str, np.ndarray]]()
+    for of in grouped(found, lambda pair: same_but("neunorm", "neunorm_u")(pair[0])).values():
+        plain = next((rows for each, rows in of if each.neunorm == "off"), {})
+        pairs = [
+            (each, rows) for each, rows in of if rows.keys() & plain.keys() and rows is not plain
+        ]
+        for each, rows in pairs or of:
+            seeds = sorted(rows.keys() & plain.keys()) if pairs else sorted(rows)
+            votes = np.mean([rows[seed].votes for seed in seeds], axis=0)
+            if pairs:
+                votes = votes - np.mean([plain[seed].votes for seed in seeds], axis=0)
+            samples = f"{rows[seeds[0]].confusion_samples:,} samples"
+            what = "minus those without, " if pairs else ""
+            trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
+            on = f"votes on {samples}, {what}{counted(len(seeds), 'seed')}"
+            drawn.append((each, f"{shown.data_title(each)}, {trained}: {on}", votes))
+    captions = [caption for _, caption, _ in drawn]
+    more = shown.what_differs(captions, [vars(each) for each, *_ in drawn])
+    for settings, (each, caption, votes) in zip(more, drawn, strict=True):
         is_digits = each.substitute or each.dataset == "nmnist"
-        labels = [*map(str, range(len(matrix)))] if is_digits else paper.CIFAR10_CLASSES
-        yield caption + settings, figures.votes(matrix.tolist(), labels, most)
+        labels = [*map(str, range(len(votes)))] if is_digits else paper.CIFAR10_CLASSES
+        what = "vote gained" if "minus those without" in caption else "mean vote"
+        most = float(np.abs(votes).max())
+        yield caption + settings, figures.votes(votes.tolist(), labels, most, what)
 
 
 def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost."""
+    """Yield what changes of a training cost, below the training without any."""
     groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
-        if each.change != AS_IT_IS and each.gains:
+        if each.gains:
             seeds = tuple(100 * value for value in each.gains)
             value, low, high, _ = trainings.mean(seeds)
-            lost = bool(each.trained.lost)
-            dot = Dot(each.change, value, low, high, f"{value:+.1f}", hollow=lost, seeds=seeds)
-            groups.setdefault(shown.data_title(each.trained), []).append(dot)
+            of, text = each.trained, f"{value:+.1f}"
+            note = f"{interval(of.accuracy, of.low, of.high, times=100)} %, n = {of.n}; {text}"
+            if each.change == AS_IT_IS:
+                low = high = nan
+                seeds, text = (), f"{100 * of.accuracy:.1f} %"
+            lost = bool(of.lost)
+            dot = Dot(each.change, value, low, high, text, hollow=lost, seeds=seeds, note=note)
+            groups.setdefault(shown.data_title(of), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
@@ -354,13 +532,16 @@ def _proofs(frames: Frames) -> Table:
     if len(found):
         found = found.loc[~found["contender"].str.contains(":")]
         found = found.drop(columns="gradient_error_bf16")
+        found = found.assign(contender=[*map(contender_title, found["contender"])])
     return Table(found, "Proofs of each contender over all networks and machines")
 
 
 def _few(found: Frame, title: str) -> Table:
     """Return the first lines of a table of reasons, each reason in short."""
     reasons = [figures.short(each, 160) for each in found["reason"]]
-    return Table(found.assign(reason=reasons).head(MOST), title)
+    found = found.assign(reason=reasons)
+    name = "contender" if "contender" in found else "framework"
+    return Table(found.assign(**{name: [*map(contender_title, found[name])]}).head(MOST), title)
 
 
 def _data(frames: Frames) -> Table:

@@ -16,7 +16,7 @@ from harness.analysis import timings
 from harness.analysis.frame import grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine
-from harness.analysis.words import FLAGS, data_name, data_source
+from harness.analysis.words import FLAGS, contender_title, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
 
@@ -127,6 +127,8 @@ def _trained(part: pd.DataFrame) -> Table:
     if "stages" in names:  # they have the epochs too
         names.remove("epochs")
     keys = {name: [*map(text, part[name])] for name in names}
+    if "framework" in keys:
+        keys["framework"] = [*map(contender_title, keys["framework"])]
     if "machines" in keys:
         keys["machines"] = [machine or "unknown" for machine in keys["machines"]]
     values = {name: {*cells} - {""} for name, cells in keys.items()}

@@ -17,6 +17,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 _NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%)?( \[.*\])?( [*†])?")
+BEST = "best"  # the look of the best cells of a line: bold
 
 
 def text(value: Any) -> str:
@@ -58,11 +59,15 @@ class Table:
         title: str = "",
         subtitle: str = "",
         notes: Iterable[str] = (),  # below
+        looks: Mapping[tuple[int, str], str] = {},  # class of a line's cell: BEST, or of the page
+        ids: Sequence[str] = (),  # of the lines, to link to; "" of one without
     ) -> None:
         frame = pd.DataFrame(content)
         self.title, self.subtitle, self.notes = title, subtitle, tuple(notes)
         self.columns = [str(name).replace("_", " ") for name in frame.columns]
         self.lines = [tuple(map(text, line)) for line in frame.itertuples(index=False, name=None)]
+        self.looks = {(n, self.columns.index(name)): look for (n, name), look in looks.items()}
+        self.ids = (*ids, *[""] * (len(self.lines) - len(ids)))
         cells = [[line[n] for line in self.lines if line[n]] for n in range(len(self.columns))]
         # whether a column holds numbers, which stand at the right, or long texts
         self.right = [bool(each) and all(map(_NUMBER.fullmatch, each)) for each in cells]
@@ -90,8 +95,9 @@ class Table:
                 max_width=width,
                 overflow="fold",
             )
-        for line in self.lines:
-            grid.add_row(*map(Text, line))
+        for n, line in enumerate(self.lines):
+            bold = ("bold" if self.looks.get((n, at)) == BEST else "" for at in range(len(line)))
+            grid.add_row(*map(Text, line, bold))
         yield grid
         yield from (Text(note, "dim") for note in self.notes)
         yield ""
@@ -109,13 +115,20 @@ def field_markdown(value: str) -> str:
 
 
 def markdown(*tables: Table) -> str:
-    """Return tables as Markdown."""
+    """Return tables as Markdown; of their looks BEST is shown, in bold."""
     parts: list[str] = []
     for table in tables:
         parts += [f"**{field_markdown(table.title)}**"] if table.title else []
         parts += [field_markdown(table.subtitle)] if table.subtitle else []
         rule = ["---:" if right else "---" for right in table.right]
-        fields = ([field_markdown(each.strip()) for each in line] for line in table.lines)
+        best = {place for place, look in table.looks.items() if look == BEST}
+        fields = (
+            [
+                f"**{text}**" if (n, at) in best else text
+                for at, text in enumerate(map(field_markdown, map(str.strip, line)))
+            ]
+            for n, line in enumerate(table.lines)
+        )
         lines = (map(field_markdown, table.columns), rule, *fields)
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         notes = [f"- {field_markdown(note)}" for note in table.notes]
