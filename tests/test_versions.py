@@ -19,7 +19,7 @@ from test_schedule import case as timed
 
 import adapters
 from adapters import facts, overlay
-from harness.analysis.compare import sentence, within_run
+from harness.analysis.compare import sentences, within_run
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import Record, Row, Store
 from harness.records.run import Failed, Run, of_case
@@ -233,8 +233,7 @@ def test_bf16_rounds_go_on_until_ratios_to_the_float32_floor_are_known(tmp_path:
 def test_two_versions_are_compared_in_the_same_rounds(
     slower: float, limit: float | None, call: str
 ) -> None:
-    (found,) = within_run(versions(slower), OTHER, "norse", limit)
-    text = sentence(found, "norse")
+    (text,) = sentences(within_run(versions(slower), OTHER, "norse", limit), "norse")
     assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
     assert not within_run(versions(slower), OTHER, "spikingjelly")
 
@@ -255,4 +254,4 @@ def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) ->
     code, _, error = command("compare", tmp_path, *names, tmp_path)
     assert code == 2 and "give two folders, or one folder with" in error
     code, _, error = command("compare", tmp_path, "--contender", "x", "--against", "norse")
-    assert code == 2 and "timed x and norse together" in error
+    assert code == 2 and "is of 'x', but of " in error and "--frameworks norse,x" in error

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from harness.analysis.words import counted
 from harness.cli import endings
-from harness.cli.console import out, read_rows, say, takes
-from harness.spec import Options, UsageError
-from harness.spec.options import parse_path
+from harness.cli.console import did_you_mean, out, read_rows, say, takes
+from harness.spec import ACCELERATION, Options, UsageError
+from harness.spec.options import PUBLISHED, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
@@ -159,7 +159,7 @@ def compare(
             f"nothing of {old} and {new} can be compared: no cell and no training that counts is "
             "in both"
         )
-    out.print(comparison(found))
+    out.print(comparison(found, old, str(new)))
     if margin is not None and (worse := found.beyond(margin)):
         what = counted(len(worse), "change")
         endings.say(f"{what} for the worse: more than {100 * margin:g}%")
@@ -167,44 +167,75 @@ def compare(
 
 
 def _compare_contenders(folder: Path, one: str, other: str, margin: float | None) -> None:
-    """Print a contender against another of the same runs. Exits with 1 where it is too slow."""
-    from harness.analysis import compare as comparing
+    """Print a contender against another of the same runs.
 
-    found = comparing.within_run(read_rows(folder, "acceleration"), one, other, margin)
+    Exits with 1 where it is slower by more than `margin`, and where one of them is not proved.
+    """
+    from harness.analysis import compare as comparing
+    from harness.analysis import timings
+    from harness.analysis.frame import frames
+
+    rows = frames(read_rows(folder, ACCELERATION))
+    names = dict.fromkeys(line.name for line in timings.lines(rows))
+    unknown = next((name for name in (one, other) if name not in names), None)
+    found = comparing.within_run(rows, one, other, margin) if unknown is None else []
     if not found:
+        lack = f"no run under {folder} timed {one} and {other} together"
+        if unknown is not None:
+            lack = f"no timing under {folder} is of {unknown!r}"
+            if near := did_you_mean(unknown, names):
+                raise UsageError(f"{lack}: {near}")
+            lack += f", but of {', '.join(names)}"
+        if there := _published_with(one, other):
+            raise UsageError(f"{lack}: {there} has both, name that folder")
         raise UsageError(
-            f"no run under {folder} timed {one} and {other} together: first run "
-            f"`harness run --suite acceleration --quick --frameworks {other},{one} --out {folder}`"
+            f"{lack}: first run `harness run --suite acceleration --quick "
+            f"--frameworks {other},{one} --out {folder}`"
         )
-    for each in found:
-        say(comparing.sentence(each, other))
+    for text in comparing.sentences(found, other):
+        say(text)
+    if refused := [change for change in found if change.refused]:
+        where = "" if len(found) == 1 else f" on {len(refused)} of {len(found)} networks"
+        endings.say(f"{one} is not judged against {other}{where}")
+        raise typer.Exit(1)
     if margin is not None and any(e.call == "slower" and e.change > margin for e in found):
         endings.say(f"{one} is slower than {other} by more than {100 * margin:g}%")
         raise typer.Exit(1)
 
 
-def comparison(found: Comparison) -> RenderableType:
-    """Return differences of the folders, every figure, and the number of clear changes."""
+def _published_with(one: str, other: str) -> Path | None:
+    """Return the first folder of published results of which a run timed both contenders."""
+    from harness.analysis.compare import within_run
+    from harness.reports import stored
+
+    for folder in sorted(PUBLISHED.glob("*/records")):
+        if within_run(stored.read(folder.parent)[0], one, other):
+            return folder.parent
+    return None
+
+
+def comparison(found: Comparison, old: str, new: str) -> RenderableType:
+    """Return the number of clear changes, how folders `old` and `new` differ, and every figure."""
     from harness.analysis.frame import grouped
     from harness.reports.table import Table
 
-    head = [Text(each, "yellow") for each in found.differences]
+    calls = [each.call for each in found.changes]
+    text = (
+        f"{sum(call in CHANGED for call in calls)} of {counted(len(calls), 'figure')} changed by "
+        f"more than noise from A ({old}) to B ({new}); {calls.count('too noisy to tell')} are too "
+        f"noisy to tell a change of {100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % "
+        "of the samples (accuracy)"
+    )
+    head = [Text(text, "bold"), *(Text(each, "yellow") for each in found.differences)]
     if alone := found.unmatched:
         some = "; ".join(alone[:LISTED])
         head.append(
             Text(f"in one folder alone: {counted(len(alone), 'line')}, such as {some}", "dim")
         )
-    calls = [each.call for each in found.changes]
-    text = (
-        f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
-        f"noise; {calls.count('too noisy to tell')} are too noisy to tell a change of "
-        f"{100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % of the "
-        "samples (accuracy)"
-    )
     groups = grouped(found.changes, lambda each: (each.what, each.setting)).items()
     titles = {"speed": "Seconds divided by the floor's", "accuracy": "Test accuracy"}
     tables = (Table([*map(_line, of)], titles[what], setting) for (what, setting), of in groups)
-    return Group(*head, *tables, Text(text, "bold"))
+    return Group(*head, *tables)
 
 
 def _line(each: Change) -> dict[str, str]:
@@ -216,8 +247,8 @@ def _line(each: Change) -> dict[str, str]:
     return {
         **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
         "where": each.where.replace("against the others", "against others"),
-        "old": "" if isnan(each.old) else f"{each.old:.3f}",
-        "new": "" if isnan(each.new) else f"{each.new:.3f}",
+        "A": "" if isnan(each.old) else f"{each.old:.3f}",
+        "B": "" if isnan(each.new) else f"{each.new:.3f}",
         f"change, {'%' if is_speed else 'points'}": change,
         " ": "noisy" if each.call == "too noisy to tell" else each.call,
     }
