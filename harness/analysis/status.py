@@ -58,27 +58,32 @@ class Plan:
 
     dataset: str
     network: str
+    rate: float | None  # where it is not the schedule's
     seeds: tuple[int, ...]
 
     def options(self, options: Options) -> Options:
         """Return the options that train these."""
-        given = {"networks": (self.network,), "datasets": (self.dataset,), "seeds": self.seeds}
-        return replace(options, long=True, **given)
+        places = {"networks": (self.network,), "datasets": (self.dataset,)}
+        return replace(options, long=True, rate=self.rate, seeds=self.seeds, **places)
 
     def __str__(self) -> str:
+        rate = "" if self.rate is None else f" --rate {self.rate:g}"
         seeds = ",".join(map(str, self.seeds))
-        return f"--long --datasets {self.dataset} --networks {self.network} --seeds {seeds}"
+        return f"--long --datasets {self.dataset} --networks {self.network}{rate} --seeds {seeds}"
 
 
 def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
-    """Return what a suite was to train by its rows, a plan a network; [] of no such training."""
-    seeds = defaultdict[tuple[str, str], set[int]](set)
+    """Return what a suite was to train by its rows; [] where none was on the fixed schedule."""
+    seeds = defaultdict[tuple[str, str, float | None], set[int]](set)
     for row in rows:
         if not isinstance(row, records.TrainedRow) or row.suite != suite or row.weights_sha256:
             continue
         if row.stages == schedule.STAGES[row.dataset]:
-            seeds[row.dataset, network_name(row)].add(row.seed)
-    return [Plan(*place, tuple(sorted(of))) for place, of in sorted(seeds.items())]
+            is_usual = row.optimiser_lr == schedule.optimiser(row.dataset).lr
+            seeds[row.dataset, network_name(row), None if is_usual else row.optimiser_lr].add(
+                row.seed
+            )
+    return [Plan(*place, tuple(sorted(of))) for place, of in sorted(seeds.items(), key=str)]
 
 
 def standings(
