@@ -18,12 +18,13 @@ from harness.analysis.words import counted
 from harness.cli import endings
 from harness.cli.console import did_you_mean, out, read_rows, say, takes
 from harness.spec import ACCELERATION, Options, UsageError
-from harness.spec.options import PUBLISHED, parse_path
+from harness.spec.options import PUBLISHED, RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
 
     from harness.analysis.compare import Change, Comparison
+    from harness.records import Row
 
 NAMES = "3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
 _Form = typer.Option("--format", metavar="text|md|csv|html")
@@ -48,7 +49,7 @@ def tables_(
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    rows = frames(read_rows(options.out, *tables.suites_of(name)))
+    rows = frames(_rows_of(options.out, f"tables {name}", *tables.suites_of(name)))
     frame = tables.FULL[name](rows)
     frame = _only(frame, "networks", "scale", options.networks, eq)
     frame = _only(frame, "datasets", "dataset", options.datasets, eq)
@@ -69,6 +70,18 @@ def tables_(
             out.print(*found, sep="")
         else:
             sys.stdout.write(table.markdown(*found))
+
+
+def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
+    """Return a folder's rows; in a fresh clone raise UsageError that names the shipped ones."""
+    from harness.records import Store
+
+    if folder == RESULTS and PUBLISHED.is_dir() and not Store(folder).files:
+        raise UsageError(
+            f"nothing was run here yet: `harness {command} --out {PUBLISHED}` shows the shipped "
+            f"rows, `harness run --suite {suites[0] if suites else ACCELERATION}` makes yours"
+        )
+    return read_rows(folder, *suites)
 
 
 def _only(
@@ -105,7 +118,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     from harness.analysis.frame import frames
     from harness.reports import fastest, page
 
-    found = frames(read_rows(folder))
+    found = frames(_rows_of(folder, "report"))
     written = page.write(found, folder, to)
     for text in filter(None, fastest.summary(timings.lines(found))):
         out.print(Text(text))
