@@ -24,7 +24,7 @@ from surroundings import Command
 from harness.cli.app import app
 from harness.jobs.local import Local, Result
 from harness.records import Store
-from harness.spec import Case, paper
+from harness.spec import FORMS, Case, paper
 from harness.system.installed import VERSION
 
 FLAGS = {
@@ -127,6 +127,9 @@ BAD = {
     "export Small --to x.h5": "a name that ends in .nir was expected",
     "export Small --to x.nir --weights none": "none is no file",
     "export Small": "Missing option '--to'",
+    "run acceleration": "did you mean --suite acceleration?",
+    "run --quick acceleratoin": "did you mean --suite acceleration?",
+    "run --suite scale bar": "bar",
     "brew": "brew",
 }
 LONG = ("x" * 300, "x/" * 2100)
@@ -191,6 +194,22 @@ LISTS = {
     "": ["Usage: harness"],
     "--version": [f"snn-harness {VERSION}"],
 }
+
+
+def test_the_list_of_frameworks_fits_a_pipe_and_has_every_form(command: Command) -> None:
+    _, out, _ = command("list", "frameworks")
+    assert max(map(len, out.splitlines())) <= 80
+    assert all(f"NAME:{form}" in out for form in FORMS)
+
+
+def test_a_table_in_a_fresh_clone_names_the_line_that_shows_the_shipped_rows(
+    inside: Path, command: Command
+) -> None:
+    Store(inside / "results" / "published" / "amd").append(*rows_of_a_run())
+    for words in ("tables acceleration", "report"):
+        code, _, error = command(*words.split())
+        assert code == 2 and f"`harness {words} --out results/published`" in error
+    assert command("tables", "acceleration", "--out", "results/published")[0] == 0
 
 
 @pytest.mark.parametrize("what", LISTS)

@@ -16,7 +16,7 @@ from rows import ROW, certified, changed, descended, timed, training
 from surroundings import Command
 
 from harness.analysis import timings
-from harness.analysis.compare import LEVEL, Change, compare, network, sentence, within_run
+from harness.analysis.compare import LEVEL, Change, compare, network, sentences, within_run
 from harness.analysis.frame import frames
 from harness.analysis.words import TITLES
 from harness.records import CertificateRow, Row, Store
@@ -24,6 +24,10 @@ from harness.reports import fastest, stored
 from harness.spec import paper
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+
+
+def without(rows: list[Row], framework: str) -> list[Row]:
+    return [row for row in rows if row.framework != framework]
 
 
 def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
@@ -38,18 +42,18 @@ def test_changed_machines_versions_and_data_are_listed() -> None:
     old: list[Row] = [replace(ROW, **before, data_sha256="a", framework_version="1")]
     new: list[Row] = [replace(ROW, **now, data_sha256="b", framework_version="2")]
     assert compare(old, new).differences == (
-        "CPU: A before, B now",
-        "instructions: AVX512 before, AVX2 now",
-        "torch: 2.12 before, 2.13 now",
-        "data of cifar10 in acceleration: a before, b now",
-        "reference: 1 before, 2 now",
-        "test data of cifar10 in acceleration: c before, d now",
+        "CPU: A in A, B in B",
+        "instructions: AVX512 in A, AVX2 in B",
+        "torch: 2.12 in A, 2.13 in B",
+        "data of cifar10 in acceleration: a in A, b in B",
+        "reference: 1 in A, 2 in B",
+        "test data of cifar10 in acceleration: c in A, d in B",
     )
 
 
 def test_many_differing_commits_are_counted() -> None:
     old, new = ([replace(ROW, commit=each) for each in of] for of in ("abcd", "efgh"))
-    assert compare(old, new).differences == ("commit: 4 of them before, 4 of them now",)
+    assert compare(old, new).differences == ("commit: 4 of them in A, 4 of them in B",)
     assert compare(old, old).differences == ()
 
 
@@ -63,7 +67,7 @@ def test_the_machine_with_most_rows_and_its_last_run_are_compared() -> None:
     for new in ([*first, *old, *more], [*more, *first, *old]):
         found = compare(old, new)
         assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
-        assert found.differences == ("CPU: A before, A; B now",)
+        assert found.differences == ("CPU: A in A, A; B in B",)
 
 
 def runs_of(accuracies: tuple[float, ...]) -> list[Row]:
@@ -159,14 +163,59 @@ def test_an_unproved_contender_is_compared_with_nobody() -> None:
     for rows, why in ((refused(run()), "it computes two samples"), (unproved, "no exam")):
         for pair in (("snntorch", "reference"), ("reference", "snntorch")):
             (change,) = within_run(rows, *pair)
-            assert change.call == "not judged" and why in sentence(change, pair[1])
+            (text,) = sentences([change], pair[1])
+            assert change.call == "not judged" and why in text
         slower = changed(run(run="later"), CertificateRow, None, framework="fused")
         labels = {change.contender for change in compare(rows, slower).changes}
         assert labels & {"snntorch fp32", "fused fp32"} == set()
 
 
+def test_a_refused_contender_fails_the_command_with_its_reason(
+    tmp_path: Path, command: Command
+) -> None:
+    Store(tmp_path).append(*refused(run()))
+    pair = "--contender", "snntorch", "--against"
+    code, out, error = command("compare", tmp_path, *pair, "reference")
+    assert code == 1 and "it computes two samples" in out and "not judged" in error
+    assert command("compare", tmp_path, "--contender", "fused", "--against", "reference")[0] == 0
+
+
+def test_a_pair_that_is_not_there_is_told_from_a_wrong_name_and_its_folder_is_named(
+    inside: Path, command: Command
+) -> None:
+    Store(inside / "mine").append(*without(run(), "fused"))
+    Store(inside / "results" / "published" / "amd").append(*run())
+    for one, other, said in (
+        ("snntorh", "reference", "'snntorh': did you mean snntorch?"),
+        ("snntorch", "referense", "'referense': did you mean reference?"),
+        ("fused", "reference", "results/published/amd has both"),
+        ("jax", "reference", "first run `harness run"),
+    ):
+        code, _, error = command("compare", "mine", "--contender", one, "--against", other)
+        assert code == 2 and said in error
+
+
+def test_sentences_over_machines_and_settings_name_what_differs() -> None:
+    slow: dict[str, Any] = {"cpu": "B", "T": 2, "run": "later"}
+    (one, other) = sentences(within_run([*run(), *run(**slow)], "fused", "reference"), "reference")
+    assert "T=10" in one and "T=2" in other and ", B," in other
+    (alone,) = sentences(within_run(run(), "fused", "reference"), "reference")
+    assert "T=10" not in alone
+
+
+def test_two_folders_begin_with_a_summary_that_says_which_is_which(
+    tmp_path: Path, command: Command
+) -> None:
+    for name in ("old", "new"):
+        Store(tmp_path / name).append(*run())
+    _, out, _ = command("compare", tmp_path / "old", tmp_path / "new")
+    summary, table = " ".join(out.split()).split("Seconds divided", 1)
+    assert "figures changed" in summary and f"A ({tmp_path / 'old'}) to B (" in summary
+    assert " A " in table and " B " in table and "old" not in table
+
+
 def test_a_run_that_was_cut_off_hides_no_whole_one() -> None:
-    late = {"run": "later"}
+    late: dict[str, Any] = {"run": "later"}
     cut = [*rounds("floor", 1.0, of=2, **late), *certified("reference", **late)]
     cut += [*certified("snntorch", **late), *rounds("reference", 9.0, of=2, **late)]
     (change,) = within_run(

@@ -304,6 +304,20 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert {first_sentences(each).strip() for each in (FEW, ours, [])} == {""}
 
 
+def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
+    tmp_path: Path, command: Command
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(former := f"{page.BEGIN}\nthe table\n{page.END}\n")
+    Store(tmp_path / "few").append(*changed(run(), Record, lambda _: {"width": "1/8"}))
+    code, _, error = command("report", "--out", tmp_path / "few", "--readme", readme)
+    assert code == 2 and "leave --readme out" in error and readme.read_text() == former
+    assert command("report", "--out", tmp_path / "few")[0] == 0
+    Store(tmp_path / "all").append(*run())
+    assert command("report", "--out", tmp_path / "all", "--readme", readme)[0] == 0
+    assert readme.read_text() != former
+
+
 def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
     found, falls = scales((0.3, 0.4, 0.5), seeds=4), scales((0.5, 0.4, 0.3), seeds=4)
     for rows, answer, counts in (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from recordings import quiet
-from rows import changed, fitted_case, row, timed, training
+from rows import changed, fitted_case, row, staged, timed, training
 from surroundings import Command
 from test_schedule import case as timed_case
 from test_schedule import rows_in
@@ -36,7 +36,9 @@ from harness.records import (
     TrainedRow,
 )
 from harness.records.identity import PROTOCOL
+from harness.reports import stored
 from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
+from harness.suites.trainings import STEPS
 from harness.system import machine
 
 GIVEN = case(framework=ANN)
@@ -174,6 +176,31 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     fewer = replace(GIVEN, seed=1, training=replace(GIVEN.training, samples=40))
     (other,) = status.standings((fewer,), rows_in(done), NOW, Budget())
     assert other.seconds_left == pytest.approx(found.seconds_left / 2 * 40 / 60)
+
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+
+
+def test_status_counts_the_trainings_that_the_report_rests_on_and_names_them(
+    command: Command,
+) -> None:
+    (plan,) = status.plans("timesteps", stored.read(PUBLISHED)[0])
+    code, out, _ = command("status", "--suite", "timesteps", "--out", PUBLISHED)
+    text = " ".join(out.split())
+    assert code == 0 and str(plan) in text and len(plan.seeds) >= 5
+    there = next(line for line in out.splitlines() if line.startswith("timesteps"))
+    assert int(there.split()[2]) + int(there.split()[3]) == len(plan.seeds) * len(STEPS)
+    _, out, _ = command("status", "--suite", "timesteps", "--long", "--out", PUBLISHED)
+    assert "--seeds" not in out
+
+
+def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
+    of = [*staged(training(0, (0.5,))), *staged(training(3, (0.5,))), *training(1, (0.5,))]
+    of += staged(training(2, (0.5,)), stages=(1,))
+    assert [str(each) for each in status.plans("timesteps", of)] == [
+        "--long --datasets cifar10 --networks CIFARNet --seeds 0,3"
+    ]
+    assert status.plans("scale", of) == []
 
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:

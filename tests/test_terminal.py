@@ -179,7 +179,7 @@ def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
 def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
     front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
     wide = Change(*front, -1.0, 6254.2, 0.1, "cpu T=10 batch 20")
-    lines = said(comparison(Comparison((), (wide,), ())))
+    lines = said(comparison(Comparison((), (wide,), ()), "old", "new"))
     (line,) = (each for each in lines if each.startswith("norse"))
     assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
 

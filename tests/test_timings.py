@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import permutations
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from harness.records import (
     MemoryRow,
     Record,
     Row,
+    Store,
     UnmeasuredRow,
     WarmupRow,
     identity,
@@ -371,3 +373,21 @@ def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
             for found in (shown([*rows, odd]), shown([odd, *rows])):
                 kept = (each for each in found if each.run != "odd")
                 assert before <= {(each.name, each.rounds, each.certificate) for each in kept}
+
+
+@pytest.mark.parametrize("seconds", [5e-324, 0.0, 1e308])
+def test_an_impossible_time_is_damage_and_ranks_nobody(tmp_path: Path, seconds: float) -> None:
+    first = changed(run(), IterationRow, lambda _: {"seconds": seconds}, framework="fused")
+    Store(tmp_path).append(*first)
+    rows, damaged = Store(tmp_path).read()
+    assert damaged and all("an iteration takes" in each for each in damaged)
+    assert not any(line.name == "fused" and line.rank for line in timings.lines(frames(rows)))
+
+
+def test_a_round_in_which_the_floor_ran_once_is_no_pair() -> None:
+    rows = changed(run(), IterationRow, None, twin=True, round=2)
+    whole = {line.name: line.rounds for line in timings.lines(frames(run()))}
+    (floor, *_) = timings.lines(frames(rows))
+    assert floor.rounds == whole["floor"] - 1
+    for line in timings.lines(frames(rows))[1:]:
+        assert line.over(floor).rounds == floor.rounds

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from test_schedule import case as timed
 
 import adapters
 from adapters import facts, overlay
-from harness.analysis.compare import sentence, within_run
+from harness.analysis.compare import sentences, within_run
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import Record, Row, Store
 from harness.records.run import Failed, Run, of_case
@@ -46,7 +48,12 @@ def wheel(folder: Path, version: str, files: Mapping[str, str | bytes]) -> Path:
     path, info = folder / f"norse-{version}-py3-none-any.whl", f"norse-{version}.dist-info"
     tags = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     own = {f"{info}/METADATA": f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n"}
-    own |= {f"{info}/WHEEL": tags, f"{info}/RECORD": ""}
+    lines = [
+        f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')},"
+        for name, of in files.items()
+        for content in [of.encode() if isinstance(of, str) else of]
+    ]
+    own |= {f"{info}/WHEEL": tags, f"{info}/RECORD": "\n".join(lines)}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in {**files, **own}.items():
             archive.writestr(name, content)
@@ -161,8 +168,51 @@ def test_a_checkout_is_its_files_and_not_its_caches(tmp_path: Path) -> None:
     (tmp_path / "norse" / "__pycache__").mkdir()
     (tmp_path / "norse" / "__pycache__" / "x.pyc").write_text("")
     assert overlay._hash(tmp_path) == before
+    for skipped in ("build", "dist", ".git"):  # what an installation leaves at the top
+        (tmp_path / skipped).mkdir()
+        (tmp_path / skipped / "x.py").write_text("")
+    assert overlay._hash(tmp_path) == before
     source.write_text("a = 2\n")
     assert overlay._hash(tmp_path) != before
+
+
+def test_a_checkout_is_also_its_linked_folders_and_packages_named_build(tmp_path: Path) -> None:
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "real"
+    (checkout / "norse" / "build").mkdir(parents=True)
+    elsewhere.mkdir()
+    sources = elsewhere / "__init__.py", checkout / "norse" / "build" / "__init__.py"
+    (checkout / "norse" / "linked").symlink_to("../../real")
+    (checkout / "norse" / "again").symlink_to(elsewhere)
+    (elsewhere / "cycle").symlink_to(checkout)  # ends all the same
+    (checkout / "up").symlink_to(tmp_path)
+    found = set[str]()
+    for n in range(2):
+        for source in sources:
+            source.write_text(f"a = {n}\n")
+            found.add(overlay._hash(checkout))
+    (tmp_path / "unrelated.py").write_text("")  # not of the checkout, though a link leads there
+    found.add(overlay._hash(checkout))
+    assert len(found) == 4
+    (checkout / "norse" / "again").unlink()
+    (checkout / "norse" / "again").symlink_to("build")  # another folder, already walked
+    assert overlay._hash(checkout) not in found
+
+
+def test_an_installation_that_is_edited_in_the_cache_is_refused(tmp_path: Path) -> None:
+    version = overlay.version_of(f"norse@{wheel(tmp_path, '9.9', of_norse())}")
+    assert version
+    folder = overlay.ensure_installed(version)
+    assert overlay.ensure_installed(version) == folder
+    source = folder / "norse" / "__init__.py"
+    former = source.read_text()
+    source.write_text(f"{former}\nraise ImportError\n")
+    with pytest.raises(overlay.NotInstalled, match=r"norse/__init__.py .*remove that folder"):
+        overlay.ensure_installed(version)
+    source.write_text(former)
+    assert overlay.ensure_installed(version) == folder
+    source.unlink()
+    with pytest.raises(overlay.NotInstalled, match="__init__.py"):
+        overlay.ensure_installed(version)
 
 
 def test_releases_are_checked_newest_first(
@@ -233,8 +283,7 @@ def test_bf16_rounds_go_on_until_ratios_to_the_float32_floor_are_known(tmp_path:
 def test_two_versions_are_compared_in_the_same_rounds(
     slower: float, limit: float | None, call: str
 ) -> None:
-    (found,) = within_run(versions(slower), OTHER, "norse", limit)
-    text = sentence(found, "norse")
+    (text,) = sentences(within_run(versions(slower), OTHER, "norse", limit), "norse")
     assert text.startswith(f"{OTHER} against norse on CIFAR-10 Small: ") and call in text
     assert not within_run(versions(slower), OTHER, "spikingjelly")
 
@@ -255,4 +304,4 @@ def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) ->
     code, _, error = command("compare", tmp_path, *names, tmp_path)
     assert code == 2 and "give two folders, or one folder with" in error
     code, _, error = command("compare", tmp_path, "--contender", "x", "--against", "norse")
-    assert code == 2 and "timed x and norse together" in error
+    assert code == 2 and "is of 'x', but of " in error and "--frameworks norse,x" in error

@@ -139,7 +139,7 @@ def _differences(old: Iterable[Row], new: Iterable[Row]) -> Iterator[str]:
         if before.get(name) != now.get(name):
             values = (sorted(of.get(name, {"none"})) for of in (before, now))
             a, b = (few(of, "of them", "; ") for of in values)
-            yield f"{WORDS.get(name, name)}: {a} before, {b} now"
+            yield f"{WORDS.get(name, name)}: {a} in A, {b} in B"
 
 
 SpeedPair = tuple[TimedLine, TimedLine]  # a contender in a cell that both folders have
@@ -276,9 +276,16 @@ def within_run(
     return [change for change in found.values() if change]
 
 
-def sentence(change: Change, against: str) -> str:
-    """Return a change of `within_run` as a sentence."""
-    front = f"{change.contender} against {against} on {change.where}"
+def sentences(changes: Sequence[Change], against: str) -> list[str]:
+    """Return changes of `within_run` as sentences, with machine and setting where these differ."""
+    places = "setting", "machine"
+    several = [name for name in places if len({getattr(each, name) for each in changes}) > 1]
+    return [_sentence(each, against, [getattr(each, name) for name in several]) for each in changes]
+
+
+def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
+    where = ", ".join((change.where, *place))
+    front = f"{change.contender} against {against} on {where}"
     if change.refused:
         return f"{front}: not judged, since not both are proved ({change.refused})"
     if isnan(change.low):

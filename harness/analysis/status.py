@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,18 @@ from harness.records import Row
 from harness.records.current import cell_of
 from harness.records.done import is_done
 from harness.records.identity import fields_that_train
-from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained, cells
+from harness.spec import (
+    ACCELERATION,
+    Budget,
+    Case,
+    Options,
+    System,
+    Timed,
+    Trained,
+    cells,
+    network_name,
+    schedule,
+)
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 # The fields of a case that say how long a unit of its work takes.
@@ -38,6 +50,40 @@ class Standing:
     left_out: int  # the framework is not here, or cannot express the network
     missing: int
     seconds_left: float  # about; nan where nothing tells
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Networks and seeds of a suite that were trained on the fixed schedule, as claims want it."""
+
+    dataset: str
+    network: str
+    rate: float | None  # where it is not the schedule's
+    seeds: tuple[int, ...]
+
+    def options(self, options: Options) -> Options:
+        """Return the options that train these."""
+        places = {"networks": (self.network,), "datasets": (self.dataset,)}
+        return replace(options, long=True, rate=self.rate, seeds=self.seeds, **places)
+
+    def __str__(self) -> str:
+        rate = "" if self.rate is None else f" --rate {self.rate:g}"
+        seeds = ",".join(map(str, self.seeds))
+        return f"--long --datasets {self.dataset} --networks {self.network}{rate} --seeds {seeds}"
+
+
+def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
+    """Return what a suite was to train by its rows; [] where none was on the fixed schedule."""
+    seeds = defaultdict[tuple[str, str, float | None], set[int]](set)
+    for row in rows:
+        if not isinstance(row, records.TrainedRow) or row.suite != suite or row.weights_sha256:
+            continue
+        if row.stages == schedule.STAGES[row.dataset]:
+            is_usual = row.optimiser_lr == schedule.optimiser(row.dataset).lr
+            seeds[row.dataset, network_name(row), None if is_usual else row.optimiser_lr].add(
+                row.seed
+            )
+    return [Plan(*place, tuple(sorted(of))) for place, of in sorted(seeds.items(), key=str)]
 
 
 def standings(

@@ -158,7 +158,8 @@ UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
 class Rounds:
     """The seconds of each contender, round by round, in one run of a cell.
 
-    The floor runs twice a round; its seconds are the geometric mean, less noisy than either.
+    The floor runs twice a round; its seconds are the geometric mean, less noisy than either. A
+    round in which it ran once is none of its.
     """
 
     seconds: Mapping[ContenderKey, Seconds]
@@ -211,7 +212,7 @@ def _together(timed: Sequence[IterationRow]) -> Rounds:
     for name in [name for name, is_twin in took if is_twin]:
         first, second = seconds.get(name, {}), took[name, True]
         again = _divided(second, first)
-        seconds[name] = {n: sqrt(each * second.get(n, each)) for n, each in first.items()}
+        seconds[name] = {n: sqrt(first[n] * second[n]) for n in again}
     return Rounds(seconds, again, {row.round: row.start for row in timed})
 
 

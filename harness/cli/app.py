@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typer.main import get_command
 from harness.api import Work
 from harness.cli import check, endings, export, status, tables
 from harness.cli import list as list_
-from harness.cli.console import takes
+from harness.cli.console import did_you_mean, takes
 from harness.spec import Options, UsageError
 from harness.spec.options import GIVEN
 from harness.system.files import printable
@@ -82,6 +83,12 @@ def call(*arguments: str) -> int:
         message = error.format_message()
         if near := vars(error).get("possibilities"):  # the nearest comes first
             message = f"{error.message}: did you mean {near[0]}?"
+        # a suite without its option: "run acceleration"
+        if extra := re.search(r"unexpected extra argument\(s\) \((\S+)\)", message):
+            from harness.suites import SUITES
+
+            near = did_you_mean(extra[1], SUITES) if arguments[0] == "run" else ""
+            message += f": {near.replace('mean ', 'mean --suite ')}" if near else ""
         return _wrong(message.replace("Value error, ", ""))  # pydantic's, of a choice
     except UsageError as error:
         return _wrong(str(error))

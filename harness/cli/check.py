@@ -148,5 +148,5 @@ def versions(
     command = ("harness", *sys.argv[1:])
     rows = measuring.run(Work.of(replace(options, frameworks=(first, *others)), command))
     for name in others:
-        for change in compare.within_run(rows, name, first):
-            say(compare.sentence(change, first))
+        for text in compare.sentences(compare.within_run(rows, name, first), first):
+            say(text)

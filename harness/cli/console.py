@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -35,6 +36,12 @@ out = Pipe(emoji=False)  # text as it is: `:x:` is no emoji here
 def say(text: str) -> None:
     """Print a line on standard output as it is, however long."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return "did you mean NAME?" of the name most like a word; "" where none is."""
+    near = get_close_matches(word, [*names], n=1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def takes(*names: str) -> Callable[[F], F]:

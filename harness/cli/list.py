@@ -9,7 +9,7 @@ import typer
 
 from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
-from harness.spec import NOT_DECLARED, Options, UsageError, contender, paper
+from harness.spec import FORMS, NOT_DECLARED, Options, UsageError, contender, paper
 from harness.system.installed import version
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def list_(
         raise UsageError(f"unknown list {what!r}, choose from {', '.join(LISTS)}")
     if claim is not None and what != "claims":
         raise UsageError(f"{claim!r}: of claims alone one is listed by its id")
-    # whoever reads on from a pipe wants each thing in a line, however long
-    to = out if out.is_terminal else Pipe(emoji=False, width=WHOLE)
+    # whoever reads on from a pipe wants each thing in a line, however long; deviations are prose
+    is_whole = what != "frameworks" and not out.is_terminal
+    to = Pipe(emoji=False, width=WHOLE) if is_whole else out
     to.print(LISTS[what]() if claim is None else _claim(claim))
 
 
@@ -91,7 +92,8 @@ def _frameworks(title: str = "") -> Table:
             text += known.undeclared
             usual = "" if name in opt_in or name in broken else "yes"
             neuron = "" if known.missing else known.neuron or NOT_DECLARED
-            yield name, known.version or "", known.missing or "; ".join(text), usual, neuron
+            release = (known.version or "").partition(" (")[0]  # without how it was built
+            yield name, release, known.missing or "; ".join(text), usual, neuron
             for variant, deviations in known.variants.items():
                 neuron = known.neuron_of(variant) or NOT_DECLARED
                 yield contender(name, variant), "", _function(deviations), "", neuron
@@ -100,7 +102,8 @@ def _frameworks(title: str = "") -> Table:
     heads = ("framework", "version", "what it computes", "by default", "whose neuron")
     named = ", ".join(facts.versioned())
     note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
-    return _table(title, heads, forms(), note)
+    also = ", ".join(f"NAME:{form}" for form in FORMS)
+    return _table(title, heads, forms(), note, f"Any also runs in another form: {also}.")
 
 
 def _function(deviations: Sequence[str]) -> str:

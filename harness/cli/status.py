@@ -24,7 +24,11 @@ if TYPE_CHECKING:  # these imports take a moment
 
 @takes("suite", "quick", "long", "paper", "device", "out")
 def status(**given: Any) -> None:
-    """Say which cases are done, failed or missing. And about how long the rest takes."""
+    """Say which cases are done, failed or missing. And about how long the rest takes.
+
+    Of trainings on the schedule of --long, which the report's claims rest on, their networks and
+    seeds are counted where no size is named.
+    """
     options = Options.of(**given)
     from harness import suites
     from harness.analysis import status as standing
@@ -34,19 +38,24 @@ def status(**given: Any) -> None:
     fresh = options.out == RESULTS and not Store(RESULTS).files  # nothing was kept yet
     rows = [] if fresh else read_rows(options.out)
     device = api.device(options.device)
+    has_size = options.quick or options.long or options.paper
     cases: list[Case] = []
+    counted = list[str]()
     for name, of in chosen.items():
         for_no_cpu = options.paper and of.long and device == "cpu"
         if not for_no_cpu and (of.long or not options.long):
-            found = api.cases(replace(options, suite=name, device=device), of)
-            cases += api.suited(found, of, options)
+            asked = replace(options, suite=name, device=device)
+            planned = [] if has_size else standing.plans(name, rows)
+            counted += [f"counted: {name} {plan}" for plan in planned]
+            for each in [plan.options(asked) for plan in planned] or [asked]:
+                cases += api.suited(api.cases(each, of), of, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
     counts = standing.standings(cases, rows, key_now(device), options.spending)
-    out.print(standings_table(counts))
+    out.print(standings_table(counts, counted))
 
 
-def standings_table(found: Sequence[Standing]) -> Table:
+def standings_table(found: Sequence[Standing], counted: Sequence[str] = ()) -> Table:
     """Return a table of each suite's cases: done, failed, missing, and about how long they take."""
     from harness.reports.table import Table, seconds
 
@@ -65,7 +74,7 @@ def standings_table(found: Sequence[Standing]) -> Table:
     ]
     out_of_date = "out of date: of other code, versions, machine or settings of it (harness doctor)"
     not_run = "not run: its framework is not installed, or cannot express the network"
-    return Table(lines, notes=(out_of_date, not_run))
+    return Table(lines, notes=(out_of_date, not_run, *counted))
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:

@@ -16,14 +16,15 @@ from rich.text import Text
 
 from harness.analysis.words import counted
 from harness.cli import endings
-from harness.cli.console import out, read_rows, say, takes
-from harness.spec import Options, UsageError
-from harness.spec.options import parse_path
+from harness.cli.console import did_you_mean, out, read_rows, say, takes
+from harness.spec import ACCELERATION, Options, UsageError
+from harness.spec.options import PUBLISHED, RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
     import pandas as pd
 
     from harness.analysis.compare import Change, Comparison
+    from harness.records import Row
 
 NAMES = "3|4|5|6|acceleration|scale|timesteps|neunorm|accuracy|ablations|baselines|energy"
 _Form = typer.Option("--format", metavar="text|md|csv|html")
@@ -48,7 +49,7 @@ def tables_(
 
     if name not in tables.TABLES:
         raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
-    rows = frames(read_rows(options.out, *tables.suites_of(name)))
+    rows = frames(_rows_of(options.out, f"tables {name}", *tables.suites_of(name)))
     frame = tables.FULL[name](rows)
     frame = _only(frame, "networks", "scale", options.networks, eq)
     frame = _only(frame, "datasets", "dataset", options.datasets, eq)
@@ -69,6 +70,18 @@ def tables_(
             out.print(*found, sep="")
         else:
             sys.stdout.write(table.markdown(*found))
+
+
+def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
+    """Return a folder's rows; in a fresh clone raise UsageError that names the shipped ones."""
+    from harness.records import Store
+
+    if folder == RESULTS and PUBLISHED.is_dir() and not Store(folder).files:
+        raise UsageError(
+            f"nothing was run here yet: `harness {command} --out {PUBLISHED}` shows the shipped "
+            f"rows, `harness run --suite {suites[0] if suites else ACCELERATION}` makes yours"
+        )
+    return read_rows(folder, *suites)
 
 
 def _only(
@@ -105,7 +118,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     from harness.analysis.frame import frames
     from harness.reports import fastest, page
 
-    found = frames(read_rows(folder))
+    found = frames(_rows_of(folder, "report"))
     written = page.write(found, folder, to)
     for text in filter(None, fastest.summary(timings.lines(found))):
         out.print(Text(text))
@@ -159,7 +172,7 @@ def compare(
             f"nothing of {old} and {new} can be compared: no cell and no training that counts is "
             "in both"
         )
-    out.print(comparison(found))
+    out.print(comparison(found, old, str(new)))
     if margin is not None and (worse := found.beyond(margin)):
         what = counted(len(worse), "change")
         endings.say(f"{what} for the worse: more than {100 * margin:g}%")
@@ -167,44 +180,75 @@ def compare(
 
 
 def _compare_contenders(folder: Path, one: str, other: str, margin: float | None) -> None:
-    """Print a contender against another of the same runs. Exits with 1 where it is too slow."""
-    from harness.analysis import compare as comparing
+    """Print a contender against another of the same runs.
 
-    found = comparing.within_run(read_rows(folder, "acceleration"), one, other, margin)
+    Exits with 1 where it is slower by more than `margin`, and where one of them is not proved.
+    """
+    from harness.analysis import compare as comparing
+    from harness.analysis import timings
+    from harness.analysis.frame import frames
+
+    rows = frames(read_rows(folder, ACCELERATION))
+    names = dict.fromkeys(line.name for line in timings.lines(rows))
+    unknown = next((name for name in (one, other) if name not in names), None)
+    found = comparing.within_run(rows, one, other, margin) if unknown is None else []
     if not found:
+        lack = f"no run under {folder} timed {one} and {other} together"
+        if unknown is not None:
+            lack = f"no timing under {folder} is of {unknown!r}"
+            if near := did_you_mean(unknown, names):
+                raise UsageError(f"{lack}: {near}")
+            lack += f", but of {', '.join(names)}"
+        if there := _published_with(one, other):
+            raise UsageError(f"{lack}: {there} has both, name that folder")
         raise UsageError(
-            f"no run under {folder} timed {one} and {other} together: first run "
-            f"`harness run --suite acceleration --quick --frameworks {other},{one} --out {folder}`"
+            f"{lack}: first run `harness run --suite acceleration --quick "
+            f"--frameworks {other},{one} --out {folder}`"
         )
-    for each in found:
-        say(comparing.sentence(each, other))
+    for text in comparing.sentences(found, other):
+        say(text)
+    if refused := [change for change in found if change.refused]:
+        where = "" if len(found) == 1 else f" on {len(refused)} of {len(found)} networks"
+        endings.say(f"{one} is not judged against {other}{where}")
+        raise typer.Exit(1)
     if margin is not None and any(e.call == "slower" and e.change > margin for e in found):
         endings.say(f"{one} is slower than {other} by more than {100 * margin:g}%")
         raise typer.Exit(1)
 
 
-def comparison(found: Comparison) -> RenderableType:
-    """Return differences of the folders, every figure, and the number of clear changes."""
+def _published_with(one: str, other: str) -> Path | None:
+    """Return the first folder of published results of which a run timed both contenders."""
+    from harness.analysis.compare import within_run
+    from harness.reports import stored
+
+    for folder in sorted(PUBLISHED.glob("*/records")):
+        if within_run(stored.read(folder.parent)[0], one, other):
+            return folder.parent
+    return None
+
+
+def comparison(found: Comparison, old: str, new: str) -> RenderableType:
+    """Return the number of clear changes, how folders `old` and `new` differ, and every figure."""
     from harness.analysis.frame import grouped
     from harness.reports.table import Table
 
-    head = [Text(each, "yellow") for each in found.differences]
+    calls = [each.call for each in found.changes]
+    text = (
+        f"{sum(call in CHANGED for call in calls)} of {counted(len(calls), 'figure')} changed by "
+        f"more than noise from A ({old}) to B ({new}); {calls.count('too noisy to tell')} are too "
+        f"noisy to tell a change of {100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % "
+        "of the samples (accuracy)"
+    )
+    head = [Text(text, "bold"), *(Text(each, "yellow") for each in found.differences)]
     if alone := found.unmatched:
         some = "; ".join(alone[:LISTED])
         head.append(
             Text(f"in one folder alone: {counted(len(alone), 'line')}, such as {some}", "dim")
         )
-    calls = [each.call for each in found.changes]
-    text = (
-        f"{sum(call in CHANGED for call in calls)} of {len(calls)} figures changed by more than "
-        f"noise; {calls.count('too noisy to tell')} are too noisy to tell a change of "
-        f"{100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % of the "
-        "samples (accuracy)"
-    )
     groups = grouped(found.changes, lambda each: (each.what, each.setting)).items()
     titles = {"speed": "Seconds divided by the floor's", "accuracy": "Test accuracy"}
     tables = (Table([*map(_line, of)], titles[what], setting) for (what, setting), of in groups)
-    return Group(*head, *tables, Text(text, "bold"))
+    return Group(*head, *tables)
 
 
 def _line(each: Change) -> dict[str, str]:
@@ -216,8 +260,8 @@ def _line(each: Change) -> dict[str, str]:
     return {
         **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
         "where": each.where.replace("against the others", "against others"),
-        "old": "" if isnan(each.old) else f"{each.old:.3f}",
-        "new": "" if isnan(each.new) else f"{each.new:.3f}",
+        "A": "" if isnan(each.old) else f"{each.old:.3f}",
+        "B": "" if isnan(each.new) else f"{each.new:.3f}",
         f"change, {'%' if is_speed else 'points'}": change,
         " ": "noisy" if each.call == "too noisy to tell" else each.call,
     }

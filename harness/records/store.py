@@ -32,6 +32,7 @@ from harness.records.row import (
     ConfusionRow,
     EndedRow,
     FittedRow,
+    IterationRow,
     OfTraining,
     OperationsRow,
     Record,
@@ -214,11 +215,16 @@ def parse_row(content: dict[str, object]) -> Row:
     return row
 
 
+ITERATION = (1e-7, 3e6)  # seconds: a call that does nothing, and a month
+
+
 def _check(row: Row) -> None:
     """Raise ValueError where a row makes no sense, of which UsageError is one."""
     case = Case.of(row)
     if datetime.fromisoformat(row.time).tzinfo is None:
         raise ValueError("time: a zone was expected")
+    if isinstance(row, IterationRow) and not ITERATION[0] <= row.seconds <= ITERATION[1]:
+        raise ValueError(f"seconds: {row.seconds:g}, an iteration takes 1e-7 s to a month")
     if isinstance(row, OfTraining):
         Trained.of(row)
     if isinstance(row, FittedRow):

@@ -69,10 +69,16 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     built |= {name: build(found) for name, build in stored.TABLES.items()}
     built = {name: table for name, table in built.items() if len(table)}
     texts = {out / "report.html": page(found, judged, built)}
-    if drawn := fastest.picture(fastest.headline(timings.lines(found))):
+    cells = fastest.headline(timings.lines(found))
+    if drawn := fastest.picture(cells):
         caption, figure = drawn
         texts[out / "picture.svg"] = figures.svg_file(figure, caption)
     if readme is not None:
+        if not cells:
+            raise UsageError(
+                f"{out} has no timing of Table 1's networks, at full width with T = 10, for "
+                f"{readme}'s table: leave --readme out, or name another folder"
+            )
         address = relpath(out / "picture.svg", readme.parent) if drawn else ""
         texts[readme] = updated(_read(readme), block(found, judged, address), readme)
     for name, table in built.items():

@@ -29,6 +29,7 @@ SUFFIX = ".nir"  # of a file that describes a network
 Tie = Literal["at", "above"]  # where a neuron fires whose potential is exactly its threshold
 CLASSES = 10  # of all three data sets
 RESULTS = Path("results/local")  # where results go, and are read from, unless a folder is named
+PUBLISHED = Path("results/published")  # of the project's own machines, a folder each
 DEFAULT_BUDGET, QUICK_BUDGET = 600.0, 115.0  # seconds
 QUICK_LEAST, PAPER_ROUNDS = 2, 10  # rounds that a cell gets whatever the budget
 _UNITS = {"s": 1, "m": 60, "h": 3600}
