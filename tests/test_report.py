@@ -217,6 +217,11 @@ def test_of_several_machines_one_is_open_at_a_time_and_contents_stay_in_view(
     opened = [("open" in each) for each in both.all("details", name="machine")]
     assert opened == [True, False]
     assert not Read(text).all("details", name="machine")
+    # first is that of the first table, also where another has more timings of other networks
+    fewer = [*run(cpu="Some"), *run(cpu="Some", scale="Middle"), *run(cpu="Other")]
+    fewer += [each for t in (3, 4, 5) for each in run(cpu="Other", T=t, run=f"T{t}")]
+    folds = re.findall('<details name="machine"( open)?><summary>(\\w+)', written(fewer, tmp_path))
+    assert folds == [(" open", "Some"), ("", "Other")]
     assert re.search(r"@media \(min-width: \d+px\) \{[^@]*\bnav \{[^}]*position: sticky", text)
 
 

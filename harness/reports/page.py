@@ -111,9 +111,11 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     notes_on_rows = Table(
         [{"row": note} for note in frames.notes], "Rows that do not count, or are mixed"
     )
+    first_machine = [cell.lines[0].machine for cell in cells[:1]]  # of the first table
+    others = machines(line.machine for line in lines)
     machines_of_speed = [
         (machine, of)
-        for machine in machines(line.machine for line in lines)
+        for machine in dict.fromkeys([*first_machine, *others])
         if (of := fastest.headline(lines, machine))
     ]
     parts = {
