@@ -16,8 +16,9 @@ TRAINED = pytest.mark.parametrize("suite", SUITES)
 
 
 def cases(suite: str, **fields: Any) -> list[Trained]:
-    given = {"frameworks": ("fused",), "device": "cpu", **fields}
-    found = suites.suite(suite).cases(Options(suite=suite, **given))
+    chosen = suites.suite(suite)
+    given = {"frameworks": chosen.frameworks, "device": "cpu", **fields}
+    found = chosen.cases(Options(suite=suite, **given))
     return [case for case in found if isinstance(case, Trained)]
 
 
@@ -51,6 +52,10 @@ def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
     ]
     rows = [(c.dataset, c.scale, False, c.framework) for c in cases("accuracy", neunorm="off")]
     assert set(rows) == {each for each in expected if not each[2]}
+    for frameworks in ((ANN,), ("fused",)):  # each side has a rate of its own
+        alone = cases("accuracy", frameworks=frameworks, networks=("CIFARNet",), rate=0.4)
+        assert {case.framework for case in alone} == {*frameworks}
+        assert {case.optimiser.lr for case in alone} == {0.4}
 
 
 def test_bf16_and_float32_are_timed_unless_a_precision_is_named() -> None:

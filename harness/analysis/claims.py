@@ -906,7 +906,7 @@ def ladder(frames: Frames) -> list[Effect]:
     given = f"rate {_rate(groups[0]):g}"
     front = "Small: points its gap closes a doubling", "not in the paper", 0.0, 0.0, 4
     closes = Effect(*front, slopes, groups, fixed=missing, is_ours=True, given=given)
-    found = [closes]
+    found = [closes] if len(rungs) > 1 else []  # a single rung has no slope
     for width in (RUNGS[0], RUNGS[-1]):
         if width in gaps:
             words = f"Small minus its ANN at width {width}, points"

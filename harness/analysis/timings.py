@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from itertools import product
 from math import isnan, nan, sqrt
@@ -145,7 +145,7 @@ def _contender(line: TimedLine) -> ContenderKey:
     return contender(line.framework, line.variant), line.precision
 
 
-_FIELDS = (*TimedLine.__dataclass_fields__,)
+_FIELDS = tuple(each.name for each in fields(TimedLine))
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 Seconds = dict[int, float]  # of each round
 ContenderKey = tuple[str, str]  # contender and precision
