@@ -23,7 +23,7 @@ from harness.jobs.local import Result
 from harness.records import Row, Store
 from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
-from harness.spec import FLOOR, Case, Timed, Trained, UsageError, cells, network_name
+from harness.spec import FLOOR, Case, System, Trained, UsageError, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import training_seconds
 from harness.system import machine
@@ -46,11 +46,11 @@ def say_missing_data(work: Work) -> set[str]:
     said, access = set[str](), work.access
     firsts = {case.dataset: case for case in reversed(work.cases)}
     for name, case in firsts.items() if work.options.executor == "local" else ():
-        if isinstance(case, Timed):
+        if isinstance(case, Trained | System):
+            request = SplitRequest.of(case, access)
+        else:
             may = name in access.download
             request = SplitRequest(name, case.T, root=access.root, download=may)
-        else:
-            request = SplitRequest.of(case, access)
         with suppress(UsageError):  # damaged data are the reason in its row
             if text := datasets.why_not_the_data(request):
                 endings.say(f"data: {text}")
