@@ -31,8 +31,8 @@ FLAGS = {
     "run": (
         "--suite --quick --long --paper --budget --frameworks --baselines --networks --datasets "
         "--steps --batch-size --precision --device --seeds --epochs --rate --samples --width "
-        "--dropout --neunorm --neunorm-u --init --inference --tuned --data-root --download --no-download "
-        "--fresh --keep-weights --executor --out"
+        "--dropout --neunorm --neunorm-u --init --inference --tuned --data-root --download "
+        "--no-download --fresh --keep-weights --executor --out"
     ),
     "check": "--networks --datasets --width --data-root",
     "versions": "--newest --time --budget --data-root --out",
