@@ -12,6 +12,7 @@ from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 import pandas as pd
 import pytest
@@ -191,6 +192,7 @@ def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
+        patch.setattr("harness.datasets.why_not_the_data", lambda request: "")
         measuring.run(Work(options, suite, (case,), store, Access(out), executor))
 
 
@@ -207,7 +209,9 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
     assert "CIFAR-10 Small, 1 round so far, x floor: " in out and out.count("s/epoch") == 1
     assert re.search("CIFAR-10 .*5 .* 2.00 2.01 1.10", out)
-    assert "As they come, PyTorch and snnTorch take 2.00 to 2.01 times as long" in out
+    assert (
+        "As they come, " in out and " is fastest: none is faster than it on 1 of 1 network" in out
+    )
     assert "no time was left for N-MNIST Small (3 min): run the same command to resume" in out
     assert "no time was left for N-MNIST Large (15 min): it needs --budget" in out
     assert f"{len(rows)} rows: {tmp_path / 'records'}\n" in whole
@@ -232,6 +236,32 @@ def test_a_training_names_its_duration_and_a_failed_download(
         assert first.startswith("timesteps: 1 case, about 67 min")
         assert f"data: {says}" in error if says else error == ""
         assert error.count("\n") == bool(says)
+
+
+def test_missing_data_and_a_failed_download_are_said_before_the_run_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object, **options: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
+    monkeypatch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
+    noted: dict[str, Any] = {"data_note": f"{DOWNLOAD_FAILED}: again", **STANDING_IN}
+    for suite, case in (("timesteps", trained_case(1, suite="timesteps")), ("acceleration", CASE)):
+        before = list[str]()
+
+        def ran_then(*given: object, before: list[str] = before, case: Case = case) -> list[Result]:
+            before.append(capsys.readouterr().err)
+            rows = tuple(replace(each, **noted) for each in training(0, (0.5,)))
+            return [Result(case, rows)] if case is not CASE else []
+
+        executor: Any = SimpleNamespace(measure=ran_then, train=ran_then)
+        options = Options.of(suite=suite, out=tmp_path / suite, precision="fp32")
+        access = Access(tmp_path, frozenset({"cifar10"}))
+        store, chosen = Store(tmp_path / suite), suites.suite(suite)
+        measuring.run(Work(options, chosen, (case,), store, access, executor))
+        assert "data: " in before[0] and DOWNLOAD_FAILED in before[0]
+        assert "scikit-learn's digits" in before[0] and "data: " not in capsys.readouterr().err
 
 
 def test_a_bf16_training_without_instructions_warns_unless_it_is_named(

@@ -147,6 +147,7 @@ def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> N
     [
         ("norse@", "nothing is no release, wheel or folder"),
         ("norse@no-such-folder", "no-such-folder is no release"),
+        ("norse@v:soft/norse", "v is no release.*a comma or colon ends a path"),
         ("norse@~nobody-such/norse", "~nobody-such/norse is no release"),
         (f"norse@{300 * 'x'}", "xxx is no release"),
         ("reference@1.0", "reference has no versions; .*norse"),

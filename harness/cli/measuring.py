@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from math import inf, isnan
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness import records
+from harness import datasets, records
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
@@ -17,12 +18,12 @@ from harness.analysis.words import case_in_words, counted, data_name
 from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import out, progress, say
-from harness.datasets import DOWNLOAD_FAILED
+from harness.datasets import DOWNLOAD_FAILED, SplitRequest
 from harness.jobs.local import Result
 from harness.records import Row, Store
 from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
-from harness.spec import FLOOR, Case, Trained, cells, network_name
+from harness.spec import FLOOR, Case, System, Trained, UsageError, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import training_seconds
 from harness.system import machine
@@ -32,15 +33,36 @@ BUSY = 1.0  # of the load over the last minute
 
 def run(work: Work) -> list[Row]:
     """Run the cases, show figures; return new and earlier rows. Exits with 1 if a case failed."""
+    said = say_missing_data(work)
     rows = train(work) if work.suite.trains else measure(work)
     kept = f"what was measured is kept in {work.options.out / 'records'}"
     with endings.kept(kept, work.store.folder):
-        _end(work, rows)
+        _end(work, rows, said)
     return rows
 
 
-def _end(work: Work, rows: list[Row]) -> None:
-    """Say what there is to know of a run's rows, and write the page; exit with 1 as `run` does."""
+def say_missing_data(work: Work) -> set[str]:
+    """Fetch missing data and say what is not there, before hours go by; return these data sets."""
+    said, access = set[str](), work.access
+    firsts = {case.dataset: case for case in reversed(work.cases)}
+    for name, case in firsts.items() if work.options.executor == "local" else ():
+        if isinstance(case, Trained | System):
+            request = SplitRequest.of(case, access)
+        else:
+            may = name in access.download
+            request = SplitRequest(name, case.T, root=access.root, download=may)
+        with suppress(UsageError):  # damaged data are the reason in its row
+            if text := datasets.why_not_the_data(request):
+                endings.say(f"data: {text}")
+                said.add(name)
+    return said
+
+
+def _end(work: Work, rows: list[Row], said: Collection[str]) -> None:
+    """Say what there is to know of a run's rows, and write the page; exit with 1 as `run` does.
+
+    `said`: the data sets of which it was said that they are missing.
+    """
     folder = work.options.out
     texts = [
         f"{r.dataset} {network_name(r)}: {r.reason}"
@@ -48,7 +70,8 @@ def _end(work: Work, rows: list[Row]) -> None:
         if isinstance(r, records.WarningRow)
     ]
     # why data are not those that were asked for: a download that failed, what stands in
-    notes = [(row.data_note or "", row.data_substitute) for row in rows]
+    unsaid = [row for row in rows if row.dataset not in said]
+    notes = [(row.data_note or "", row.data_substitute) for row in unsaid]
     texts += [
         f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
     ]

@@ -302,6 +302,18 @@ def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Sam
     return replace(found, info=replace(found.info, note=note))
 
 
+def why_not_the_data(request: SplitRequest) -> str:
+    """Say what takes the place of missing data, and why; "" where the data are there.
+
+    Downloads what is missing, if allowed. Raises UsageError as `load_split`.
+    """
+    found = [_list_frames(request, split).info for split in SPLITS]
+    note = _joined(info.note for info in found)
+    if not note or not (DOWNLOAD_FAILED in note or any(info.substitute for info in found)):
+        return ""
+    return f"{note}; what is used: {_joined(info.description for info in found)}"
+
+
 def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
     """Try a download once. Returns "", or a sentence that says why it failed."""
     previous = socket.getdefaulttimeout()
