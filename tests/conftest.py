@@ -15,6 +15,7 @@ from surroundings import Command, declare
 
 from adapters import facts
 from harness import cli
+from harness.system import kept
 from harness.system.files import make_user_cache
 
 # What a user's shell may have set must decide no test: colours, widths, buffers, folders of data.
@@ -50,6 +51,7 @@ def settings_stay() -> Iterator[None]:
     """Fail a test that leaves torch's global settings changed, and restore them."""
     before = torch.get_default_dtype(), torch.get_num_threads()
     yield
+    kept.share_with("all")  # a training in this process changes it, as in its own
     after = torch.get_default_dtype(), torch.get_num_threads()
     torch.set_default_dtype(before[0])
     torch.set_num_threads(before[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from rows import changed, training
+from rows import changed, training, whole
 from trainings import case, rows_of, run
 
 import adapters
@@ -101,7 +101,7 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
             of = ABLATIONS[change](Trained.of(rows[0])).fields
             key = f"{change} {seed}"
             found += [replace(row, **{**vars(of), "key": key}) for row in rows]
-    return changed(found, EpochRow, lambda row: {"rates": (dead, 0.2)})
+    return changed(whole(found), EpochRow, lambda row: {"rates": (dead, 0.2)})
 
 
 def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> None:

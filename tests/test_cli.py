@@ -183,7 +183,7 @@ def test_torch_is_imported_once_the_options_are_read(arguments: str, without: se
 
 LISTS = {
     "list suites": ["acceleration"],
-    "list frameworks": ["reference", "snntorch:subtract", "paper's function yes"],
+    "list frameworks": ["reference", "snntorch:subtract", "whose neuron"],
     # whole in a line, for a pipe
     "list networks": [f"{each.name} {each.notation}" for each in paper.NETWORKS],
     "list datasets": list(paper.SETTINGS),

@@ -73,13 +73,13 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
 
 
 def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -> None:
-    end, failed = trained(done), row(EndedRow, GIVEN, reason="why")
-    old = replace(end, key="old")
+    every, failed = rows_in(done), row(EndedRow, GIVEN, reason="why")
+    old = replace(trained(done), key="old")
     for found, state in (
         ([], "missing"),
         ([failed], "failed"),
         ([replace(failed, status="missing")], "left out"),
-        ([failed, end], "done"),
+        ([failed, *every], "done"),
         ([old, failed], "failed"),
         ([failed, old], "dated"),
     ):

@@ -20,7 +20,7 @@ from cells import contender, refused, run
 from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
-from rows import CASE, row, timed, trained_case, training
+from rows import CASE, row, timed, trained_case, training, whole
 
 from harness import suites
 from harness.analysis import tables, timings
@@ -111,7 +111,7 @@ def test_machines_have_letters_and_the_schedule_says_when_the_rate_falls() -> No
         [replace(row, cpu=f"CPU {n}") for row in training(0, (0.5,) * n, suite="scale")]
         for n in (1, 2)
     )
-    there = [replace(each, optimiser_step_epochs=1) for each in there]
+    there = whole(replace(each, optimiser_step_epochs=1) for each in there)
     *lines, one, other, of_one, of_other = said(*table("scale", [*here, *there]))
     assert one.split()[0] == "1" and one.endswith("a")
     assert other.split()[0] == "1+1" and other.endswith("b")

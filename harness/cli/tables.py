@@ -122,7 +122,7 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     written = page.write(found, folder, to)
     for text in filter(None, fastest.summary(timings.lines(found))):
         out.print(Text(text))
-    if (of_claims := page.claims_table(findings(found))).lines:
+    if (of_claims := page.brief_claims_table(findings(found))).lines:
         out.print(of_claims)
     for path in written:
         say(str(path))

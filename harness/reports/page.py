@@ -120,7 +120,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     ]
     parts = {
         "speed": [fastest.table(cells, fastest.ratio_with_interval)],
-        "claims": [_claims_table(judged)],
+        "claims": [claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
@@ -190,7 +190,11 @@ def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
     `picture` is the address of the picture; "" where there is none.
     """
     lines, parts = timings.lines(frames), list[str]()
-    cells, said, of_claims = fastest.headline(lines), fastest.summary(lines), claims_table(judged)
+    cells, said, of_claims = (
+        fastest.headline(lines),
+        fastest.summary(lines),
+        brief_claims_table(judged),
+    )
     whole = f"{_escaped(held)} [Part by part](#claims)." if (held := verdict(judged)) else ""
     parts.append(_bullets(_escaped(said.frameworks), whole, _escaped(said.machine)))
     if cells:
@@ -223,17 +227,17 @@ def verdict(found: Sequence[Finding]) -> str:
     return f"{claims.verdicts(found).text}." if states(found) else ""
 
 
-def claims_table(found: Sequence[Finding]) -> Table:
-    """Return `_claims_table` for README and terminals: counts of the answers, and no sentences.
+def brief_claims_table(found: Sequence[Finding]) -> Table:
+    """Return `claims_table` for README and terminals: counts of the answers, and no sentences.
 
     What speaks against an answer is on the page.
     """
     counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in states(found).items()]
     legend = f"The paper's claims, part by part: {', '.join(counts)}." if counts else ""
-    return _claims_table([replace(each, against="") for each in found], legend)
+    return claims_table([replace(each, against="") for each in found], legend)
 
 
-def _claims_table(found: Sequence[Finding], legend: str = "") -> Table:
+def claims_table(found: Sequence[Finding], legend: str = "") -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
     An answer names its networks' width where it is not the most frequent one, and where it
