@@ -46,6 +46,55 @@ FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 STEADY = (0.8, 1.25)
 
 
+Seconds = dict[int, float]  # of each round
+ContenderKey = tuple[str, str]  # contender and precision
+# Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
+THE_FLOOR: ContenderKey = (FLOOR, "fp32")
+UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The seconds of each contender, round by round, in one run of a cell.
+
+    The floor runs twice a round; its seconds are the geometric mean, less noisy than either. A
+    round in which it ran once is none of its.
+    """
+
+    seconds: Mapping[ContenderKey, Seconds]
+    again: Seconds  # A/A, round by round: the second instance of the floor over the first
+    starts: Mapping[int, int]  # of the processes, by round
+
+    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
+        """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
+        found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
+        if found and numerator == denominator:
+            return Ratio(1.0, 1.0, 1.0, "none", len(found))
+        return self._mean(found)
+
+    @property
+    def noise(self) -> Ratio:
+        """The A/A ratio: the floor's second instance over its first, with interval."""
+        return self._mean(self.again)
+
+    def _mean(self, of: Seconds) -> Ratio:
+        return ratios.mean(self._by_start(of), self._moves) if of else UNKNOWN
+
+    def _by_start(self, of: Seconds) -> list[list[float]]:
+        found = grouped(sorted(of), lambda n: self.starts[n])
+        return [[of[n] for n in rounds] for rounds in found.values()]
+
+    @cached_property
+    def _moves(self) -> ratios.StartVariance:
+        floor = self.seconds.get(THE_FLOOR, {})
+        of = [_divided(its, floor) for (name, _), its in self.seconds.items() if name != FLOOR]
+        return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
+
+
+def _divided(above: Seconds, below: Seconds) -> Seconds:
+    return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TimedLine:
     """A contender in a cell, precision and run: a line of Fig. 3's table."""
@@ -147,53 +196,6 @@ def _contender(line: TimedLine) -> ContenderKey:
 
 _FIELDS = tuple(each.name for each in fields(TimedLine))
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
-Seconds = dict[int, float]  # of each round
-ContenderKey = tuple[str, str]  # contender and precision
-# Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
-THE_FLOOR: ContenderKey = (FLOOR, "fp32")
-UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """The seconds of each contender, round by round, in one run of a cell.
-
-    The floor runs twice a round; its seconds are the geometric mean, less noisy than either. A
-    round in which it ran once is none of its.
-    """
-
-    seconds: Mapping[ContenderKey, Seconds]
-    again: Seconds  # A/A, round by round: the second instance of the floor over the first
-    starts: Mapping[int, int]  # of the processes, by round
-
-    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
-        """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
-        found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
-        if found and numerator == denominator:
-            return Ratio(1.0, 1.0, 1.0, "none", len(found))
-        return self._mean(found)
-
-    @property
-    def noise(self) -> Ratio:
-        """The A/A ratio: the floor's second instance over its first, with interval."""
-        return self._mean(self.again)
-
-    def _mean(self, of: Seconds) -> Ratio:
-        return ratios.mean(self._by_start(of), self._moves) if of else UNKNOWN
-
-    def _by_start(self, of: Seconds) -> list[list[float]]:
-        found = grouped(sorted(of), lambda n: self.starts[n])
-        return [[of[n] for n in rounds] for rounds in found.values()]
-
-    @cached_property
-    def _moves(self) -> ratios.StartVariance:
-        floor = self.seconds.get(THE_FLOOR, {})
-        of = [_divided(its, floor) for (name, _), its in self.seconds.items() if name != FLOOR]
-        return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
-
-
-def _divided(above: Seconds, below: Seconds) -> Seconds:
-    return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
 
 
 @lru_cache(maxsize=4)
