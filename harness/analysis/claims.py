@@ -603,7 +603,11 @@ def _on_recordings(frames: Frames, groups: Sequence[TrainingLine]) -> str:
 def _at_other_rates(frames: Frames, each: TrainingLine) -> str:
     """Return how many trainings on the same stages at other rates learnt nothing, a sentence."""
     same = same_but("optimiser", "scale", "network")
-    others = [e for e in _of(frames, "scale") if same(e) == same(each) and _rate(e) != _rate(each)]
+    others = [
+        e
+        for e in _of(frames, "scale")
+        if e.scale in paper.SCALES and same(e) == same(each) and _rate(e) != _rate(each)
+    ]
     lost, n = sum(len(e.lost) for e in others), sum(len(e.accuracies) for e in others)
     rates = span((_rate(e) for e in others), "g")
     return f"At {rates}, tried before, {lost} of {n} trainings learnt nothing." if lost else ""
