@@ -267,9 +267,8 @@ def test_a_check_says_how_long_it_takes(
     large = check.estimate(("reference",), replace(one, networks=("Small", "Large")))
     assert (few.exams, more.exams, large.exams) == (6, 12, 12)
     start = check.START_SECONDS  # what is left of it grows with the neurons, not with the exams
-    assert more.seconds == 2 * few.seconds < 12 and large.seconds - start > 3 * (
-        few.seconds - start
-    )
+    assert more.seconds == 2 * few.seconds < 12
+    assert large.seconds - start > 3 * (few.seconds - start)
 
 
 @pytest.mark.slow
@@ -292,9 +291,9 @@ def test_the_example_copied_and_renamed_by_its_readme_passes_its_test(tmp_path: 
             ["bash", "-euo", "pipefail", "-c", block], env=environment, cwd=copy, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, done.stdout[-2000:]
         said.append(done.stdout)
-    assert re.search(r"^24 passed", said[1], re.M)  # 18 exams, and 6 other checks
+    assert re.search(r" 24 passed in ", said[1])  # 18 exams, and 6 other checks
     (line,) = (each.split() for each in said[1].splitlines() if each.strip().startswith("comet "))
     assert line[1] == "0.1.0" and " ".join(line).endswith("the framework's own class")
     left = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
