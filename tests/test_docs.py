@@ -202,7 +202,7 @@ def test_the_lock_is_of_what_the_project_asks_for_and_of_the_hooks() -> None:
     assert not free & set(locked)
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (revision,) = (each["rev"] for each in hooks if each["repo"].endswith("ruff-pre-commit"))
-    assert revision == f"v{locked['ruff']}"
+    assert revision == f"v{locked[canonicalize_name('ruff')]}"
 
 
 def test_the_page_on_fairness_has_each_adapter_and_each_of_its_variants() -> None:
