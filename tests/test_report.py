@@ -769,7 +769,9 @@ def test_the_committed_report_is_of_the_committed_rows_and_needs_no_torch(tmp_pa
     texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
     readme, found = (RESULTS.parent / "README.md").read_text("utf-8"), Store(RESULTS).read()
-    made_anew = page.updated(readme, block(found[0], judged=True), Path("README.md"))
+    rows = frames(found[0])
+    own = page.block(rows, findings(rows), "results/picture.svg")
+    made_anew = page.updated(readme, own, Path("README.md"))
     assert readme == made_anew, "run `harness report`"
     assert not found[1]
     # no row of its claims is longer than a glance
