@@ -251,7 +251,7 @@ def test_the_first_screen_says_who_is_fastest_what_holds_and_where(tmp_path: Pat
     rows = [*SEVERAL, *scales((0.3, 0.4, 0.5))]
     holds = (
         r"1 of the paper's 9 claims hold in direction \(fig4\), trainings at width 1/8; "
-        "none at the paper's size."
+        "none trained at the paper's size."
     )
     order = [
         "As they come, ",

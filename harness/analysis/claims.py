@@ -374,7 +374,7 @@ class Verdicts(NamedTuple):
         where = f", trainings at {', '.join(self.widths)}" if self.widths else ""
         full = ", ".join(self.at_full_size) or "none"
         first = f"{len(self.holding)} of the paper's {PAPERS} claims hold in direction{named}"
-        return f"{first}{where}; {full} at the paper's size"
+        return f"{first}{where}; {full} trained at the paper's size"
 
 
 def verdicts(found: Sequence[Finding]) -> Verdicts:
