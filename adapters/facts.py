@@ -331,9 +331,8 @@ def _place(framework: str) -> Path:
     version = overlay.version_of(framework)
     # files that are committed meanwhile are the same, and their version's words are not
     own = version and (overlay.ensure_installed(version), overlay.commit_at(version))
-    fields = (
-        *Facts.__dataclass_fields__,
-    )  # facts kept by an earlier version of this file had fewer
+    # facts kept by an earlier version of this file had fewer
+    fields = tuple(Facts.__dataclass_fields__)
     of = repr((fields, framework, point, _version(framework), own, moments, *here))
     digest = hashlib.sha256(of.encode()).hexdigest()[:16]
     name = framework.partition(overlay.MARK)[0]  # what follows may be a path

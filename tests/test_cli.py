@@ -100,6 +100,10 @@ BAD = {
     "--suite scale --epochs 3+0": "--epochs: '0', expected a whole number from 1",
     "--suite scale --neunorm-u half": "expected a number such as 0.5, or uniform",
     "--suite scale --dropout 1": "expected a share such as 0.5",
+    "--suite scale --rate 0": "--rate: '0', expected a rate above 0 such as 0.1",
+    "--suite scale --rate 0.000": "expected a rate above 0",
+    "--suite scale --rate 0e-4": "expected a rate above 0",
+    "--suite acceleration --rate 0.1": "leave --rate out",
     "--seeds -1": "--seeds: '-1', expected whole numbers of 0 or more",
     "--width 1/0": "--width: '1/0', expected a fraction",
     "--width 1e99999999": "'1e99999999', expected a fraction",  # its digits take hours

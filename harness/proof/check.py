@@ -128,10 +128,10 @@ def estimate(names: tuple[str, ...], options: Options) -> Estimate:
     exam = Exam(smallest, x, PRECISIONS[0])
     taken = clock.seconds(lambda: exam.certify(adapters.load(REFERENCE)), clock.CPU)
     of_each = len(PRECISIONS) * taken * sum(map(_neurons, asked)) / _neurons(smallest)
-    exams = len(PRECISIONS) * len(asked)
-    compiling = FOREIGN_SECONDS * exams * sum(each.foreign for each in present)
+    count = len(PRECISIONS) * len(asked)  # of one adapter
+    compiling = FOREIGN_SECONDS * count * sum(each.foreign for each in present)
     seconds = (START_SECONDS + of_each) * len(present) + compiling
-    return Estimate(len(present), exams * len(present), seconds)
+    return Estimate(len(present), count * len(present), seconds)
 
 
 def _neurons(network: Network) -> int:

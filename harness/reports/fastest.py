@@ -144,11 +144,6 @@ def _columns(cells: Sequence[Cell]) -> list[str]:
     return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
 
-def title(line: TimedLine) -> str:
-    """Return a contender's name for readers: "Norse, compiled"."""
-    return contender_title(line.name)
-
-
 class Summary(NamedTuple):
     """Who is fastest, a sentence or two each for readers choosing a framework; "" of none."""
 
@@ -179,8 +174,8 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
             if r.framework == name != e.framework
         ]
         frameworks = (
-            f"As they come, {title(first)} is fastest: none is faster than it on {count} of "
-            f"{counted(len(several), 'network')}. {_compared(pairs)}"
+            f"As they come, {contender_title(first.name)} is fastest: none is faster than it on "
+            f"{count} of {counted(len(several), 'network')}. {_compared(pairs)}"
         )
     leaders = {cell.name: cell.ranked("plain")[0] for cell in cells}
     tuned = [(line, leaders[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
@@ -192,7 +187,7 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
     own += _difference(ours) + (f"; in bf16, against float32: {_difference(bf16)}" if bf16 else "")
     of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""
     return Summary(
-        f"{frameworks or f'{title(first)} alone was timed as it comes'}.",
+        f"{frameworks or f'{contender_title(first.name)} alone was timed as it comes'}.",
         f"Best tuned form, on {len(tuned)} of {counted(len(cells), 'network')}, {forms}.",
         f"{own}." if ours else "",
         f"One machine: {first.machine}{of_gpus}.",
@@ -201,7 +196,7 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
 
 def _compared(pairs: Iterable[Pair]) -> str:
     """Say of each contender how much longer it takes than the other of its pairs."""
-    by_name = grouped(pairs, lambda pair: title(pair[0])).items()
+    by_name = grouped(pairs, lambda pair: contender_title(pair[0].name)).items()
     return "; ".join(f"{name} takes {_difference(of)}" for name, of in by_name)
 
 
@@ -263,7 +258,7 @@ def table(
         line = {"network": cell.name} | about(cell)
         line |= {name: figure(best[name]) if name in best else "" for name in _columns(cells)}
         if TUNED in best:
-            line[TUNED] += f" {title(best[TUNED])}"
+            line[TUNED] += f" {contender_title(best[TUNED].name)}"
         lines.append(line)
     heading = f"{X_FLOOR}, {cells[0].lines[0].machine}" if cells else ""
     return Table(lines, heading, looks=looks)
@@ -396,7 +391,7 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
         kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
         groups[cell.name] = [
             Dot(
-                f"{title(line)}{' (ours)' if line.framework == OURS else ''}",
+                f"{contender_title(line.name)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
                 note=_hover(line),

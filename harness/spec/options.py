@@ -140,7 +140,11 @@ parse_count = _matching(
     "0*([1-9][0-9]{0,8}|1000000000)", int, "a whole number from 1 to 1000000000"
 )
 parse_share = _matching(r"0(\.[0-9]{1,6})?", float, "a share such as 0.5, or 0")
-parse_rate = _matching(r"[0-9]{1,6}(\.[0-9]{1,6})?|[0-9]{1,3}e-[1-9]", float, "a rate such as 0.1")
+parse_rate = _matching(
+    r"(?=[0-9.]*[1-9])[0-9]{1,6}(\.[0-9]{1,6})?|[1-9][0-9]{0,2}e-[1-9]",
+    float,
+    "a rate above 0 such as 0.1",
+)
 parse_number = _matching(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number such as 0.5, or uniform")
 parse_steps = _several(_matching("0*[1-9][0-9]{0,8}", int, "whole numbers of 1 or more"))
 parse_seeds = _several(_matching("[0-9]{1,9}", int, "whole numbers of 0 or more"))
