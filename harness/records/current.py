@@ -10,50 +10,45 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from math import isclose
 
-from harness.records.identity import EXAM, PROTOCOL, fields_that_train
+from harness.records.identity import EXAM, PROTOCOL, columns_that_train
 from harness.records.row import (
-    AuditRow,
-    Bf16TrainingRow,
-    CertificateRow,
-    EpochRow,
-    IterationRow,
+    AuditResult,
+    Bf16TrainingResult,
+    CertificateResult,
+    ConfusionResult,
+    EpochResult,
+    IterationResult,
     OfTraining,
-    OperationsRow,
+    OperationsResult,
     Place,
-    Record,
+    Proof,
     Row,
-    TestedRow,
-    TimedRow,
-    TrainedRow,
+    TestedResult,
+    TimedResult,
+    TrainedResult,
+    WarningResult,
+    has,
+    of_kind,
 )
 from harness.spec import (
-    ACCELERATION,
     FLOOR,
     Budget,
     Case,
-    CaseFields,
-    Trained,
+    Contender,
+    Training,
+    Workload,
     network_name,
     paper,
     schedule,
 )
-from harness.spec.network import parse_fraction
 
-# What tells rows of one kind and key from one another.
-NUMBERS = {
-    "epoch": ("epoch",),
-    "tested": ("tested_T",),
-    "confusion": ("confusion_samples",),
-    "certificate": ("certificate_precision", "layer"),
-    "warning": ("reason",),
-}
 # The share of compared spikes that may differ in a proof that passed.
 MOST_MISMATCHES = {"fp64": 1e-5, "fp32": 1e-5, "bf16": 0.02}
-_WITH_A_SEED = OfTraining | OperationsRow
-_OF_CELL = CaseFields.__dataclass_fields__.keys() - {"framework", "variant", "precision"}
+_WITH_A_SEED = OfTraining | OperationsResult
 
 
 @dataclass(frozen=True)
@@ -64,16 +59,21 @@ class Current:
     notes: tuple[str, ...]  # a sentence each
 
 
-def cell_of(row: Record) -> Hashable:
+def cell_of(row: Row) -> tuple[Place, Case]:
     """Return the cell of a row: rows of one cell were measured alike and may be compared."""
-    return row.place, *(getattr(row, name) for name in _OF_CELL)
+    return row.place, _without_contender(row.case)
 
 
-def machine_names(rows: Sequence[Record]) -> list[str]:
+@lru_cache(maxsize=4096)
+def _without_contender(case: Case) -> Case:
+    return replace(case, contender=Contender(""))
+
+
+def machine_names(rows: Sequence[Row]) -> list[str]:
     """Return the machine's name of each row; equal names of unlike machines get what differs."""
     alike = defaultdict[str, set[Place]](set)
     for row in rows:
-        if row.suite == ACCELERATION:
+        if row.is_timing:
             alike[str(row.place)].add(row.place)
     names = dict[Place, str]()
     for name, places in alike.items():
@@ -83,7 +83,7 @@ def machine_names(rows: Sequence[Record]) -> list[str]:
         for place in places:
             parts = (f"{field} {_in_words(getattr(place, field))}" for field in differing)
             names[place] = ", ".join([name, *parts])
-    return [names[row.place] if row.suite == ACCELERATION else str(row.place) for row in rows]
+    return [names[row.place] if row.is_timing else str(row.place) for row in rows]
 
 
 def _in_words(value: object) -> str:
@@ -114,10 +114,10 @@ def current(rows: Sequence[Row]) -> Current:
             return False
         if _is_timing(row):
             return _together(row) in shown
-        return n in last or row.kind == "descent"
+        return n in last or has(row, Bf16TrainingResult)
 
     untrue = [note for part in parts.values() for note in part.contradictions]
-    ended = [row for n, row in enumerate(rows) if isinstance(row, TrainedRow) and n not in refused]
+    ended = of_kind((row for n, row in enumerate(rows) if n not in refused), TrainedResult)
     notes = [*refused.values(), *untrue, *_trained_twice(ended), *filter(None, odd.values())]
     if nameless := sum(row.key is None for row in ended):
         notes.append(
@@ -125,7 +125,7 @@ def current(rows: Sequence[Row]) -> Current:
             "changed after they were written; train them again"
         )
     if outdated:
-        runs = len({rows[n].run for n in outdated})
+        runs = len({rows[n].run.id for n in outdated})
         notes.append(
             f"{len(outdated):,} rows of {runs} runs do not count: this harness times under "
             f"protocol {PROTOCOL} and proves by exam {EXAM}; measure them again"
@@ -136,16 +136,33 @@ def current(rows: Sequence[Row]) -> Current:
 
 def is_outdated(row: Row) -> bool:
     """Return whether a row's timing protocol, or its proof's exam, is not today's."""
-    if row.suite != ACCELERATION:
+    if not row.is_timing:
         return False
-    if isinstance(row, CertificateRow | AuditRow | Bf16TrainingRow) and row.exam != EXAM:
+    if isinstance(row.result, Proof) and row.result.exam != EXAM:
         return True
-    return row.kind != "descent" and row.protocol != PROTOCOL
+    return not has(row, Bf16TrainingResult) and row.run.protocol != PROTOCOL
 
 
 def slot_of(row: Row) -> Hashable:
     """Return the slot of a row that is no timing: of rows in one slot only the last counts."""
-    return row.suite, row.key, row.kind, *(getattr(row, name) for name in NUMBERS.get(row.kind, ()))
+    return row.suite, row.key, row.result.kind, *_numbers(row)
+
+
+def _numbers(row: Row) -> tuple[object, ...]:
+    """Return what tells results of one kind and key from one another."""
+    match result := row.result:
+        case EpochResult():
+            return (result.epoch,)
+        case TestedResult():
+            return (result.tested_T,)
+        case ConfusionResult():
+            return (result.confusion_samples,)
+        case CertificateResult():
+            return result.certificate_precision, result.layer
+        case WarningResult():
+            return (result.reason,)
+        case _:
+            return ()
 
 
 def _last(rows: Sequence[Row]) -> dict[Hashable, int]:
@@ -154,27 +171,27 @@ def _last(rows: Sequence[Row]) -> dict[Hashable, int]:
     Rows behind the end of their training are of one that was begun anew: they come first. Rows of
     another seed than their key's are left out.
     """
-    ends = {(row.suite, row.key): n for n, row in enumerate(rows) if isinstance(row, TrainedRow)}
+    ends = {(row.suite, row.key): n for n, row in enumerate(rows) if has(row, TrainedResult)}
     strays = dict(_of_another_seed(rows))
 
     def is_of_another(n: int) -> bool:
         row = rows[n]
-        return isinstance(row, _WITH_A_SEED) and n > ends.get((row.suite, row.key), n)
+        return isinstance(row.result, _WITH_A_SEED) and n > ends.get((row.suite, row.key), n)
 
     order = sorted(range(len(rows)), key=is_of_another, reverse=True)
     return {slot_of(rows[n]): n for n in order if rows[n].key and n not in strays}
 
 
 def _is_timing(row: Row) -> bool:
-    return row.suite == ACCELERATION and row.kind != "descent"
+    return row.is_timing and not has(row, Bf16TrainingResult)
 
 
-def _network(row: Record) -> str:
-    return f"{row.dataset} {network_name(row)} T={row.T}"
+def _network(workload: Workload) -> str:
+    return f"{workload.dataset} {network_name(workload)} T={workload.T}"
 
 
-def _named(row: Record) -> str:
-    return f"{_network(row)} {row.full_name}"
+def _named(row: Row) -> str:
+    return f"{_network(row.workload)} {row.contender.full_name}"
 
 
 # timings
@@ -195,19 +212,20 @@ class _Part:
     def of(cls, rows: list[Row]) -> _Part:
         """Return what a run has measured, from all its rows of a cell and precision."""
         seconds = defaultdict[tuple[str, bool, int], set[float]](set)
-        for row in rows:
-            if isinstance(row, IterationRow):
-                seconds[row.contender, row.twin, row.round].add(row.seconds)
+        for row in of_kind(rows, IterationResult):
+            result = row.result
+            seconds[row.contender.name, result.twin, result.round].add(result.seconds)
         reasons = []
-        if len({row.data_sha256 for row in rows} - {None}) > 1:
+        if len({row.data.source.sha256 for row in rows if row.data.source}) > 1:
             reasons.append("its contenders were given different data")
         if doubles := sum(len(each) > 1 for each in seconds.values()):
             reasons.append(f"{doubles} of its rounds have two times each")
         first = rows[0]
-        what = f"the timings of {_network(first)} {first.precision} in run {first.run}"
+        precision = first.contender.precision
+        what = f"the timings of {_network(first.workload)} {precision} in run {first.run.id}"
         return cls(
-            {row.contender for row in rows},
-            {row.contender for row in rows if isinstance(row, TimedRow)},
+            {row.contender.name for row in rows},
+            {row.contender.name for row in of_kind(rows, TimedResult)},
             Counter(contender for contender, twin, _ in seconds if not twin),
             [f"{what} do not count: {reason}" for reason in reasons],
         )
@@ -223,7 +241,7 @@ class _Part:
 
 
 def _together(row: Row) -> Together:
-    return cell_of(row), row.precision, row.run
+    return cell_of(row), row.contender.precision, row.run.id
 
 
 def _parts(timings: Iterable[Row]) -> dict[Together, _Part]:
@@ -272,26 +290,30 @@ def contradictions(rows: Sequence[Row]) -> dict[int, str]:
 def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
     """Yield proofs that say they passed, though too many of their spikes differ."""
     for n, row in enumerate(rows):
-        match row:
-            case AuditRow(passed=True):
-                what, precision, wrong = "audit", row.precision, row.mismatches - row.near_ties
-            case CertificateRow(certified=True) if row.certificate_precision != "bf16":
-                what, precision, wrong = "exam", row.certificate_precision, row.mismatches or 0
+        match result := row.result:
+            case AuditResult(passed=True):
+                precision, wrong = row.contender.precision, result.mismatches - result.near_ties
+            case CertificateResult(certified=True) if result.certificate_precision != "bf16":
+                precision, wrong = result.certificate_precision, result.mismatches or 0
             case _:  # an exam in bf16 measures, and judges nothing
                 continue
-        if wrong > MOST_MISMATCHES[precision] * (row.spikes or 0):
-            reason = f"it says that it passed, and that {wrong:,} of {row.spikes:,} spikes differ"
-            yield n, f"an {what} of {_named(row)} in run {row.run} does not count: {reason}"
+        if wrong > MOST_MISMATCHES[precision] * (result.spikes or 0):
+            what = "audit" if isinstance(result, AuditResult) else "exam"
+            reason = (
+                f"it says that it passed, and that {wrong:,} of {result.spikes:,} spikes differ"
+            )
+            yield n, f"an {what} of {_named(row)} in run {row.run.id} does not count: {reason}"
 
 
 def _of_another_seed(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
     """Yield rows of trainings whose key is another seed's: a key is of one seed, written first."""
     seeds: dict[str, int] = {}
     for n, row in enumerate(rows):
-        if row.key and isinstance(row, _WITH_A_SEED):
-            seed = seeds.setdefault(row.key, row.seed)
-            if seed != row.seed:
-                what = f"rows of {_named(row)} seed {row.seed} in {row.suite} do not count"
+        if row.key and isinstance(row.result, _WITH_A_SEED):
+            own = row.workload.seed
+            seed = seeds.setdefault(row.key, own)
+            if seed != own:
+                what = f"rows of {_named(row)} seed {own} in {row.suite} do not count"
                 yield n, f"{what}: their key is that of seed {seed}, of which they are a copy"
 
 
@@ -300,75 +322,71 @@ def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
     last = _last(rows)
     epochs = _epochs(rows, last)
     for n in last.values():
-        match row := rows[n]:
-            case TrainedRow():
-                reason = _unborne(row, epochs[row.suite, row.key])
-            case TestedRow() if row.tested_T == row.T:
-                reason = _unlike_its_epoch(row, row.epochs, epochs[row.suite, row.key])
-            case _:
-                continue
+        row, reason = rows[n], None
+        by_number = epochs[row.suite, row.key]
+        if has(row, TrainedResult):
+            reason = _unborne(row, by_number)
+        elif has(row, TestedResult) and isinstance(row.case, Training):
+            result, number = row.result, row.case.epochs
+            if result.tested_T == row.workload.T and number in by_number:
+                reason = _unlike_its_epoch(result.test_accuracy, number, by_number)
         if reason:
-            what = f"a result of {_named(row)} seed {row.seed} in run {row.run}"
+            what = f"a result of {_named(row)} seed {row.workload.seed} in run {row.run.id}"
             yield n, f"{what} does not count: {reason}"
+
+
+Epochs = Mapping[int, EpochResult]  # of a training, by their number
 
 
 def _epochs(
     rows: Sequence[Row], last: Mapping[Hashable, int]
-) -> defaultdict[tuple[str, str | None], dict[int, EpochRow]]:
+) -> defaultdict[tuple[str, str | None], dict[int, EpochResult]]:
     """Return the epochs of each training, given its suite and key, by their number."""
-    found = defaultdict[tuple[str, str | None], dict[int, EpochRow]](dict)
-    for n in last.values():
-        row = rows[n]
-        if isinstance(row, EpochRow):
-            found[row.suite, row.key][row.epoch] = row
-    return found
+    by_training = defaultdict[tuple[str, str | None], dict[int, EpochResult]](dict)
+    for row in of_kind((rows[n] for n in last.values()), EpochResult):
+        by_training[row.suite, row.key][row.result.epoch] = row.result
+    return by_training
 
 
-def _unborne(row: TrainedRow, by_number: Mapping[int, EpochRow]) -> str | None:
+def _unborne(row: Row[TrainedResult], by_number: Epochs) -> str | None:
     """Return why epochs do not bear out a result, its schedule or its width; None if they do."""
-    case, count = Trained.of(row), row.trained_epochs or row.epochs or 0
+    case, result = row.training, row.result
+    count = result.trained_epochs or case.epochs
     if missing := sorted({*range(1, count + 1)} - by_number.keys()):
         names = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
         return f"of {count} epochs {len(missing)} have no row ({names})"
     if more := [n for n in by_number if n > count]:
         return f"it ended after {count} epochs, and has a row of epoch {max(more)}"
     epochs = [by_number[n] for n in range(1, count + 1)]
-    its_best = max(epoch.test_accuracy for epoch in epochs)
-    best = _unlike_its_epoch(row, row.best_test_epoch, by_number, row.best_test_accuracy)
-    if best or not isclose(row.best_test_accuracy, its_best, abs_tol=1e-9):
-        named = f"{row.best_test_accuracy:.2%} in epoch {row.best_test_epoch}"
-        return f"its best is said to be {named}, and is {its_best:.2%}"
-    chosen = _unlike_its_epoch(row, row.chosen_epoch, by_number, row.chosen_test_accuracy)
+    best = max(epoch.test_accuracy for epoch in epochs)
+    unlike = _unlike_its_epoch(result.best_test_accuracy, result.best_test_epoch, by_number)
+    if unlike or not isclose(result.best_test_accuracy, best, abs_tol=1e-9):
+        named = f"{result.best_test_accuracy:.2%} in epoch {result.best_test_epoch}"
+        return f"its best is said to be {named}, and is {best:.2%}"
+    chosen = _unlike_its_epoch(result.chosen_test_accuracy, result.chosen_epoch, by_number)
     return (
-        _unlike_its_epoch(row, count, by_number)
+        _unlike_its_epoch(result.test_accuracy, count, by_number)
         or (chosen and f"of the chosen epoch {chosen}")
         or _off_schedule(case, epochs)
-        or _of_another_width(row)
+        or _of_another_width(row.workload)
     )
 
 
-def _unlike_its_epoch(
-    row: TrainedRow | TestedRow,
-    number: int | None,
-    by_number: Mapping[int, EpochRow],
-    says: float | None = None,
-) -> str | None:
-    """Return how an accuracy, by default the row's own, differs from that of an epoch."""
-    epoch = by_number.get(number or 0)
-    says = row.test_accuracy if says is None else says
-    if epoch is None:
-        return f"it has no epoch {number}" if isinstance(row, TrainedRow) else None
-    if isclose(epoch.test_accuracy, says, abs_tol=1e-9):
+def _unlike_its_epoch(accuracy: float, number: int, by_number: Epochs) -> str | None:
+    """Return how an accuracy differs from that of its epoch; None if it does not."""
+    if (epoch := by_number.get(number)) is None:
+        return f"it has no epoch {number}"
+    if isclose(epoch.test_accuracy, accuracy, abs_tol=1e-9):
         return None
-    return f"it says {says:.2%}, and its epoch {number} {epoch.test_accuracy:.2%}"
+    return f"it says {accuracy:.2%}, and its epoch {number} {epoch.test_accuracy:.2%}"
 
 
-def _off_schedule(case: Trained, epochs: Sequence[EpochRow]) -> str | None:
+def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
     """Return where epochs leave their case's schedule; None if they do not.
 
     Of an earlier rule, by which the rate fell when accuracy was flat, no schedule is known.
     """
-    if case.training.least_epochs is not None:
+    if case.least_epochs is not None:
         return None
     accuracies = [epoch.train_accuracy for epoch in epochs]
     for n, epoch in enumerate(epochs):
@@ -379,24 +397,23 @@ def _off_schedule(case: Trained, epochs: Sequence[EpochRow]) -> str | None:
             its = f"{epoch.learning_rate:g}"
             return f"its rate is {its} in epoch {epoch.epoch}, where its schedule has {rate:g}"
     if schedule.next_rate(case, accuracies) is not None:
-        wanted = case.training.epochs
-        return f"it ended after {len(epochs)} of {wanted} epochs, though it had learnt"
+        return f"it ended after {len(epochs)} of {case.epochs} epochs, though it had learnt"
     return None
 
 
-def _of_another_width(row: TrainedRow) -> str | None:
-    notation = _notation(row.scale, row.dataset, row.width)
-    if notation in (None, row.network):
+def _of_another_width(workload: Workload) -> str | None:
+    notation = _notation(workload.scale, workload.dataset, workload.width)
+    if notation in (None, str(workload.network)):
         return None
-    return f"it says width {row.width}, and its network is {row.network}"
+    return f"it says width {workload.width}, and its network is {workload.network}"
 
 
 @lru_cache(maxsize=256)
-def _notation(scale: str, dataset: str, width: str) -> str | None:
+def _notation(scale: str, dataset: str, width: Fraction) -> str | None:
     """Return a network of the paper at a width in its notation; None for one that it has not."""
     if scale not in {each.name for each in paper.NETWORKS}:
         return None
-    return str(paper.network(scale, dataset, width=parse_fraction(width))[1])
+    return str(paper.network(scale, dataset, width=width)[1])
 
 
 def _odd_seeds(
@@ -407,58 +424,62 @@ def _odd_seeds(
     With a sentence, which is empty where a later training of that seed has taken its place. Suites
     share their trainings, but for ablations. Of as many seeds either way the later ones count.
     """
-    epochs, found = _epochs(rows, last), dict[int, str]()
-    groups = defaultdict[Hashable, dict[int, TrainedRow]](dict)
+    epochs, reasons = _epochs(rows, last), dict[int, str]()
+    groups = defaultdict[Hashable, dict[int, Row[TrainedResult]]](dict)
     for n in sorted(last.values()):
         row = rows[n]
-        if isinstance(row, TrainedRow) and n not in refused:
-            case = json.dumps(fields_that_train(replace(Case.of(row), seed=0)), sort_keys=True)
-            data = row.train_samples, row.test_samples, row.data_source
-            groups[case, data, row.suite == "ablations"][n] = row
+        if has(row, TrainedResult) and n not in refused:
+            case = replace(row.case, workload=replace(row.workload, seed=0))
+            trained = json.dumps(columns_that_train(case), sort_keys=True)
+            source = row.data.source and row.data.source.description
+            data = row.data.train_samples, row.data.test_samples, source
+            groups[trained, data, row.training.may_deviate][n] = row
     for group in groups.values():
-        newest = {(row.suite, row.seed): n for n, row in group.items()}
+        newest = {(row.suite, row.workload.seed): n for n, row in group.items()}
         votes = Counter(tuple(_way(group[n]).items()) for n in reversed([*newest.values()]))
         most = dict(votes.most_common(1)[0][0])
         curves = dict[Hashable, int]()
         for n, row in group.items():
+            own = row.workload.seed
             unlike = [name for name, value in _way(row).items() if value != most[name]]
-            of = epochs[row.suite, row.key].values()
-            curve = tuple((e.epoch, e.loss, e.train_accuracy, e.test_accuracy) for e in of)
-            learnt = max((each.train_accuracy for each in of), default=0.0) * row.classes
+            results = epochs[row.suite, row.key].values()
+            curve = frozenset((e.epoch, e.loss, e.train_accuracy, e.test_accuracy) for e in results)
+            best = max((epoch.train_accuracy for epoch in results), default=0.0)
             # dead layers leave any seed at the same figures
-            alone = unlike or learnt < schedule.LEARNT
-            seed = row.seed if alone else curves.setdefault(frozenset(curve), row.seed)
-            said = f"{_named(row)} seed {row.seed} in {row.suite} does not count"
+            alone = unlike or best * row.workload.network.classes < schedule.LEARNT
+            seed = own if alone else curves.setdefault(curve, own)
+            said = f"{_named(row)} seed {own} in {row.suite} does not count"
             if unlike:
                 reason = f"it is unlike the other seeds in {' and '.join(unlike)}"
-                found[n] = f"{said}: {reason}" if n in newest.values() else ""
-            elif seed != row.seed:
-                found[n] = f"{said}: its epochs are those of seed {seed}, digit for digit"
-    return found
+                reasons[n] = f"{said}: {reason}" if n in newest.values() else ""
+            elif seed != own:
+                reasons[n] = f"{said}: its epochs are those of seed {seed}, digit for digit"
+    return reasons
 
 
-def _way(row: TrainedRow) -> dict[str, Hashable]:
+def _way(row: Row) -> dict[str, Hashable]:
     """Return in what seeds of one mean must be alike, by name."""
+    data, by = row.data, row.installation
     return {
-        "data": (row.data_sha256, row.data_test_sha256),
-        "version of torch": (row.torch or "").partition("+")[0],
-        "framework version": row.framework_version,
-        "revision of the adapter": row.revision,
-        "deviations": row.deviations,
+        "data": (data.source and data.source.sha256, data.test and data.test.sha256),
+        "version of torch": (row.run.machine.torch or "").split("+")[0],
+        "framework version": by.framework_version,
+        "revision of the adapter": by.revision,
+        "deviations": by.deviations,
     }
 
 
 # what to know of rows that count
 
 
-def _trained_twice(ended: Iterable[TrainedRow]) -> Iterator[str]:
+def _trained_twice(ended: Iterable[Row[TrainedResult]]) -> Iterator[str]:
     """Yield trainings that were done twice with different results."""
-    ends: dict[Hashable, TrainedRow] = {}
-    for row in (each for each in ended if each.key):
-        former = ends.get(slot_of(row), row)
-        if former.test_accuracy != row.test_accuracy:
+    ends: dict[Hashable, TrainedResult] = {}
+    for row in (row for row in ended if row.key):
+        now, former = row.result, ends.get(slot_of(row), row.result)
+        if former.test_accuracy != now.test_accuracy:
             yield (
-                f"{_named(row)} seed {row.seed} was trained twice in {row.suite}: "
-                f"{row.test_accuracy:.2%} counts, {former.test_accuracy:.2%} came before"
+                f"{_named(row)} seed {row.workload.seed} was trained twice in {row.suite}: "
+                f"{now.test_accuracy:.2%} counts, {former.test_accuracy:.2%} came before"
             )
-        ends[slot_of(row)] = row
+        ends[slot_of(row)] = now

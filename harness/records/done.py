@@ -12,15 +12,17 @@ from math import inf
 
 from harness.records.current import current
 from harness.records.row import (
-    EndedRow,
-    FittedRow,
-    OperationsRow,
+    EndedResult,
+    FittedResult,
+    OperationsResult,
     Row,
-    TestedRow,
-    TimedRow,
-    TrainedRow,
+    TestedResult,
+    TimedResult,
+    TrainedResult,
+    has,
+    of_kind,
 )
-from harness.spec import ACCELERATION, Budget, Case, System, Timed, Trained
+from harness.spec import Budget, Case, Count, Fit, Timing, Training
 
 
 def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
@@ -43,49 +45,48 @@ def served_by(
     there = [row for row in rows if row.key is not None and row.key in keys]
     of_keys = [*compress(there, current(there).counts)]
     match case:
-        case System():
-            done = any(isinstance(row, FittedRow) for row in of_keys)
-        case Trained():
+        case Training():
             return _trained_in(case, of_keys)
-        case Timed() if case.suite == ACCELERATION:
+        case Fit():
+            done = bool(of_kind(of_keys, FittedResult))
+        case Timing():
             settled = defaultdict[str, set[str | None]](set)  # only a single run's seconds compare
             for row in of_keys:
                 if _is_settled(row, wanted):
-                    settled[row.run].add(row.key)
-            done = any({*keys} <= found for found in settled.values())
-        case _:  # what a trained network takes is counted too, and has epochs
-            counts = (row for row in of_keys if isinstance(row, OperationsRow))
-            done = any(row.suite == case.suite and row.epochs is None for row in counts)
+                    settled[row.run.id].add(row.key)
+            done = any({*keys} <= keys_of_run for keys_of_run in settled.values())
+        case Count():
+            done = bool(of_kind(of_keys, OperationsResult))
     return case.suite if done else None
 
 
 def without_overcome(rows: Sequence[Row]) -> list[Row]:
     """Return the rows without the failures of cases that were done afterwards."""
-    results = TimedRow | TrainedRow | FittedRow | OperationsRow
-    done = {row.key: n for n, row in enumerate(rows) if isinstance(row, results)}
+    results = TimedResult | TrainedResult | FittedResult | OperationsResult
+    done = {row.key: n for n, row in enumerate(rows) if isinstance(row.result, results)}
     return [
-        row
-        for n, row in enumerate(rows)
-        if not isinstance(row, EndedRow) or n > done.get(row.key, -1)
+        row for n, row in enumerate(rows) if not has(row, EndedResult) or n > done.get(row.key, -1)
     ]
 
 
 def _is_settled(row: Row, wanted: Budget) -> bool:
     """Return whether a row shows that its contender needs no measurement."""
-    if isinstance(row, EndedRow):
-        return row.status in ("missing", "unsupported", "not comparable")
-    if not isinstance(row, TimedRow) or row.rounds < wanted.fewest:
-        return False
-    return row.converged or (row.budget_seconds or inf) >= wanted.seconds
+    match result := row.result:
+        case EndedResult():
+            return result.status in ("missing", "unsupported", "not comparable")
+        case TimedResult() if result.rounds >= wanted.fewest:
+            return result.converged or (result.budget_seconds or inf) >= wanted.seconds
+        case _:
+            return False
 
 
-def _trained_in(case: Trained, rows: Sequence[Row]) -> str | None:
-    ended = {row.suite for row in rows if isinstance(row, TrainedRow)}
+def _trained_in(case: Training, rows: Sequence[Row]) -> str | None:
+    ended = {row.suite for row in of_kind(rows, TrainedResult)}
     for suite in sorted(ended, key=lambda suite: (suite != case.suite, suite)):
-        of = [row for row in rows if row.suite == suite]
-        elsewhere = suite != case.suite and case.suite != "ablations"
-        tested = {row.tested_T for row in of if isinstance(row, TestedRow)}
-        untested = {*case.training.tested_at} - tested
-        if not untested and not (elsewhere and any(row.deviations for row in of)):
+        group = [row for row in rows if row.suite == suite]
+        elsewhere = suite != case.suite and not case.may_deviate
+        tested = {row.result.tested_T for row in of_kind(group, TestedResult)}
+        deviates = any(row.installation.deviations for row in group)
+        if {*case.tested_at} <= tested and not (elsewhere and deviates):
             return suite
     return None

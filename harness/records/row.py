@@ -1,29 +1,29 @@
-"""What comes out: one flat, typed row a measurement, written as JSON. Units are in the names.
+"""What comes out: a row a measurement: who measured what, when, on which data, and the result.
 
-All rows share the fields of `Record`: the case, the data, the machine and the versions. Each kind
-adds what it measured.
+A row has parts. Its result is one of the classes below, told apart by `kind`. Units are in the
+names.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, NamedTuple, TypeGuard, get_args
 
 from pydantic import Field
+from typing_extensions import TypeVar
 
-from harness.records.identity import settings_of
-from harness.spec import CaseFields, NeuronSource, Precision, contender
+from harness.records.identity import Installation, settings_of
+from harness.spec import Case, Contender, Precision, Source, Timing, Training, Workload
 from harness.system.installed import Machine, Moment
 
-SCHEMA = 3
+SCHEMA = 4
 
 # JSON has no NaN, and no counter reaches what floats cannot tell apart.
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Natural = Annotated[int, Field(ge=0, le=2**53)]
 Nth = Annotated[int, Field(ge=1, le=2**53)]
 Outcome = Literal[
     "failed",  # it was tried and did not hold, or ended with an error
@@ -61,101 +61,122 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Moment, Machine, CaseFields):
-    """The fields that every row has: case, machine, versions, data; None where unknown (yet)."""
+class Run:
+    """One command, or one process of it, whose rows share the machine."""
 
-    schema: int = SCHEMA
-    run: str  # one command's rows share it
-    time: str  # UTC, ISO 8601
-    key: str | None = None  # of all that decides the result (identity.py)
-    revision: Count = 0  # of the adapter
-    protocol: Count | None = None  # of a timing: the number of the protocol (identity.py)
+    id: str
+    machine: Machine = Machine()
     code: str | None = None  # a hash of our sources: to look it up, never compared
-    framework_version: str | None = None
-    iterations_per_epoch: Nth | None = None
-    deviations: str | None = None  # where the variant is not the paper's function
-    neuron: NeuronSource | None = None  # whose code it is; None: not declared, or no adapter's
-    implementation: str | None = None  # which of its kernels ran, where an adapter has several
+    allocator: str | None = None  # whether freed memory stays with the process
+    protocol: Natural | None = None  # of its timings (identity.py)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """How the object that computes was built in its process; None where unknown."""
+
     layout: str | None = None  # of its convolutions' weights; of the floor, layer by layer
     computed: str | None = None  # how its layers were, where an adapter chooses
-    allocator: str | None = None  # whether freed memory stays with the process
-    contender_threads: Nth | None = None  # that torch has in the contender's own process
+    threads: Nth | None = None  # that torch has there
 
-    # data: those of the batch, or those trained on; accuracies are of the test data
-    data_source: str | None = None
-    data_sha256: str | None = None
-    data_samples: Count | None = None  # found, of which the batch was taken
-    data_partial: bool | None = None
-    data_lossy: bool | None = None
-    data_simulated: bool | None = None
-    data_substitute: bool | None = None
-    data_note: str | None = None
-    data_augmented: bool | None = None  # random crop and flip
-    data_split_sha256: str | None = None  # of the names in a split of ours
-    data_test_source: str | None = None
-    data_test_sha256: str | None = None
-    data_test_partial: bool | None = None
-    data_test_lossy: bool | None = None
-    data_test_simulated: bool | None = None
-    data_test_substitute: bool | None = None
-    train_samples: Count | None = None
-    validation_samples: Count | None = None
-    test_samples: Count | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The samples of a row; None where unknown (yet)."""
+
+    source: Source | None = None  # of the batch, or of what it trains on
+    test: Source | None = None  # of what accuracies are of
+    augmented: bool | None = None  # random crop and flip
+    split_sha256: str | None = None  # of the names in a split of ours
+    train_samples: Natural | None = None
+    validation_samples: Natural | None = None
+    test_samples: Natural | None = None
+    iterations_per_epoch: Nth | None = None
+
+
+R = TypeVar("R", default="Result", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Generic[R]):
+    """One measurement. A bare `Row` has any result, `Row[EpochResult]` an epoch's."""
+
+    schema: Literal[4] = SCHEMA
+    run: Run
+    time: str  # UTC, ISO 8601
+    moment: Moment = Moment()
+    key: str | None = None  # of all that decides the result (identity.py)
+    case: Annotated[Case, Field(discriminator="kind")]
+    installation: Installation = Installation()
+    build: Build = Build()
+    data: Data = Data()
+    result: R
 
     @property
-    def contender(self) -> str:
-        """Name of the framework and its variant, "snntorch:subtract"."""
-        return contender(self.framework, self.variant)
+    def suite(self) -> str:
+        """Suite of the case."""
+        return self.case.suite
 
     @property
-    def full_name(self) -> str:
-        """The contender with its precision, "norse:compiled bf16"; float32 is left out."""
-        return self.contender + ("" if self.precision == "fp32" else f" {self.precision}")
+    def workload(self) -> Workload:
+        """Network, data set and batch of the case."""
+        return self.case.workload
+
+    @property
+    def contender(self) -> Contender:
+        """Who computed it."""
+        return self.case.contender
+
+    @property
+    def is_timing(self) -> bool:
+        """Whether the case is timed; the check of bf16 training holds for all cells."""
+        return isinstance(self.case, Timing)
+
+    @property
+    def training(self) -> Training:
+        """The case of a training. Raises TypeError where it is another kind."""
+        if not isinstance(self.case, Training):
+            raise TypeError(f"a row of a {self.case.kind}, not of a training")
+        return self.case
 
     @property
     def place(self) -> Place:
         """Machine that the row was measured on."""
-        shown = self.cpu or "", self.capability or "", self.gpu or "", self.threads or 0
-        return Place(*shown, self.cores, self.os, self.torch, tuple(settings_of(self)))
+        at = self.run.machine
+        shown = at.cpu or "", at.capability or "", at.gpu or "", at.threads or 0
+        return Place(*shown, at.cores, at.os, at.torch, tuple(settings_of(at)))
 
     @property
-    def installation(self) -> tuple[object, ...]:
+    def installed(self) -> tuple[object, ...]:
         """What a check of bf16 training holds for: contender, versions, device and machine."""
-        return self.contender, self.framework_version, self.revision, self.device, self.place
-
-    def to_json(self, shared: dict[str, Any] | None = None) -> str:
-        """Return the row as a line of JSON, without values as in `shared`, else as by default."""
-        usual = {k: each.default for k, each in self.__dataclass_fields__.items()} | (shared or {})
-        every = asdict(self)
-        front = {name: every.pop(name) for name in ("schema", "run", "time", "kind")}
-        present = {name: value for name, value in every.items() if value != usual[name]}
-        return json.dumps({**front, **present}, ensure_ascii=False, allow_nan=False)
+        by = self.installation
+        return self.contender.name, by.framework_version, by.revision, self.case.device, self.place
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertificateRow(Record):
+class CertificateResult:
     """An exam of an adapter in one precision: of all layers if `layer` is None, else of one."""
 
     kind: Literal["certificate"] = "certificate"
-    exam: Count  # the number of the exam; a proof by an older one counts as none
+    exam: Natural  # the number of the exam; a proof by an older one counts as none
     examined_network: str | None = None  # where it was a narrower one than the row's
     certified: bool
     certificate_precision: Precision
     reason: str | None = None
     layer: str | None = None
     spike_rate: Share | None = None
-    spikes: Count | None = None  # neuron-steps compared
-    mismatches: Count | None = None
+    spikes: Natural | None = None  # neuron-steps compared
+    mismatches: Natural | None = None
     gradient_error: Amount | None = None  # relative to the largest entry
     gradient_cosine: Number | None = None
-    first_step: Count | None = None  # of the first divergence, from 0
+    first_step: Natural | None = None  # of the first divergence, from 0
     first_layer: str | None = None
     threshold_distance: Amount | None = None  # abs(u - V_th) there
-    attempts: Count | None = None
+    attempts: Natural | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmupRow(Record):
+class WarmupResult:
     """The first iteration of a contender's process, which is in no round."""
 
     kind: Literal["warmup"] = "warmup"
@@ -166,7 +187,7 @@ class WarmupRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IterationRow(Record):
+class IterationResult:
     """One timed iteration of a contender, in one round."""
 
     kind: Literal["iteration"] = "iteration"
@@ -179,17 +200,17 @@ class IterationRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimedRow(Record):
+class TimedResult:
     """A contender whose rounds are over: its timing is done."""
 
     kind: Literal["timed"] = "timed"
-    rounds: Count
+    rounds: Natural
     converged: bool  # whether all ratios of its cell are known, `Cell.known`
     budget_seconds: Amount | None = None  # of the run; None: no limit (--paper)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryRow(Record):
+class MemoryResult:
     """Peak memory of a contender's process in its first iteration, above its base (`Meter`)."""
 
     kind: Literal["memory"] = "memory"
@@ -197,32 +218,32 @@ class MemoryRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRow(Record):
+class AuditResult:
     """An audit: an iteration of the timed object compared with the reference, at full size."""
 
     kind: Literal["audit"] = "audit"
-    exam: Count  # the number of the exam and the audit
+    exam: Natural  # the number of the exam and the audit
     when: When
     round: Nth | None = None
     way: Literal["direct", "replay"]  # of its own spikes (proof/audit.py)
     passed: bool
     reason: str | None = None  # where it did not pass, in a sentence
-    spikes: Count  # neuron-steps compared
-    mismatches: Count  # that are not the reference's
-    near_ties: Count  # of these, those that rounding decides
+    spikes: Natural  # neuron-steps compared
+    mismatches: Natural  # that are not the reference's
+    near_ties: Natural  # of these, those that rounding decides
     gradient_error: Amount | None = None  # relative to the largest entry; of training alone
     gradient_cosine: Number | None = None  # the lowest over the layers; of bf16 alone
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bf16TrainingRow(Record):
-    """Whether a contender learns in bf16 as in float32: one row for each `installation`."""
+class Bf16TrainingResult:
+    """Whether a contender learns in bf16 as in float32: one for each `Row.installed`."""
 
-    kind: Literal["descent"] = "descent"
-    exam: Count  # the number of the exam, the audit and this
+    kind: Literal["bf16-training"] = "bf16-training"
+    exam: Natural  # the number of the exam, the audit and this
     setting: str  # what was trained, the same for all, in words
     steps: Nth  # of the optimiser
-    seeds: tuple[Count, ...]  # of float32; bf16 has the first of them
+    seeds: tuple[Natural, ...]  # of float32; bf16 has the first of them
     first_loss: Amount | None = None  # of float32, mean over its seeds' first steps
     fp32_losses: tuple[Number | None, ...]  # mean over each seed's last steps; null: not finite
     bf16_losses: tuple[Number | None, ...]
@@ -232,7 +253,7 @@ class Bf16TrainingRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnmeasuredRow(Record):
+class UnmeasuredResult:
     """A figure of a case that could not be measured, and why; its other figures stand."""
 
     kind: Literal["unmeasured"] = "unmeasured"
@@ -241,7 +262,7 @@ class UnmeasuredRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRow(Record):
+class EpochResult:
     """One epoch of training. Accuracies are in [0, 1]."""
 
     kind: Literal["epoch"] = "epoch"
@@ -259,7 +280,7 @@ class EpochRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedRow(Record):
+class TestedResult:
     """Test accuracy, in [0, 1], of a trained network that is run over `tested_T` steps."""
 
     __test__ = False  # it is no test, whatever pytest thinks of its name
@@ -269,29 +290,29 @@ class TestedRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferRow(Record):
+class TransferResult:
     """A network trained on simulated events, tested on real recordings of images it never saw."""
 
     kind: Literal["transfer"] = "transfer"
     recorded_source: str
     recorded_sha256: str
-    recorded_samples: Count
+    recorded_samples: Natural
     recorded_partial: bool
     test_accuracy: Share  # after the last epoch
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfusionRow(Record):
+class ConfusionResult:
     """A trained network's votes and decisions on random test samples, (K, K); a row is a label."""
 
     kind: Literal["confusion"] = "confusion"
-    confusion_samples: Count
+    confusion_samples: Natural
     votes: tuple[tuple[Number, ...], ...]  # mean votes
-    confusion: tuple[tuple[Count, ...], ...]  # samples decided so
+    confusion: tuple[tuple[Natural, ...], ...]  # samples decided so
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedRow(Record):
+class TrainedResult:
     """The end of a training: accuracies, in [0, 1], after the last, best and chosen epoch."""
 
     kind: Literal["trained"] = "trained"
@@ -306,7 +327,7 @@ class TrainedRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedRow(Record):
+class FittedResult:
     """Another system of Tables 3 to 6, fitted and tested: it is done. Accuracies are in [0, 1]."""
 
     kind: Literal["fitted"] = "fitted"
@@ -315,7 +336,7 @@ class FittedRow(Record):
     chosen: str = ""  # what the held-out samples decided
     random: bool  # whether its seed decides anything
     sensor: tuple[Nth, Nth] | None = None  # (H, W) in pixels of the recordings it was given
-    window_us: Count | None = None  # the longest of them
+    window_us: Natural | None = None  # the longest of them
     test_accuracy: Share
     source_accuracy: Share | None = None  # of the network without spikes that it was made from
     spikes: Amount | None = None  # of all its neurons, a test sample
@@ -324,37 +345,50 @@ class FittedRow(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperationsRow(Record):
+class OperationsResult:
     """Operations of inference by layer, in total over all samples and steps; its case is done."""
 
     kind: Literal["operations"] = "operations"
     counted_samples: Nth  # test samples
-    spikes: tuple[Count, ...]  # of its neurons; of units without spikes: those that are not zero
-    events: tuple[Count, ...]  # values that are not zero and enter its synapse
-    operations: tuple[Count, ...]  # by value: these times the synapses that each drives
-    accumulates: tuple[Count, ...]  # folded: spikes times synapses
-    multiplies: tuple[Count, ...]  # folded: what stays a product
+    spikes: tuple[Natural, ...]  # of its neurons; of units without spikes: those that are not zero
+    events: tuple[Natural, ...]  # values that are not zero and enter its synapse
+    operations: tuple[Natural, ...]  # by value: these times the synapses that each drives
+    accumulates: tuple[Natural, ...]  # folded: spikes times synapses
+    multiplies: tuple[Natural, ...]  # folded: what stays a product
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndedRow(Record):
+class EndedResult:
     """A case that failed, and why."""
 
-    kind: Literal["case"] = "case"
+    kind: Literal["ended"] = "ended"
     status: Outcome
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarningRow(Record):
+class WarningResult:
     """A warning about the figures of its cell."""
 
     kind: Literal["warning"] = "warning"
     reason: str
 
 
-_Proof = CertificateRow | AuditRow | Bf16TrainingRow
-_OfTiming = WarmupRow | IterationRow | TimedRow | MemoryRow | UnmeasuredRow
-OfTraining = EpochRow | TestedRow | TransferRow | ConfusionRow | TrainedRow | FittedRow
-Row = _Proof | _OfTiming | OfTraining | OperationsRow | EndedRow | WarningRow
-KINDS: Mapping[str, type[Row]] = {each.kind: each for each in get_args(Row)}
+Proof = CertificateResult | AuditResult | Bf16TrainingResult
+_OfTiming = WarmupResult | IterationResult | TimedResult | MemoryResult | UnmeasuredResult
+OfTraining = (
+    EpochResult | TestedResult | TransferResult | ConfusionResult | TrainedResult | FittedResult
+)
+Result = Proof | _OfTiming | OfTraining | OperationsResult | EndedResult | WarningResult
+KINDS: dict[str, type[Result]] = {result.kind: result for result in get_args(Result)}
+K = TypeVar("K", bound=Result)
+
+
+def has(row: Row, kind: type[K]) -> TypeGuard[Row[K]]:
+    """Return whether a row's result is of a kind."""
+    return isinstance(row.result, kind)
+
+
+def of_kind(rows: Iterable[Row], kind: type[K]) -> list[Row[K]]:
+    """Return the rows whose result is of a kind, in their order."""
+    return [row for row in rows if has(row, kind)]

@@ -5,23 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
-from harness.records.identity import PROTOCOL, Software
-from harness.records.row import Bf16TrainingRow, EndedRow, Outcome, Record, Row
-from harness.spec import ACCELERATION, Case, NeuronSource, Source, paper
+from harness.records.identity import PROTOCOL, Installation
+from harness.records.row import (
+    Bf16TrainingResult,
+    Build,
+    Data,
+    EndedResult,
+    Outcome,
+    Result,
+    Row,
+    Run,
+)
+from harness.spec import Case, paper
 from harness.system.files import printable, write_result
 from harness.system.installed import ROOT, Machine, Moment, version
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Result)
 LONGEST_REASON = 1000  # characters; a framework's message can be of any length
 # Packages, with the frameworks, whose versions decide what a run computes or how fast.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
+
+
+UNKNOWN = Moment()  # how busy and warm the machine was
+NOTHING_KNOWN = Installation()  # of a framework that is missing
 
 
 class Failed(Exception):
@@ -33,16 +46,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
-    """What all rows that a process measures share: run, machine, allocator."""
-
-    id: str
-    machine: Machine
-    allocator: str  # whether freed memory stays with the process
-
-
-@dataclass(frozen=True)
-class Result:
+class CaseRows:
     """Rows of a case that ended, or of a cell so far; of a cell not begun, the seconds it needs."""
 
     case: Case  # of a cell what its cases share
@@ -51,17 +55,37 @@ class Result:
     more: bool = False  # of a cell with its first round: it will be yielded once more
     before: bool = False  # an earlier command had done it
     left_seconds: float = 0.0  # of a cell that was not begun: an estimate of what it takes
-    bf16_trainings: tuple[Bf16TrainingRow, ...] = ()  # of a cell: all trainings in bf16 so far
+    bf16_trainings: tuple[Row[Bf16TrainingResult], ...] = ()  # of a cell: all so far
 
 
 @dataclass(frozen=True)
-class Installation:
-    """What computes a case: an adapter as installed here, the floor, or the ANN of Table 5."""
+class RowMaker:
+    """What the rows of one case share, and how a result becomes one of them."""
 
-    software: Software
-    deviations: str | None = None  # where it is not the paper's function
-    neuron: NeuronSource | None = None  # whose code it is; None: not declared
-    implementation: str | None = None  # which of its kernels run
+    run: Run
+    case: Case
+    installation: Installation = Installation()
+    data: Data = Data()
+    key: str | None = None
+    build: Build = Build()
+
+    def row(self, result: R, moment: Moment = UNKNOWN) -> Row[R]:
+        """Return the row of a result, with the present time."""
+        return Row(
+            run=self.run, time=now(), moment=moment, key=self.key, case=self.case,
+            installation=self.installation, build=self.build, data=self.data, result=result,
+        )  # fmt: skip
+
+    def ended(self, status: Outcome, reason: str) -> Row[EndedResult]:
+        """Return the row of a case that failed."""
+        return self.row(EndedResult(status=status, reason=shortened(reason)))
+
+
+def maker(case: Case, run: Run, installation: Installation = NOTHING_KNOWN) -> RowMaker:
+    """Return what makes rows of a case; of its data only the size of an epoch is known."""
+    workload = case.workload
+    epoch = paper.settings(workload.dataset).iterations_per_epoch(workload.batch_size)
+    return RowMaker(run, case, installation, Data(iterations_per_epoch=epoch))
 
 
 def new_run() -> str:
@@ -69,69 +93,33 @@ def new_run() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
 
 
-def save_run(out: Path, machine: Machine, frameworks: Iterable[str], command: Sequence[str]) -> str:
-    """Write OUT/runs/RUN.json: command, versions, the fields that its rows share; return its name.
+def begin(
+    out: Path, machine: Machine, allocator: str, frameworks: Iterable[str], command: Sequence[str]
+) -> Run:
+    """Write OUT/runs/RUN.json: command, versions, what its rows share; return the run.
 
     `command`: as it was typed. Raises UsageError where the folder cannot be written.
     """
-    run = new_run()
+    run = Run(
+        id=new_run(), machine=machine, code=sources_sha256(), allocator=allocator, protocol=PROTOCOL
+    )
     found = {name: version(name) for name in (*PACKAGES, *frameworks)}
     manifest = {
-        "run": run,
+        "run": run.id,
         "command": [*command],
         "started": now(),
-        "shared": {"code": sources_sha256(), **asdict(machine)},
+        "shared": {"run": {"code": run.code, "protocol": PROTOCOL, "machine": asdict(machine)}},
         "packages": {name: each for name, each in found.items() if each},
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     # a lone surrogate, of an argument that is no UTF-8, has no place in JSON
-    write_result(out / "runs" / f"{run}.json", text.encode(errors="replace"))
+    write_result(out / "runs" / f"{run.id}.json", text.encode(errors="replace"))
     return run
 
 
 def now() -> str:
     """Return the present time as rows have it: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def of_case(case: Case, run: Run, subject: Installation) -> Record:
-    """Return the row that all rows of a case are made from; its data are not filled in yet."""
-    settings = paper.settings(case.dataset)
-    return Record(
-        **vars(case.fields),
-        **{**asdict(run.machine), **asdict(subject.software)},
-        run=run.id,
-        time=now(),
-        code=sources_sha256(),
-        deviations=subject.deviations,
-        neuron=subject.neuron,
-        implementation=subject.implementation,
-        iterations_per_epoch=settings.iterations_per_epoch(case.batch_size),
-        allocator=run.allocator,
-        protocol=PROTOCOL if case.suite == ACCELERATION else None,
-    )
-
-
-def with_data(row: Record, source: Source, test: Source | None = None) -> Record:
-    """Return the row with the `data_` fields of its data, and of its test data if any."""
-    found: dict[str, object] = {"data_samples": source.samples}
-    for prefix, of in (("data_", source), ("data_test_", test)):
-        if of is not None:
-            found[f"{prefix}source"] = of.description
-            for name in ("sha256", "partial", "lossy", "simulated", "substitute"):
-                found[prefix + name] = getattr(of, name)
-    notes = dict.fromkeys(each.note for each in (source, test) if each and each.note)
-    return replace(row, **found, data_note="; ".join(notes) or None)
-
-
-def ended(row: Record, status: Outcome, reason: str) -> EndedRow:
-    """Return the row of a case that failed."""
-    return EndedRow(**vars(row), status=status, reason=shortened(reason))
-
-
-def stamped(row: R, moment: Moment | None = None) -> R:
-    """Return the row with the present time, and the machine's state `moment` if it is known."""
-    return replace(row, time=now(), **vars(moment or Moment()))
 
 
 def shortened(text: str) -> str:

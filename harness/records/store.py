@@ -18,6 +18,7 @@ from datetime import datetime
 from functools import cache
 from io import FileIO
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, TypeVar
 
 from filelock import FileLock
@@ -28,20 +29,24 @@ from harness.records.current import slot_of
 from harness.records.row import (
     KINDS,
     SCHEMA,
-    CertificateRow,
-    ConfusionRow,
-    EndedRow,
-    FittedRow,
-    IterationRow,
+    CertificateResult,
+    ConfusionResult,
+    EndedResult,
+    FittedResult,
+    IterationResult,
+    K,
     OfTraining,
-    OperationsRow,
-    Record,
+    OperationsResult,
+    Result,
     Row,
+    TestedResult,
+    of_kind,
 )
-from harness.spec import Case, ProgressCallback, System, Trained, network_name
+from harness.records.run import RowMaker
+from harness.spec import Case, Count, Fit, ProgressCallback, Training, network_name
 from harness.system.files import locked, unwritable
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Store:
         """
         if not rows:
             return
-        lines = (row.to_json(shared_by(self.out, row.run).of(row.dataset)) + "\n" for row in rows)
+        lines = (written(row, shared_by(self.out, row.run.id)) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
         content = "".join(lines).encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
@@ -101,20 +106,19 @@ class Store:
         damaged = [each for each in found if isinstance(each, str)]
         return [each for each in found if not isinstance(each, str)], damaged
 
-    def where(self, field: str, values: Iterable[str]) -> list[Row]:
-        """Return all rows with one of these values in a field, file by file as written.
+    def with_keys(self, keys: Collection[str]) -> list[Row]:
+        """Return all rows with one of these keys, file by file as written."""
+        return [row for row in self._with_texts(keys) if row.key in keys]
 
-        Only lines with these texts are parsed; damaged ones are passed over.
-        """
-        values = set(values)
-        texts = [json.dumps(value).encode() for value in values]
-        found = (each for path in self.files for each in _lines(path, texts))
-        rows = (each for each in found if not isinstance(each, str))
-        return [row for row in rows if getattr(row, field) in values]
-
-    def of_kind(self, kind: type[R]) -> list[R]:
+    def of_kind(self, kind: type[K]) -> list[Row[K]]:
         """Return all rows of a kind, file by file as written."""
-        return [row for row in self.where("kind", [kind.kind]) if isinstance(row, kind)]
+        return of_kind(self._with_texts([kind.kind]), kind)
+
+    def _with_texts(self, values: Iterable[str]) -> Iterator[Row]:
+        """Yield rows whose line has one of these texts; others are not parsed, nor is damage."""
+        texts = [json.dumps(value).encode() for value in values]
+        lines = (line for path in self.files for line in _lines(path, texts))
+        return (line for line in lines if not isinstance(line, str))
 
     def check_writable(self) -> None:
         """Raise UsageError if rows could not be kept here; writes no row."""
@@ -140,21 +144,24 @@ def _write_all(file: FileIO, content: bytes) -> None:
         raise
 
 
+Part = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Shared:
-    """The fields that all rows of a run share, as RUN.json has them."""
+    """The parts of rows that all of a run share, as RUN.json has them."""
 
-    shared: dict[str, Any] = field(default_factory=dict)
-    shared_by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shared: dict[str, Part] = field(default_factory=dict)
+    shared_by_dataset: dict[str, dict[str, Part]] = field(default_factory=dict)
     damage: str = ""  # what is wrong with the file
 
-    def of(self, dataset: object) -> dict[str, Any]:
-        """Return the shared fields of rows of a data set; a row's own fields override them."""
-        return self.shared | self.shared_by_dataset.get(str(dataset), {})
+    def of(self, dataset: str) -> dict[str, Part]:
+        """Return the shared parts of rows of a data set; a row's own fields override them."""
+        return self.shared | self.shared_by_dataset.get(dataset, {})
 
 
 def shared_by(out: Path, run: str) -> Shared:
-    """Read OUT/runs/RUN.json; return no shared fields where it is missing or damaged."""
+    """Read OUT/runs/RUN.json; return no shared parts where it is missing or damaged."""
     if not run.replace("-", "").isalnum():  # it names a file
         return Shared()
     try:
@@ -166,9 +173,18 @@ def shared_by(out: Path, run: str) -> Shared:
         return Shared(damage=f"runs/{run}.json is damaged, and what its rows share lost: {what}")
 
 
-@cache  # made when first asked for: it takes half a second
+@cache  # made when first asked for: it takes a tenth of a second
 def _adapter() -> TypeAdapter[Row]:
-    return TypeAdapter(Annotated[Row, Field(discriminator="kind")])
+    return TypeAdapter(Row[Annotated[Result, Field(discriminator="kind")]])
+
+
+def written(row: Row, shared: Shared = Shared()) -> str:
+    """Return a row as a line of JSON, without what is None, empty or in the run's file."""
+    content: dict[str, Any] = _adapter().dump_python(row, mode="json", exclude_none=True)
+    for name, part in shared.of(row.workload.dataset).items():
+        content[name] = {k: v for k, v in content[name].items() if part.get(k) != v}
+    present = {name: part for name, part in content.items() if part != {}}
+    return json.dumps(present, ensure_ascii=False, allow_nan=False)
 
 
 def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]:
@@ -184,17 +200,26 @@ def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]
             continue
         try:
             content = _content(line)
-            run = str(content.get("run"))
+            run, dataset = _run_and_dataset(content)
             if run not in runs:
                 runs[run] = shared_by(path.parent.parent, run)
                 if runs[run].damage:
                     yield f"{path}: {runs[run].damage}"
-            yield parse_row(runs[run].of(content.get("dataset")) | content)
+            for name, part in runs[run].of(dataset).items():
+                content[name] = part | content.get(name, {})
+            yield parse_row(content)
         except ValueError as error:
             yield f"{path}:{number}: damaged row: {str(error)[:300]}"
 
 
-def _content(line: bytes) -> dict[str, object]:
+def _run_and_dataset(content: dict[str, Any]) -> tuple[str, str]:
+    try:
+        return str(content["run"]["id"]), str(content["case"]["workload"]["dataset"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("its run or its case is missing") from error
+
+
+def _content(line: bytes) -> dict[str, Any]:
     content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     if not isinstance(content, dict):
         raise ValueError("a JSON object was expected")
@@ -203,7 +228,7 @@ def _content(line: bytes) -> dict[str, object]:
     return content
 
 
-def parse_row(content: dict[str, object]) -> Row:
+def parse_row(content: dict[str, Any]) -> Row:
     """Return the row with these fields, checked. Raises ValueError that names the fault."""
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
@@ -220,24 +245,42 @@ ITERATION = (1e-7, 3e6)  # seconds: a call that does nothing, and a month
 
 def _check(row: Row) -> None:
     """Raise ValueError where a row makes no sense, of which UsageError is one."""
-    case = Case.of(row)
+    case, result = row.case, row.result
     if datetime.fromisoformat(row.time).tzinfo is None:
         raise ValueError("time: a zone was expected")
-    if isinstance(row, IterationRow) and not ITERATION[0] <= row.seconds <= ITERATION[1]:
-        raise ValueError(f"seconds: {row.seconds:g}, an iteration takes 1e-7 s to a month")
-    if isinstance(row, OfTraining):
-        Trained.of(row)
-    if isinstance(row, FittedRow):
-        System.of(row)
-    if isinstance(row, ConfusionRow):
-        tables = row.votes, row.confusion
-        if {len(each) for table in tables for each in (table, *table)} != {row.classes}:
-            raise ValueError(f"votes, confusion: {row.classes} rows of {row.classes} were expected")
-    if isinstance(row, OperationsRow):
-        layers = len(case.network.stages)
-        counts = row.spikes, row.events, row.operations, row.accumulates, row.multiplies
-        if {len(each) for each in counts} != {layers}:
-            raise ValueError(f"operations: an entry for each of {layers} layers was expected")
+    if not isinstance(case, _case_of(result)):
+        raise ValueError(f"result: a {case.kind} has no {result.kind}")
+    match result:
+        case IterationResult() if not ITERATION[0] <= result.seconds <= ITERATION[1]:
+            reason = f"{result.seconds:g}, an iteration takes 1e-7 s to a month"
+            raise ValueError(f"seconds: {reason}")
+        case ConfusionResult():
+            tables, classes = (result.votes, result.confusion), row.workload.network.classes
+            if {len(line) for table in tables for line in (table, *table)} != {classes}:
+                raise ValueError(f"votes, confusion: {classes} rows of {classes} were expected")
+        case OperationsResult():
+            layers = len(row.workload.network.stages)
+            counts = result.spikes, result.events, result.operations
+            folded = result.accumulates, result.multiplies
+            if {len(count) for count in (*counts, *folded)} != {layers}:
+                raise ValueError(f"operations: an entry for each of {layers} layers was expected")
+        case _:
+            pass
+
+
+def _case_of(result: Result) -> type[Case] | UnionType:
+    """Return the kinds of cases that have such a result."""
+    match result:
+        case FittedResult():
+            return Fit
+        case TestedResult():
+            return Training | Fit
+        case OperationsResult():
+            return Training | Count
+        case _ if isinstance(result, OfTraining):
+            return Training
+        case _:
+            return Case
 
 
 # the writing side: rows of a process that measures
@@ -257,17 +300,18 @@ class Ledger:
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
     kept: list[Row] = field(default_factory=list)  # by this process
-    _there: dict[Hashable, object] = field(default_factory=dict)  # the figures of a slot's last row
+    _there: dict[Hashable, Result] = field(default_factory=dict)  # of a slot's last row
     _claims: ExitStack = field(default_factory=ExitStack)
 
-    def lock_and_read(self, *rows: Record) -> list[Row]:
-        """Lock the rows' keys, as one set; return their stored rows (if `fresh`, those of `runs`).
+    def lock_and_read(self, *makers: RowMaker) -> list[Row]:
+        """Lock the makers' keys, as one set; return their stored rows (if `fresh`, of `runs`).
 
         Where another process has that lock, waits if `patient`, else raises Busy.
         """
-        keys = {str(row.key) for row in rows}
+        keys = {str(maker.key) for maker in makers}
         name = hashlib.sha256(" ".join(sorted(keys)).encode()).hexdigest()[:16]
-        what = f"{rows[0].dataset} {network_name(rows[0])} seed {rows[0].seed}"
+        workload = makers[0].case.workload
+        what = f"{workload.dataset} {network_name(workload)} seed {workload.seed}"
         folder = self.store.out / ".locks"
 
         def wait() -> None:
@@ -280,16 +324,16 @@ class Ledger:
             self._claims.enter_context(locked(folder / f"{name}.lock", wait))
         except OSError as error:
             raise unwritable(folder, error) from error
-        there = self._counting(self.store.where("key", keys))
-        self._there |= {slot_of(row): _figures(row) for row in there if _is_once(row)}
+        there = self._counting(self.store.with_keys(keys))
+        self._there |= {slot_of(row): row.result for row in there if _is_once(row)}
         return there
 
-    def of_kind(self, kind: type[R]) -> list[R]:
+    def of_kind(self, kind: type[K]) -> list[Row[K]]:
         """Return all stored rows of a kind; if `fresh`, only those of `runs`."""
         return self._counting(self.store.of_kind(kind))
 
-    def _counting(self, there: list[R]) -> list[R]:
-        return [row for row in there if row.run in self.runs] if self.fresh else there
+    def _counting(self, there: list[Row[R]]) -> list[Row[R]]:
+        return [row for row in there if row.run.id in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
         """Append rows; they are on the disk when this returns. Raises UsageError where it cannot.
@@ -298,11 +342,9 @@ class Ledger:
         that is trained anew may have other figures: its rows are kept, all of them, and count.
         """
         new = [
-            row
-            for row in rows
-            if not _is_once(row) or self._there.get(slot_of(row)) != _figures(row)
+            row for row in rows if not _is_once(row) or self._there.get(slot_of(row)) != row.result
         ]
-        self._there |= {slot_of(row): _figures(row) for row in new if _is_once(row)}
+        self._there |= {slot_of(row): row.result for row in new if _is_once(row)}
         self.store.append(*new)
         self.kept += new
 
@@ -313,10 +355,6 @@ class Ledger:
 
 
 def _is_once(row: Row) -> bool:
-    """Return whether a training, or another system, has one such row with the same figures."""
-    return row.epochs is not None and not isinstance(row, CertificateRow | EndedRow)
-
-
-def _figures(row: Row) -> dict[str, object]:
-    """Return what a row adds to the fields of all rows."""
-    return {k: v for k, v in vars(row).items() if k not in Record.__dataclass_fields__}
+    """Return whether a training, or a baseline, has one such row with the same result."""
+    once = not isinstance(row.result, CertificateResult | EndedResult)
+    return isinstance(row.case, Training | Fit) and once

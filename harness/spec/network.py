@@ -6,9 +6,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import floor, inf, prod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 Reading = Literal["mean", "literal"]
 
@@ -237,6 +241,19 @@ class Network:
     def __str__(self) -> str:
         return "-".join(map(str, self.layers))
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Have rows write a network as `WrittenNetwork`."""
+        from pydantic_core import core_schema  # half a second, which rows alone need
+
+        written = handler(WrittenNetwork)
+        as_written = core_schema.plain_serializer_function_ser_schema(
+            WrittenNetwork.of_network, return_schema=written
+        )
+        return core_schema.no_info_after_validator_function(
+            WrittenNetwork.parsed, written, serialization=as_written
+        )
+
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The network's layers of neurons in order, each with its shapes."""
@@ -297,6 +314,34 @@ class Network:
                     return layer
 
         return replace(self, layers=tuple(map(scaled, self.layers)))
+
+
+@dataclass(frozen=True)
+class WrittenNetwork:
+    """A network as rows have it: its layers in the paper's notation."""
+
+    notation: str
+    input_shape: tuple[int, int, int]
+    lif: LIF
+    classes: int
+    population: int
+    dropout: float
+    neunorm: NeuNorm | None = None
+
+    @classmethod
+    def of_network(cls, network: Network) -> WrittenNetwork:
+        return cls(
+            str(network), network.input_shape, network.lif, network.classes, network.population,
+            network.dropout, network.neunorm,
+        )  # fmt: skip
+
+    @lru_cache(maxsize=4096)  # noqa: B019 values; a folder has thousands of rows of a few networks
+    def parsed(self) -> Network:
+        """Return the network. Raises UsageError where it makes no sense."""
+        return Network.parse(
+            self.notation, input_shape=self.input_shape, lif=self.lif, neunorm=self.neunorm,
+            classes=self.classes, population=self.population, dropout=self.dropout,
+        )  # fmt: skip
 
 
 def reach(size: int, kernel: int) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.spec import paper
-from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork, Precision
+from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork
+from harness.spec.contender import Precision
 from harness.spec.network import Network, Reading, UsageError, parse_fraction
 
 __all__ = ["SUFFIX", "Access", "Budget", "NetworkFile", "Options", "ProgressCallback", "Tie"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
 
@@ -19,6 +19,7 @@ class SGD:
     factor: float = 0.1
     # of the rate, for fully connected layers, voting too; None: the same, as the paper has it
     fc_factor: float | None = None
+    kind: Literal["sgd"] = field(default="sgd", repr=False)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Adam:
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
+    kind: Literal["adam"] = field(default="adam", repr=False)
+
+
+# Told apart by `kind` where rows are read; a marker of pydantic's, which takes a moment to import.
+Optimiser = SGD | Adam
 
 
 @dataclass(frozen=True)

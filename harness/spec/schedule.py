@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from harness.spec import paper
-from harness.spec.case import Trained
+from harness.spec.case import Training
 from harness.spec.paper import SGD, Adam
 
 # Epochs at each rate, a tenth of the one before. CIFAR-10's first stage is the paper's, whole.
@@ -39,32 +39,33 @@ def table_7(settings: SGD | Adam, epoch: int) -> float:
     return settings.lr * settings.factor ** ((epoch - 1) // settings.step_epochs)
 
 
-def next_rate(case: Trained, trained: Sequence[float]) -> float | None:
+def next_rate(case: Training, trained: Sequence[float]) -> float | None:
     """Return the learning rate of a training's next epoch; None if it has ended.
 
     One in stages ends early if it has not left chance after HOPELESS_EPOCHS. `trained` has the
     training accuracy, in [0, 1], of each epoch so far.
     """
-    done, stages = len(trained), case.training.stages
-    if done >= case.training.epochs:
+    done = len(trained)
+    if done >= case.epochs:
         return None
-    if not stages:
+    if not case.stages:
         return table_7(case.optimiser, done + 1)
-    hopeless = max(trained[:HOPELESS_EPOCHS], default=0.0) < LEARNT / case.network.classes
+    hopeless = max(trained[:HOPELESS_EPOCHS], default=0.0) < LEARNT / case.workload.network.classes
     if done >= HOPELESS_EPOCHS and hopeless:
         return None
-    return case.optimiser.lr * FACTOR ** bisect_right([*accumulate(stages)], done)
+    return case.optimiser.lr * FACTOR ** bisect_right([*accumulate(case.stages)], done)
 
 
-def is_on_schedule(case: Trained) -> bool:
+def is_on_schedule(case: Training) -> bool:
     """Return whether a case trains as was fixed for its data set, or for all epochs of Table 7.
 
     Fixed are stages, rate and NeuNorm's first U. By Table 7 Adam's rate may be another: none is
     printed.
     """
-    training, settings, norm = case.training, paper.settings(case.dataset), case.network.neunorm
-    if training.stages:
-        as_fixed = training.stages, case.optimiser, U if norm is None else norm.u
-        return as_fixed == (STAGES[case.dataset], optimiser(case.dataset), U)
+    settings, norm = paper.settings(case.workload.dataset), case.workload.network.neunorm
+    if case.stages:
+        as_fixed = case.stages, case.optimiser, U if norm is None else norm.u
+        dataset = case.workload.dataset
+        return as_fixed == (STAGES[dataset], optimiser(dataset), U)
     is_paper = case.optimiser == settings.optimiser or isinstance(case.optimiser, Adam)
-    return is_paper and training.least_epochs is None and training.epochs >= settings.epochs
+    return is_paper and case.least_epochs is None and case.epochs >= settings.epochs
