@@ -9,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,7 +25,6 @@ from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.records import identity
-from harness.records.current import current
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
@@ -398,29 +396,6 @@ def test_a_done_training_repeats_only_on_request_and_serves_other_suites(tmp_pat
     before, anew, _ = sorted(rows_of(tmp_path, records.TrainedRow), key=lambda row: row.suite)
     assert len(rows_of(tmp_path, records.EpochRow)) == 6
     assert anew.seconds != before.seconds and anew.test_accuracy == before.test_accuracy
-
-
-def test_a_training_made_anew_for_its_weights_counts_with_its_own_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = case(framework=spec.ANN, training=replace(FULL, tested_at=()))
-    run((given,), tmp_path)
-    for path in (tmp_path / "checkpoints").iterdir():
-        path.unlink()
-    real = epoch.train_epoch
-
-    def elsewhere(*given: Any) -> Epoch:  # where sums are rounded otherwise
-        found = real(*given)
-        return replace(found, test_accuracy=found.test_accuracy + 0.1)
-
-    monkeypatch.setattr(epoch, "train_epoch", elsewhere)
-    (again,) = run((given,), tmp_path, keep=True)
-    rows, _ = records.Store(tmp_path).read()
-    counted = [row for row, counts in zip(rows, current(rows).counts, strict=True) if counts]
-    (end,) = (row for row in counted if isinstance(row, records.TrainedRow))
-    assert end.kept_weights_sha256 and end.run == again.rows[-1].run
-    tests = [row.test_accuracy for row in counted if isinstance(row, records.EpochRow)]
-    assert len(tests) == 2 and tests[-1] == end.test_accuracy
 
 
 def test_rows_of_another_suite_say_what_the_case_was_asked_for(tmp_path: Path) -> None:
