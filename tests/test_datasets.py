@@ -12,7 +12,6 @@ import pickle
 import re
 import shutil
 import socket
-import struct
 import sys
 import urllib.error
 import zipfile
@@ -326,9 +325,6 @@ def test_dvs_recordings_are_reduced_with_stride_3(tmp_path: Path) -> None:
     assert batch.inputs.nonzero().tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 41, 41]]
     assert batch.labels.tolist() == [5]
     assert batch.source.description == "DVS-CIFAR10 recordings, 5 ms bins"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UsageError, match=f"{path} is damaged"):
-        load_batch("dvs-cifar10", 2, 1, root=tmp_path)
     write_aedat4(path, stream="IMUS")
     with pytest.raises(UsageError, match=f"{path} is damaged .it holds no events"):
         load_batch("dvs-cifar10", 2, 1, root=tmp_path)
@@ -445,7 +441,7 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
     assert load_recorded_frames(replace(request, root=tmp_path / "empty"), quiet) is None
 
 
-@pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)])
+@pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)], ids=["5 ms", "30 ms"])
 def test_a_simulation_as_long_as_its_bins_has_all_frames(tmp_path: Path, bins: Bins) -> None:
     whole = nmnist.simulated(with_mnist(tmp_path), "train").read(0)
     short = DATASETS["nmnist"].frames(nmnist.simulated(tmp_path, "train", bins), bins)
@@ -682,16 +678,6 @@ def test_a_spoilt_file_is_read_or_named(
         read(path)
     except UsageError as error:
         assert str(path) in str(error) and "is damaged" in str(error)
-
-
-def test_mnist_of_another_shape_is_damage(tmp_path: Path) -> None:
-    labels = write_mnist(tmp_path, [8, 1])
-    path = labels.with_name("train-images-idx3-ubyte")
-    pixels = path.read_bytes()[16:]
-    for header in ((2051, 1, 28, 28), (2051, 4, 28, 14), (2049, 2 * 28 * 28), ()):
-        path.write_bytes(struct.pack(f">{len(header)}I", *header) + pixels)
-        with pytest.raises(UsageError, match=f"{path} is damaged"):
-            read_mnist(labels)
 
 
 def entry(value: int = 7) -> CachedArrays:
