@@ -148,24 +148,6 @@ def test_rows_and_tables_say_whose_code_was_timed(
     assert (proofs[own], proofs["reference"]) == (OWN, "not declared")
 
 
-def test_a_plug_in_that_does_not_load_says_what_failed(
-    plant: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not to install what is installed."""
-    plant("lacks", "import not_installed.deep")
-    plant("lost", "from harness.adapter import NotThere")
-    plant("raises", "raise ValueError('of its own')")
-    monkeypatch.setenv("COLUMNS", "300")
-    code, out, _ = command("list", "frameworks")
-    assert code == 0 and "pip install lacks-pkg" not in out and "pip install lost-pkg" not in out
-    for name, says in {
-        "lacks": "lacks does not load: lacks-pkg 1.0 imports not_installed, which is not ins",
-        "lost": "ImportError: cannot import name 'NotThere' from 'harness.adapter'",
-        "raises": "raises does not load: ValueError: of its own",
-    }.items():
-        assert says in out and says in str(adapters.missing(name))
-
-
 def test_the_version_is_the_frameworks_where_the_plug_in_is_named_after_it(
     plant: Plant, spiky: None, tmp_path: Path
 ) -> None:
