@@ -183,43 +183,30 @@ def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) ->
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
 
 
-def planned(
-    monkeypatch: pytest.MonkeyPatch, free: Callable[[list[str]], float]
-) -> tuple[list[in_process.InThisProcess], list[Worker]]:
-    """Plan memory in MiB: an iteration takes 1,000, 100 are to spare, a release gives 200.
-
-    `free` gets the frameworks of the processes so far; later processes hold more. Returns the
-    processes, and the workers that gave memory back.
-    """
+@pytest.mark.parametrize("iterations", [1, 2], ids=["starts", "is audited"])
+@pytest.mark.parametrize(("spare", "count"), [(90.0, 1), (110.0, 0)], ids=["tight", "enough"])
+def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, count: int, iterations: int
+) -> None:
+    """In MiB: an iteration takes 1,000, 100 are to spare, a release gives 200."""
     children, released = in_process.plant(monkeypatch), list[Worker]()
 
-    def available(device: str) -> float:
-        frameworks = [each.worker.case.framework for each in children if each.worker]
-        return free(frameworks) + 200.0 * len({*released})
+    def available(device: str) -> float:  # little before the third starts, or is audited
+        frameworks = [child.worker.case.framework for child in children if child.worker]
+        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
+        free = 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
+        return free + 200.0 * len({*released})
 
     monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(Worker, "release", released.append)
-    held = property(lambda each: float(children.index(each.child)))
-    monkeypatch.setattr(Contender, "held_mib", held)
-    return children, released
-
-
-@pytest.mark.parametrize("iterations", [1, 2], ids=["starts", "is audited"])
-@pytest.mark.parametrize(("spare", "lean"), [(90.0, 1), (110.0, 0)], ids=["tight", "enough"])
-def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, lean: int, iterations: int
-) -> None:
-    def free(frameworks: list[str]) -> float:  # little before the third starts, or is audited
-        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
-        return 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
-
-    children, released = planned(monkeypatch, free)
+    later_hold_more = property(lambda own: float(children.index(own.child)))
+    monkeypatch.setattr(Contender, "held_mib", later_hold_more)
     assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = (each.worker for each in children)
+    *_, floor, again, reference = (child.worker for child in children)
     assert floor not in released and reference not in released
-    assert {*released} == {*[again][:lean]}
+    assert {*released} == {*[again][:count]}
 
 
 def test_one_that_gives_its_memory_back_does_so_after_audits_and_runs_once_before_it_is_timed(
