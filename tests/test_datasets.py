@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 import socket
+import struct
 import sys
 import urllib.error
 import zipfile
@@ -678,6 +679,16 @@ def test_a_spoilt_file_is_read_or_named(
         read(path)
     except UsageError as error:
         assert str(path) in str(error) and "is damaged" in str(error)
+
+
+def test_mnist_of_another_shape_is_damage(tmp_path: Path) -> None:
+    labels = write_mnist(tmp_path, [8, 1])
+    path = labels.with_name("train-images-idx3-ubyte")
+    pixels = path.read_bytes()[16:]
+    for header in ((2051, 1, 28, 28), (2051, 4, 28, 14), (2049, 2 * 28 * 28), ()):
+        path.write_bytes(struct.pack(f">{len(header)}I", *header) + pixels)
+        with pytest.raises(UsageError, match=f"{path} is damaged"):
+            read_mnist(labels)
 
 
 def entry(value: int = 7) -> CachedArrays:
