@@ -194,6 +194,17 @@ def test_missing_data_and_a_failed_download_are_said_before_the_run_and_once(
     assert "scikit-learn's digits" in errors[0] and "data: " not in capsys.readouterr().err
 
 
+def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = trained_case(1, suite="timesteps", precision="bf16")
+    result = Result(case, tuple(training(0, (0.5,))))
+    for has, precision, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
+        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
+        ran(case, tmp_path, result, precision=precision)
+        assert ("--precision fp32" in capsys.readouterr().err) == warns
+
+
 @pytest.mark.parametrize(
     ("moves", "now", "left"),
     [
