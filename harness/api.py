@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.words import counted
-from harness.spec import Case, Options, UsageError, network_name
+from harness.spec import Case, Contender, Fit, Options, UsageError, network_name
 from harness.spec.options import GIVEN, RESULTS, Device, flag
 
 if TYPE_CHECKING:  # pandas and torch take seconds
-    from harness.jobs.local import Local, Result
+    from harness.jobs.local import Local
     from harness.jobs.ray import Ray
-    from harness.records import EndedRow, Row, Store
+    from harness.records import EndedResult, Row, Store
+    from harness.records.run import CaseRows
     from harness.reports.stored import Results
     from harness.spec import Access, ProgressCallback
     from harness.suites import Suite
@@ -71,7 +72,9 @@ def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Cas
     """
     from harness.system import machine
 
-    return found if suite.trains or options.precision else machine.without_emulated_bf16(found)
+    return (
+        found if not suite.is_timed or options.precision else machine.without_emulated_bf16(found)
+    )
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,12 @@ class Work:
         from harness import suites
 
         suite = suites.suite(options.suite)
-        if options.suite != "baselines":
+        if suite.kind is not Fit:
             options.refuse("baselines", why="has no other systems")
         if not suite.long:
             options.refuse("long", why="has no trainings of --long")
             options.refuse("keep_weights", why="trains no network")
-        if suite.trains:
+        if not suite.is_timed:
             shorter = "use --epochs, --samples or --width to shorten it"
             options.refuse("budget", why=f"does each case to its end ({shorter})")
         from harness import formats
@@ -108,14 +111,14 @@ class Work:
         if options.executor == "local" and options.device != "cuda":
             from harness.system import child
 
-            child.warm(short_spin=suite.trains)  # it imports while this process does
+            child.warm(short_spin=not suite.is_timed)  # it imports while this process does
         from harness import datasets
         from harness.formats import weights
         from harness.records import Store
         from harness.spec import Access
 
         found = cases(replace(options, files=read), suite)
-        wanted = {case.dataset for case in found}
+        wanted = {case.workload.dataset for case in found}
         if options.download is None:
             sizes = {} if options.quick else datasets.DOWNLOAD_MIB
             wanted = {each for each in wanted if sizes.get(each, inf) <= LARGEST_DOWNLOAD_MIB}
@@ -143,20 +146,20 @@ class Work:
         """Cases to run, without timings in bf16 if this machine has no instructions for it."""
         return suited(self.cases, self.suite, self.options)
 
-    def results(self, say: ProgressCallback) -> Iterator[Result]:
+    def results(self, say: ProgressCallback) -> Iterator[CaseRows]:
         """Run the cases and yield results; a timed cell comes after one round and at its end."""
         given = self.suited, self.store, self.access
-        if self.suite.trains:
+        if not self.suite.is_timed:
             return self.executor.train(*given, say)
         return self.executor.measure(*given, self.options.spending, say)
 
-    def failed(self, rows: Iterable[Row]) -> list[EndedRow]:
+    def failed(self, rows: Iterable[Row]) -> list[Row[EndedResult]]:
         """Return rows of failed cases; missing frameworks count if named or the suite trains."""
-        from harness.records import EndedRow
+        from harness.records import EndedResult, of_kind
 
-        named = self.suite.trains or self.options.frameworks is not None
+        named = not self.suite.is_timed or self.options.frameworks is not None
         failures = ("failed", "not comparable", *(("missing",) if named else ()))
-        return [row for row in rows if isinstance(row, EndedRow) and row.status in failures]
+        return [row for row in of_kind(rows, EndedResult) if row.result.status in failures]
 
 
 def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
@@ -212,10 +215,12 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     return results(asked.out)
 
 
-def _ended(result: Result, work: Work) -> str:
+def _ended(result: CaseRows, work: Work) -> str:
     """Return a case in a line: its rows, why it failed, or that there was no time for it."""
-    case, why = result.case, [row.reason for row in work.failed(result.rows)]
-    parts = (case.dataset, network_name(case), f"T={case.T}", case.framework, f"seed {case.seed}")
+    case, why = result.case, [row.result.reason for row in work.failed(result.rows)]
+    workload, name = case.workload, case.contender.name
+    network = workload.dataset, network_name(workload), f"T={workload.T}"
+    parts = (*network, name, f"seed {workload.seed}")
     did = "; ".join([counted(len(result.rows), "row"), *why])
     if result.left_seconds:
         fits = work.options.spending.fits(result.left_seconds)
@@ -240,13 +245,13 @@ def _compiled(cases: tuple[Case, ...]) -> list[str]:
     """Return the contenders that are compiled here: compiled forms, and kernels of their own."""
     from adapters import facts, names
 
-    def is_compiled(name: str) -> bool:
-        framework, _, form = name.partition(":")
-        if framework not in names() or facts.of(framework).foreign:
+    def is_compiled(contender: Contender) -> bool:
+        package = contender.package
+        if package not in names() or facts.of(package).foreign:
             return False
-        return form == "compiled" or bool(facts.of(framework).implementations)
+        return contender.form == "compiled" or bool(facts.of(package).implementations)
 
-    return [name for name in dict.fromkeys(case.framework for case in cases) if is_compiled(name)]
+    return [*dict.fromkeys(c.contender.name for c in cases if is_compiled(c.contender))]
 
 
 _every = inspect.signature(Options).parameters

@@ -16,10 +16,10 @@ from harness.baselines import SystemInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.installation import TORCH
-from harness.records import FittedRow, Row, TestedRow
-from harness.records.identity import Software, training_key
-from harness.records.run import Failed, Installation, of_case, with_data
-from harness.records.store import parse_row
+from harness.records import Data, FittedResult, Row, TestedResult
+from harness.records.identity import Installation, training_key
+from harness.records.run import Failed, RowMaker
+from harness.records.store import parse_row, written
 from harness.spec import Access, ProgressCallback, Source, UsageError
 from harness.system import clock, installed
 from harness.training.epoch import held_out
@@ -41,15 +41,15 @@ class CaseSamples:
 
 
 def load_samples(
-    case: spec.System, system: SystemInfo, access: Access, say: ProgressCallback
+    case: spec.Fit, system: SystemInfo, access: Access, say: ProgressCallback
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
     Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
-    request, tested = datasets.SplitRequest.of(case, access), case.training.test_samples
+    request, tested = datasets.SplitRequest.of(case, access), case.sampling.test
     if system.input == "images":
-        loaded, classes = datasets.load_splits(request, tested, say), case.network.classes
+        loaded, classes = datasets.load_splits(request, tested, say), case.workload.network.classes
         train, test = (
             Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
             for each in loaded
@@ -58,67 +58,73 @@ def load_samples(
         loaded = datasets.load_recordings(request, tested, say)
         train, test = (each.recordings for each in loaded)
         if case.window == "first":
-            train, test = (each.first(case.T * BIN_US) for each in (train, test))
+            train, test = (each.first(case.workload.T * BIN_US) for each in (train, test))
         empty = sum(int((np.diff(each.starts) == 0).sum()) for each in (train, test))
         if empty:
             raise UsageError(
-                f"{empty} of the {case.dataset} recordings have no event: "
+                f"{empty} of the {case.workload.dataset} recordings have no event: "
                 "leave their files out, or fetch them anew"
             )
     kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
     lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
     if len(lacking):
+        classes = ", ".join(map(str, lacking))
         raise UsageError(
-            f"{case.dataset}: no training sample is of class {', '.join(map(str, lacking))}: "
-            "use more with --samples"
+            f"{case.workload.dataset}: no training sample is of class {classes}: use more with "
+            "--samples"
         )
     split = loaded[0].info.split_sha256
     return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 
-def software_of(system: SystemInfo) -> Software:
-    """Return the versions and revision that decide a system's results, for the key of its rows."""
+def installation_of(system: SystemInfo) -> Installation:
+    """Return the versions and revision that decide a system's results, and its deviations."""
     found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
     version = ", ".join(found) or None  # "numba 0.62"
-    return Software(torch=TORCH, framework_version=version, revision=system.revision)
+    return Installation(
+        torch=TORCH,
+        framework_version=version,
+        revision=system.revision,
+        deviations="; ".join(system.deviations) or None,
+    )
 
 
-def fit(trial: Trial[spec.System]) -> bool:
+def fit(trial: Trial[spec.Fit]) -> bool:
     """Fit and test the case's system, unless an earlier command has; return whether one has.
 
     Raises Failed if it cannot be imported or does not give one answer for each sample.
     """
     case = trial.case
     try:
-        system = baselines.load(case.framework)
+        system = baselines.load(case.contender.framework)
     except baselines.Missing as error:
         raise Failed(str(error), "missing") from error
-    software = software_of(system)
-    installation = Installation(software, deviations="; ".join(system.deviations) or None)
-    trial.row = of_case(case, trial.run, installation)
+    installation = installation_of(system)
+    trial.maker = RowMaker(trial.run, case, installation)
     samples = load_samples(case, system, trial.access, trial.say_reading)
     train, test = samples.sources
-    trial.row = replace(
-        with_data(trial.row, train, test),
-        key=training_key(case, train.sha256, test.sha256, software),
-        iterations_per_epoch=None,  # it has batches of its own
+    data = Data(
+        source=train,
+        test=test,
+        augmented=isinstance(samples.train, Images) and samples.train.augmented,
+        split_sha256=samples.split_sha256 or None,
         train_samples=len(samples.train),
         validation_samples=len(samples.validation),
         test_samples=len(samples.test),
-        data_split_sha256=samples.split_sha256 or None,
-        data_augmented=isinstance(samples.train, Images) and samples.train.augmented,
     )
+    key = training_key(case, train.sha256, test.sha256, installation)
+    trial.maker = replace(trial.maker, key=key, data=data)
     if trial.served_by() is not None:
         return True
     window = f" {case.window}" if case.window else ""
-    name = f"{case.dataset}{window} {system.title} seed {case.seed}"
+    name = f"{case.workload.dataset}{window} {system.title} seed {case.workload.seed}"
 
     def tell(fraction: float, doing: str) -> None:
         trial.say(FITTING * min(1.0, fraction), f"{name}: {doing}")
 
-    method = system.build(case.effort, case.training.epochs)
+    method = system.build(case.effort, case.epochs)
     watch = clock.Stopwatch()
-    method.fit(samples.train, samples.validation, case.seed, tell)
+    method.fit(samples.train, samples.validation, case.workload.seed, tell)
     seconds, watch = watch.seconds, clock.Stopwatch()
     parts, count = [], len(samples.test)
     for first in range(0, count, TEST_BATCH):
@@ -131,12 +137,11 @@ def fit(trial: Trial[spec.System]) -> bool:
         return float(np.mean(found == samples.test.labels))
 
     tested = [
-        TestedRow(**vars(trial.row), tested_T=steps, test_accuracy=accuracy(each))
-        for steps, each in sorted(answers.at_steps.items())
+        TestedResult(tested_T=steps, test_accuracy=accuracy(labels))
+        for steps, labels in sorted(answers.at_steps.items())
     ]
     seen = samples.train if isinstance(samples.train, Recordings) else None
-    end = FittedRow(  # it comes last: with it the case is done
-        **vars(trial.row),
+    end = FittedResult(  # it comes last: with it the case is done
         structure=method.structure,
         fidelity=system.fidelity,
         chosen=method.chosen,
@@ -149,8 +154,8 @@ def fit(trial: Trial[spec.System]) -> bool:
         seconds=seconds,
         test_seconds=test_seconds,
     )
-    for each in (*tested, end):
-        _check_readable(each)
+    for result in (*tested, end):
+        _check_readable(trial.maker.row(result))
     trial.keep(*tested, end)
     return False
 
@@ -158,7 +163,7 @@ def fit(trial: Trial[spec.System]) -> bool:
 def _check_readable(row: Row) -> None:
     """Raise Failed where a system's own description would make a row that cannot be read."""
     try:
-        parse_row(json.loads(row.to_json()))
+        parse_row(json.loads(written(row)))
     except (TypeError, ValueError) as error:  # TypeError: of what has no place in JSON
         raise Failed(f"its description does not fit a row ({error})") from error
 

@@ -45,7 +45,7 @@ from harness.datasets.samples import (
     data_root,
     home_relative,
 )
-from harness.spec import BIN_US, Access, ProgressCallback, Source, System, Trained, UsageError
+from harness.spec import BIN_US, Access, Fit, ProgressCallback, Source, Training, UsageError
 from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
@@ -77,18 +77,17 @@ class SplitRequest:
     simulated: bool = False  # N-MNIST's simulated events even if there are recordings
 
     @classmethod
-    def of(cls, case: Trained | System, access: Access) -> SplitRequest:
+    def of(cls, case: Training | Fit, access: Access) -> SplitRequest:
         """Return the request for the samples that a case trains and tests on."""
-        training = case.training
         return cls(
-            dataset=case.dataset,
-            T=max((case.T, *training.tested_at)),
-            samples=training.samples,
+            dataset=case.workload.dataset,
+            T=max((case.workload.T, *case.tested_at)),
+            samples=case.sampling.train,
             root=access.root,
-            download=case.dataset in access.download,
-            embedded=training.embedded,
-            bin_us=training.bin_us,
-            simulated=training.simulated,
+            download=case.workload.dataset in access.download,
+            embedded=case.sampling.embedded,
+            bin_us=case.sampling.bin_us,
+            simulated=case.sampling.simulated,
         )
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.reference.initialise import as_drawn, copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case, Conv, Network, UsageError
+from harness.spec import Conv, Network, UsageError, Workload
 from harness.system.files import printable, write_result
 
 DTYPES = (torch.float32, torch.float64)
@@ -101,17 +101,18 @@ def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
     return load(path, network)
 
 
-def initial_network(case: Case, x: Tensor, out: Path | None) -> ReferenceNetwork:
-    """Build the reference network with a case's initial weights, of `x`'s dtype and device.
+def initial_network(workload: Workload, x: Tensor, out: Path | None) -> ReferenceNetwork:
+    """Build the reference network with its initial weights, of `x`'s dtype and device.
 
-    Reads those that the case names from the result folder `out`, else draws them by its seed; most
-    initialisations scale them on x (T, B, C, H, W). Raises UsageError if `out` lacks them.
+    Reads those that the workload names from the result folder `out`, else draws them by its seed;
+    most initialisations scale them on x (T, B, C, H, W). Raises UsageError if `out` lacks them.
     """
-    if case.weights_sha256 is None:
-        return initialised(case.network, x, seed=case.seed, scheme=case.initialisation)
+    network, scheme = workload.network, workload.initialisation
+    if workload.weights_sha256 is None:
+        return initialised(network, x, seed=workload.seed, scheme=scheme)
     if out is None:
         raise UsageError("its initial weights are a file's, and no result folder is known")
-    weights = load_kept(out, case.weights_sha256, case.network)
-    module = as_drawn(ReferenceNetwork, case.network).to(x.device, x.dtype)
+    weights = load_kept(out, workload.weights_sha256, network)
+    module = as_drawn(ReferenceNetwork, network).to(x.device, x.dtype)
     copy_parameters(nn.ParameterList(weights), module)
     return module

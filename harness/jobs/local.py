@@ -7,29 +7,29 @@ children are the contenders.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import adapters
-from adapters import facts, overlay
+from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
 from harness.proof.installation import NOTHING_KNOWN
-from harness.records import EndedRow, Store
-from harness.records.run import Result, Run, ended, of_case, save_run, stamped
+from harness.records import EndedResult, Row, Run, Store
+from harness.records.run import CaseRows, begin, maker
 from harness.records.store import Busy, Ledger
 from harness.spec import (
     Access,
     Budget,
     Case,
+    Count,
+    Fit,
     ProgressCallback,
-    System,
-    Timed,
-    Trained,
+    Timing,
+    Training,
     UsageError,
     network_name,
 )
@@ -39,23 +39,22 @@ from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
-WORK: Mapping[type[Case], Callable[[Any], bool]] = {System: fit, Trained: train, Timed: count}
 Cases = tuple[Case, ...]
 
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     """Write the file of a run of these cases; return its name, machine and allocator."""
     here = machine.describe(torch.device(cases[0].device))
-    frameworks = dict.fromkeys(case.framework.partition(":")[0] for case in cases)
-    known = adapters.names()
-    facts.discover(name for name in frameworks if name.partition(overlay.MARK)[0] in known)
-    return Run(save_run(store.out, here, frameworks, command), here, memory.allocator_of_children())
+    contenders, known = {case.contender.plain for case in cases}, adapters.names()
+    facts.discover(by.package for by in contenders if by.framework in known)
+    packages = dict.fromkeys(case.contender.package for case in cases)
+    return begin(store.out, here, memory.allocator_of_children(), packages, command)
 
 
-def keep_failure(case: Case, reason: str, run: Run, store: Store) -> EndedRow:
+def keep_failure(case: Case, reason: str, run: Run, store: Store) -> Row[EndedResult]:
     """Append and return the row of a failed case whose installation and data are unknown."""
-    known = of_case(case, replace(run, allocator="system"), NOTHING_KNOWN)
-    row = stamped(ended(known, "failed", reason))
+    known = maker(case, replace(run, allocator="system"), NOTHING_KNOWN)
+    row = known.ended("failed", reason)
     store.append(row)
     return row
 
@@ -68,7 +67,7 @@ class Local:
 
     def train(
         self, cases: Cases, store: Store, access: Access, say: ProgressCallback
-    ) -> Iterator[Result]:
+    ) -> Iterator[CaseRows]:
         """Run the trainings, other systems and counts that are not done, in any order.
 
         Cases that another process has locked come last, once it has ended them. Each case has a
@@ -102,7 +101,7 @@ class Local:
                     raise
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
-                    result = Result(case, (keep_failure(case, f"{of}{error}", run, store),))
+                    result = CaseRows(case, (keep_failure(case, f"{of}{error}", run, store),))
                 before += case.forward_macs / total
                 if not result.before and child is not None:
                     child.end()
@@ -114,11 +113,11 @@ class Local:
 
     def measure(
         self, cases: Cases, store: Store, access: Access, budget: Budget, say: ProgressCallback
-    ) -> Iterator[Result]:
+    ) -> Iterator[CaseRows]:
         """Time the cases that are not done. Raises UsageError where rows cannot be written."""
         run = begin_run(cases, store, self.command)
         ledger = Ledger(store, say, access.fresh, (run.id,), patient=True)
-        timed = tuple(case for case in cases if isinstance(case, Timed))
+        timed = tuple(case for case in cases if isinstance(case, Timing))
         try:
             yield from Schedule(timed, ledger, access, budget, run).results()
         finally:
@@ -127,7 +126,7 @@ class Local:
 
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
-) -> Result:
+) -> CaseRows:
     """Run one case in a child process, from data to results; its rows go to the folder `out`.
 
     `known`: facts of adapters, from the parent. Where another process has locked the case, waits if
@@ -136,11 +135,20 @@ def trial_in_child(
     facts.remember(*known)
     ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
     # fetching a data set may take long, and reports nothing
-    patience = DOWNLOAD if case.dataset in access.download else 0.0
-    tell(0.0, f"{case.dataset} {network_name(case)} {case.framework}", patience=patience)
+    patience = DOWNLOAD if case.workload.dataset in access.download else 0.0
+    workload = case.workload
+    named = f"{workload.dataset} {network_name(workload)} {case.contender.name}"
+    tell(0.0, named, patience=patience)
+    run = replace(run, allocator=memory.keep_freed())
     try:
-        return do(
-            case, ledger, access, replace(run, allocator=memory.keep_freed()), WORK[type(case)]
-        )
+        match case:
+            case Training():
+                return do(case, ledger, access, run, train)
+            case Fit():
+                return do(case, ledger, access, run, fit)
+            case Count():
+                return do(case, ledger, access, run, count)
+            case Timing():
+                raise TypeError("a timing is no trial: its contenders have processes of their own")
     finally:
         ledger.release()

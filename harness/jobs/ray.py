@@ -26,14 +26,15 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from harness.jobs.local import Cases, Local, Result, begin_run, keep_failure
+from harness.jobs.local import Cases, Local, begin_run, keep_failure
 from harness.records import Store
-from harness.spec import Access, Budget, ProgressCallback, UsageError, cells
+from harness.records.run import CaseRows
+from harness.spec import Access, Budget, ProgressCallback, Timing, UsageError, cells
 
 RETRIES = 3  # of a training, after its machine or its process was lost
 POLL = 0.2  # seconds between two looks at what is done
 REACH = 5.0  # seconds in which a cluster's address answers
-LocalMethod = Callable[..., Iterator[Result]]  # `Local.train` or `Local.measure`
+LocalMethod = Callable[..., Iterator[CaseRows]]  # `Local.train` or `Local.measure`
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Ray:
 
     def train(
         self, cases: Cases, store: Store, access: Access, say: ProgressCallback
-    ) -> Iterator[Result]:
+    ) -> Iterator[CaseRows]:
         """Run as many cases at once as the cluster has room for, as `Local.train` does each."""
         yield from self._results(Local.train, [(case,) for case in cases], store, say, access)
 
     def measure(
         self, cases: Cases, store: Store, access: Access, budget: Budget, say: ProgressCallback
-    ) -> Iterator[Result]:
+    ) -> Iterator[CaseRows]:
         """Time all cases on one machine, with its CPUs and a GPU if needed; see `Local.measure`."""
         yield from self._results(Local.measure, [cases], store, say, access, budget)
 
@@ -61,7 +62,7 @@ class Ray:
         store: Store,
         say: ProgressCallback,
         *given: object,
-    ) -> Iterator[Result]:
+    ) -> Iterator[CaseRows]:
         """Connect to the cluster; yield the results of a task for each group, as they come."""
         trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
         local, running = Local(self.command), dict[Any, Cases]()
@@ -91,21 +92,21 @@ class Ray:
                 for each in running:
                     ray.cancel(each, force=True)
 
-    def _lost(self, group: Cases, trains: bool, reason: str, store: Store) -> list[Result]:
+    def _lost(self, group: Cases, trains: bool, reason: str, store: Store) -> list[CaseRows]:
         """Keep that a task's cases failed; return a result for each training, or each cell."""
         run = begin_run(group, store, self.command)
         failures = {case: keep_failure(case, reason, run, store) for case in group}
         if trains:
-            return [Result(case, (row,)) for case, row in failures.items()]
+            return [CaseRows(case, (row,)) for case, row in failures.items()]
         return [
-            Result(cell, tuple(failures[case] for case in its))
-            for cell, its in cells(group).items()
+            CaseRows(cell, tuple(failures[case] for case in its))
+            for cell, its in cells([case for case in group if isinstance(case, Timing)]).items()
         ]
 
 
 def run_task(
     mark: Path, threads: int, work: LocalMethod, local: Local, cases: Cases, *given: object
-) -> list[Result]:
+) -> list[CaseRows]:
     """Run `work`, a method of `Local`, on the cases, on the machine that Ray chose for the task.
 
     Rows go to the result folder that holds the file `mark`. Raises UsageError where this machine

@@ -15,7 +15,7 @@ from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters
 from harness.reference.precision import DTYPES, autocast
-from harness.spec import Case, Mode, Network, Precision, Timed, paper
+from harness.spec import Case, Mode, Network, Precision, Timing, paper
 
 
 class Incomparable(Failed):
@@ -53,12 +53,15 @@ def question_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tens
 
     x is (T, B, C, H, W); of a static image one step is kept.
     """
-    steps, samples = 1 if paper.settings(case.dataset).static else case.T, case.batch_size
+    workload, precision = case.workload, case.contender.precision
+    steps = 1 if paper.settings(workload.dataset).static else workload.T
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
-    inputs = x[:steps, :samples].to("cpu", DTYPES[case.precision]).contiguous()
-    mode = case.mode if isinstance(case, Timed) else "training"
-    labels = labels[:samples].cpu()
-    return Question(weights, inputs, case.T, case.precision, case.network, case.seed, labels, mode)
+    inputs = x[:steps, : workload.batch_size].to("cpu", DTYPES[precision]).contiguous()
+    mode = case.mode if isinstance(case, Timing) else "training"
+    labels = labels[: workload.batch_size].cpu()
+    return Question(
+        weights, inputs, workload.T, precision, workload.network, workload.seed, labels, mode
+    )
 
 
 @dataclass(frozen=True)

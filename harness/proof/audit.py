@@ -42,7 +42,7 @@ from harness.proof.gradients import (
     weight_gradient,
     within,
 )
-from harness.records import AuditRow, Record
+from harness.records import AuditResult
 from harness.records.identity import EXAM
 from harness.records.row import When
 from harness.records.run import shortened
@@ -67,10 +67,14 @@ class Finding:
     gradient_cosine: float | None = None  # the lowest over the parameters; only in bf16
 
 
-def row_of(row: Record, when: When, finding: Finding, number: int | None = None) -> AuditRow:
-    """Return an audit's finding as a row of its case; `number`: of the timed round, if any."""
-    found = {**vars(finding), "reason": shortened(finding.reason or "") or None}
-    return AuditRow(**vars(row), exam=EXAM, when=when, round=number, **found)
+def result_of(when: When, finding: Finding, number: int | None = None) -> AuditResult:
+    """Return an audit's finding as a result; `number`: of the timed round, if any."""
+    return AuditResult(
+        exam=EXAM, when=when, round=number, way=finding.way, passed=finding.passed,
+        reason=shortened(finding.reason or "") or None, spikes=finding.spikes,
+        mismatches=finding.mismatches, near_ties=finding.near_ties,
+        gradient_error=finding.gradient_error, gradient_cosine=finding.gradient_cosine,
+    )  # fmt: skip
 
 
 # Where bf16 potentials within rounding of the surrogate's edge count: as replayed, or all inside or

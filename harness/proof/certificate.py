@@ -8,7 +8,7 @@ from math import isfinite, isnan, sqrt
 
 from torch import Tensor
 
-from harness.records import CertificateRow, Record
+from harness.records import CertificateResult
 from harness.records.identity import EXAM
 from harness.records.run import shortened
 from harness.spec import Precision
@@ -187,10 +187,14 @@ def failures(
     return failures
 
 
-def rows_of(row: Record, proof: Certificate) -> Iterator[CertificateRow]:
-    """Yield a certificate as rows of a case: the outcome, then a row for each layer."""
-    outcome = CertificateRow(
-        **vars(row), exam=EXAM, certified=proof.passed, certificate_precision=proof.precision,
+def results_of(proof: Certificate, narrower: str | None = None) -> Iterator[CertificateResult]:
+    """Yield a certificate as results: the outcome, then one for each layer.
+
+    `narrower`: the network that was examined, where it was not the case's own.
+    """
+    outcome = CertificateResult(
+        exam=EXAM, examined_network=narrower, certified=proof.passed,
+        certificate_precision=proof.precision,
         spike_rate=proof.spike_rate, spikes=proof.spikes, mismatches=proof.mismatches,
         gradient_error=_finite(proof.gradient_error),
     )  # fmt: skip

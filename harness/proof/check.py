@@ -20,13 +20,13 @@ from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
 from harness.spec import (
     REFERENCE,
+    Contender,
     NamedNetwork,
     Network,
     Options,
     ProgressCallback,
     Reading,
     UsageError,
-    contender,
     network_name,
     paper,
 )
@@ -99,7 +99,11 @@ def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
     if names:
         return names
     here = adapters.available()
-    variants = (contender(name, each) for name in here for each in adapters.variants_of(name))
+    variants = (
+        Contender(name, variant=variant).name
+        for name in here
+        for variant in adapters.variants_of(name)
+    )
     return (*here, *variants, *(name for name in adapters.names() if name not in here))
 
 
@@ -118,7 +122,7 @@ def estimate(names: tuple[str, ...], options: Options) -> Estimate:
     The reference takes one here, on random input; others take as long, in proportion to neurons,
     and their framework's import and compilers besides. Raises UsageError for unknown names.
     """
-    found = [facts.of(name.partition(":")[0]) for name in _checked(names)]
+    found = [facts.of(Contender.parse(name).package) for name in _checked(names)]
     present = [each for each in found if not each.missing]
     asked = [of.network for _, of in networks(options)]
     if not present or not asked:
@@ -148,8 +152,8 @@ def prove_adapters(
     """
     networks(options)
     for name in _checked(names):
-        framework, _, variant = name.partition(":")
-        known = facts.of(framework)
+        contender = Contender.parse(name)
+        known = facts.of(contender.package)
         if known.missing:
             yield AdapterProof(name, (), (), known.missing)
             continue
@@ -159,7 +163,7 @@ def prove_adapters(
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
-            deviations = known.deviations_of(variant)
+            deviations = known.deviations_of(contender.suffix or "")
             reason = str(error) if isinstance(error, Died) else describe_error(error)
             yield AdapterProof(name, deviations, (), reason, broke=True)
 

@@ -55,6 +55,13 @@ class Place(NamedTuple):
     torch: str | None
     variables: tuple[str, ...]
 
+    @classmethod
+    def of_machine(cls, machine: Machine) -> Place:
+        """Return the place of a machine."""
+        shown = machine.cpu or "", machine.capability or "", machine.gpu or "", machine.threads or 0
+        rest = machine.cores, machine.os, machine.torch, tuple(settings_of(machine))
+        return cls(*shown, *rest)
+
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         return ", ".join(filter(None, (self.cpu, self.capability, self.gpu, threads)))
@@ -142,15 +149,12 @@ class Row(Generic[R]):
     @property
     def place(self) -> Place:
         """Machine that the row was measured on."""
-        at = self.run.machine
-        shown = at.cpu or "", at.capability or "", at.gpu or "", at.threads or 0
-        return Place(*shown, at.cores, at.os, at.torch, tuple(settings_of(at)))
+        return Place.of_machine(self.run.machine)
 
     @property
     def installed(self) -> tuple[object, ...]:
         """What a check of bf16 training holds for: contender, versions, device and machine."""
-        by = self.installation
-        return self.contender.name, by.framework_version, by.revision, self.case.device, self.place
+        return installed(self.case, self.installation, self.run.machine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,6 +386,12 @@ OfTraining = (
 Result = Proof | _OfTiming | OfTraining | OperationsResult | EndedResult | WarningResult
 KINDS: dict[str, type[Result]] = {result.kind: result for result in get_args(Result)}
 K = TypeVar("K", bound=Result)
+
+
+def installed(case: Case, by: Installation, machine: Machine) -> tuple[object, ...]:
+    """Return what a check of bf16 training holds for: contender, versions, device and machine."""
+    place = Place.of_machine(machine)
+    return case.contender.name, by.framework_version, by.revision, case.device, place
 
 
 def has(row: Row, kind: type[K]) -> TypeGuard[Row[K]]:

@@ -22,6 +22,7 @@ from harness.records.row import (
     Result,
     Row,
     Run,
+    installed,
 )
 from harness.spec import Case, paper
 from harness.system.files import printable, write_result
@@ -75,6 +76,11 @@ class RowMaker:
             run=self.run, time=now(), moment=moment, key=self.key, case=self.case,
             installation=self.installation, build=self.build, data=self.data, result=result,
         )  # fmt: skip
+
+    @property
+    def installed(self) -> tuple[object, ...]:
+        """What a check of bf16 training holds for, as `Row.installed`."""
+        return installed(self.case, self.installation, self.run.machine)
 
     def ended(self, status: Outcome, reason: str) -> Row[EndedResult]:
         """Return the row of a case that failed."""

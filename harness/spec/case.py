@@ -60,6 +60,16 @@ class NamedNetwork:
     width: Fraction
     weights_sha256: str | None = None  # of the file of its initial weights; None: they are drawn
 
+    def on(
+        self, dataset: str, *, T: int, batch_size: int, seed: int, initialisation: Initialisation
+    ) -> Workload:
+        """Return the network as a workload."""
+        return Workload(
+            dataset=dataset, scale=self.scale, network=self.network, width=self.width, T=T,
+            batch_size=batch_size, seed=seed, initialisation=initialisation,
+            weights_sha256=self.weights_sha256,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:

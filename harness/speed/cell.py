@@ -18,18 +18,18 @@ from adapters import facts
 from harness import datasets, records
 from harness.proof import certificate
 from harness.proof.answer import Incomparable
-from harness.proof.audit import row_of
+from harness.proof.audit import result_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
-from harness.records import Record, Row, When
+from harness.records import Build, Outcome, Result, Row, Run, When
 from harness.records.done import is_done, without_overcome
 from harness.records.identity import timing_key
-from harness.records.run import Failed, Run, ended, of_case, shortened, stamped, with_data
+from harness.records.run import Failed, RowMaker, maker, shortened
 from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
-from harness.spec import FLOOR, Access, Budget, Precision, Source, Timed, UsageError
+from harness.spec import FLOOR, Access, Budget, Contender, Precision, Source, Timing, UsageError
 from harness.speed import ratios
-from harness.speed.contender import Contender, First, Turn, Worker, failed_without_memory
+from harness.speed.contender import ContenderProcess, First, Turn, Worker, failed_without_memory
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
 from harness.system import clock, machine, memory
@@ -51,8 +51,8 @@ DEFERRED, NOISE = 0.02, 0.01
 class Cell:
     """A network and batch, and the contenders timed on it: read, prove, start, rounds, close."""
 
-    case: Timed  # what the cases of the cell share; its precision is the first one's
-    group: tuple[Timed, ...]
+    case: Timing  # what the cases of the cell share; its precision is the first one's
+    group: tuple[Timing, ...]
     run: Run
     ledger: Ledger
     access: Access
@@ -61,7 +61,7 @@ class Cell:
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
     before: bool = False  # an earlier run had measured all of it
-    contenders: list[Contender] = field(default_factory=list)
+    contenders: list[ContenderProcess] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # of the processes: rounds before each
     _judge: Judge = field(init=False)
     _rest: clock.Stopwatch | None = None  # since its last round
@@ -81,25 +81,30 @@ class Cell:
 
     def read(self) -> bool:
         """Read the data, lock the cell; return False if it is done or failed, as its rows say."""
-        cell, root, may = self.case, self.access.root, self.case.dataset in self.access.download
-        given = cell.dataset, cell.T, cell.batch_size
+        cell, workload, root = self.case, self.case.workload, self.access.root
+        given, seed = (workload.dataset, workload.T, workload.batch_size), workload.seed
+        may = workload.dataset in self.access.download
         self.say("data")
         try:
             with failed_without_memory():
-                batch = datasets.load_batch(*given, cell.seed, root=root, download=may)
-                other = datasets.load_batch(*given, cell.seed + 1, root=root, download=may)
+                batch = datasets.load_batch(*given, seed, root=root, download=may)
+                other = datasets.load_batch(*given, seed + 1, root=root, download=may)
             self._source = batch.source
-            own = [*map(self.record_of, self.group)]
-            floors = map(self.record_of, floor_cases(self.case, self.group))
+            own = [*map(self.maker_of, self.group)]
+            floors = map(self.maker_of, floor_cases(self.case, self.group))
             written = self.ledger.lock_and_read(*own, *floors)
             # one that is not installed has no seconds for which the others' are measured again
-            missing = {row.key: why for row in own if (why := facts.of(row.framework).missing)}
-            keys, there = {row.key for row in own}, {row.key for row in written}
+            missing = {
+                made.key: why
+                for made in own
+                if (why := facts.of(made.case.contender.package).missing)
+            }
+            keys, there = {made.key for made in own}, {row.key for row in written}
             if is_done(cell, keys - missing.keys() or keys, written, self.budget):
                 self.rows, self.before = without_overcome(written), True
-                for row in own:
-                    if row.key in missing and row.key not in there:
-                        self._keep(ended(row, "missing", missing[row.key]))
+                for made in own:
+                    if made.key in missing and made.key not in there:
+                        self._end(made, "missing", missing[made.key])
                 return False
             if too_large := memory.too_large(cell):
                 raise UsageError(too_large)
@@ -108,61 +113,62 @@ class Cell:
                 self._judge.weights(late=False)
         except (UsageError, Failed) as error:  # of data, or of weights that the case names
             for case in self.group:
-                self._keep(ended(self.record_of(case), "failed", str(error)))
+                self._end(self.maker_of(case), "failed", str(error))
             return False
         return True
 
-    def record_of(self, case: Timed) -> Record:
-        """Return the fields that all rows of a case share; its key is None before `read`."""
+    def maker_of(self, case: Timing) -> RowMaker:
+        """Return what makes the rows of a case; its key is None before `read`."""
         try:
-            subject = installation_of(case)
+            installation = installation_of(case)
         except adapters.Missing:  # its row has the reason
-            subject = NOTHING_KNOWN
-        row = of_case(case, self.run, subject)
+            installation = NOTHING_KNOWN
+        made = maker(case, self.run, installation)
         if self._source is None:
-            return row
-        at, sha256 = self.run, self._source.sha256
-        key = timing_key(case, sha256, subject.software, at.machine, at.allocator)
-        return replace(with_data(row, self._source), key=key)
+            return made
+        run, sha256 = self.run, self._source.sha256
+        key = timing_key(case, sha256, installation, run.machine, run.allocator or "")
+        return replace(made, data=replace(made.data, source=self._source), key=key)
 
     def prove(self) -> None:
         """Examine adapters; contenders are those that pass or declare deviations, and floors."""
         weights, few = self._judge.weights(late=False)
-        if dead := dead_layers(weights, self.case.network, few):
+        if dead := dead_layers(weights, self.case.workload.network, few):
             self._warn(
-                self.record_of(self.group[0]),
-                f"dead layers under the {self.case.initialisation} initialisation: "
+                self.maker_of(self.group[0]),
+                f"dead layers under the {self.case.workload.initialisation} initialisation: "
                 f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold",
             )
         asked = [self._contender(case) for case in self.group]
         self.say("exams")
-        for doing in self._judge.examine([each.row for each in asked]):
+        for doing in self._judge.examine([contender.maker for contender in asked]):
             self.say(doing)
         self._each(asked, self._prove)
         if proved := [each for each in asked if not each.failed]:
             floors = floor_cases(self.case, (each.case for each in proved))
             floor, *others = map(self._contender, floors)
-            again = Contender(f"{FLOOR} (again)", floor.row, twin=True)
+            again = ContenderProcess(f"{FLOOR} (again)", floor.maker, twin=True)
             self.contenders = [floor, again, *others, *proved]
 
-    def _contender(self, case: Timed) -> Contender:
-        mixed = case.precision != self.case.precision
-        name = case.framework + (f" ({case.precision})" if mixed else "")
-        return Contender(name, self.record_of(case))
+    def _contender(self, case: Timing) -> ContenderProcess:
+        precision = case.contender.precision
+        mixed = precision != self.case.contender.precision
+        name = case.contender.name + (f" ({precision})" if mixed else "")
+        return ContenderProcess(name, self.maker_of(case))
 
-    def _prove(self, contender: Contender) -> None:
+    def _prove(self, contender: ContenderProcess) -> None:
         """Keep a proof as rows. Raises Incomparable if one that declares no deviation fails it."""
-        row, case = contender.row, contender.case
+        made, case = contender.maker, contender.case
         proofs = self._judge.certificates(case)
-        network = str(self._judge.network_of(case))
-        narrow = None if network == row.network else network
+        network = self._judge.network_of(case)
+        narrower = None if network == case.workload.network else str(network)
         for proof in proofs:
-            for each in certificate.rows_of(row, proof):
-                self._keep(replace(each, examined_network=narrow))
-        failures = [each for proof in proofs for each in proof.failures]
-        if failures and not row.deviations:
+            for result in certificate.results_of(proof, narrower):
+                self._keep(made, result)
+        failures = [failure for proof in proofs for failure in proof.failures]
+        if failures and not made.installation.deviations:
             raise Incomparable(failures[0])
-        contender.part = self._judge.parts[case.framework]
+        contender.part = self._judge.parts[case.contender.name]
 
     def start(self) -> None:
         """Start or restart the processes of all contenders.
@@ -175,7 +181,7 @@ class Cell:
         self._each(self._running, self._start)
         self._judge.forget()
 
-    def _start(self, contender: Contender) -> None:
+    def _start(self, contender: ContenderProcess) -> None:
         judge, late, case = self._judge, len(self.starts) > 1, contender.case
         equal = contender.claims_to_be_equal
         self.say(f"audit of {contender.name}" if equal else contender.name)
@@ -185,36 +191,37 @@ class Cell:
         # is there at its second start
         contender.start(Path(self._compiled.name) / str(self.contenders.index(contender)))
         if contender.is_floor:
-            if case.precision not in self._layouts:
-                self._layouts[case.precision] = contender.call(Worker.layouts)
-            first = contender.call(Worker.build_floor, self._layouts[case.precision])
+            if case.contender.precision not in self._layouts:
+                self._layouts[case.contender.precision] = contender.call(Worker.layouts)
+            first = contender.call(Worker.build_floor, self._layouts[case.contender.precision])
         else:
             first = contender.call(Worker.build, judge.question(case, late=late), not late)
-        usual = contender.row.computed
-        contender.row = replace(
-            contender.row, layout=first.layout, computed=first.computed,
-            contender_threads=first.threads,
-        )  # fmt: skip
-        warm = {"seconds": first.seconds, "compile_seconds": first.compile_seconds}
-        self._keep(records.WarmupRow(**vars(contender.row), steps=case.T, **warm))
+        usual = contender.maker.build
+        built = Build(layout=first.layout, computed=first.computed, threads=first.threads)
+        contender.maker = replace(contender.maker, build=built)
+        warmup = records.WarmupResult(
+            seconds=first.seconds, steps=case.workload.T, compile_seconds=first.compile_seconds
+        )
+        self._keep(contender.maker, warmup)
         if not late and not contender.is_floor:
             self._keep_memory(contender, first)
         if equal:
             self._audit(contender, "late" if late else "before")
         if late and not contender.is_floor:  # the rounds have the usual weights again
             contender.call(Worker.ask, judge.question(case))
-            contender.row = replace(contender.row, computed=usual)
+            contender.maker = replace(contender.maker, build=usual)
 
-    def _keep_memory(self, contender: Contender, first: First) -> None:
-        row, part, why = vars(contender.row), contender.part, first.unmeasured
+    def _keep_memory(self, contender: ContenderProcess, first: First) -> None:
+        made, part, why = contender.maker, contender.part, first.unmeasured
         if part is not None:
             why = f"{part.samples} samples at {part.steps} steps were run, not all"
         if part is not None or first.peak_mib is None:
-            self._keep(records.UnmeasuredRow(**row, figure="memory", reason=shortened(why)))
+            reason = shortened(why)
+            self._keep(made, records.UnmeasuredResult(figure="memory", reason=reason))
         else:
-            self._keep(records.MemoryRow(**row, peak_memory_mib=round(first.peak_mib, 1)))
+            self._keep(made, records.MemoryResult(peak_memory_mib=round(first.peak_mib, 1)))
 
-    def _make_room(self, contender: Contender | None = None, iterations: int = 1) -> None:
+    def _make_room(self, contender: ContenderProcess | None = None, iterations: int = 1) -> None:
         """Have the largest others give memory back until so many iterations have room."""
         if self.case.device != "cpu":
             return
@@ -226,26 +233,26 @@ class Cell:
                 each.lean = True
                 self._each([each], lambda large: large.call(Worker.release))
 
-    def _audit(self, contender: Contender, when: When) -> None:
+    def _audit(self, contender: ContenderProcess, when: When) -> None:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
         self._make_room(contender, AUDITED)
         number = self.number if when == "round" else None
         finding = self._judge.audit(contender, when, number)
-        self._keep(row_of(contender.row, when, finding, number))
+        self._keep(contender.maker, result_of(when, finding, number))
         if not finding.passed:
             raise Incomparable(str(finding.reason))
 
     # The rounds
 
     @property
-    def _running(self) -> list[Contender]:
+    def _running(self) -> list[ContenderProcess]:
         return [each for each in self.contenders if not each.failed]
 
     @property
-    def _floor(self) -> Contender | None:
+    def _floor(self) -> ContenderProcess | None:
         """The float32 floor, which all ratios are to."""
-        floors = (each for each in self._running if each.is_floor and each.row.precision == "fp32")
-        return next(floors, None)
+        floors = (each for each in self._running if each.is_floor)
+        return next((floor for floor in floors if floor.precision == "fp32"), None)
 
     @property
     def comparable(self) -> bool:
@@ -253,15 +260,15 @@ class Cell:
         return self._floor is not None and not all(each.is_floor for each in self._running)
 
     @property
-    def versions(self) -> list[tuple[Contender, Contender]]:
+    def versions(self) -> list[tuple[ContenderProcess, ContenderProcess]]:
         """Pairs of contenders that run two versions of one framework: a later one and the first."""
-        first: dict[tuple[str, str | None, str], Contender] = {}
-        found = list[tuple[Contender, Contender]]()
-        for each in self._running:
-            name = each.row.framework.partition("@")[0], each.row.variant, each.row.precision
-            if not each.is_floor and first.setdefault(name, each) is not each:
-                found.append((each, first[name]))
-        return found
+        first: dict[Contender, ContenderProcess] = {}
+        pairs = list[tuple[ContenderProcess, ContenderProcess]]()
+        for process in self._running:
+            name = replace(process.maker.case.contender, version=None)
+            if not process.is_floor and first.setdefault(name, process) is not process:
+                pairs.append((process, first[name]))
+        return pairs
 
     @property
     def known(self) -> bool:
@@ -269,7 +276,7 @@ class Cell:
         assert self._floor is not None
         spans = [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
 
-        def ratio(one: Contender, other: Contender) -> list[list[float]]:
+        def ratio(one: ContenderProcess, other: ContenderProcess) -> list[list[float]]:
             off = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
             return [off[i:j] for i, j in spans]
 
@@ -302,25 +309,28 @@ class Cell:
         self._each(audited, partial(self._audit, when="round"))
         self._judge.forget()
 
-    def _turn(self, contender: Contender) -> None:
-        row, turn = contender.row, contender.call(Worker.turn, self.number)
+    def _turn(self, contender: ContenderProcess) -> None:
+        turn = contender.call(Worker.turn, self.number)
         if contender.is_floor and turn.changed:  # all others are divided by it
             raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")
         if turn.votes is not None:
-            labels = self._judge.batch.labels[: contender.case.batch_size].roll(self.number, 0)
+            labels = self._judge.batch.labels[: contender.case.workload.batch_size].roll(
+                self.number, 0
+            )
             contender.votes = checked(turn, labels)
         contender.seconds.append(turn.seconds)
         contender.deferred.append(0.0 if turn.deferred < NOISE else turn.deferred / turn.seconds)
         part = contender.part  # of an iteration, where that is not all of it
-        share = part and part.amount / (row.T * row.batch_size)
-        self._keep(records.IterationRow(
-            **vars(row), round=self.number, start=len(self.starts), twin=contender.twin, part=share,
+        workload = self.case.workload
+        share = part and part.amount / (workload.T * workload.batch_size)
+        self._keep(contender.maker, records.IterationResult(
+            round=self.number, start=len(self.starts), twin=contender.twin, part=share,
             seconds=turn.seconds / (share or 1.0), loss=turn.loss,
         ))  # fmt: skip
         if changed := [each for each in turn.changed if each not in contender.settings_changed]:
             contender.settings_changed.update(changed)
             what = f"the process of {contender.name} changed: {', '.join(changed)}"
-            self._warn(row, f"{what}; the others have their own")
+            self._warn(contender.maker, f"{what}; the others have their own")
 
     # After them
 
@@ -333,10 +343,12 @@ class Cell:
         # without a second floor there is no A/A, so nobody has a rank: the cell is not done
         if self.comparable and any(each.twin for each in self._running):
             budget = None if self.budget.seconds == inf else self.budget.seconds
-            done = {"rounds": self.number, "converged": self.known, "budget_seconds": budget}
+            done = records.TimedResult(
+                rounds=self.number, converged=self.known, budget_seconds=budget
+            )
             for each in self._running:
                 if not each.twin:
-                    self._keep(records.TimedRow(**vars(each.row), **done))
+                    self._keep(each.maker, done)
         self.end_processes()
         memory.release()
 
@@ -351,7 +363,9 @@ class Cell:
 
     # At any time
 
-    def _each(self, contenders: list[Contender], work: Callable[[Contender], object]) -> None:
+    def _each(
+        self, contenders: list[ContenderProcess], work: Callable[[ContenderProcess], object]
+    ) -> None:
         """Call `work` on each; one that raises Failed is ended, and its reason kept as a row."""
         for each in contenders:
             try:
@@ -360,31 +374,35 @@ class Cell:
             except Failed as error:
                 each.failed = True
                 each.end()
-                self._keep(ended(each.row, error.status, str(error)))
+                self._end(each.maker, error.status, str(error))
 
-    def _warn(self, row: Record, reason: str) -> None:
-        self._keep(records.WarningRow(**vars(row), reason=reason))
+    def _warn(self, made: RowMaker, reason: str) -> None:
+        self._keep(made, records.WarningResult(reason=reason))
 
-    def _keep(self, row: Row) -> None:
-        stored = stamped(row, machine.moment())
-        self.ledger.keep(stored)
-        self.rows.append(stored)
+    def _end(self, made: RowMaker, status: Outcome, reason: str) -> None:
+        self._keep(made, made.ended(status, reason).result)
+
+    def _keep(self, made: RowMaker, result: Result) -> None:
+        row = made.row(result, machine.moment())
+        self.ledger.keep(row)
+        self.rows.append(row)
 
 
-def floor_cases(cell: Timed, cases: Iterable[Timed]) -> list[Timed]:
+def floor_cases(cell: Timing, cases: Iterable[Timing]) -> list[Timing]:
     """Return the floor's cases: in the cell's own precision, float32 and the cases' others.
 
     The first is of the cell's own precision. Reported ratios are to float32's.
     """
-    others: set[Precision] = {"fp32", *(case.precision for case in cases)}
-    precisions: list[Precision] = [cell.precision, *sorted(others - {cell.precision})]
-    return [replace(cell, framework=FLOOR, precision=precision) for precision in precisions]
+    own = cell.contender.precision
+    others: set[Precision] = {"fp32", *(case.contender.precision for case in cases)}
+    precisions: list[Precision] = [own, *sorted(others - {own})]
+    return [replace(cell, contender=Contender(FLOOR, precision=each)) for each in precisions]
 
 
-def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
+def _is_odd(one: ContenderProcess, all_of_them: Sequence[ContenderProcess]) -> bool:
     """Return whether its votes of a round differ from the median of its precision's contenders."""
     votes = {each: each.votes for each in all_of_them if each.part is None}
-    alike = [votes[each] for each in votes if each.row.precision == one.row.precision]
+    alike = [votes[each] for each in votes if each.precision == one.precision]
     if (own := votes.get(one)) is None:
         return False
     usual = torch.stack([each for each in alike if each is not None]).median(0).values
@@ -392,7 +410,7 @@ def _is_odd(one: Contender, all_of_them: Sequence[Contender]) -> bool:
     return float(off) > OTHER_VOTES
 
 
-def _check_deferred(contender: Contender) -> None:
+def _check_deferred(contender: ContenderProcess) -> None:
     """Raise Incomparable if work was deferred in every round; a busy machine delays only some."""
     if (deferred := min(contender.deferred, default=0.0)) > DEFERRED:
         raise Incomparable(

@@ -27,9 +27,8 @@ from adapters.facts import Facts
 from harness.adapter import Unsupported, Variant, exam_builder
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, take_exam
-from harness.records import Record
-from harness.records.run import Failed
-from harness.spec import FLOOR, Timed
+from harness.records.run import Failed, RowMaker
+from harness.spec import FLOOR, Precision, Timing
 from harness.speed import floor, iteration
 from harness.speed.iteration import Meter, OfTrainer, Part, Ready, VotesAndLoss, of_round
 from harness.system import clock, kept, machine, memory
@@ -41,11 +40,11 @@ R = TypeVar("R")
 
 
 @dataclass(eq=False)
-class Contender:
+class ContenderProcess:
     """A contender, or the floor, and its process, which is stopped except during its turns."""
 
     name: str  # in the rounds
-    row: Record  # the fields that all its rows share
+    maker: RowMaker  # of all its rows
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
     child: Child | None = None
@@ -57,17 +56,22 @@ class Contender:
     settings_changed: set[str] = field(default_factory=set)  # what it changed in its process
 
     @property
-    def case(self) -> Timed:  # as it is run, in part it may be
-        case = Timed.of(self.row)
+    def case(self) -> Timing:  # as it is run, in part it may be
+        case = self.maker.case
+        assert isinstance(case, Timing), "only timings have processes of their own"
         return case if self.part is None else self.part.of(case)
 
     @property
+    def precision(self) -> Precision:
+        return self.maker.case.contender.precision
+
+    @property
     def is_floor(self) -> bool:
-        return self.row.framework == FLOOR
+        return self.maker.case.contender.framework == FLOOR
 
     @property
     def claims_to_be_equal(self) -> bool:  # a variant does not
-        return not self.is_floor and not self.row.deviations
+        return not self.is_floor and not self.maker.installation.deviations
 
     def start(
         self, compiled: Path | None = None, *, alone: bool = True, trains: bool = False
@@ -159,7 +163,7 @@ class First(NamedTuple):
 class Worker:
     """What computes in a contender's process: an adapter's network, or the floor."""
 
-    case: Timed
+    case: Timing
     lean: bool = False  # gives its memory back after each turn
     _run: Callable[[], VotesAndLoss | None] | None = None  # one iteration, once it is built
     _result: VotesAndLoss | None = None  # of the last iteration; None of the floor
@@ -171,23 +175,23 @@ class Worker:
     _trainee: Bf16Trainee | None = None
 
     def part(self) -> Part | None:
-        return iteration.part_of(adapters.load(self.case.framework), self.case)
+        return iteration.part_of(adapters.load(self.case.contender.name), self.case)
 
     def compiles(self) -> bool:
-        compiles = getattr(adapters.load(self.case.framework), "compiles", None)
+        compiles = getattr(adapters.load(self.case.contender.name), "compiles", None)
         return compiles is not None and bool(compiles(self.case.device))
 
     def take_exam(self, asked: Question) -> ExamAnswers:
         """Return the network's answers in an exam; the module is built once for all exams."""
         if self._exam_module is None:
-            build = exam_builder(adapters.load(self.case.framework))
+            build = exam_builder(adapters.load(self.case.contender.name))
             self._exam_module = build(asked.network).to(self.case.device)
         answers = take_exam(self._exam_module, asked)
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
-    def bf16_losses(self, case: Timed, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+    def bf16_losses(self, case: Timing, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         if self._trainee is None:
-            self._trainee = Bf16Trainee.of(adapters.load(case.framework), case)
+            self._trainee = Bf16Trainee.of(adapters.load(case.contender.name), case)
         return self._trainee.train(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:
@@ -202,7 +206,7 @@ class Worker:
 
         `metered`: measure its peak memory too, unless torch.compile builds it.
         """
-        adapter, meter, why = adapters.load(self.case.framework), None, COMPILED
+        adapter, meter, why = adapters.load(self.case.contender.name), None, COMPILED
         if metered and not (isinstance(adapter, Variant) and adapter.compiled):
             try:
                 meter, why = Meter.after_trial_run(adapter, self.case, asked), ""
@@ -294,7 +298,7 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
 def make_worker(
-    case: Timed, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
+    case: Timing, known: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
 ) -> None:
     """Make this new process a contender's. `known`: the parent's facts of adapters.
 

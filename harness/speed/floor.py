@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness.adapter import channels_last
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
-from harness.spec import Conv, Mode, Stage, Timed, paper
+from harness.spec import Conv, Mode, Stage, Timing, paper
 from harness.system import clock
 from harness.system.kept import MeasurementCache
 
@@ -45,7 +45,7 @@ class Product:
             return (self.layer(self.x),)
 
 
-def iteration(case: Timed, layouts: tuple[Layout, ...]) -> Callable[[], None]:
+def iteration(case: Timing, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     """Return a function that runs one iteration of a case's floor, on random inputs.
 
     It copies as many numbers to the CPU as a contender: gradients of weights, or the output.
@@ -69,22 +69,23 @@ def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [each.detach().to("cpu", copy=True) for each in tensors]
 
 
-def products(case: Timed, layouts: tuple[Layout, ...]) -> list[Product]:
+def products(case: Timing, layouts: tuple[Layout, ...]) -> list[Product]:
     """Return the products of all layers, in layer order."""
-    stages = zip(case.network.stages, images(case), layouts, strict=True)
+    stages = zip(case.workload.network.stages, images(case), layouts, strict=True)
     return [_product(case, *each, first=n == 0) for n, each in enumerate(stages)]
 
 
-def images(case: Timed) -> list[int]:
+def images(case: Timing) -> list[int]:
     """Return each layer's number of input images: T * B, but B for a static image's first layer."""
-    every = case.batch_size * case.T
-    first = case.batch_size if paper.settings(case.dataset).static else every
-    return [first, *[every] * (len(case.network.stages) - 1)]
+    workload = case.workload
+    every = workload.batch_size * workload.T
+    first = workload.batch_size if paper.settings(workload.dataset).static else every
+    return [first, *[every] * (len(workload.network.stages) - 1)]
 
 
-def fastest_layouts(case: Timed) -> tuple[Layout, ...]:
+def fastest_layouts(case: Timing) -> tuple[Layout, ...]:
     """Return each layer's faster layout here, measured at full size; on a CPU it is cached."""
-    stages = zip(case.network.stages, images(case), strict=True)
+    stages = zip(case.workload.network.stages, images(case), strict=True)
     return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
 
 
@@ -93,8 +94,8 @@ def in_words(layouts: tuple[Layout, ...]) -> str:
     return layouts[0] if len(set(layouts)) == 1 else ", ".join(layouts)
 
 
-def _product(case: Timed, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
-    dtype, device = SYNAPSE_DTYPES[case.precision], torch.device(case.device)
+def _product(case: Timing, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
+    dtype, device = SYNAPSE_DTYPES[case.contender.precision], torch.device(case.device)
     layer = synapses.synapse(stage).to(device=device, dtype=dtype)
     x = torch.rand(images, *stage.input_shape, device=device, dtype=dtype)
     gradient = torch.rand(images, *stage.output_shape, device=device, dtype=dtype)
@@ -113,7 +114,7 @@ KEPT: MeasurementCache[Layout] = MeasurementCache(
 )
 
 
-def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
+def _kept(case: Timing, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
 
@@ -129,5 +130,5 @@ def _kept(case: Timed, stage: Stage, images: int, *, first: bool) -> Layout:
     if case.device != "cpu":  # a kept measurement names only the processor
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
-    of = *size, case.mode, case.precision, torch.get_num_threads()
+    of = *size, case.mode, case.contender.precision, torch.get_num_threads()
     return KEPT.get(of, measure, LAYOUTS[0])

@@ -17,7 +17,7 @@ from harness.proof.answer import Answer, Incomparable, Question, as_spikes, ques
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import Timed
+from harness.spec import Timing
 from harness.speed import floor
 from harness.system import clock, memory
 from harness.training import step
@@ -47,16 +47,16 @@ class OfModule:
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
     result: Output  # of the last iteration
 
-    def __init__(self, adapter: Adapter, case: Timed, asked: Question) -> None:
-        device, dtype = torch.device(case.device), DTYPES[case.precision]
+    def __init__(self, adapter: Adapter, case: Timing, asked: Question) -> None:
+        device, dtype = torch.device(case.device), DTYPES[case.contender.precision]
         self.case = case
-        self.subject = adapter.build(case.network).to(device=device, dtype=dtype)
+        self.subject = adapter.build(case.workload.network).to(device=device, dtype=dtype)
         self._held = asked.x.to(device=device, dtype=dtype, copy=True)
         self._labels = _labels(asked).to(device, copy=True)
         module, labels = self.subject, self._labels
-        x = self._held.expand(case.T, *asked.x.shape[1:])
+        x = self._held.expand(case.workload.T, *asked.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
-        classes, precision = case.network.classes, case.precision
+        classes, precision = case.workload.network.classes, case.contender.precision
 
         def train() -> Output:
             made = step.iteration(module, optimise, x, labels, classes=classes, precision=precision)
@@ -111,14 +111,14 @@ class OfTrainer:
 
     layout = None  # it is the runtime's own
 
-    def __init__(self, make: contract.MakeTrainer, case: Timed, asked: Question) -> None:
-        foreign.check(case.network, case.precision, case.device)
+    def __init__(self, make: contract.MakeTrainer, case: Timing, asked: Question) -> None:
+        foreign.check(case.workload.network, case.contender.precision, case.device)
         settings = contract.TrainerSettings(
-            case.precision, case.mode, case.optimiser, torch.get_num_threads()
+            case.contender.precision, case.mode, case.optimiser, torch.get_num_threads()
         )
         self.case = case
         self.compile_seconds: float | None = None  # of the first batch, for whose size it may
-        self.subject = trainer = make(case.network, settings)
+        self.subject = trainer = make(case.workload.network, settings)
         self.gradients, self.weights = trainer.gradients, trainer.parameters
         self.close = trainer.close
         self._batch: Any = None
@@ -127,9 +127,10 @@ class OfTrainer:
 
     def load(self, asked: Question) -> None:
         self.subject.load(asked.parameters)
-        x = asked.x.to(DTYPES[self.case.precision])
+        x = asked.x.to(DTYPES[self.case.contender.precision])
         watch = clock.Stopwatch(torch.device(self.case.device))
-        self._batch = self.subject.put(x.expand(self.case.T, *x.shape[1:]), _labels(asked))
+        steps = x.expand(self.case.workload.T, *x.shape[1:])
+        self._batch = self.subject.put(steps, _labels(asked))
         self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
@@ -169,7 +170,7 @@ def run_to_end(ready: Ready) -> VotesAndLoss:
     """
     ready.run()
     spikes, loss = ready.result
-    votes = coding.vote(spikes.float(), ready.case.network.classes).tolist()
+    votes = coding.vote(spikes.float(), ready.case.workload.network.classes).tolist()
     if ready.case.mode == "training":
         floor.plain(ready.weights())
     return VotesAndLoss(votes, None if loss is None else loss.item())
@@ -210,15 +211,15 @@ def of_round(asked: Question, number: int) -> Question:
     return replace(asked, parameters=weights, x=x, labels=labels)
 
 
-def make_ready(adapter: Adapter, case: Timed, asked: Question) -> Ready:
+def make_ready(adapter: Adapter, case: Timing, asked: Question) -> Ready:
     """Build the object that is timed and load a question into it. Raises Unsupported."""
     make = contract.trainer_of(adapter)
     return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
 
 
-def build_for_trial(adapter: Adapter, case: Timed, x: Tensor, labels: Tensor) -> Ready:
+def build_for_trial(adapter: Adapter, case: Timing, x: Tensor, labels: Tensor) -> Ready:
     """Build the timed object to try its time or memory, with uncalibrated weights."""
-    reference = ReferenceNetwork(case.network).to(DTYPES[case.precision])
+    reference = ReferenceNetwork(case.workload.network).to(DTYPES[case.contender.precision])
     weights = tuple(each.detach() for each in reference.parameters())
     return make_ready(adapter, case, question_of(case, weights, x, labels))
 
@@ -239,18 +240,19 @@ class Part:
     def amount(self) -> int:  # to which time is proportional
         return self.steps * self.samples
 
-    def of(self, case: Timed) -> Timed:
-        return replace(case, T=self.steps, batch_size=self.samples)
+    def of(self, case: Timing) -> Timing:
+        workload = replace(case.workload, T=self.steps, batch_size=self.samples)
+        return replace(case, workload=workload)
 
 
-def part_of(adapter: Adapter, case: Timed) -> Part | None:
+def part_of(adapter: Adapter, case: Timing) -> Part | None:
     """Return the part to time of a trainer's iteration that would take over LONGEST; else None.
 
     torch modules always run all of it. Raises Incomparable where a part's time cannot be scaled.
     """
     if contract.trainer_of(adapter) is None:
         return None
-    whole, in_a_second, reason = Part(case.T, case.batch_size), 0.0, ""
+    whole, in_a_second, reason = Part(case.workload.T, case.workload.batch_size), 0.0, ""
     for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
         spent = time_part(adapter, case, small)
         in_a_second = small.amount / spent
@@ -285,13 +287,14 @@ def part_of(adapter: Adapter, case: Timed) -> Part | None:
     raise Incomparable(reason)
 
 
-def time_part(adapter: Adapter, case: Timed, part: Part) -> float:
+def time_part(adapter: Adapter, case: Timing, part: Part) -> float:
     """Return the seconds of an iteration of that part alone, on random data.
 
     Below 5 s it is the shorter of two runs.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand((part.steps, part.samples, *case.network.input_shape), generator=generator)
+    shape = part.steps, part.samples, *case.workload.network.input_shape
+    x = torch.rand(shape, generator=generator)
     ready = build_for_trial(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
     device = torch.device(case.device)
     found = clock.seconds(ready.run, device)
@@ -309,7 +312,7 @@ class Meter:
     base_mib: float
 
     @classmethod
-    def after_trial_run(cls, adapter: Adapter, case: Timed, asked: Question) -> Meter:
+    def after_trial_run(cls, adapter: Adapter, case: Timing, asked: Question) -> Meter:
         """Return a meter whose base is the memory in use after a trial run on a few samples.
 
         What is loaded on first use is in the base then. Raises what the trial raises, and OSError
@@ -318,7 +321,8 @@ class Meter:
         device = torch.device(case.device)
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
-        small = Part(min(FIRST_USE, case.T), min(FIRST_USE, case.batch_size)).of(case)
+        workload = case.workload
+        small = Part(min(FIRST_USE, workload.T), min(FIRST_USE, workload.batch_size)).of(case)
         tried = build_for_trial(adapter, small, asked.x, _labels(asked))
         tried.run()
         tried.close()

@@ -22,14 +22,14 @@ from harness.proof.answer import Question, question_of
 from harness.proof.audit import Audit, Finding
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.records import Bf16TrainingRow, Record, When
+from harness.records import Bf16TrainingResult, Row, When
 from harness.records.identity import EXAM
-from harness.records.run import Failed, shortened, stamped
+from harness.records.run import Failed, RowMaker, shortened
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
-from harness.spec import SGD, Adam, Network, Precision, Timed
-from harness.speed.contender import Contender, Worker, failed_without_memory
+from harness.spec import SGD, Adam, Contender, Network, Precision, Timing
+from harness.speed.contender import ContenderProcess, Worker, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
 from harness.system import machine, memory
 from harness.training import descent, step
@@ -52,7 +52,7 @@ OF_WEIGHT = {"fp64": 2.0**-51, "fp32": 2.0**-22}
 class Judge:
     """Exams and audits of one cell's contenders; each reference answer is computed once for all."""
 
-    cell: Timed
+    cell: Timing
     batch: Batch
     other: Batch
     out: Path  # the result folder, which keeps weights that a case names
@@ -60,27 +60,29 @@ class Judge:
     _exams: dict[tuple[Network, Precision], Exam] = field(default_factory=dict)
     _proofs: dict[tuple[str, Precision], Certificate] = field(default_factory=dict)
     _failed: dict[str, Failed] = field(default_factory=dict)
-    _doing: dict[Contender, str] = field(default_factory=dict)  # what each does, in words
+    _doing: dict[ContenderProcess, str] = field(default_factory=dict)  # what each does, in words
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _weights: dict[bool, tuple[ReferenceNetwork, Tensor]] = field(default_factory=dict)
-    _audits: dict[tuple[Timed, When, int | None], Audit] = field(default_factory=dict)
+    _audits: dict[tuple[Timing, When, int | None], Audit] = field(default_factory=dict)
 
     # Exams
 
-    def examine(self, rows: Sequence[Record]) -> Iterator[str]:
-        """Examine the adapter of each row, two at once; yield what runs, in words, as progress."""
-        wanted: dict[str, tuple[Record, set[Precision]]] = {}
-        for row in rows:
-            needed = required(Timed.of(row).precision)
-            wanted.setdefault(row.contender, (row, set()))[1].update(needed)
+    def examine(self, makers: Sequence[RowMaker]) -> Iterator[str]:
+        """Examine each adapter, two at once; yield what runs, in words, as progress."""
+        wanted: dict[str, tuple[RowMaker, set[Precision]]] = {}
+        for maker in makers:
+            contender = maker.case.contender
+            wanted.setdefault(contender.name, (maker, set()))[1].update(
+                required(contender.precision)
+            )
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
-        alone = any(facts.of(row.framework).foreign for row in rows)
-        tasks = list[tuple[Record, set[Precision]]]()
-        for row, needed in wanted.values():
+        alone = any(facts.of(maker.case.contender.package).foreign for maker in makers)
+        tasks = list[tuple[RowMaker, set[Precision]]]()
+        for maker, needed in wanted.values():
             # kernels of float64 and of the other precisions are compiled at the same time; a
             # runtime of its own takes long to start
             parts = [needed] if alone else [needed & {"fp64"}, needed - {"fp64"}]
-            tasks += [(row, part) for part in parts if part]
+            tasks += [(maker, part) for part in parts if part]
         with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
                 pending = {pool.submit(self._examine, *each, alone) for each in tasks}
@@ -95,22 +97,26 @@ class Judge:
                 for each in [*self._doing]:
                     each.end()
 
-    def certificates(self, case: Timed) -> list[Certificate]:
+    def certificates(self, case: Timing) -> list[Certificate]:
         """Return a case's certificates. Raises Failed if the adapter was not built, or died."""
+        contender = case.contender
         try:
-            return [self._proofs[case.framework, each] for each in required(case.precision)]
+            precisions = required(contender.precision)
+            return [self._proofs[contender.name, precision] for precision in precisions]
         except KeyError:  # it may be in bf16 alone: float32 stands
-            raise self._failed[case.framework] from None
+            raise self._failed[contender.name] from None
 
-    def network_of(self, case: Timed) -> Network:
+    def network_of(self, case: Timing) -> Network:
         """Return the network of exams, narrower if the case's is large or slow. Audits' is not."""
-        if self.parts.get(case.framework) is not None:
-            return case.network.scaled(NARROW)
-        return case.network.scaled(QUARTER) if case.network.macs > WIDE_MACS else case.network
+        network = case.workload.network
+        if self.parts.get(case.contender.name) is not None:
+            return network.scaled(NARROW)
+        return network.scaled(QUARTER) if network.macs > WIDE_MACS else network
 
-    def _examine(self, row: Record, precisions: set[Precision], alone: bool) -> None:
-        name, contender = row.contender, Contender(row.contender, row)
-        deviations = (row.deviations,) if row.deviations else ()
+    def _examine(self, maker: RowMaker, precisions: set[Precision], alone: bool) -> None:
+        name = maker.case.contender.name
+        contender, deviates = ContenderProcess(name, maker), maker.installation.deviations
+        deviations = (deviates,) if deviates else ()
         self._doing[contender] = f"exam of {name}"
         try:
             with failed_without_memory():
@@ -133,7 +139,7 @@ class Judge:
         with self._one_at_a_time:
             if (exam := self._exams.get((network, precision))) is None:
                 batch = self.batch.inputs.to(self.cell.device)
-                exam = Exam(network, batch, precision, self.cell.seed)
+                exam = Exam(network, batch, precision, self.cell.workload.seed)
                 exam.expected()  # once, however many are examined at once
                 self._exams[network, precision] = exam
             return exam
@@ -145,12 +151,13 @@ class Judge:
         if late not in self._weights:
             batch, cell = self.batch, self.cell
             if late:
-                batch, cell = self.other, replace(cell, seed=cell.seed + 1, weights_sha256=None)
-            few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.precision])
-            self._weights[late] = initial_network(cell, few, self.out), few
+                workload = replace(cell.workload, seed=cell.workload.seed + 1, weights_sha256=None)
+                batch, cell = self.other, replace(cell, workload=workload)
+            few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.contender.precision])
+            self._weights[late] = initial_network(cell.workload, few, self.out), few
         return self._weights[late]
 
-    def question(self, case: Timed, *, late: bool = False) -> Question:
+    def question(self, case: Timing, *, late: bool = False) -> Question:
         """Return the question of a case, on the steps and samples that it runs.
 
         `late`: on another batch, with other weights, LATE times as large, as after much training.
@@ -159,13 +166,15 @@ class Judge:
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
         return question_of(case, tuple(parameters), batch.inputs, batch.labels)
 
-    def audit(self, contender: Contender, when: When, number: int | None) -> Finding:
+    def audit(self, contender: ContenderProcess, when: When, number: int | None) -> Finding:
         """Compare a contender's last iteration with the reference's. Raises Failed.
 
         `number` is its round's. `when` "before": compare its own optimiser's update too.
         """
         given, updated = contender.call(Worker.answer)
-        case = replace(contender.case, framework="")  # the same question for all contenders
+        # the same question for all contenders
+        case, precision = contender.case.cell, contender.case.contender.precision
+        case = replace(case, contender=Contender("", precision=precision))
         if (audit := self._audits.get((case, when, number))) is None:
             asked = self.question(case, late=when == "late")
             asked = asked if number is None else of_round(asked, number)
@@ -209,26 +218,27 @@ def wrong_update(
 
 
 def check_bf16_training(
-    row: Record,
-    known: Iterable[Bf16TrainingRow],
+    maker: RowMaker,
+    known: Iterable[Row[Bf16TrainingResult]],
     ledger: Ledger,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
-) -> list[Bf16TrainingRow]:
-    """Train a row's contender in float32 and in bf16; keep and return the outcome as one row.
+) -> list[Row[Bf16TrainingResult]]:
+    """Train a contender in float32 and in bf16; keep and return the outcome as one row.
 
     An audit in bf16 proves no equality: it must also learn as in float32. Returns [] if `known` has
     the outcome of this installation, or there is no time. One that was cut short is tried again,
     once a run.
     """
-    for each in known:
-        same = (each.installation, each.exam) == (row.installation, EXAM)
-        if same and (each.finished or each.run == row.run):
+    for row in known:
+        same = (row.installed, row.result.exam) == (maker.installed, EXAM)
+        if same and (row.result.finished or row.run.id == maker.run.id):
             return []
-    case, terms = descent.case_of(Timed.of(row)), descent.CHECK_SETTINGS
+    contender = ContenderProcess(maker.case.contender.name, maker)
+    case, terms = descent.case_of(contender.case), descent.CHECK_SETTINGS
     ends: dict[Precision, list[LossEnds]] = {"fp32": [], "bf16": []}
-    what, finished = f"{case.framework} trains, for bf16", False
-    digits, contender = Digits.read(), Contender(row.contender, row)
+    what, finished = f"{contender.name} trains, for bf16", False
+    digits = Digits.read()
     try:
         say(what)
         contender.start(trains=True)
@@ -236,7 +246,11 @@ def check_bf16_training(
             if not has_time():
                 return []
             say(f"{what}: {n} of {len(terms.trainings)}")
-            one = replace(case, seed=seed, precision=precision)
+            one = replace(
+                case,
+                workload=replace(case.workload, seed=seed),
+                contender=replace(case.contender, precision=precision),
+            )
             losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
             ends[precision].append(LossEnds.of(losses, terms.averaged))
         reason, finished = why_bf16_fails(ends["fp32"], ends["bf16"]), True
@@ -248,12 +262,12 @@ def check_bf16_training(
     fp32, bf16 = (
         tuple(each.last if isfinite(each.last) else None for each in of) for of in ends.values()
     )
-    made = Bf16TrainingRow(
-        **vars(row), exam=EXAM, setting=descent.in_words(case), steps=terms.steps,
+    result = Bf16TrainingResult(
+        exam=EXAM, setting=descent.in_words(case), steps=terms.steps,
         seeds=tuple(range(terms.fp32_seeds)), first_loss=fmean(firsts) if firsts else None,
         fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,
         reason=shortened(reason) or None,
     )  # fmt: skip
-    kept = stamped(made, machine.moment())
-    ledger.keep(kept)
-    return [kept]
+    row = maker.row(result, machine.moment())
+    ledger.keep(row)
+    return [row]

@@ -15,11 +15,11 @@ from math import ceil
 import torch
 
 from adapters import facts
-from harness.records import Bf16TrainingRow, TimedRow
+from harness.records import Bf16TrainingResult, Run, TimedResult, of_kind
 from harness.records.identity import EXAM
-from harness.records.run import Result, Run
+from harness.records.run import CaseRows
 from harness.records.store import Ledger
-from harness.spec import Access, Budget, Case, Timed, UsageError, cells, network_name, paper
+from harness.spec import Access, Budget, Case, Timing, UsageError, cells, network_name, paper
 from harness.spec.options import SURE
 from harness.speed.cell import Cell
 from harness.speed.judge import check_bf16_training
@@ -33,17 +33,18 @@ RANKED = Budget.rounds  # from which on a figure may have a rank
 NEAR_THE_END = 0.99  # the most that is shown while anything runs: estimates are rough
 # What most readers ask first: the table of a short run has these.
 WORTH = ("cifar10", "Small"), ("cifar10", "Middle"), ("nmnist", "Small"), ("dvs-cifar10", "Small")
-Group = tuple[Timed, ...]  # the cases of a cell
+Group = tuple[Timing, ...]  # the cases of a cell
 
 
-def worth(cell: Timed) -> tuple[object, ...]:
+def worth(cell: Timing) -> tuple[object, ...]:
     """Return a cell's sort key: those in WORTH come in its order, then small ones first.
 
     No two have the same: two runs that wait for each other's locks would else wait for ever.
     """
-    place = cell.dataset, cell.scale
+    workload = cell.workload
+    place = workload.dataset, workload.scale
     first = WORTH.index(place) if place in WORTH else len(WORTH)
-    return first, cell.network.macs * cell.T, paper.paper_order(*place), repr(cell)
+    return first, workload.network.macs * workload.T, paper.paper_order(*place), repr(cell)
 
 
 class Schedule:
@@ -57,19 +58,19 @@ class Schedule:
             for case, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
         ]
         self.ledger, self.budget, self.watch = ledger, budget, clock.Stopwatch()
-        self.bf16_trainings = ledger.of_kind(Bf16TrainingRow)
-        known = [row for row in self.bf16_trainings if row.finished and row.exam == EXAM]
-        self.plan = Plan(budget.rounds, (row.contender for row in known))
+        self.bf16_trainings = ledger.of_kind(Bf16TrainingResult)
+        known = [r for r in self.bf16_trainings if r.result.finished and r.result.exam == EXAM]
+        self.plan = Plan(budget.rounds, (row.contender.name for row in known))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
-    def results(self) -> Iterator[Result]:
+    def results(self) -> Iterator[CaseRows]:
         """Yield each cell when it has its first round, and once more when it has all.
 
         Cells without time come last, with an estimate of their seconds. Each row is kept as it
         comes; a case that fails becomes a row with its reason. Raises UsageError where rows cannot
         be written, and where there is time for no cell.
         """
-        left, any_done = dict[Timed, Group](), False
+        left, any_done = dict[Timing, Group](), False
         while self.waiting:
             cell = self.waiting.pop(0)
             takes = self.plan.seconds(cell.group)
@@ -97,9 +98,9 @@ class Schedule:
                 f"takes about {needs[case]:.0f} s here, and is begun where {SURE:g} times that is "
                 f"left: --budget {ceil(least / 60)}m"
             )
-        yield from (Result(case, (), left_seconds=takes) for case, takes in needs.items())
+        yield from (CaseRows(case, (), left_seconds=takes) for case, takes in needs.items())
 
-    def _measured(self, cell: Cell) -> Iterator[Result]:
+    def _measured(self, cell: Cell) -> Iterator[CaseRows]:
         cell.prove()
         began = self.watch.seconds
         cell.start()
@@ -135,27 +136,30 @@ class Schedule:
         enough = cell.number >= self.budget.fewest
         return enough and self.watch.seconds + takes > self.budget.seconds
 
-    def _train(self, cell: Cell, result: Result) -> None:
+    def _train(self, cell: Cell, result: CaseRows) -> None:
         """Run the training check of contenders that have a rank in bf16, if there is time."""
-        timed = [each for each in result.rows if isinstance(each, TimedRow)]
-        ranked = {each.key for each in timed if each.rounds >= RANKED and not each.deviations}
-        for row in map(cell.record_of, cell.group):
-            now = self.watch.seconds
-            wanted = row.precision == "bf16" and row.key in ranked
+        ranked = {
+            row.key
+            for row in of_kind(result.rows, TimedResult)
+            if row.result.rounds >= RANKED and not row.installation.deviations
+        }
+        for maker in map(cell.maker_of, cell.group):
+            now, contender = self.watch.seconds, maker.case.contender
+            wanted = contender.precision == "bf16" and maker.key in ranked
             if wanted and self.budget.fits(TRAINING_IN_BF16_SECONDS, now):
                 self.until = now + TRAINING_IN_BF16_SECONDS
                 made = check_bf16_training(
-                    row, self.bf16_trainings, self.ledger, cell.say, self._has_time
+                    maker, self.bf16_trainings, self.ledger, cell.say, self._has_time
                 )
                 self.bf16_trainings += made
-                self.plan.trained.add(row.contender)
+                self.plan.trained.add(contender.name)
 
     def _has_time(self) -> bool:
         return self.watch.seconds < self.budget.seconds
 
-    def _result(self, cell: Cell) -> Result:
+    def _result(self, cell: Cell) -> CaseRows:
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
-        return Result(cell.case, rows, cell.number, before=cell.before, bf16_trainings=trainings)
+        return CaseRows(cell.case, rows, cell.number, before=cell.before, bf16_trainings=trainings)
 
     def _is_unsure(self, cell: Cell, began: float) -> bool:
         """Return whether its ratios are not known yet, and there is time for more rounds.
@@ -186,7 +190,7 @@ class Schedule:
         compiled = self.plan.compile_seconds(cell.group)
         return max(self.until, 2 * self.watch.seconds - began - compiled)
 
-    def _say(self, case: Timed, what: str) -> None:
+    def _say(self, case: Timing, what: str) -> None:
         """Say how far the run is: its time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
@@ -197,8 +201,8 @@ class Schedule:
         self.ledger.say(fraction, f"{_named(case)}: {what}")
 
 
-def _named(case: Timed) -> str:
-    return f"{case.dataset} {network_name(case)}"
+def _named(case: Timing) -> str:
+    return f"{case.workload.dataset} {network_name(case.workload)}"
 
 
 # How long it will take, about: first by earlier runs, then as this one went. An iteration as a
@@ -214,7 +218,7 @@ EXAM_SECONDS = 3.0  # of one contender: two are examined at a time
 START_SECONDS = 4.0  # of one contender: its processes start, and small things are done
 FOREIGN_SECONDS = 120.0  # of one in a runtime of its own: it is slow, and may be run in part
 # Of torch.compile, once: 35 to 310 for three frameworks; twice that in bf16.
-COMPILED, COMPILE_SECONDS = ":compiled", 110.0
+COMPILE_SECONDS = 110.0
 # Of the small training that bf16 must pass, once a contender: our own engine took 16.
 TRAINING_IN_BF16_SECONDS = 20.0
 PASSES = 3  # forward, and two gradients
@@ -241,19 +245,19 @@ class Plan:
     def seconds(self, group: Group) -> float:
         """Estimate the seconds of a cell: exams, compiling, rounds, the bf16 check's trainings."""
         timed = self._corrected * self._model(group, self.rounds)
-        mixed = {case.framework for case in group if case.precision == "bf16"}
+        mixed = {case.contender.name for case in group if case.contender.precision == "bf16"}
         trainings = len(mixed - self.trained) if self.rounds >= RANKED else 0
         untimed = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
         return untimed + timed + self._without_floor(group)
 
     def _without_floor(self, group: Group) -> float:  # of compilers, and runtimes of their own
-        names = (case.framework.partition(":")[0] for case in group)
+        names = (case.contender.package for case in group)
         foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
-        compiled = (case for case in group if case.framework.endswith(COMPILED))
-        return sum(COMPILE_SECONDS * (2 if case.precision == "bf16" else 1) for case in compiled)
+        compiled = (case.contender for case in group if case.contender.form == "compiled")
+        return sum(COMPILE_SECONDS * (2 if by.precision == "bf16" else 1) for by in compiled)
 
     def round_seconds(self, group: Group) -> float:
         return self._corrected * self._floor(group) * self._times(group)
@@ -272,7 +276,7 @@ class Plan:
         return START_SECONDS * len(group) + self._floor(group) * of_floor
 
     def _times(self, group: Group) -> float:  # a round, in iterations of the floor
-        bf16 = sum(each.precision == "bf16" for each in group)
+        bf16 = sum(case.contender.precision == "bf16" for case in group)
         instructions = machine.has_bf16(torch.device(group[0].device)) + machine.has_amx()
         of_bf16, floor_bf16 = BF16[instructions]
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
@@ -282,7 +286,7 @@ class Plan:
         case = group[0]
         passes = PASSES if case.mode == "training" else 1
         seconds = passes * case.forward_macs / _rate(case.device)
-        return seconds * (2 if case.precision == "fp64" else 1)
+        return seconds * (2 if case.contender.precision == "fp64" else 1)
 
 
 @cache

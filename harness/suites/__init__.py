@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.spec import ANN, Case, Options, UsageError
+from harness.spec import ANN, Case, Count, Fit, Options, Timing, Training, UsageError
 from harness.suites import baselines, timings, trainings
 
 
 @dataclass(frozen=True)
 class Suite:
-    """An experiment: its cases, the frameworks that it runs, and how its cases are done."""
+    """An experiment: the kind of its cases, its cases, and the frameworks that it runs."""
 
+    kind: type[Case]
     cases: Callable[[Options], tuple[Case, ...]]  # the options name frameworks and device
     frameworks: tuple[str, ...] | None = None  # that run where none is named; None: all known
     opt_in: tuple[str, ...] = ()  # frameworks that run only where they are named
-    trains: bool = False  # cases run one by one (trainings, other systems, counts); else timed
-    long: bool = False  # whether it has cases for `--long`
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether cases are timed together; else they run one by one."""
+        return self.kind is Timing
+
+    @property
+    def long(self) -> bool:
+        """Whether it has cases for `--long`."""
+        return self.kind is Training
 
 
 SUITES: dict[str, Suite] = {
-    "acceleration": Suite(timings.acceleration, opt_in=timings.OPT_IN),
-    **{
-        cases.__name__: Suite(cases, trainings.FRAMEWORKS, trains=True, long=True)
-        for cases in trainings.SUITES
-    },
-    "accuracy": Suite(trainings.accuracy, (*trainings.FRAMEWORKS, ANN), trains=True, long=True),
-    "baselines": Suite(baselines.cases, (), trains=True),
+    "acceleration": Suite(Timing, timings.acceleration, opt_in=timings.OPT_IN),
+    **{cases.__name__: Suite(Training, cases, trainings.FRAMEWORKS) for cases in trainings.SUITES},
+    "accuracy": Suite(Training, trainings.accuracy, (*trainings.FRAMEWORKS, ANN)),
+    "baselines": Suite(Fit, baselines.cases, ()),
     # the count depends on the function, not on the framework
-    "energy": Suite(timings.energy, ("reference",), trains=True),
+    "energy": Suite(Count, timings.energy, ("reference",)),
 }
 
 

@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 
-from harness import baselines, spec
+from harness import baselines
 from harness.baselines import SystemInfo
-from harness.spec import Effort, Options, Training, UsageError, Window, paper
+from harness.spec import (
+    Contender,
+    Effort,
+    Fit,
+    Options,
+    Sampling,
+    UsageError,
+    Window,
+    Workload,
+    paper,
+)
 from harness.suites.trainings import USUAL, size_of
 
 USELESS = (
@@ -17,7 +27,7 @@ USELESS = (
 )
 
 
-def cases(options: Options) -> tuple[spec.System, ...]:
+def cases(options: Options) -> tuple[Fit, ...]:
     """Tables 3 to 6: the other systems, on our samples.
 
     Each system has a case per data set, window, seed and, of the first T bins, T; cases are sorted
@@ -31,7 +41,7 @@ def cases(options: Options) -> tuple[spec.System, ...]:
         baselines.check_name(name)
     names = options.baselines or baselines.names()
     # the terminal's progress and --quick end where the quickest come first: as in the tables
-    found: list[spec.System] = []
+    found: list[Fit] = []
     for name in names:
         try:
             found += _of_system(baselines.load(name), options)
@@ -45,10 +55,10 @@ def cases(options: Options) -> tuple[spec.System, ...]:
         )
     if not any(case.window == "first" for case in found):
         options.refuse("steps", why="cuts nothing of these to its first T bins")
-    return tuple(sorted(found, key=lambda case: case.seed))
+    return tuple(sorted(found, key=lambda case: case.workload.seed))
 
 
-def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
+def _of_system(system: SystemInfo, options: Options) -> Iterator[Fit]:
     effort: Effort = "quick" if options.quick else "paper" if options.paper else "default"
     named = options.datasets
     chosen = [name for name in system.datasets if named is None or name in named]
@@ -61,15 +71,18 @@ def _of_system(system: SystemInfo, options: Options) -> Iterator[spec.System]:
         name, network = paper.network(USUAL[dataset], dataset, width=width)
         epochs = sum(options.epochs or (system.epochs.get(effort, 1),))
         samples = options.samples or size.samples
-        training = Training(epochs, samples, size.test_samples, size.embedded, system.steps)
+        sampling = Sampling(train=samples, test=size.test_samples, embedded=size.embedded)
         # one that draws nothing at random is run once, as seed 0
         seeds = (options.seeds or size.seeds[:3]) if system.random else size.seeds[:1]
         # of a whole recording, and of an image, T cuts nothing
         steps = options.steps if options.steps and window == "first" else (size.steps,)
         for seed, T in product(seeds, steps):
-            yield spec.System(
-                suite=options.suite, dataset=dataset, scale=name, network=network, width=width,
-                framework=system.name, T=T, batch_size=size.batch_size, precision="fp32",
-                device="cpu", seed=seed, optimiser=paper.settings(dataset).optimiser,
-                training=training, effort=effort, window=window,
+            workload = Workload(
+                dataset=dataset, scale=name, network=network, width=width, T=T,
+                batch_size=size.batch_size, seed=seed,
+            )  # fmt: skip
+            yield Fit(
+                suite=options.suite, workload=workload, contender=Contender(system.name),
+                sampling=sampling, epochs=epochs, tested_at=system.steps, effort=effort,
+                window=window,
             )  # fmt: skip

@@ -7,7 +7,17 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-from harness.spec import ANN, FORMS, Options, Precision, Timed, contender, paper
+from harness.spec import (
+    ANN,
+    FORMS,
+    Contender,
+    Count,
+    Options,
+    Precision,
+    Timing,
+    Workload,
+    paper,
+)
 
 BATCH_SIZE = 20  # as in Fig. 3
 STEPS, SEEDS = (10,), (0,)
@@ -17,13 +27,12 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a f
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 OPT_IN = ("jax", "octave", "sinabs")
-Form = tuple[str, Precision]  # a framework's, and the precision it runs in
 OF_TRAININGS = ("epochs", "rate", "samples", "neunorm_u", "dropout")
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
 
 
-def acceleration(options: Options) -> tuple[Timed, ...]:
+def acceleration(options: Options) -> tuple[Timing, ...]:
     """Fig. 3: training time per epoch of the networks of Table 1, on the three data sets.
 
     One case per network, data set, T, seed and contender; small networks first: rows come early.
@@ -32,13 +41,20 @@ def acceleration(options: Options) -> tuple[Timed, ...]:
     """
     options.refuse(*OF_TRAININGS, why="times iterations and trains nothing")
     return tuple(
-        replace(cell, framework=name, precision=precision)
-        for cell in _cells(options, Fraction(1), BATCH_SIZE)
-        for name, precision in _forms(options)
+        Timing(
+            suite=options.suite,
+            workload=workload,
+            contender=contender,
+            device=options.device,
+            optimiser=paper.settings(workload.dataset).optimiser,
+            mode=options.mode,
+        )  # fmt: skip
+        for workload in _workloads(options, Fraction(1), BATCH_SIZE)
+        for contender in _contenders(options)
     )
 
 
-def energy(options: Options) -> tuple[Timed, ...]:
+def energy(options: Options) -> tuple[Count, ...]:
     """Count what an inference of a sample costs in operations.
 
     The networks of Table 1 on the three data sets with their initial weights, each with the
@@ -50,38 +66,47 @@ def energy(options: Options) -> tuple[Timed, ...]:
     """
     options.refuse(*OF_TRAININGS, "tuned", "inference", why="infers, and trains nothing")
     usual, width = (QUICK_COUNTED, QUICK_WIDTH) if options.quick else (COUNTED, Fraction(1))
-    found = list[Timed]()
-    for cell in _cells(replace(options, inference=True), width, usual):
-        found += [replace(cell, framework=name) for name in options.frameworks or ()]
-        bare = replace(cell.network, neunorm=None)
-        found.append(replace(cell, framework=ANN, network=bare, weights_sha256=None))
-    return tuple(found)
+    counts = list[Count]()
+    for workload in _workloads(options, width, usual):
+        bare = replace(
+            workload, network=replace(workload.network, neunorm=None), weights_sha256=None
+        )
+        precision = options.precision or "fp32"
+        contenders = [(workload, name) for name in options.frameworks or ()]
+        counts += [
+            Count(
+                suite=options.suite,
+                workload=counted,
+                device=options.device,
+                contender=Contender.parse(name, precision),
+            )  # fmt: skip
+            for counted, name in (*contenders, (bare, ANN))
+        ]
+    return tuple(counts)
 
 
-def _cells(options: Options, width: Fraction, usual_batch: int) -> Iterator[Timed]:
-    """Yield the networks on their data sets, for each T and seed; the framework is to come."""
+def _workloads(options: Options, width: Fraction, usual_batch: int) -> Iterator[Workload]:
+    """Yield the networks on their data sets, for each T and seed."""
     scales = options.networks or (paper.SCALES[:1] if options.quick else paper.SCALES)
     datasets = options.datasets or (QUICK_DATASETS if options.quick else tuple(paper.SETTINGS))
     for scale, dataset in product(scales, datasets):
         chosen = options.network(scale, dataset, neunorm=options.reading, width=width)
         for T, seed in product(options.steps or STEPS, options.seeds or SEEDS):
-            yield Timed(
-                **vars(chosen), suite=options.suite, dataset=dataset, framework="", T=T,
-                batch_size=options.batch_size or usual_batch, device=options.device, seed=seed,
-                precision=options.precision or "fp32", optimiser=paper.settings(dataset).optimiser,
-                initialisation=options.init, mode=options.mode,
+            yield chosen.on(
+                dataset, T=T, batch_size=options.batch_size or usual_batch, seed=seed,
+                initialisation=options.init,
             )  # fmt: skip
 
 
-def _forms(options: Options) -> list[Form]:
+def _contenders(options: Options) -> list[Contender]:
     """Return what runs, and in which precision; with `tuned` other forms as well."""
-    names, precision = options.frameworks or (), options.precision or "fp32"
-    mixed: list[Precision] = [] if options.precision or options.quick else ["bf16"]
-    contenders = [*product(names, [precision]), *product((n for n in names if n in MIXED), mixed)]
+    precision = options.precision or "fp32"
+    named = [Contender.parse(name, precision) for name in options.frameworks or ()]
+    mixed = [by for by in named if by.name in MIXED]
+    other: list[Precision] = [] if options.precision or options.quick else ["bf16"]
+    contenders = [*named, *(replace(by, precision=each) for by, each in product(mixed, other))]
     if options.tuned:
-        plain = [name for name in names if ":" not in name]
-        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS[:2]]
-        if options.device == "cuda":  # graphs are of a GPU, and for our own engine too
-            forms += [contender(name, form) for name in plain for form in FORMS[2:]]
-        contenders += [(form, each) for each in (precision, *mixed) for form in forms]
+        plain = [by for by in named if by.suffix is None and by not in mixed]
+        forms = [replace(by, form=form) for by, form in product(plain, FORMS)]
+        contenders += [replace(by, precision=each) for each in (precision, *other) for by in forms]
     return contenders

@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from typing import Any, get_args
+from typing import get_args
 
 from harness.spec import (
     ANN,
     BIN_US,
     SGD,
+    Contender,
+    Initialisation,
     Loss,
     Options,
     Precision,
     Reading,
-    Trained,
+    Sampling,
     Training,
     UsageError,
-    contender,
     paper,
     schedule,
 )
@@ -98,27 +99,27 @@ class TrainingSpec:
     bin_us: int = BIN_US
 
 
-def scale(options: Options) -> tuple[Trained, ...]:
+def scale(options: Options) -> tuple[Training, ...]:
     """Fig. 4: accuracy of the Small, Middle and Large networks of Table 1."""
     places = product(options.datasets or ("cifar10", "nmnist"), options.networks or paper.SCALES)
     return _cases(options, (TrainingSpec(*place, neunorm=options.reading) for place in places))
 
 
-def timesteps(options: Options) -> tuple[Trained, ...]:
+def timesteps(options: Options) -> tuple[Training, ...]:
     """Fig. 5: accuracy on CIFAR-10 against the number of steps T, in training and in testing."""
     steps = options.steps or STEPS
     grid = product(_one_network(options), steps)
     return _cases(options, (TrainingSpec(*p, T, options.reading, tested_at=steps) for p, T in grid))
 
 
-def neunorm(options: Options) -> tuple[Trained, ...]:
+def neunorm(options: Options) -> tuple[Training, ...]:
     """NeuNorm off, and on by both readings: accuracy, speed of convergence, Fig. 6's confusion."""
     on = get_args(Reading) if options.neunorm is None else filter(None, (options.reading,))
     grid = product(_one_network(options), (None, *on))
     return _cases(options, (TrainingSpec(*p, neunorm=reading) for p, reading in grid))
 
 
-def accuracy(options: Options) -> tuple[Trained, ...]:
+def accuracy(options: Options) -> tuple[Training, ...]:
     """Our rows of Tables 3 to 6: the networks of Table 2, without and with NeuNorm, and the ANN.
 
     Another network that is named is trained on CIFAR-10 in the same ways. `--long` adds N-MNIST
@@ -141,12 +142,13 @@ def accuracy(options: Options) -> tuple[Trained, ...]:
     )
 
 
-def ablations(options: Options) -> tuple[Trained, ...]:
+def ablations(options: Options) -> tuple[Training, ...]:
     """Train with one choice of ours or of frameworks changed at a time: what each costs."""
     if options.long:
         options = replace(options, samples=options.samples or LONG_ABLATIONS)
     specs = (TrainingSpec(*place, neunorm=options.reading) for place in _one_network(options))
-    changed = (change(case) for case in _cases(options, specs) for change in ABLATIONS.values())
+    cases = [replace(case, may_deviate=True) for case in _cases(options, specs)]
+    changed = (change(case) for case in cases for change in ABLATIONS.values())
     return tuple(dict.fromkeys(changed))  # one of the two precisions is that of the first
 
 
@@ -162,7 +164,7 @@ def _one_network(options: Options) -> list[tuple[str, str]]:
     ]
 
 
-def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Trained, ...]:
+def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Training, ...]:
     """Return the cases of a suite that trains, all trainings of one seed before the next seed.
 
     Raises UsageError for an unknown data set or network, for what only timing knows, and for the
@@ -183,10 +185,10 @@ def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Trained, ..
         raise UsageError(
             f"the {options.suite} suite has nothing on {asked}: choose others, or leave it out"
         )
-    return tuple(sorted(found, key=lambda case: case.seed))
+    return tuple(sorted(found, key=lambda case: case.workload.seed))
 
 
-def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
+def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
     size, settings = size_of(options, spec.dataset), paper.settings(spec.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout
@@ -200,9 +202,9 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
     given = options.epochs or ()
     stages = given or schedule.STAGES[spec.dataset] if size.staged or len(given) > 1 else ()
     epochs = sum(stages or given) or size.epochs or settings.epochs
-    training = Training(
-        epochs, options.samples or size.samples, size.test_samples, size.embedded,
-        spec.tested_at, spec.bin_us, size.simulated, stages=stages,
+    sampling = Sampling(
+        train=options.samples or size.samples, test=size.test_samples, embedded=size.embedded,
+        bin_us=spec.bin_us, simulated=size.simulated,
     )  # fmt: skip
     spiking = [name for name in options.frameworks or () if name != ANN]
     frameworks = (spec.framework,) if spec.framework else spiking
@@ -213,61 +215,67 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Trained]:
     if spec.framework == ANN:  # it has neither NeuNorm nor a file's weights
         chosen = replace(chosen, network=replace(network, neunorm=None), weights_sha256=None)
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
-        yield Trained(
-            **vars(chosen),
-            suite=options.suite, dataset=spec.dataset, framework=framework, T=T,
-            batch_size=options.batch_size or size.batch_size,
-            precision=options.precision or size.precision, device=options.device, seed=seed,
-            optimiser=optimiser, initialisation=options.init, training=training,
+        workload = chosen.on(
+            spec.dataset, T=T, batch_size=options.batch_size or size.batch_size, seed=seed,
+            initialisation=options.init,
+        )  # fmt: skip
+        yield Training(
+            suite=options.suite, workload=workload, device=options.device, optimiser=optimiser,
+            contender=Contender.parse(framework, options.precision or size.precision),
+            sampling=sampling, epochs=epochs, tested_at=spec.tested_at, stages=stages,
         )  # fmt: skip
 
 
-Change = Callable[[Trained], Trained]
+Change = Callable[[Training], Training]
 
 
 def _change(
     *, a: float = 1.0, v_th: float = 1.0, loss: Loss | None = None, rate: float = 1.0,
-    fc_factor: float | None = None, variant: str | None = None, **others: Any,
+    fc_factor: float | None = None, variant: str | None = None,
+    precision: Precision | None = None, initialisation: Initialisation | None = None,
 ) -> Change:  # fmt: skip
     """Return a change that multiplies surrogate width `a`, threshold and SGD's learning rate.
 
-    Adam divides each gradient by its size, and keeps its rate. `others` are fields of a case.
+    Adam divides each gradient by its size, and keeps its rate. A file's weights stay.
     """
 
-    def change(case: Trained) -> Trained:
-        lif, optimiser = case.network.lif, case.optimiser
+    def change(case: Training) -> Training:
+        workload, contender, optimiser = case.workload, case.contender, case.optimiser
         if isinstance(optimiser, SGD):
             fc = fc_factor or optimiser.fc_factor
             optimiser = replace(optimiser, lr=optimiser.lr * rate, fc_factor=fc)
+        lif = workload.network.lif
         lif = replace(lif, a=lif.a * a, v_th=lif.v_th * v_th)
-        training = replace(case.training, loss=loss or case.training.loss)
-        framework = case.framework
+        workload = replace(workload, network=replace(workload.network, lif=lif))
+        if initialisation and not workload.weights_sha256:
+            workload = replace(workload, initialisation=initialisation)
+        contender = replace(contender, precision=precision or contender.precision)
         if variant:
-            framework = contender(framework.partition(":")[0], variant)
-        given = {"framework": framework, "optimiser": optimiser, "training": training, **others}
-        if case.weights_sha256:  # a file's, which no initialisation changes
-            given["initialisation"] = case.initialisation
-        return replace(case, network=replace(case.network, lif=lif), **given)
+            contender = replace(contender, variant=variant, form=None)
+        return replace(
+            case, workload=workload, contender=contender, optimiser=optimiser,
+            loss=loss or case.loss,
+        )  # fmt: skip
 
     return change
 
 
-def _with_steps_as_long(case: Trained) -> Trained:
+def _with_steps_as_long(case: Training) -> Training:
     """Cross-entropy of the spikes, at a rate that takes steps of SGD about as long as eq. (11)'s.
 
     By a class's spikes n of N = T population neurons, eq. (11) has the gradient 2 (n/N - y) / (K N)
     and cross-entropy p - y: the rate is that of eq. (11) times 2 / (K N).
     """
-    network = case.network
-    shorter = 2 / (network.classes * network.population * case.T)
+    network = case.workload.network
+    shorter = 2 / (network.classes * network.population * case.workload.T)
     return _change(loss="cross-entropy", rate=shorter)(case)
 
 
 def _adam(lr: float) -> Change:
     """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
 
-    def change(case: Trained) -> Trained:
-        usual = schedule.optimiser(case.dataset)
+    def change(case: Training) -> Training:
+        usual = schedule.optimiser(case.workload.dataset)
         if isinstance(usual, SGD) or case.optimiser != usual:
             return case
         return replace(case, optimiser=replace(usual, lr=lr))

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import torch
 
-from harness.spec import Case
+from harness.spec import C
 from harness.system import installed
 from harness.system.installed import Machine, Moment
-
-C = TypeVar("C", bound=Case)
 
 # Those with which a processor does as if it were a lesser one.
 ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -114,7 +111,11 @@ def without_emulated_bf16(cases: Iterable[C]) -> tuple[C, ...]:
 
     There they take many times as long as float32, and most of a run's budget.
     """
-    return tuple(c for c in cases if c.precision != "bf16" or has_bf16(torch.device(c.device)))
+    return tuple(
+        case
+        for case in cases
+        if case.contender.precision != "bf16" or has_bf16(torch.device(case.device))
+    )
 
 
 def moment() -> Moment:

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from harness.spec import Case, Timed
+from harness.spec import Case, Count, Timing
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 KEPT = "glibc, memory kept"
@@ -74,10 +74,12 @@ def release() -> None:
 
 def case_mib(case: Case) -> float:
     """Estimate the memory in MiB of an iteration of a case, with its network's weights."""
-    neurons = sum(stage.neurons for stage in case.network.stages)
-    infers = isinstance(case, Timed) and case.mode == "inference"
-    weights = (1 if infers else WEIGHT_COPIES) * case.network.weights * 4
-    return (BYTES_PER_NEURON_STEP * neurons * case.T * case.batch_size + weights) / 2**20
+    neurons = sum(stage.neurons for stage in case.workload.network.stages)
+    infers = isinstance(case, Count) or (isinstance(case, Timing) and case.mode == "inference")
+    weights = (1 if infers else WEIGHT_COPIES) * case.workload.network.weights * 4
+    return (
+        BYTES_PER_NEURON_STEP * neurons * case.workload.T * case.workload.batch_size + weights
+    ) / 2**20
 
 
 def available_mib(device: str) -> float:

@@ -16,28 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.records import EpochResult
 from harness.spec import UsageError
 from harness.system.files import write_result
 
 _DIGEST = hashlib.sha256().digest_size
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The result of one epoch. Accuracies are in [0, 1]."""
-
-    number: int
-    loss: float  # mean over the training samples
-    train_accuracy: float  # of the training votes, as they came while the weights changed
-    validation_accuracy: float
-    test_accuracy: float
-    rates: tuple[float, ...]  # spikes per neuron and step of each layer, on validation samples
-    gradient_norm: float  # mean over the iterations
-    learning_rate: float
-    seconds: float  # of the training pass
-    warnings: tuple[str, ...] = ()
-    # of each layer's potentials there, the share inside the surrogate's window; () of the ANN
-    inside: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ class EpochPart:
 def save(
     path: Path,
     identity: Mapping[str, str],
-    epochs: tuple[Epoch, ...],
+    epochs: tuple[EpochResult, ...],
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     part: EpochPart | None = None,
@@ -74,7 +57,7 @@ def save(
 @torch.no_grad()
 def restore(
     path: Path, identity: Mapping[str, str], module: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[tuple[Epoch, ...], EpochPart | None]:
+) -> tuple[tuple[EpochResult, ...], EpochPart | None]:
     """Restore what `save` wrote; return the epochs done so far, and the one that was under way.
 
     There are none where there is no file.
@@ -106,7 +89,7 @@ def restore(
             if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
                 optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
     part = content.get("part")  # the first checkpoints had none
-    return tuple(Epoch(**each) for each in content["epochs"]), part and EpochPart(**part)
+    return tuple(EpochResult(**each) for each in content["epochs"]), part and EpochPart(**part)
 
 
 def _unusable(path: Path, what: str) -> UsageError:

@@ -22,7 +22,7 @@ from harness.datasets import network_input
 from harness.datasets.images import colour_digits
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.precision import DTYPES
-from harness.spec import Precision, Timed, paper
+from harness.spec import Precision, Timing, paper
 from harness.training import step
 
 DATASET = "cifar10"  # its settings and network are used
@@ -72,37 +72,35 @@ class Digits:
         for _ in range(CHECK_SETTINGS.steps):
             yield torch.randint(len(self.labels), (CHECK_SETTINGS.batch_size,), generator=generator)
 
-    def weights(self, case: Timed) -> tuple[Tensor, ...]:
+    def weights(self, case: Timing) -> tuple[Tensor, ...]:
         """Return the initial weights of a case, in layer order, calibrated on its first batch."""
-        few = self.images[next(self.draws(case.seed))]
-        x = few.expand(case.T, *few.shape)
-        module = initialised(case.network, x, seed=case.seed)
+        few = self.images[next(self.draws(case.workload.seed))]
+        x = few.expand(case.workload.T, *few.shape)
+        module = initialised(case.workload.network, x, seed=case.workload.seed)
         return tuple(each.detach() for each in module.parameters())
 
 
-def case_of(timed: Timed) -> Timed:
+def case_of(timed: Timing) -> Timing:
     """Return the small training with which a timed case's contender is checked."""
     title, network = paper.network(CHECK_SETTINGS.scale, DATASET, width=CHECK_SETTINGS.width)
     channels = network.input_shape[0]
-    return replace(
-        timed,
-        dataset=DATASET,
-        scale=title,
-        network=replace(network, input_shape=(channels, CHECK_SETTINGS.size, CHECK_SETTINGS.size)),
-        width=CHECK_SETTINGS.width,
-        T=CHECK_SETTINGS.T,
-        batch_size=CHECK_SETTINGS.batch_size,
-        optimiser=paper.settings(DATASET).optimiser,
-        initialisation="calibrated",
-        mode="training",
-    )
+    size = CHECK_SETTINGS.size
+    workload = replace(
+        timed.workload, dataset=DATASET, scale=title, width=CHECK_SETTINGS.width,
+        network=replace(network, input_shape=(channels, size, size)), T=CHECK_SETTINGS.T,
+        batch_size=CHECK_SETTINGS.batch_size, initialisation="calibrated",
+    )  # fmt: skip
+    optimiser = paper.settings(DATASET).optimiser
+    return replace(timed, workload=workload, optimiser=optimiser, mode="training")
 
 
-def in_words(case: Timed) -> str:
+def in_words(case: Timing) -> str:
     """Describe what is trained, in words."""
-    size = case.network.input_shape[-1]
+    workload = case.workload
+    size = workload.network.input_shape[-1]
     digits = f"scikit-learn's digits of {size}x{size} pixels"
-    return f"{case.network} on {digits}, T={case.T}, batch {case.batch_size}, {case.optimiser}"
+    steps = f"T={workload.T}, batch {workload.batch_size}"
+    return f"{workload.network} on {digits}, {steps}, {case.optimiser}"
 
 
 @dataclass(frozen=True)
@@ -113,33 +111,34 @@ class Bf16Trainee:
     captured: bool  # each of its trainings as one CUDA graph
 
     @classmethod
-    def of(cls, adapter: Adapter, case: Timed) -> Bf16Trainee:
+    def of(cls, adapter: Adapter, case: Timing) -> Bf16Trainee:
         """Return the adapter's network, on the case's device. Raises what the adapter raises."""
-        module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
+        module = adapter.build(case.workload.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
 
-    def train(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
+    def train(self, case: Timing, weights: Sequence[Tensor], given: Digits) -> list[float]:
         """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
-        held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()
-        run = self._iteration(case, held.expand(case.T, *held.shape), labels)
+        size = case.workload.batch_size
+        held, labels = images[:size].clone(), every[:size].clone()
+        run = self._iteration(case, held.expand(case.workload.T, *held.shape), labels)
         copy_parameters(nn.ParameterList(weights), self.module)  # which a capture has trained
-        torch.manual_seed(case.seed)
+        torch.manual_seed(case.workload.seed)
         found = []
-        for chosen in given.draws(case.seed):
+        for chosen in given.draws(case.workload.seed):
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
             found.append(run().loss.clone())  # a captured graph writes all of them to one place
         return torch.stack(found).double().tolist()
 
-    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
+    def _iteration(self, case: Timing, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
         """Return one step on what x and labels hold then."""
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
         once = partial(
             step.iteration, self.module, optimise, x, labels,
-            classes=case.network.classes, precision=case.precision,
+            classes=case.workload.network.classes, precision=case.contender.precision,
         )  # fmt: skip
         if not self.captured:
             return once

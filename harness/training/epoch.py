@@ -25,23 +25,22 @@ from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import initial_network
 from harness.proof.gradients import keep_potentials, within
+from harness.records import ConfusionResult, EpochResult
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import as_drawn, copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
-from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Trained, UsageError
+from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Training, UsageError
 from harness.system import clock
 from harness.training import step
-from harness.training.checkpoint import Epoch, EpochPart
+from harness.training.checkpoint import EpochPart
 
 VALIDATION_SHARE = 0.1  # of the training samples, drawn once: the same for every seed
 CALIBRATION_SAMPLES = 20
 EVALUATION_BATCH = 100
 TRAINING_SHARE = 0.8  # of an epoch's time, about; the rest tests
 KEEP_AFTER = 600.0  # seconds of an epoch after which its state is kept
-
-Table = tuple[tuple[float, ...], ...]
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor]:
@@ -83,19 +82,19 @@ class DataSplits:
 class Learner:
     """A network in training."""
 
-    case: Trained
+    case: Training
     data: DataSplits  # on the case's device
     module: nn.Module
     optimiser: torch.optim.Optimizer
     alive: Callable[[], object] = lambda: None  # called while it is tested, batch by batch
 
 
-def inputs(case: Trained, data: DataSplits, raw: Tensor) -> Tensor:
+def inputs(case: Training, data: DataSplits, raw: Tensor) -> Tensor:
     """Convert raw samples to the network's input (T, B, C, H, W), as `step.placed` gives it."""
-    return step.placed(network_input(raw, case.T, data.train.info.normalisation), case)
+    return step.placed(network_input(raw, case.workload.T, data.train.info.normalisation), case)
 
 
-def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
+def begin(case: Training, data: DataSplits, out: Path | None = None) -> Learner:
     """Begin a training: the network with its initial weights, its optimiser and data.
 
     Weights that the case names are read from the folder of results `out`. Raises what its adapter
@@ -108,10 +107,13 @@ def begin(case: Trained, data: DataSplits, out: Path | None = None) -> Learner:
 
 def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     """Return the network with its initial weights, of x's dtype and device. Raises as `begin`."""
-    if case.framework == ANN:
-        return initialised_ann(case.network, x, seed=case.seed, scheme=case.initialisation)
-    module = adapters.load(case.framework).build(case.network).to(device=x.device, dtype=x.dtype)
-    copy_parameters(initial_network(case, x, out), module)
+    workload = case.workload
+    if case.contender.framework == ANN:
+        scheme = workload.initialisation
+        return initialised_ann(workload.network, x, seed=workload.seed, scheme=scheme)
+    module = adapters.load(case.contender.name).build(workload.network)
+    module = module.to(device=x.device, dtype=x.dtype)
+    copy_parameters(initial_network(workload, x, out), module)
     return module
 
 
@@ -122,7 +124,7 @@ def train_epoch(
     tell: Callable[[float], None],
     part: EpochPart | None = None,
     keep: Callable[[EpochPart], None] | None = None,
-) -> Epoch:
+) -> EpochResult:
     """Train epoch `number`, from 1, at learning rate `rate`, then validate and test.
 
     `tell` is given the fraction done. The epoch goes on from `part`, where that is given, bit for
@@ -133,13 +135,13 @@ def train_epoch(
     for group in learner.optimiser.param_groups:
         group["lr"] = rate * group.get("factor", 1)
     watch = clock.Stopwatch(torch.device(case.device))
-    seed = seed_of(case.seed, number)
+    seed = seed_of(case.workload.seed, number)
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
-    chunks = torch.randperm(len(data.train), generator=generator).split(case.batch_size)
+    chunks = torch.randperm(len(data.train), generator=generator).split(case.workload.batch_size)
     iterate = partial(
-        step.iteration, module, learner.optimiser, classes=case.network.classes,
-        precision=case.precision, loss_function=case.training.loss,
+        step.iteration, module, learner.optimiser, classes=case.workload.network.classes,
+        precision=case.contender.precision, loss_function=case.loss,
     )  # fmt: skip
     module.train()
     losses, norms, right = [], [], []
@@ -172,11 +174,12 @@ def train_epoch(
                 "smaller network or --init calibrated"
             )
     sizes = torch.tensor([len(chosen) for chosen in chunks], dtype=torch.float64)
-    validation, test = (accuracy(learner, each, case.T) for each in (data.validation, data.test))
-    x = step.placed(next(data.validation.batches(case.T, EVALUATION_BATCH))[0], case)
-    does = activity(module, x, case.precision)
-    return Epoch(
-        number=number,
+    T = case.workload.T
+    validation, test = (accuracy(learner, split, T) for split in (data.validation, data.test))
+    x = step.placed(next(data.validation.batches(T, EVALUATION_BATCH))[0], case)
+    is_ann, does = case.contender.framework == ANN, activity(module, x, case.contender.precision)
+    return EpochResult(
+        epoch=number,
         loss=float((loss * sizes).sum() / sizes.sum()),
         train_accuracy=train_accuracy,
         validation_accuracy=validation,
@@ -186,7 +189,7 @@ def train_epoch(
         learning_rate=rate,
         seconds=seconds,
         warnings=tuple(warnings_of(case, number, does, mean_norm)),
-        inside=() if case.framework == ANN else inside_window(case.network, module, x),
+        inside=() if is_ann else inside_window(case.workload.network, module, x),
     )
 
 
@@ -216,9 +219,9 @@ def votes(learner: Learner, part: LabelledSplit, T: int) -> Tensor:  # (samples,
     found = []
     for x, _ in part.batches(T, EVALUATION_BATCH):
         x = step.placed(x, learner.case)
-        spikes = step.inference(learner.module, x, learner.case.precision)
+        spikes = step.inference(learner.module, x, learner.case.contender.precision)
         learner.alive()
-        found.append(coding.vote(spikes.to(x.dtype), learner.case.network.classes))
+        found.append(coding.vote(spikes.to(x.dtype), learner.case.workload.network.classes))
     return torch.cat(found)
 
 
@@ -233,18 +236,22 @@ def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
     return test.part(order[:count])
 
 
-def confusion(learner: Learner, samples: int) -> tuple[Table, Table]:
+def confusion(learner: Learner, samples: int) -> ConfusionResult:
     """Return Fig. 6 of `samples` test samples: the mean votes, and the counts of decisions.
 
     Rows are the labels, columns the classes.
     """
-    part, classes = drawn(learner.data.test, samples), learner.case.network.classes
-    voted, labels = votes(learner, part, learner.case.T).double().cpu(), part.labels.cpu()
+    part, classes = drawn(learner.data.test, samples), learner.case.workload.network.classes
+    voted, labels = votes(learner, part, learner.case.workload.T).double().cpu(), part.labels.cpu()
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
     mean.index_add_(0, labels, voted)
     counts.index_put_((labels, voted.argmax(1)), torch.tensor(1), accumulate=True)
     mean /= counts.sum(1, keepdim=True).clamp(min=1)
-    return tuple(map(tuple, mean.tolist())), tuple(map(tuple, counts.tolist()))
+    return ConfusionResult(
+        confusion_samples=samples,
+        votes=tuple(map(tuple, mean.tolist())),
+        confusion=tuple(map(tuple, counts.tolist())),
+    )
 
 
 @torch.inference_mode()
@@ -272,21 +279,22 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
 
 
 def warnings_of(
-    case: Trained, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
+    case: Training, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
 ) -> Iterator[str]:
     """Yield warnings of dead layers, spikes alike for all samples (`activity`), and no gradient."""
-    if dead := hardly_firing(case.network, [rate for rate, _ in layers]):
-        threshold = "lower V_th" if case.framework != ANN else "use another of --seeds"
-        remedy = "use --init calibrated" if case.initialisation != "calibrated" else threshold
+    if dead := hardly_firing(case.workload.network, [rate for rate, _ in layers]):
+        threshold = "lower V_th" if case.contender.framework != ANN else "use another of --seeds"
+        calibrated = case.workload.initialisation == "calibrated"
+        remedy = threshold if calibrated else "use --init calibrated"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
-    pairs = zip(case.network.stages, layers, strict=True)
+    pairs = zip(case.workload.network.stages, layers, strict=True)
     blind = [stage.name for stage, (rate, same) in pairs if same and rate >= DEAD_RATE]
-    if blind and case.framework != ANN:  # a unit that is always active learns
+    if blind and case.contender.framework != ANN:  # a unit that is always active learns
         yield (
             f"after epoch {number} the spikes of {', '.join(blind)} are the same for every sample: "
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
     if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        calibrated = case.initialisation == "calibrated"
+        calibrated = case.workload.initialisation == "calibrated"
         remedy = "another of --seeds" if calibrated else "--init calibrated"
         yield f"no gradient in epoch {number}, and so in none to come: use {remedy}"

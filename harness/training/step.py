@@ -44,7 +44,7 @@ def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any
 def placed(x: Tensor, case: Case) -> Tensor:
     """Return x (T, B, C, H, W) on the case's device, in its precision; static stays expanded."""
     moment = x[:1] if is_static(x) else x
-    return moment.to(case.device, DTYPES[case.precision]).expand(x.shape)
+    return moment.to(case.device, DTYPES[case.contender.precision]).expand(x.shape)
 
 
 class Outcome(NamedTuple):
