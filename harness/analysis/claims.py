@@ -31,7 +31,7 @@ from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but
 from harness.analysis.words import FLAGS, counted, data_name, data_source, span
-from harness.records import Row, TransferRow
+from harness.records import Row, TransferResult
 from harness.spec import ANN, paper, schedule
 
 Answer = Literal[
@@ -447,10 +447,10 @@ def full_size(each: TrainingLine) -> bool:
     case, settings = each.case, paper.settings(each.dataset)
     return (
         not any(getattr(each, name) for name in FLAGS)
-        and case.width == 1
+        and case.workload.width == 1
         and min(each.trained_epochs) >= settings.epochs
-        and case.network.dropout == settings.dropout
-        and case.precision == "fp32"  # mixed precision trains another network
+        and case.workload.network.dropout == settings.dropout
+        and case.contender.precision == "fp32"  # mixed precision trains another network
     )
 
 
@@ -500,7 +500,7 @@ def _by_neunorm(found: Sequence[TrainingLine]) -> tuple[TrainingLine, TrainingLi
 
 def _best_first(groups: Collection[TrainingLine]) -> tuple[bool, bool, bool, float, int]:
     n = len(_by_seed(groups))
-    seen = sum(each.case.width * each.train_samples * each.epochs for each in groups)
+    seen = sum(each.case.workload.width * each.train_samples * each.epochs for each in groups)
     reduced = not all(map(full_size, groups))
     return not _on_schedule(groups), n < FEWEST_SEEDS, reduced, -float(seen), -n
 
@@ -588,14 +588,15 @@ def _interval(values: Iterable[float], unit: Unit = "points") -> str:
 
 def _on_recordings(frames: Frames, groups: Sequence[TrainingLine]) -> str:
     """Return what trainings on simulated events, one size up, gain on recordings, in a sentence."""
-    rows = [trainings.rows_of(frames, TransferRow, each) for each in groups]
-    by_seed = _common({row.seed: row.test_accuracy for row in of} for of in rows)
+    rows = [trainings.rows_of(frames, TransferResult, each) for each in groups]
+    by_seed = _common({row.workload.seed: row.result.test_accuracy for row in of} for of in rows)
     if by_seed.empty:
         return ""
-    half = 0.5 / rows[0][0].recorded_samples
+    recorded = rows[0][0].result.recorded_samples
+    half = 0.5 / recorded
     errors = (1 - by_seed + half).map(log)
     step, last = (errors[0] - errors[2]) / 2, errors[1] - errors[2]
-    samples = f"{rows[0][0].recorded_samples:,} recordings"
+    samples = f"{recorded:,} recordings"
     of_last = f"from {groups[1].scale} to {groups[2].scale} {_interval(last, 'share')}"
     return f"On the {samples} it is {_interval(step, 'share')} a size, {of_last}. "
 
@@ -620,7 +621,7 @@ def fig5(frames: Frames) -> list[Effect]:
     by_steps = {T: by_steps[T] for T in sorted(by_steps) if seeds <= by_steps[T].accuracies.keys()}
     accuracies = _by_seed(by_steps.values()).set_axis([*by_steps], axis="columns")
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
-    chance = 1 / by_steps[1].case.network.classes
+    chance = 1 / by_steps[1].case.workload.network.classes
     kept, least = (one - chance) - NOT_BAD * (eight - chance), f"{100 * NOT_BAD:.0f} % of T=8"
     data, p, groups = _data(by_steps[1]), _rises(accuracies), [*by_steps.values()]
     of_four, of_one = ([by_steps[T], by_steps[8]] for T in (4, 1))
@@ -840,7 +841,7 @@ def _behind_ann(number: int, frames: Frames, found: Sequence[TrainingLine]) -> I
 
 def _staged(each: TrainingLine) -> bool:
     """Return whether trainings have the stages that were fixed, at whatever rate."""
-    return each.case.training.stages == schedule.STAGES[each.dataset]
+    return each.case.stages == schedule.STAGES[each.dataset]
 
 
 def _sides(frames: Frames) -> tuple[trainings.ChosenRate, trainings.ChosenRate]:
@@ -849,7 +850,7 @@ def _sides(frames: Frames) -> tuple[trainings.ChosenRate, trainings.ChosenRate]:
         each
         for each in trainings.lines(frames, "accuracy", *trainings.ALIKE)
         if (each.dataset, each.scale, each.neunorm) == ("cifar10", "CIFARNet", "off")
-        and (each.case.width, each.dropout, each.T) == (RUNGS[0], 0.0, 4)
+        and (each.case.workload.width, each.dropout, each.T) == (RUNGS[0], 0.0, 4)
         and _staged(each)
         and not each.substitute
         and not each.deviations
@@ -884,7 +885,7 @@ def ladder(frames: Frames) -> list[Effect]:
     ]
     rungs, lacking = dict[Fraction, tuple[TrainingLine, TrainingLine]](), list[str]()
     for width in RUNGS:
-        here = [each for each in small if each.case.width == width]
+        here = [each for each in small if each.case.workload.width == width]
         sides = [[e for e in here if (e.framework == ANN) == is_ann] for is_ann in (False, True)]
         fit = [[e for e in of if _on_schedule([e]) and not e.dropout] for of in sides]
         if all(fit):
@@ -927,7 +928,7 @@ def _by_pilot(frames: Frames) -> Judgement | None:
     both = PILOT, schedule.STAGES["cifar10"]
     wanted = [(stages, is_ann) for stages in both for is_ann in (False, True)]
     for of in grouped(plain, same_but("framework", "epochs", "stages")).values():
-        ends = {(e.case.training.stages, e.framework == ANN): e.accuracies.get(0) for e in of}
+        ends = {(e.case.stages, e.framework == ANN): e.accuracies.get(0) for e in of}
         accuracies = [end for each in wanted if (end := ends.get(each)) is not None]
         if len(accuracies) == len(wanted):
             longer, longer_ann, fixed, fixed_ann = accuracies

@@ -27,7 +27,7 @@ from harness.analysis.frame import Frames, Key, X, frames, grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name, few
-from harness.records import Row, TrainedRow
+from harness.records import Row, TrainedResult
 from harness.spec import paper
 
 LEVEL = 0.05  # of all tests of one kind together
@@ -121,12 +121,12 @@ WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
     found = defaultdict[str, set[str]](set)
     for row in rows:
-        of = {name: getattr(row, name) for name in MADE_WITH}
-        of[row.framework] = row.framework_version
-        data = f"data of {row.dataset} in {row.suite}"
-        of[data] = (row.data_sha256 or "")[:12]
-        of[f"test {data}"] = (row.data_test_sha256 or "")[:12]
-        for name, value in of.items():
+        made: dict[str, object] = {**vars(row.run.machine), "allocator": row.run.allocator}
+        made[row.contender.package] = row.installation.framework_version
+        data = f"data of {row.workload.dataset} in {row.suite}"
+        for name, source in ((data, row.data.source), (f"test {data}", row.data.test)):
+            made[name] = source and source.sha256[:12]
+        for name, value in made.items():
             if value:
                 found[name].add(str(value))
     return found
@@ -298,7 +298,7 @@ def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
 
 
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
-    suites, same = dict.fromkeys(row.suite for row in of.current_rows(TrainedRow)), same_but()
+    suites, same = dict.fromkeys(row.suite for row in of.current_rows(TrainedResult)), same_but()
     found = (each for suite in suites for each in trainings.lines(of, suite))
     return {(each.case, same(each)): each for each in found}
 

@@ -6,7 +6,7 @@ about it)", ISSCC 2014, Fig. 1.1.9: 45 nm, 0.9 V. What is counted: docs/energy.m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import nan
 from statistics import fmean
@@ -15,10 +15,10 @@ import pandas as pd
 
 from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.trainings import ALIKE, OF_CASE, mean_share, reading, rows_of
+from harness.analysis.trainings import ALIKE, mean_share, reading, rows_of
 from harness.analysis.words import FLAGS, initial_weights
-from harness.records import OperationsRow
-from harness.spec import ANN, Case, network_name, paper
+from harness.records import OperationsResult, Row
+from harness.spec import ANN, Case, Count, network_name, paper
 from harness.spec.network import unpadded_macs
 
 MILLION = 1e6  # also the pJ in a uJ
@@ -47,74 +47,83 @@ def energy(frames: Frames) -> Frame:
 
 
 def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
-    rows = [row for row in frames.current_rows(OperationsRow) if row.suite == "energy"]
-    same = grouped(rows, lambda r: (replace(Case.of(r), seed=0), r.place, r.data_source))
+    rows = frames.current_rows(OperationsResult)
+    same = grouped((row for row in rows if isinstance(row.case, Count)), _alike)
 
     def in_order(key: tuple[Case, object, object]) -> tuple[object, ...]:
-        case, place = key[0], paper.paper_order(key[0].dataset, key[0].scale)
-        is_ann, of_neunorm = case.framework == ANN, reading(case).replace("off", "")
-        return *place, str(case.width), case.T, is_ann, case.framework, of_neunorm
+        work, contender = key[0].workload, key[0].contender
+        front = *paper.paper_order(work.dataset, work.scale), str(work.width), work.T
+        of_neunorm = reading(work.network).replace("off", "")
+        return *front, contender.framework == ANN, contender.name, of_neunorm
 
     for key in sorted(same, key=in_order):
-        case, weights = key[0], f"initial ({initial_weights(key[0])})"
-        yield _line(case, [*{row.seed: row for row in same[key]}.values()], weights)
+        case, weights = key[0], f"initial ({initial_weights(key[0].workload)})"
+        yield _line(case, [*{row.workload.seed: row for row in same[key]}.values()], weights)
+
+
+def _alike(row: Row) -> tuple[Case, object, object]:
+    """Return what counts of one mean share."""
+    case = replace(row.case, workload=replace(row.workload, seed=0))
+    return case, row.place, row.data.source and row.data.source.description
 
 
 def _trained(frames: Frames) -> Iterator[dict[str, object]]:
     for line in trainings.lines(frames, "accuracy", *ALIKE):
-        if rows := rows_of(frames, OperationsRow, line):
+        if rows := rows_of(frames, OperationsResult, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))
-            accuracy = mean_share([line.accuracies[row.seed] for row in rows]).value
-            epochs = fmean(trained[row.seed] for row in rows)
+            accuracy = mean_share([line.accuracies[row.workload.seed] for row in rows]).value
+            epochs = fmean(trained[row.workload.seed] for row in rows)
             yield _line(line.case, rows, "trained", accuracy, epochs)
 
 
-def _mean(rows: Sequence[OperationsRow], name: str) -> list[float]:
-    """Return a count of each layer: the mean over samples and seeds."""
-    each = [[n / row.counted_samples for n in getattr(row, name)] for row in rows]
-    return [fmean(layer) for layer in zip(*each, strict=True)]
+def _mean(counts: Iterable[tuple[int, Sequence[int]]]) -> list[float]:
+    """Return a count of each layer, given the samples and the counts of each seed: the mean."""
+    by_seed = [[n / samples for n in layers] for samples, layers in counts]
+    return [fmean(layer) for layer in zip(*by_seed, strict=True)]
 
 
 def _line(
     case: Case,
-    rows: Sequence[OperationsRow],
+    rows: Sequence[Row[OperationsResult]],
     weights: str,
     accuracy: float = nan,
     epochs: float = nan,
 ) -> dict[str, object]:
     """Return a line from the counts of a network, a row a seed; `epochs` are the mean over them."""
-    stages, is_ann = case.network.stages, case.framework == ANN
-    steps = 0 if is_ann else case.T
-    operations, spikes = _mean(rows, "operations"), _mean(rows, "spikes")
+    work, results = case.workload, [row.result for row in rows]
+    stages, is_ann = work.network.stages, case.contender.framework == ANN
+    steps = 0 if is_ann else work.T
+    operations = _mean((of.counted_samples, of.operations) for of in results)
+    spikes = _mean((of.counted_samples, of.spikes) for of in results)
     # what enters is no spike: real values, or what a pool or NeuNorm made
     behind_values = (True, *(bool(each.pool or each.neunorm_shape) for each in stages[:-1]))
     by_value = zip(operations, behind_values, strict=True)
     macs = sum(n for n, is_value in by_value if is_value or is_ann)
     acs = sum(operations) - macs
-    folded = sum(_mean(rows, "multiplies")), sum(_mean(rows, "accumulates"))
+    multiplies = sum(_mean((of.counted_samples, of.multiplies) for of in results))
+    accumulates = sum(_mean((of.counted_samples, of.accumulates) for of in results))
     synapses, whole = sum(map(unpadded_macs, stages[1:])), sum(map(unpadded_macs, stages))
     driving = sum(stage.neurons for stage in stages[:-1]) * max(steps, 1)
-    last = rows[-1]
-    kind = "data_test" if last.data_test_source else "data"
+    source = rows[-1].data.test or rows[-1].data.source
     return {
-        **{name: getattr(case, name) for name in OF_CASE},
-        "scale": network_name(case),
-        **{"width": str(case.width), "network": str(case.network), "neunorm": reading(case)},
-        **{"weights": weights, "accuracy": accuracy},
+        **{"dataset": work.dataset, "scale": network_name(work), "T": work.T},
+        **{"framework": case.contender.name, "precision": case.contender.precision},
+        **{"device": case.device, "width": str(work.width), "network": str(work.network)},
+        **{"neunorm": reading(work.network), "weights": weights, "accuracy": accuracy},
         # spikes a neuron and step, of layers that drive others; of units, those not zero
         "spike_rate": sum(spikes[:-1]) / driving if driving else nan,
-        "spikes_per_synapse": folded[1] / synapses if synapses and steps else nan,
+        "spikes_per_synapse": accumulates / synapses if synapses and steps else nan,
         "neuron_updates_millions": steps * sum(stage.neurons for stage in stages) / MILLION,
         **{"macs_millions": macs / MILLION, "acs_millions": acs / MILLION},
-        "folded_macs_millions": folded[0] / MILLION,
-        "folded_acs_millions": folded[1] / MILLION,
+        "folded_macs_millions": multiplies / MILLION,
+        "folded_acs_millions": accumulates / MILLION,
         "counted_uj_float32": microjoules(macs, acs),
-        "counted_uj_float32_folded": microjoules(*folded),
+        "counted_uj_float32_folded": microjoules(multiplies, accumulates),
         # every input of it multiplied, zero or not; its own line counts what is not zero
         "ann_counted_uj_float32": microjoules(whole),
         "epochs": epochs,
-        "samples": min(row.counted_samples for row in rows),  # of one seed
+        "samples": min(of.counted_samples for of in results),  # of one seed
         "n": len(rows),
-        "data_source": last.data_test_source or last.data_source or "",
-        **{name: bool(getattr(last, f"{kind}_{name}")) for name in FLAGS},
+        "data_source": source.description if source else "",
+        **{name: bool(source and getattr(source, name)) for name in FLAGS},
     }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import fields
 from typing import TypeVar
 
 import pandas as pd
 
-from harness.records import Record, Row
+from harness.records import Result, Row, has
 from harness.records.current import cell_of, current, machine_names
+from harness.records.identity import columns
 from harness.records.row import KINDS
-from harness.spec import network_name
+from harness.spec import Source, network_name
 
 Frame = pd.DataFrame
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Result)
 X = TypeVar("X")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -33,22 +35,59 @@ class Frames:
         self.machines = machine_names(self.rows)
         self.cells = [numbers.setdefault(cell_of(row), len(numbers)) for row in self.rows]
 
-    def current_rows(self, kind: type[R]) -> list[R]:
+    def current_rows(self, kind: type[R]) -> list[Row[R]]:
         """Return the rows of a kind that count, by `records.current`."""
-        of = zip(self.rows, self.counts, strict=True)
-        return [row for row, counts in of if counts and isinstance(row, kind)]
+        rows = zip(self.rows, self.counts, strict=True)
+        return [row for row, counts in rows if counts and has(row, kind)]
 
     def __getitem__(self, kind: str) -> Frame:
         """Return the rows of a kind, a column a field; their numbers are the index."""
-        of = {n: row for n, row in enumerate(self.rows) if row.kind == kind}
-        columns = [*dict.fromkeys(("kind", *KINDS[kind].__dataclass_fields__))]
-        return pd.DataFrame([vars(row) for row in of.values()], [*of], columns).assign(
-            scale=[network_name(row) for row in of.values()],
-            contender=[row.contender for row in of.values()],
-            machine=[self.machines[n] for n in of],
-            cell=[self.cells[n] for n in of],
-            counts=[self.counts[n] for n in of],
+        rows = {n: row for n, row in enumerate(self.rows) if row.result.kind == kind}
+        shared = [name for row in self.rows[:1] for name in _shared(row)]  # where no row is of it
+        names = [*dict.fromkeys(("kind", *shared, *(field.name for field in fields(KINDS[kind]))))]
+        return pd.DataFrame([flat(row) for row in rows.values()], [*rows], names).assign(
+            scale=[network_name(row.workload) for row in rows.values()],
+            contender=[row.contender.name for row in rows.values()],
+            machine=[self.machines[n] for n in rows],
+            cell=[self.cells[n] for n in rows],
+            counts=[self.counts[n] for n in rows],
         )
+
+
+def flat(row: Row) -> dict[str, object]:
+    """Return a row in one level, a value for each column of its kind's DataFrame."""
+    return {**_shared(row), **vars(row.result)}
+
+
+def _shared(row: Row) -> dict[str, object]:
+    """Return the columns of all kinds."""
+    run, build, data = row.run, row.build, row.data
+    notes = dict.fromkeys(part.note for part in (data.source, data.test) if part and part.note)
+    return {
+        **columns(row.case),
+        **vars(row.installation),
+        **vars(run.machine),
+        **vars(row.moment),
+        **{"schema": row.schema, "run": run.id, "time": row.time, "key": row.key},
+        **{"code": run.code, "allocator": run.allocator, "protocol": run.protocol},
+        **{"layout": build.layout, "computed": build.computed, "contender_threads": build.threads},
+        **_of_source("data", data.source),
+        "data_samples": data.source and data.source.samples,
+        **_of_source("data_test", data.test),
+        "data_note": "; ".join(notes) or None,
+        **{"data_augmented": data.augmented, "data_split_sha256": data.split_sha256},
+        "train_samples": data.train_samples,
+        "validation_samples": data.validation_samples,
+        "test_samples": data.test_samples,
+        "iterations_per_epoch": data.iterations_per_epoch,
+    }
+
+
+def _of_source(front: str, source: Source | None) -> dict[str, object]:
+    names = ("sha256", "partial", "lossy", "simulated", "substitute")
+    values = {name: getattr(source, name) if source else None for name in names}
+    values["source"] = source and source.description
+    return {f"{front}_{name}": value for name, value in values.items()}
 
 
 def frames(given: Iterable[Row] | Frames) -> Frames:

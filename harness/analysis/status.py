@@ -8,31 +8,39 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import inf, nan
+from operator import eq
 from statistics import fmean, median
 from typing import Literal, get_args
 
-from harness import records
 from harness.analysis.frame import grouped
-from harness.records import Row
+from harness.records import (
+    EndedResult,
+    FittedResult,
+    IterationResult,
+    OperationsResult,
+    Row,
+    TimedResult,
+    TrainedResult,
+    has,
+    of_kind,
+)
 from harness.records.current import cell_of
 from harness.records.done import is_done
-from harness.records.identity import fields_that_train
+from harness.records.identity import columns_that_train
 from harness.spec import (
-    ACCELERATION,
     Budget,
     Case,
+    Contender,
+    Count,
+    Fit,
     Options,
-    System,
-    Timed,
-    Trained,
-    cells,
+    Timing,
+    Training,
     network_name,
     schedule,
 )
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
-# The fields of a case that say how long a unit of its work takes.
-PACE_GOES_WITH = ("dataset", "scale", "width", "network", "T", "framework", "precision")
 TESTING = 1.25  # seconds of a training a second of its training passes, about: the rest is tests
 # The key that a case would have here and now, on the data of a row; None where its adapter is gone.
 KeyNow = Callable[[Case, Row], str | None]
@@ -75,14 +83,14 @@ class Plan:
 def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
     """Return what a suite was to train by its rows; [] where none was on the fixed schedule."""
     seeds = defaultdict[tuple[str, str, float | None], set[int]](set)
-    for row in rows:
-        if not isinstance(row, records.TrainedRow) or row.suite != suite or row.weights_sha256:
+    for row in of_kind(rows, TrainedResult):
+        case, workload = row.training, row.workload
+        if case.suite != suite or workload.weights_sha256:
             continue
-        if row.stages == schedule.STAGES[row.dataset]:
-            is_usual = row.optimiser_lr == schedule.optimiser(row.dataset).lr
-            seeds[row.dataset, network_name(row), None if is_usual else row.optimiser_lr].add(
-                row.seed
-            )
+        if case.stages == schedule.STAGES[workload.dataset]:
+            rate = case.optimiser.lr
+            unusual = None if rate == schedule.optimiser(workload.dataset).lr else rate
+            seeds[workload.dataset, network_name(workload), unusual].add(workload.seed)
     return [Plan(*place, tuple(sorted(of))) for place, of in sorted(seeds.items(), key=str)]
 
 
@@ -90,9 +98,9 @@ def standings(
     cases: Iterable[Case], rows: Sequence[Row], key_now: KeyNow, budget: Budget
 ) -> list[Standing]:
     """Count cases by state, for each suite and data set; `budget` says when a timing is done."""
-    rows_at = grouped(rows, lambda row: _network_of(Case.of(row)))
+    rows_at = grouped(rows, lambda row: _network_of(row.case))
     found = []
-    for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.dataset)).items():
+    for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.workload.dataset)).items():
         states = {
             case: state(case, rows_at.get(network, []), key_now, budget, together)
             for network, together in grouped(wanted, _network_of).items()
@@ -112,38 +120,40 @@ def state(
     `together`: the cases that are timed with it.
     """
     rows = [row for row in rows if _had_samples_of(case, row)]
-    named = case.suite, case.framework, case.precision
-    own = [row for row in rows if (row.suite, row.contender, row.precision) == named]
+    own = [row for row in rows if (row.suite, row.contender) == (case.suite, case.contender)]
     ends = [row for row in rows if _is_result(row) and row.key and row.key == key_now(case, row)]
-    group = together if case.suite == ACCELERATION and together else [case]
+    group = together if isinstance(case, Timing) and together else [case]
     if any(is_done(case, {key_now(e, end) for e in group} - {None}, rows, budget) for end in ends):
         return "done"
-    last = next(
-        (r for r in reversed(own) if _is_result(r) or isinstance(r, records.EndedRow)), None
-    )
-    if isinstance(last, records.EndedRow):
-        return "failed" if last.status in ("failed", "not comparable") else "left out"
+    last = next((r for r in reversed(own) if _is_result(r) or has(r, EndedResult)), None)
+    if last and has(last, EndedResult):
+        return "failed" if last.result.status in ("failed", "not comparable") else "left out"
     if ends:
         return "missing"  # of too few rounds or steps, or of other runs than the rest of its cell
     # rounds of today's key are of a run that was cut off
-    rounds = (row for row in own if isinstance(row, records.IterationRow))
+    rounds = of_kind(own, IterationResult)
     return "dated" if last or any(row.key != key_now(case, row) for row in rounds) else "missing"
 
 
 def _is_result(row: Row) -> bool:
     """Whether the row is the result of its case; the operations of a trained network are not."""
-    counted = isinstance(row, records.OperationsRow) and row.epochs is None
-    return counted or isinstance(row, records.TrainedRow | records.TimedRow | records.FittedRow)
+    counted = isinstance(row.case, Count) and has(row, OperationsResult)
+    return counted or isinstance(row.result, TrainedResult | TimedResult | FittedResult)
 
 
 def _had_samples_of(case: Case, row: Row) -> bool:
     """Whether a training would be given as many samples as the row's was: its key is of these."""
-    if not (isinstance(case, Trained) and isinstance(row, records.TrainedRow | records.FittedRow)):
+    if not isinstance(row.result, TrainedResult | FittedResult):
         return True
-    asked, wanted = Trained.of(row).training, case.training
-    had = (row.train_samples or 0) + (row.validation_samples or 0)
-    train = _takes_as_many(asked.samples, wanted.samples, had)
-    return train and _takes_as_many(asked.test_samples, wanted.test_samples, row.test_samples or 0)
+    if not (isinstance(case, Training | Fit) and isinstance(row.case, Training | Fit)):
+        return True
+    earlier, wanted = row.case.sampling, case.sampling
+    train = _takes_as_many(earlier.train, wanted.train, _samples(row))
+    return train and _takes_as_many(earlier.test, wanted.test, row.data.test_samples or 0)
+
+
+def _samples(row: Row) -> int:
+    return (row.data.train_samples or 0) + (row.data.validation_samples or 0)
 
 
 def _takes_as_many(asked: int | None, wanted: int | None, had: int) -> bool:
@@ -153,9 +163,13 @@ def _takes_as_many(asked: int | None, wanted: int | None, had: int) -> bool:
 
 def _network_of(case: Case) -> Hashable:
     """Return the fields that decide a training, except the number of samples; else the cell."""
-    if isinstance(case, Trained):
-        return json.dumps(fields_that_train(case), sort_keys=True)
-    return case.cell
+    if isinstance(case, Training | Fit):
+        return json.dumps(columns_that_train(case), sort_keys=True)
+    return _cell(case)
+
+
+def _cell(case: Case) -> Case:
+    return replace(case, contender=Contender(""))
 
 
 def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
@@ -163,35 +177,55 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
     if not left:
         return 0.0
     own = [row for row in rows if row.suite == left[0].suite]
-    if isinstance(left[0], Timed):
-        return _timing_seconds(left, own)
-    if isinstance(left[0], System):
-        fits = [r.seconds + r.test_seconds for r in own if isinstance(r, records.FittedRow)]
-        return len(left) * fmean(fits) if fits else nan
-    trained = [row for row in rows if isinstance(row, records.TrainedRow) and row.seconds]
-    paces = [(Case.of(row), row.seconds / work) for row in trained if (work := _work(row))]
+    match left[0]:
+        case Timing() | Count():
+            return _timing_seconds(left, own)
+        case Fit():
+            fits = [
+                row.result.seconds + row.result.test_seconds for row in of_kind(own, FittedResult)
+            ]
+            return len(left) * fmean(fits) if fits else nan
+        case Training():
+            return _training_seconds(left, of_kind(rows, TrainedResult))
+
+
+def _training_seconds(left: Sequence[Case], rows: Iterable[Row[TrainedResult]]) -> float:
+    trained = [row for row in rows if row.result.seconds]
+    paces = [
+        (_pace_goes_with(row.case), row.result.seconds / work)
+        for row in trained
+        if (work := _work(row))
+    ]
 
     def pace_like(case: Case) -> float:
         # a small network takes several times as long for each unit of work as a large one
-        alike = [sum(getattr(case, n) == getattr(of, n) for n in PACE_GOES_WITH) for of, _ in paces]
+        own = _pace_goes_with(case)
+        alike = [sum(map(eq, own, other)) for other, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
     return TESTING * sum(case.forward_macs * pace_like(case) for case in left) if paces else nan
 
 
-def _work(row: records.TrainedRow) -> float:
+def _pace_goes_with(case: Case) -> tuple[object, ...]:
+    """Return what says how long a unit of a case's work takes."""
+    work, contender = case.workload, case.contender
+    network = work.dataset, work.scale, work.width, work.network, work.T
+    return *network, contender.name, contender.precision
+
+
+def _work(row: Row[TrainedResult]) -> float:
     """Return a row's forward multiply-accumulates, by the samples and epochs that there were."""
-    case = Trained.of(row)
-    samples = (row.train_samples or 0) + (row.validation_samples or 0)
-    work = replace(case, training=replace(case.training, samples=samples or None)).forward_macs
-    return work * (row.trained_epochs or case.training.epochs) / case.training.epochs
+    case = row.training
+    sampling = replace(case.sampling, train=_samples(row) or None)
+    work = replace(case, sampling=sampling).forward_macs
+    return work * (row.result.trained_epochs or case.epochs) / case.epochs
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
     """Return a share of the longest run, by its cells."""
     spans = []
-    for run in grouped(rows, lambda row: row.run).values():
+    for run in grouped(rows, lambda row: row.run.id).values():
         times = [datetime.fromisoformat(row.time) for row in run]
         spans.append(((max(times) - min(times)).total_seconds(), len({*map(cell_of, run)})))
     seconds, count = max(spans, default=(nan, 1))
-    return seconds * len(cells(left)) / count
+    return seconds * len({*map(_cell, left)}) / count

@@ -22,8 +22,8 @@ from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
 from harness.analysis.trainings import ALIKE, CONDITION, FIGURES, FRONT, TrainingLine, mean_share
 from harness.analysis.words import FLAGS, WINDOWS
-from harness.records import FittedRow, Row
-from harness.spec import ANN, Trained
+from harness.records import FittedResult, Row
+from harness.spec import ANN, Fit
 
 PUBLISHED = Path(__file__).with_name("published")
 
@@ -59,7 +59,8 @@ def published() -> tuple[PublishedRow, ...]:
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
     """Return the results of the other systems, a line for each condition, in the tables' order."""
-    ended = [row for row in frames.current_rows(FittedRow) if row.suite == "baselines"]
+    rows = frames.current_rows(FittedResult)
+    ended = [(case, row) for row in rows if isinstance(case := row.case, Fit)]
     known = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
     found = [_figures(*each) for each in trainings.conditions(ended, "baselines")]
@@ -82,24 +83,26 @@ COLUMNS = (
 
 
 def _figures(
-    case: Trained, data: trainings.DataUsed, ended: Sequence[FittedRow]
+    case: Fit, data: trainings.DataUsed, ended: Sequence[Row[FittedResult]]
 ) -> dict[str, object]:
-    last, accuracy = ended[-1], mean_share([row.test_accuracy for row in ended])
-    source = [row.source_accuracy for row in ended if row.source_accuracy is not None]
-    spikes = [row.spikes for row in ended if row.spikes is not None]
+    results, T = [row.result for row in ended], case.workload.T
+    last, accuracy = results[-1], mean_share([result.test_accuracy for result in results])
+    source = [of.source_accuracy for of in results if of.source_accuracy is not None]
+    spikes = [result.spikes for result in results if result.spikes is not None]
     return {
-        **{name: getattr(case, name) for name in ("dataset", "framework", "T")},
-        **accuracy._asdict() | {"accuracy": accuracy.value, "epochs": case.training.epochs},
+        **{"dataset": case.workload.dataset, "framework": case.contender.name, "T": T},
+        **accuracy._asdict() | {"accuracy": accuracy.value, "epochs": case.epochs},
         **data._asdict(),
-        **{name: getattr(last, name) for name in ("random", "structure", "fidelity", "effort")},
-        "window": WINDOWS[last.window].format(T=last.T),
+        **{"random": last.random, "structure": last.structure, "fidelity": last.fidelity},
+        "effort": case.effort,
+        "window": WINDOWS[case.window].format(T=T),
         "sensor": "x".join(map(str, last.sensor)) if last.sensor else "",
-        "deviations": last.deviations or "none known",
-        "chosen": "; ".join(dict.fromkeys(row.chosen for row in ended if row.chosen)),
+        "deviations": ended[-1].installation.deviations or "none known",
+        "chosen": "; ".join(dict.fromkeys(result.chosen for result in results if result.chosen)),
         "source_accuracy": mean_share(source).value if source else None,
         "spikes": fmean(spikes) if spikes else None,
-        "seconds": fmean(row.seconds for row in ended),
-        "test_seconds": fmean(row.test_seconds for row in ended),
+        "seconds": fmean(result.seconds for result in results),
+        "test_seconds": fmean(result.test_seconds for result in results),
         "machines": trainings.machines_text(ended),
     }
 

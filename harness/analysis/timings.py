@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
@@ -9,30 +10,33 @@ from itertools import product
 from math import isnan, nan, sqrt
 from operator import attrgetter
 from statistics import median
+from typing import TypeVar
 
 import pandas as pd
 
-from harness.analysis.frame import Frame, Frames, R, X, grouped, machines
+from harness.analysis.frame import Frame, Frames, X, grouped, machines
 from harness.analysis.words import counted
 from harness.records import (
-    AuditRow,
-    Bf16TrainingRow,
-    CertificateRow,
-    EndedRow,
-    IterationRow,
-    MemoryRow,
-    Record,
+    AuditResult,
+    Bf16TrainingResult,
+    CertificateResult,
+    EndedResult,
+    IterationResult,
+    MemoryResult,
+    Result,
     Row,
-    UnmeasuredRow,
-    WarmupRow,
+    UnmeasuredResult,
+    WarmupResult,
+    has,
+    of_kind,
 )
 from harness.spec import (
-    ACCELERATION,
     FLOOR,
     NOT_DECLARED,
     REFERENCE,
     Budget,
-    contender,
+    Contender,
+    Timing,
     network_name,
     paper,
 )
@@ -46,10 +50,10 @@ FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 STEADY = (0.8, 1.25)
 
 
+K = TypeVar("K", bound=Result)
 Seconds = dict[int, float]  # of each round
-ContenderKey = tuple[str, str]  # contender and precision
 # Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
-THE_FLOOR: ContenderKey = (FLOOR, "fp32")
+THE_FLOOR = Contender(FLOOR)
 UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
 
 
@@ -61,11 +65,11 @@ class Rounds:
     round in which it ran once is none of its.
     """
 
-    seconds: Mapping[ContenderKey, Seconds]
+    seconds: Mapping[Contender, Seconds]
     again: Seconds  # A/A, round by round: the second instance of the floor over the first
     starts: Mapping[int, int]  # of the processes, by round
 
-    def ratio(self, numerator: ContenderKey, denominator: ContenderKey) -> Ratio:
+    def ratio(self, numerator: Contender, denominator: Contender) -> Ratio:
         """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
         found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
         if found and numerator == denominator:
@@ -87,8 +91,12 @@ class Rounds:
     @cached_property
     def _moves(self) -> ratios.StartVariance:
         floor = self.seconds.get(THE_FLOOR, {})
-        of = [_divided(its, floor) for (name, _), its in self.seconds.items() if name != FLOOR]
-        return ratios.estimate_start_variance(map(self._by_start, (*of, self.again)))
+        quotients = [
+            _divided(seconds, floor)
+            for contender, seconds in self.seconds.items()
+            if contender.framework != FLOOR
+        ]
+        return ratios.estimate_start_variance(map(self._by_start, (*quotients, self.again)))
 
 
 def _divided(above: Seconds, below: Seconds) -> Seconds:
@@ -154,6 +162,7 @@ class TimedLine:
     reason: str = ""  # why it has no rank; the table's last column
     machine: str
     cell: int
+    contender: Contender
     name: str  # "norse:compiled bf16"; float32 is left out
     day: str  # of its last row
     is_proved: bool  # by its exam at least; in bf16 by its audits and training
@@ -177,7 +186,7 @@ class TimedLine:
         """
         if (self.cell, self.run) != (other.cell, other.run):
             return UNKNOWN
-        return self.together.ratio(_contender(self), _contender(other))
+        return self.together.ratio(self.contender, other.contender)
 
     @property
     def can_be_compared(self) -> bool:
@@ -190,10 +199,6 @@ class TimedLine:
         return both and self.over(other).high < 1
 
 
-def _contender(line: TimedLine) -> ContenderKey:
-    return contender(line.framework, line.variant), line.precision
-
-
 _FIELDS = tuple(each.name for each in fields(TimedLine))
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 
@@ -202,20 +207,22 @@ COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
     """Return the rounds by cell (its number) and run, also those that do not count."""
     rows = zip(frames.cells, frames.rows, strict=True)
-    timed = [(cell, row) for cell, row in rows if isinstance(row, IterationRow) and row.seconds]
-    by_run = grouped(timed, lambda each: (each[0], each[1].run))
-    return {key: _together([row for _, row in of]) for key, of in by_run.items()}
+    timed = [(cell, row) for cell, row in rows if has(row, IterationResult) and row.result.seconds]
+    by_run = grouped(timed, lambda entry: (entry[0], entry[1].run.id))
+    return {key: _together([row for _, row in entries]) for key, entries in by_run.items()}
 
 
-def _together(timed: Sequence[IterationRow]) -> Rounds:
-    by_name = grouped(timed, lambda row: ((row.contender, row.precision), row.twin)).items()
-    took = {name: {row.round: row.seconds for row in of} for name, of in by_name}
-    seconds, again = {name: of for (name, is_twin), of in took.items() if not is_twin}, Seconds()
-    for name in [name for name, is_twin in took if is_twin]:
-        first, second = seconds.get(name, {}), took[name, True]
+def _together(timed: Sequence[Row[IterationResult]]) -> Rounds:
+    took = defaultdict[tuple[Contender, bool], Seconds](dict)
+    for row in timed:
+        took[row.contender, row.result.twin][row.result.round] = row.result.seconds
+    seconds = {contender: its for (contender, is_twin), its in took.items() if not is_twin}
+    again = Seconds()
+    for contender in [contender for contender, is_twin in took if is_twin]:
+        first, second = seconds.get(contender, {}), took[contender, True]
         again = _divided(second, first)
-        seconds[name] = {n: sqrt(first[n] * second[n]) for n in again}
-    return Rounds(seconds, again, {row.round: row.start for row in timed})
+        seconds[contender] = {n: sqrt(first[n] * second[n]) for n in again}
+    return Rounds(seconds, again, {row.result.round: row.result.start for row in timed})
 
 
 of_class = attrgetter("cell", "precision", "run")  # whose contenders are ranked together
@@ -235,25 +242,26 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     every = [*zip(frames.rows, frames.cells, frames.machines, frames.counts, strict=True)]
     entries = grouped(
         (
-            (machine, cell, row)
+            (machine, cell, case, row)
             for row, cell, machine, counts in every
-            if counts and row.suite == ACCELERATION and not isinstance(row, Bf16TrainingRow)
+            if counts and isinstance(case := row.case, Timing) and not has(row, Bf16TrainingResult)
         ),
-        lambda of: (*of[:2], of[2].precision, of[2].run, of[2].contender),
+        lambda entry: (*entry[:2], entry[2].contender, entry[3].run.id),
     )
     # holds for every cell in which its version is timed
-    bf16_trainings = grouped(frames.current_rows(Bf16TrainingRow), lambda row: row.installation)
+    bf16_trainings = grouped(frames.current_rows(Bf16TrainingResult), lambda row: row.installed)
     together, nothing = rounds(frames), Rounds({}, {}, {})
     found = []
-    for (machine, cell, _, run, _), of_contender in entries.items():
-        rows = [row for *_, row in of_contender]
-        in_bf16 = bf16_trainings.get(rows[-1].installation, ())
-        found.append(_line(machine, cell, rows, together.get((cell, run), nothing), in_bf16))
+    for (machine, cell, _, run), of_contender in entries.items():
+        case, rows = of_contender[-1][2], [row for *_, row in of_contender]
+        in_bf16 = [row.result for row in bf16_trainings.get(rows[-1].installed, ())]
+        its = together.get((cell, run), nothing)
+        found.append(_line(machine, cell, case, rows, its, in_bf16))
     # a later run is written last
     last = {
-        (cell, row.precision, row.run): n
+        (cell, row.contender.precision, row.run.id): n
         for n, (row, cell, *_) in enumerate(every)
-        if isinstance(row, IterationRow)
+        if has(row, IterationResult)
     }
     place = {machine: n for n, machine in enumerate(machines(frames.machines))}
 
@@ -289,9 +297,6 @@ def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
     return [each for each in lines if best[each.cell, each.precision] == each.run]
 
 
-WRITTEN = tuple(name for name in COLUMNS if name in Record.__dataclass_fields__)
-
-
 def _first(values: Iterable[X | None], otherwise: X) -> X:
     return next((each for each in values if each is not None and each != ""), otherwise)
 
@@ -299,41 +304,65 @@ def _first(values: Iterable[X | None], otherwise: X) -> X:
 def _line(
     machine: str,
     cell: int,
+    case: Timing,
     rows: Sequence[Row],
     together: Rounds,
-    bf16_trainings: Sequence[Bf16TrainingRow],
+    bf16_trainings: Sequence[Bf16TrainingResult],
 ) -> TimedLine:
 
-    def of(kind: type[R]) -> list[R]:
-        return [each for each in rows if isinstance(each, kind)]
+    def of(kind: type[K]) -> list[K]:
+        return [row.result for row in of_kind(rows, kind)]
 
-    row, key = rows[-1], (rows[-1].contender, rows[-1].precision)
-    written = {name: getattr(row, name) for name in WRITTEN}
-    written["scale"] = network_name(row)
-    written["neuron"] = "" if row.framework == FLOOR else row.neuron or NOT_DECLARED
-    for name in ("layout", "computed", "implementation", "data_source"):
-        written[name] = _first((getattr(each, name) for each in rows), "")
+    last, workload, contender = rows[-1], case.workload, case.contender
+    run, by, norm = last.run, last.installation, workload.network.neunorm
+    sources = [row.data.source for row in rows if row.data.source]
     # figures of the rounds
-    seconds = together.seconds.get(key, {})
+    seconds = together.seconds.get(contender, {})
     per_iteration = median(seconds.values()) if seconds else nan
-    ratio, noise = together.ratio(key, THE_FLOOR), together.noise
-    speedup = together.ratio((REFERENCE, row.precision), key)
-    memory, warmups = of(MemoryRow), of(WarmupRow)
-    unmeasured = () if memory else of(UnmeasuredRow)
-    took = _first((each.seconds for each in warmups), nan)
-    compiled = _first((each.compile_seconds for each in warmups), nan)
+    ratio, noise = together.ratio(contender, THE_FLOOR), together.noise
+    speedup = together.ratio(Contender(REFERENCE, precision=contender.precision), contender)
+    memory, warmups = of(MemoryResult), of(WarmupResult)
+    unmeasured = () if memory else of(UnmeasuredResult)
+    took = _first((warmup.seconds for warmup in warmups), nan)
+    compiled = _first((warmup.compile_seconds for warmup in warmups), nan)
     # its proof
-    proofs, audits = of(CertificateRow), of(AuditRow)  # of each layer too
-    exams = [each for each in proofs if each.layer is None]
-    own = (e for e in exams if e.certificate_precision == e.precision and e.spikes)
-    rates = ((each.mismatches or 0) / (each.spikes or 1) for each in own)
+    proofs, audits = of(CertificateResult), of(AuditResult)  # of each layer too
+    exams = [proof for proof in proofs if proof.layer is None]
+    own = (e for e in exams if e.certificate_precision == contender.precision and e.spikes)
+    rates = ((exam.mismatches or 0) / (exam.spikes or 1) for exam in own)
     # an audit of inference has no gradients
     cosines = [e.gradient_cosine for e in audits or proofs if e.gradient_cosine is not None]
-    certificate, is_proved, lacks = _proved(row, of(EndedRow), exams, audits, bf16_trainings)
+    certificate, is_proved, lacks = _proved(last, of(EndedResult), exams, audits, bf16_trainings)
     line = TimedLine(
-        **{name: value for name, value in written.items() if value is not None},
+        dataset=workload.dataset,
+        scale=network_name(workload),
+        framework=contender.package,
+        variant=contender.suffix or "",
+        mode=case.mode,
+        precision=contender.precision,
+        device=case.device,
+        T=workload.T,
+        batch_size=workload.batch_size,
+        network=str(workload.network),
+        neunorm=norm.reading if norm else "",
+        width=str(workload.width),
+        seed=workload.seed,
+        protocol=run.protocol or 0,
+        layout=_first((row.build.layout for row in rows), ""),
+        computed=_first((row.build.computed for row in rows), ""),
+        neuron="" if contender.framework == FLOOR else by.neuron or NOT_DECLARED,
+        implementation=_first((row.installation.implementation for row in rows), ""),
+        allocator=run.allocator or "",
+        data_source=_first((source.description for source in sources), ""),
+        threads=run.machine.threads or 0,
+        cpu=run.machine.cpu or "",
+        capability=run.machine.capability or "",
+        gpu=run.machine.gpu or "",
+        torch=run.machine.torch or "",
+        framework_version=by.framework_version or "",
+        run=run.id,
         seconds_per_iteration=per_iteration,
-        seconds_per_epoch=per_iteration * (row.iterations_per_epoch or nan),
+        seconds_per_epoch=per_iteration * (last.data.iterations_per_epoch or nan),
         ratio_to_floor=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,
@@ -351,23 +380,24 @@ def _line(
         mismatch_rate=sum(_shares(audits)) if audits else next(rates, nan),
         gradient_cosine=min(cosines, default=nan),
         rounds=len(seconds),
-        part=_first((each.part for each in of(IterationRow)), nan),
+        part=_first((iteration.part for iteration in of(IterationResult)), nan),
         warmup_seconds=took,
-        compile_seconds=took if "compiled" in (row.variant or "") else compiled,
+        compile_seconds=took if contender.form == "compiled" else compiled,
         noise_low=noise.low,
         noise_high=noise.high,
         machine=machine,
         cell=cell,
-        name=row.full_name,
-        day=row.time[:10],
+        contender=contender,
+        name=contender.full_name,
+        day=last.time[:10],
         is_proved=is_proved,
         lacks=lacks,
-        simulated=any(each.data_simulated for each in rows),
-        substitute=any(each.data_substitute for each in rows),
-        in_figure_3=(row.mode, row.T, row.width, row.neunorm) == ("training", 10, "1", None),
+        simulated=any(source.simulated for source in sources),
+        substitute=any(source.substitute for source in sources),
+        in_figure_3=(case.mode, workload.T, workload.width, norm) == ("training", 10, 1, None),
         together=together,
     )
-    if row.framework == FLOOR:
+    if contender.framework == FLOOR:
         return line
     lacks = (*lacks, *_lacking_rounds(line))
     return replace(line, lacks=lacks, reason="; ".join(lacks))
@@ -433,24 +463,24 @@ Proved = tuple[str, bool, tuple[str, ...]]  # certificate, whether it is proved,
 
 def _proved(
     row: Row,
-    ended: Sequence[EndedRow],
-    exams: Sequence[CertificateRow],
-    audits: Sequence[AuditRow],
-    bf16_trainings: Sequence[Bf16TrainingRow],
+    ended: Sequence[EndedResult],
+    exams: Sequence[CertificateResult],
+    audits: Sequence[AuditResult],
+    bf16_trainings: Sequence[Bf16TrainingResult],
 ) -> Proved:
     """Return what was proved of a contender in a cell and run; `row` is its last one."""
 
     def refused(text: str, *lacks: str) -> Proved:
         return text, False, lacks
 
-    if row.framework == FLOOR:
+    if row.contender.framework == FLOOR:
         return refused("")
     if ended:
         status, reason = ended[-1].status, ended[-1].reason
         why = f"{status}: {reason}" if status == "not comparable" else reason
         return refused("not installed" if status == "missing" else status, why)
-    if row.deviations:
-        return refused("not the paper's function", row.deviations)
+    if row.installation.deviations:
+        return refused("not the paper's function", row.installation.deviations)
     if not exams:
         return refused("none", "no exam was taken")
     if failed := [each for each in exams if not each.certified]:
@@ -461,7 +491,7 @@ def _proved(
     taken = {each.when for each in audits}
     untaken = [f"not audited {text}" for when, text in AUDITS.items() if when not in taken]
     lacks = untaken if taken else ["not audited"]
-    if row.precision == "bf16":
+    if row.contender.precision == "bf16":
         # the last training that was finished
         last = next(reversed([e for e in bf16_trainings if e.finished] or bf16_trainings), None)
         if last is None:
@@ -479,10 +509,10 @@ def _proved(
     return f"equal ({'+'.join(exact)})", True, tuple(lacks)
 
 
-def _shares(audits: Sequence[AuditRow]) -> tuple[float, float]:
+def _shares(audits: Sequence[AuditResult]) -> tuple[float, float]:
     """Of the spikes compared, those that differ beyond rounding, and those that it decides."""
-    compared = sum(row.spikes for row in audits)
+    compared = sum(audit.spikes for audit in audits)
     if not compared:
         return nan, nan
-    rounding = sum(row.near_ties for row in audits)
-    return (sum(row.mismatches for row in audits) - rounding) / compared, rounding / compared
+    rounding = sum(audit.near_ties for audit in audits)
+    return (sum(audit.mismatches for audit in audits) - rounding) / compared, rounding / compared

@@ -20,17 +20,27 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, R, grouped
-from harness.analysis.words import FLAGS, initial_weights
+from harness.analysis.words import initial_weights
 from harness.records import (
-    ConfusionRow,
-    EpochRow,
-    FittedRow,
-    Record,
-    TestedRow,
-    TrainedRow,
-    TransferRow,
+    ConfusionResult,
+    EpochResult,
+    FittedResult,
+    Row,
+    TestedResult,
+    TrainedResult,
+    TransferResult,
 )
-from harness.spec import DEAD_RATE, SGD, Case, Trained, network_name, paper, schedule
+from harness.spec import (
+    DEAD_RATE,
+    LOSS,
+    SGD,
+    Fit,
+    Network,
+    Training,
+    network_name,
+    paper,
+    schedule,
+)
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
@@ -39,7 +49,8 @@ NEARLY = 0.9  # on this share of the way a curve is still steep, and further fro
 RATE_SEED, NEAR = 100, 0.005
 # Left out of an optimiser's text: the column `stages` has the steps.
 _STEPS = re.compile(", step_epochs=\\d+|, fc_factor=None")
-Ended = TypeVar("Ended", TrainedRow, FittedRow)
+Ended = TypeVar("Ended", TrainedResult, FittedResult)
+Conditioned = TypeVar("Conditioned", Training, Fit)
 # Columns in which trainings that are compared may differ.
 Column = Literal[
     "scale", "network", "T", "neunorm", "neunorm_u", "precision", "width", "dropout",
@@ -99,7 +110,7 @@ class TrainingLine:
     n: int  # seeds
     seconds_per_epoch: float
     # what claims and figures need
-    case: Trained  # with seed 0, and without what was asked of the trained network
+    case: Training  # with seed 0, and without what was asked of the trained network
     keys: Mapping[str, str]  # of its trainings, each with the suite whose rows count
     own: bool  # whether any was run under the suite that was asked for
     accuracies: Mapping[int, float]  # after the last epoch, by seed
@@ -111,7 +122,7 @@ class TrainingLine:
     @property
     def lost(self) -> list[int]:
         """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
-        learnt = schedule.LEARNT / self.case.network.classes
+        learnt = schedule.LEARNT / self.case.workload.network.classes
         return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
 
     @property
@@ -134,8 +145,6 @@ SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's tr
 # How tables order it: what stands before the figures, the figures, and the rest.
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]
-# Fields of a case that tables have as they are.
-OF_CASE = ("dataset", "framework", "T", "batch_size", "precision", "device")
 
 
 class Mean(NamedTuple):
@@ -174,62 +183,66 @@ class DataUsed(NamedTuple):
 
 
 def conditions(
-    ended: Iterable[Ended], suite: str
-) -> Iterator[tuple[Trained, DataUsed, list[Ended]]]:
+    ended: Iterable[tuple[Conditioned, Row[Ended]]], suite: str
+) -> Iterator[tuple[Conditioned, DataUsed, list[Row[Ended]]]]:
     """Yield each condition: its case, its data, and its seeds' rows, of each seed the last.
 
     Each case is given `suite`, so that trainings of several suites can share a condition.
     """
-    by_condition = grouped(ended, lambda row: (_condition(row, suite), _data(row)))
-    for (case, data), rows in by_condition.items():
-        yield case, data, [*{row.seed: row for row in rows}.values()]
+    by_condition = grouped(ended, lambda pair: (_condition(pair[0], suite), _data(pair[1])))
+    for (case, data), pairs in by_condition.items():
+        yield case, data, [*{row.workload.seed: row for _, row in pairs}.values()]
 
 
-def machines_text(rows: Iterable[Record]) -> str:
+def machines_text(rows: Iterable[Row]) -> str:
     """Return the names of the machines that rows were measured on as one text, where known."""
-    return "; ".join(sorted({str(row.place) for row in rows if row.cpu}))
+    return "; ".join(sorted({str(row.place) for row in rows if row.run.machine.cpu}))
 
 
-def _data(row: Record) -> DataUsed:
-    sizes = row.train_samples or 0, row.test_samples or 0
-    flags = (bool(getattr(row, f"data_{n}") or getattr(row, f"data_test_{n}")) for n in FLAGS)
-    return DataUsed(*sizes, row.data_source or "", *flags)
+def _data(row: Row) -> DataUsed:
+    data, sources = row.data, [part for part in (row.data.source, row.data.test) if part]
+    return DataUsed(
+        train_samples=data.train_samples or 0,
+        test_samples=data.test_samples or 0,
+        data_source=data.source.description if data.source else "",
+        partial=any(part.partial for part in sources),
+        lossy=any(part.lossy for part in sources),
+        simulated=any(part.simulated for part in sources),
+        substitute=any(part.substitute for part in sources),
+    )
 
 
-def _condition(row: Record, suite: str) -> Trained:
+def _condition(case: Conditioned, suite: str) -> Conditioned:
     """Return how it was trained, without the seed and the tests of the trained network."""
-    case = Trained.of(row)
-    asked = {"samples": None, "test_samples": None, "embedded": False}  # the row's data say it
-    training = replace(case.training, tested_at=(), **asked)
-    case = replace(case, suite=suite, seed=0, training=training)
-    if suite != row.suite and paper.settings(case.dataset).static:
+    workload = replace(case.workload, seed=0)
+    if suite != case.suite and paper.settings(workload.dataset).static:
         # Table 1's Large of still images is Table 2's CIFARNet: what suites call it
         names = {"CIFARNet": "Large"} if suite == "scale" else {"Large": "CIFARNet"}
-        case = replace(case, scale=names.get(case.scale, case.scale))
-    return case
+        workload = replace(workload, scale=names.get(workload.scale, workload.scale))
+    # the row's data say which samples
+    sampling = replace(case.sampling, train=None, test=None, embedded=False)
+    return replace(case, suite=suite, workload=workload, sampling=sampling, tested_at=())
 
 
-def stages(case: Trained) -> str:
+def stages(case: Training) -> str:
     """Return the epochs at each learning rate, "40+5+5"; "until flat" by an earlier rule."""
-    training, optimiser = case.training, case.optimiser
-    if training.least_epochs is not None:
+    if case.least_epochs is not None:
         return "until flat"
-    of = training.stages
-    if not of:
-        step = optimiser.step_epochs if isinstance(optimiser, SGD) else training.epochs
-        of = [min(step, training.epochs - done) for done in range(0, training.epochs, step)]
-    return "+".join(map(str, of))
+    epochs, optimiser = case.epochs, case.optimiser
+    step = optimiser.step_epochs if isinstance(optimiser, SGD) else epochs
+    by_table_7 = [min(step, epochs - done) for done in range(0, epochs, step)]
+    return "+".join(map(str, case.stages or by_table_7))
 
 
-def first_u(case: Case) -> str:
+def first_u(network: Network) -> str:
     """Return the first value of U as text, such as "uniform"; "" without NeuNorm."""
-    norm = case.network.neunorm
+    norm = network.neunorm
     return "" if norm is None else "uniform" if norm.u is None else f"{norm.u:g}"
 
 
-def reading(case: Case) -> str:
+def reading(network: Network) -> str:
     """Return the reading of NeuNorm's equation, "mean" or "literal"; "off" without NeuNorm."""
-    return case.network.neunorm.reading if case.network.neunorm else "off"
+    return network.neunorm.reading if network.neunorm else "off"
 
 
 @lru_cache(maxsize=32)
@@ -238,9 +251,11 @@ def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
 
     Where a condition has a seed twice, the training of `suite` counts, else the last.
     """
-    ended = [row for row in frames.current_rows(TrainedRow) if row.suite in (suite, *others)]
-    ended.sort(key=lambda row: row.suite == suite)
-    found = [_line(suite, _curves(frames), *each) for each in conditions(ended, suite)]
+    rows = [row for row in frames.current_rows(TrainedResult) if row.suite in (suite, *others)]
+    rows.sort(key=lambda row: row.suite == suite)
+    # who may deviate is no part of how it was trained
+    ended = ((replace(row.training, may_deviate=False), row) for row in rows)
+    found = [_line(suite, _curves(frames), *condition) for condition in conditions(ended, suite)]
 
     def in_order(line: TrainingLine) -> tuple[object, ...]:
         place = paper.paper_order(line.dataset, line.scale)
@@ -270,71 +285,81 @@ def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLin
 
 @lru_cache(maxsize=4)
 def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
-    rows = sorted(frames.current_rows(EpochRow), key=lambda row: row.epoch)
-    found = {}
-    for key, of in grouped(rows, lambda row: (row.key or "", row.suite)).items():
-        first, last = of[0].learning_rate, of[-1]
-        at_first = [each.validation_accuracy for each in of if each.learning_rate == first]
-        found[key] = LearningCurve(
+    rows = sorted(frames.current_rows(EpochResult), key=lambda row: row.result.epoch)
+    curves = {}
+    for key, its in grouped(rows, lambda row: (row.key or "", row.suite)).items():
+        epochs = [row.result for row in its]
+        first, last = epochs[0].learning_rate, epochs[-1]
+        at_first = [epoch.validation_accuracy for epoch in epochs if epoch.learning_rate == first]
+        curves[key] = LearningCurve(
             at_first,
             last.train_accuracy,
             last.rates,
-            [each.test_accuracy for each in of],
-            [each.validation_accuracy for each in of],
-            median(each.seconds for each in of),
+            [epoch.test_accuracy for epoch in epochs],
+            [epoch.validation_accuracy for epoch in epochs],
+            median(epoch.seconds for epoch in epochs),
         )
-    return found
+    return curves
 
 
 def _line(
     suite: str,
     curves: Mapping[tuple[str, str], LearningCurve],
-    case: Trained,
+    case: Training,
     data: DataUsed,
-    ended: Sequence[TrainedRow],
+    ended: Sequence[Row[TrainedResult]],
 ) -> TrainingLine:
-    network, training = case.network, case.training
+    workload, network = case.workload, case.workload.network
+    results, seeds = [row.result for row in ended], [row.workload.seed for row in ended]
     keys = {row.key or "": row.suite for row in ended}
-    trained = tuple(row.trained_epochs or training.epochs for row in ended)
-    of_seeds = zip((row.seed for row in ended), keys.items(), strict=True)
-    accuracy = mean_share([row.test_accuracy for row in ended])
-    paces = (row.seconds / epochs for row, epochs in zip(ended, trained, strict=True))
+    trained = tuple(result.trained_epochs or case.epochs for result in results)
+    accuracy = mean_share([result.test_accuracy for result in results])
+    paces = (result.seconds / epochs for result, epochs in zip(results, trained, strict=True))
     return TrainingLine(
-        **{name: getattr(case, name) for name in OF_CASE},
         **data._asdict(),
-        scale=network_name(case),
-        width=str(case.width),
+        dataset=workload.dataset,
+        scale=network_name(workload),
+        framework=case.contender.name,
+        T=workload.T,
+        batch_size=workload.batch_size,
+        precision=case.contender.precision,
+        device=case.device,
+        width=str(workload.width),
         network=str(network),
-        neunorm=reading(case),
-        neunorm_u=first_u(case),
+        neunorm=reading(network),
+        neunorm_u=first_u(network),
         optimiser=_STEPS.sub("", str(case.optimiser)),
-        epochs=training.epochs,
+        epochs=case.epochs,
         stages=stages(case),
         dropout=network.dropout,
-        initialisation=initial_weights(case),
-        bin_ms=nan if paper.settings(case.dataset).static else training.bin_us / 1000,
+        initialisation=initial_weights(workload),
+        bin_ms=nan if paper.settings(workload.dataset).static else case.sampling.bin_us / 1000,
         v_th=network.lif.v_th,
         a=network.lif.a,
-        loss_function=training.loss,
+        loss_function=case.loss,
         accuracy=accuracy.value,
         low=accuracy.low,
         high=accuracy.high,
         n=accuracy.n,
-        best_accuracy=fmean(row.best_test_accuracy for row in ended),
-        chosen_accuracy=fmean(row.chosen_test_accuracy for row in ended),
+        best_accuracy=fmean(result.best_test_accuracy for result in results),
+        chosen_accuracy=fmean(result.chosen_test_accuracy for result in results),
         seconds_per_epoch=fmean(paces),
         case=case,
         keys=keys,
         own=suite in keys.values(),
-        accuracies={row.seed: row.test_accuracy for row in ended},
+        accuracies={row.workload.seed: row.result.test_accuracy for row in ended},
         trained_epochs=trained,
-        curves={seed: curves[key] for seed, key in of_seeds if key in curves},
+        curves={
+            seed: curves[key]
+            for seed, key in zip(seeds, keys.items(), strict=True)
+            if key in curves
+        },
         machines=machines_text(ended),
-        deviations="; ".join(sorted({row.deviations for row in ended if row.deviations})),
+        deviations="; ".join(sorted({d for row in ended if (d := row.installation.deviations)})),
     )
 
 
-def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[R]:
+def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[Row[R]]:
     """Return the rows of a kind (epochs, tests, votes) that belong to a line's trainings."""
     return [row for row in frames.current_rows(kind) if line.keys.get(row.key or "") == row.suite]
 
@@ -368,11 +393,15 @@ def by_scale(frames: Frames) -> list[TrainingLine]:
 def timesteps(frames: Frames) -> Frame:
     """Return Fig. 5: accuracy against T. Column `tested_8`: the networks tested over 8 steps."""
     found = compared(frames, "timesteps", "T")
-    tested = [grouped(rows_of(frames, TestedRow, e), lambda row: row.tested_T) for e in found]
+    tested = [
+        grouped((row.result for row in rows_of(frames, TestedResult, line)), attrgetter("tested_T"))
+        for line in found
+    ]
     steps = sorted({T for by_steps in tested for T in by_steps})
 
     def over(T: int) -> list[float]:
-        return [mean_share([row.test_accuracy for row in of.get(T, ())]).value for of in tested]
+        results = (by_steps.get(T, ()) for by_steps in tested)
+        return [mean_share([result.test_accuracy for result in its]).value for its in results]
 
     return table(found, {f"tested_{T}": over(T) for T in steps})
 
@@ -384,11 +413,11 @@ def accuracy(frames: Frames) -> Frame:
     real recordings, with its interval over seeds.
     """
     found = lines(frames, "accuracy")
-    rows = [rows_of(frames, TransferRow, each) for each in found]
-    if not any(rows):
+    results = [[row.result for row in rows_of(frames, TransferResult, line)] for line in found]
+    if not any(results):
         return table(found)
-    means = [mean_share([row.test_accuracy for row in of]) for of in rows]
-    samples = [dict.fromkeys(str(row.recorded_samples) for row in of) for of in rows]
+    means = [mean_share([result.test_accuracy for result in its]) for its in results]
+    samples = [dict.fromkeys(str(result.recorded_samples) for result in its) for its in results]
     more = {
         "recorded_accuracy": [each.value for each in means],
         "recorded_low": [each.low for each in means],
@@ -441,7 +470,7 @@ def goal(
         if seeds is None or seed in seeds
     ]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
-    chance = 1 / rivals[0].case.network.classes
+    chance = 1 / rivals[0].case.workload.network.classes
     return chance + NEARLY * (held - chance)
 
 
@@ -453,7 +482,7 @@ def epochs_to(
     Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
     found: dict[int, float] = {}
-    chance = 1 / line.case.network.classes
+    chance = 1 / line.case.workload.network.classes
     for seed, curve in line.curves.items():
         for done, (low, high) in enumerate(pairwise([chance, *at_first(curve, on)])):
             if low < goal <= high and (seeds is None or seed in seeds):
@@ -491,18 +520,20 @@ def chosen_rate(found: Iterable[TrainingLine]) -> ChosenRate:
     return ChosenRate(rate, f"held-out accuracy by rate: {tried}")
 
 
-def votes(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, ConfusionRow]:
+def votes(
+    frames: Frames, line: TrainingLine, *, whole: bool = False
+) -> dict[int, Row[ConfusionResult]]:
     """Return each seed's votes on Fig. 6's 500 samples, with `whole` on all test samples."""
-    rows = rows_of(frames, ConfusionRow, line)
-    rows.sort(key=lambda row: row.confusion_samples, reverse=not whole)
-    return {row.seed: row for row in rows}  # the last of each seed counts
+    rows = rows_of(frames, ConfusionResult, line)
+    rows.sort(key=lambda row: row.result.confusion_samples, reverse=not whole)
+    return {row.workload.seed: row for row in rows}  # the last of each seed counts
 
 
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
     """Return, by seed, the mean of `votes` for the right class minus that for a wrong one."""
     found: dict[int, float] = {}
     for seed, row in votes(frames, line, whole=whole).items():
-        table = np.array(row.votes)
+        table = np.array(row.result.votes)
         right = np.eye(len(table), dtype=bool)
         found[seed] = float(table[right].mean() - table[~right].mean())
     return found
@@ -533,22 +564,22 @@ def ablated(frames: Frames) -> list[AblationLine]:
     return found
 
 
-def _unchanged(case: Trained) -> Trained:
+def _unchanged(case: Training) -> Training:
     """Return what the changes leave alone."""
+    network = case.workload.network
+    network = replace(network, lif=replace(network.lif, a=1.0, v_th=1.0))
     return replace(
         case,
-        framework=case.framework.partition(":")[0],
-        precision="fp32",
-        initialisation="calibrated",
-        network=replace(case.network, lif=replace(case.network.lif, a=1.0, v_th=1.0)),
-        training=replace(case.training, loss="mse"),
-        optimiser=paper.settings(case.dataset).optimiser,
+        workload=replace(case.workload, network=network, initialisation="calibrated"),
+        contender=replace(case.contender.plain, precision="fp32"),
+        loss=LOSS,
+        optimiser=paper.settings(case.workload.dataset).optimiser,
     )
 
 
-def _changed(base: Trained, among: Mapping[Trained, TrainingLine]) -> dict[Trained, str]:
+def _changed(base: Training, among: Mapping[Training, TrainingLine]) -> dict[Training, str]:
     """Return trainings by the change that makes them of `base`, itself first."""
-    made: dict[Trained, str] = {}
+    made: dict[Training, str] = {}
     for name, change in ABLATIONS.items():
         made.setdefault(change(base), name)
     return {case: name for case, name in made.items() if case in among}

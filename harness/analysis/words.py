@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.spec import LOSS, SGD, Case, System, Trained, network_name, paper, schedule
+from harness.spec import (
+    LOSS,
+    SGD,
+    Case,
+    Contender,
+    Fit,
+    Training,
+    Workload,
+    network_name,
+    paper,
+    schedule,
+)
 
 X = TypeVar("X", float, str)
 
@@ -25,15 +35,15 @@ TITLES |= {
     "octave": "Octave",
     "ann": "ANN",
 }
-_CONTENDER = re.compile("([^@:]*?)(?:@([^:]*?))?(?::(.*?))?(?: (bf16))?", re.DOTALL)
 
 
 def contender_title(name: str) -> str:
     """Return a contender's name for readers: "norse@1.0:compiled" is "Norse 1.0, compiled"."""
-    matched = _CONTENDER.fullmatch(name)
-    framework, version, *rest = matched.groups("") if matched else (name, "")
-    title = " ".join(filter(None, (TITLES.get(framework, framework), version)))
-    return ", ".join(filter(None, (title, *rest)))
+    bare = name.removesuffix(" bf16")
+    contender, precision = Contender.parse(bare), "" if bare == name else "bf16"
+    framework = TITLES.get(contender.framework, contender.framework)
+    title = " ".join(filter(None, (framework, contender.version)))
+    return ", ".join(filter(None, (title, contender.suffix, precision)))
 
 
 def counted(n: int, noun: str) -> str:
@@ -73,42 +83,44 @@ def data_source(line: Mapping[Any, Any]) -> str:
 
 def case_in_words(case: Case) -> str:
     """Return what tells a case from the others of its suite and data, in words."""
-    if isinstance(case, System):
-        window = WINDOWS[case.window].format(T=case.T)
-        return " ".join(filter(None, (case.framework, window, f"seed {case.seed}")))
-    reading = f" NeuNorm {case.network.neunorm.reading}" if case.network.neunorm else ""
-    trained = isinstance(case, Trained)
-    steps = ", ".join([steps_in_words(case), *unusual(case)]) if trained else f"T = {case.T}"
-    return (
-        f"{network_name(case)}{reading} {case.framework} {case.precision} {steps}, seed {case.seed}"
-    )
+    workload, contender = case.workload, case.contender
+    if isinstance(case, Fit):
+        window = WINDOWS[case.window].format(T=workload.T)
+        return " ".join(filter(None, (contender.name, window, f"seed {workload.seed}")))
+    norm, steps = workload.network.neunorm, f"T = {workload.T}"
+    if isinstance(case, Training):
+        steps = ", ".join([steps_in_words(case), *unusual(case)])
+    network = network_name(workload) + (f" NeuNorm {norm.reading}" if norm else "")
+    return f"{network} {contender.name} {contender.precision} {steps}, seed {workload.seed}"
 
 
-def initial_weights(case: Case) -> str:
+def initial_weights(workload: Workload) -> str:
     """Return where its first weights are from: "calibrated", "torch", "file 1a2b3c4d"."""
-    sha256 = case.weights_sha256
-    return f"file {sha256[:8]}" if sha256 else case.initialisation
+    sha256 = workload.weights_sha256
+    return f"file {sha256[:8]}" if sha256 else workload.initialisation
 
 
-def steps_in_words(case: Trained) -> str:
+def steps_in_words(case: Training) -> str:
     """Return T, for events with the bin's width: together, how much of a recording is seen."""
-    if paper.settings(case.dataset).static:
-        return f"T = {case.T}"
-    return f"{case.T} x {case.training.bin_us / 1000:g} ms"
+    T = case.workload.T
+    if paper.settings(case.workload.dataset).static:
+        return f"T = {T}"
+    return f"{T} x {case.sampling.bin_us / 1000:g} ms"
 
 
-def unusual(case: Trained) -> Iterator[str]:
+def unusual(case: Training) -> Iterator[str]:
     """Yield in words the settings that are not those of a suite, except framework and precision."""
-    lif, usual = case.network.lif, paper.settings(case.dataset)
+    workload = case.workload
+    lif, usual = workload.network.lif, paper.settings(workload.dataset)
     if lif.a != usual.lif.a:
         yield f"a = {lif.a:g}"
     if lif.v_th != usual.lif.v_th:
         yield f"V_th = {lif.v_th:g}"
-    if (weights := initial_weights(case)) != "calibrated":
+    if (weights := initial_weights(workload)) != "calibrated":
         yield f"initial weights {weights}"
-    if case.training.loss != LOSS:
-        yield case.training.loss
-    if case.optimiser.lr != schedule.optimiser(case.dataset).lr:
+    if case.loss != LOSS:
+        yield case.loss
+    if case.optimiser.lr != schedule.optimiser(workload.dataset).lr:
         yield f"rate {case.optimiser.lr:g}"
     if isinstance(case.optimiser, SGD) and case.optimiser.fc_factor is not None:
         yield f"fully connected layers at {case.optimiser.fc_factor:g} of the rate"
