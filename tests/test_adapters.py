@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import contenders
-import psutil
 import pytest
 import torch
 from contenders import Build, made, off_by, question, stepped
@@ -25,7 +24,7 @@ import adapters
 from adapters import facts
 from harness import conformance
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.conformance import Broken, Check, random_batch, small
+from harness.conformance import Broken, Check, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
@@ -45,16 +44,12 @@ DEVIATIONS = ()
 """
 FAULTY = {  # the source of each, and a phrase of its reason
     "raises": ("raise RuntimeError('it is\\nbroken')", "RuntimeError: it is broken"),
-    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "unwritten": ("def (", "SyntaxError: "),
     "crashes": ("import os\nos.kill(os.getpid(), 11)", "its process died of SIGSEGV"),
     "hangs": ("import time\ntime.sleep(3600)", "it said nothing for 4 s"),
-    "ends": (
-        "import os, pathlib, subprocess\nprogram = subprocess.Popen(['sleep', '3600'])\n"
-        "pathlib.Path(__file__).with_suffix('.pid').write_text(str(program.pid))\nos._exit(3)",
-        "its process ended with exit code 3",
-    ),
+    "ends": ("import os\nos._exit(3)", "its process ended with exit code 3"),
     "absent": ("import not_installed", "absent-pkg 1.0 imports not_installed, which is not instal"),
+    "lost": ("from harness.adapter import NotThere", "cannot import name 'NotThere' from 'harn"),
     "nothing": ("build = None", "nothing is no adapter: None is no module"),
     "no_adapter": ("x = 1", "must define DEVIATIONS and build"),
     "listed": (SOUND + "DEVIATIONS = 'as text'", "DEVIATIONS in listed_module must be a tuple"),
@@ -93,14 +88,12 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
 
 def test_an_import_that_does_anything_costs_itself_and_is_one_line(looked: Looked) -> None:
     for name, (_, words) in FAULTY.items():
-        said = looked[name].missing
-        assert name in said and words in said and "\n" not in said
-        assert adapters.missing(name) == said and name not in adapters.available()
-        for asked in (adapters.load, adapters.variants_of):
+        reason = looked[name].missing
+        assert name in reason and words in reason and "\n" not in reason
+        assert adapters.missing(name) == reason and name not in adapters.available()
+        for call in (adapters.load, adapters.variants_of):
             with pytest.raises(adapters.Missing, match=re.escape(words)):
-                asked(name)
-    (pid,) = (int(file.read_text()) for each in sys.path for file in Path(each).glob("ends*.pid"))
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+                call(name)
 
 
 def test_sound_adapters_are_found_among_faulty_ones(looked: Looked) -> None:
@@ -118,8 +111,8 @@ def test_sound_adapters_are_found_among_faulty_ones(looked: Looked) -> None:
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones(looked: Looked) -> None:
-    found = {each: looked["sound"].deviations_of(each) for each in ("", "other", "compiled")}
-    assert found == {"": (), "other": ("another",), "compiled": ()}
+    deviations = [looked["sound"].deviations_of(form) for form in ("", "other", "compiled")]
+    assert deviations == [(), ("another",), ()]
     adapters.check_name("sound:other")
     adapters.check_name("hangs:whatever")  # its row says that it does not load
     for name, says in {
@@ -140,12 +133,6 @@ def test_facts_are_kept_until_the_source_changes(plant: Plant, tmp_path: Path) -
         facts._known.pop("kept", None)
         assert facts.of("kept").revision == revision
         assert (tmp_path / "imports").read_text() == imports
-
-
-def test_ctrl_c_amid_an_import_interrupts(plant: Plant) -> None:
-    plant("interrupted", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        adapters.load("interrupted")
 
 
 def test_a_script_without_a_main_guard_runs_once_and_names_need_no_torch(tmp_path: Path) -> None:
@@ -198,9 +185,8 @@ def test_the_same_call_of_our_engine_gives_the_same_bits(
             assert all(map(torch.equal, again.gradients, first.gradients))
 
 
-@pytest.mark.parametrize("place", ["adapters/__init__.py", "adapters.py"])
-def test_a_foreign_package_named_adapters_is_named(place: str, tmp_path: Path) -> None:
-    foreign = tmp_path / "site" / place
+def test_a_foreign_package_named_adapters_is_named(tmp_path: Path) -> None:
+    foreign = tmp_path / "site" / "adapters.py"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("raise SystemExit('it ran')")
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
@@ -301,31 +287,13 @@ def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the other
         assert Audit(asked).replay(given, tapped_pass(module, asked)).passed
 
 
-@COMPILER_WARNS
-def test_a_failed_compilation_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._dynamo.exc import BackendCompilerFailed  # which takes a second
-
-    network = small("cifar10")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-
-    def broken(*arguments: object, **options: object) -> None:
-        raise RuntimeError("no compiler here")
-
-    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
-    module = adapters.load("reference:compiled").build(network)
-    with pytest.raises(BackendCompilerFailed):
-        module(random_batch(network, 1, 1, static=True))
-    torch.compiler.reset()
-
-
-@pytest.mark.parametrize("name", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
-def test_a_compiled_form_needs_the_compiler(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "1")
-    with pytest.raises(Unsupported, match=f"switched off here: unset .*{name}"):
+def test_a_compiled_form_needs_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    with pytest.raises(Unsupported, match="switched off here: unset .*TORCHDYNAMO_DISABLE"):
         adapters.load("reference:compiled").build(small("cifar10"))
 
 
-@pytest.mark.parametrize("name", ["floor", "ann", "reference"])
+@pytest.mark.parametrize("name", ["floor", "reference"])
 def test_a_package_that_declares_a_name_of_ours_is_ignored_and_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,22 +313,3 @@ def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     assert found == ["fused fp32", "norse fp32", "fused bf16"] + [
         f"norse:{form} {each}" for each in ("fp32", "bf16") for form in FORMS[:2]
     ]
-
-
-def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment(
-    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant("deep", "")
-    site = tmp_path / "site"
-    (site / "deep_package").mkdir()
-    (site / "deep_package" / "__init__.py").touch()
-    points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
-    points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
-    kept = {facts._place("deep")}
-    for source in (SOUND, SOUND + "REVISION = 2"):
-        (site / "deep_package" / "adapter_module.py").write_text(source)
-        kept.add(facts._place("deep"))
-    for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.setenv(name, "nowhere")
-        kept.add(facts._place("deep"))
-    assert len(kept) == 5

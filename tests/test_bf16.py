@@ -27,7 +27,7 @@ from harness.spec import Case
 from harness.speed import contender, judge, schedule
 from harness.speed.schedule import Plan
 from harness.system.child import Child
-from harness.training import descent, step
+from harness.training import descent
 from harness.training.descent import (
     Bf16CheckSettings,
     Bf16Trainee,
@@ -139,13 +139,11 @@ def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> N
         ("always-deaf", "float32 has not learnt"),  # then nothing is known of bf16
         ("nan", "a loss in bf16 is no number (seed 0)"),  # the last one is a number again
     ],
+    ids=["only in bf16", "in any precision", "no number"],
 )
 def test_not_learning_in_bf16_is_refused(name: str, reason: str, tmp_path: Path) -> None:
     (row,) = trained(tmp_path, name)
     assert (row.passed, row.finished) == (False, True) and reason in str(row.reason)
-    if reason.startswith("its loss"):
-        ends = [each for each in row.bf16_losses if each is not None]
-        assert f"{sum(ends) / 2:.4f}, in float32 at " in str(row.reason)
 
 
 def test_a_crash_is_tried_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,15 +207,6 @@ def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
-    said: list[str] = []
-    ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.check_bf16_training(base(IN_BF16), (), ledger, said.append, has_time)
-    assert len([each for each in said if " of 5" in each]) == 2
-    assert not rows_in(tmp_path)
-
-
-@pytest.mark.usefixtures("brief")
 def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) -> None:
     run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
     file = tmp_path / "records" / "acceleration.jsonl"
@@ -248,22 +237,13 @@ def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next
     assert torch.equal(first, again) and not torch.equal(first, next_)
 
 
-def test_earlier_trainings_and_captures_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    def captured(once: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        for _ in range(3):
-            once()
-        return once
-
-    monkeypatch.setattr(step, "captured", captured)  # the graph itself needs a GPU
+def test_earlier_trainings_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=20))
     digits, one = Digits.read(), descent.case_of(IN_BF16)
     trainee, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
     first = trainee.train(one, weights, digits)
     trainee.train(replace(one, precision="fp32", seed=1), weights, digits)
     assert trainee.train(one, weights, digits) == first
-    graph = Bf16Trainee.of(Variant((), ReferenceNetwork, captured=True), one)
-    assert graph.captured and not trainee.captured
-    assert graph.train(one, weights, digits) == first
 
 
 EXACT = (0.050, 0.052, 0.048, 0.051, 0.049)  # deviation 0.00158: further three up to 0.0532

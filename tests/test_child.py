@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from surroundings import needs_linux
 from torch import Tensor
 
 from harness.spec import UsageError
-from harness.system import child, memory
+from harness.system import memory
 from harness.system.child import Child, Died, tell
 
 
@@ -55,30 +53,19 @@ def dies(how: str) -> None:
         case "exits":
             sys.exit(3)
         case "says why":
-            print("RuntimeError: what a reader needs \udcff", file=sys.stderr, flush=True)
+            print("RuntimeError: what a reader needs", file=sys.stderr, flush=True)
             os._exit(1)
-        case "segfaults with a child of its own":
-            if os.fork() == 0:  # it holds the pipe open
-                time.sleep(3600)
+        case "segfaults":
             os.kill(os.getpid(), signal.SIGSEGV)
-        case "closes descriptors":
-            os.closerange(3, 256)
         case "is killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stops":
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def starts_others() -> None:
+def starts_another() -> None:
     tell(os.getpid(), subprocess.Popen(["sleep", "3600"]).pid)
     os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def holds_the_interpreter() -> None:
-    tell(os.getpid())
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pattern = "(a+)+$"
-    __import__("re").match(pattern, "a" * 64 + "b")  # for years, and nobody else may run
 
 
 def beats(times: int) -> int:
@@ -111,22 +98,17 @@ def test_errors_in_the_child_are_raised_in_the_owner_and_the_child_lives_on() ->
         with pytest.raises(Exception, match="1 and 2") as raised:
             own.call(raises, Odd, 1, 2)  # it cannot be unpickled
         assert type(raised.value).__name__ == "Odd"
-        with pytest.raises(RuntimeError, match="x{100}"):
-            own.call(raises, RuntimeError, "x" * 3_000_000)
-        with pytest.raises(Exception, match="pickle"):
-            own.call(threading.Lock)
         assert own.call(len, "four") == 4
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("exits", "exit code 3"),
-        ("says why", "its last words: RuntimeError: what a reader needs"),
-        ("segfaults with a child of its own", "died of SIGSEGV"),
-        ("is killed", "died of SIGKILL, as a system does where memory runs out"),
-        ("closes descriptors", "ended with exit code|closed its pipe"),
-        ("stops", "said nothing for 1 s"),
+        pytest.param("exits", "exit code 3", id="exits"),
+        pytest.param("says why", "its last words: RuntimeError: what a reader", id="says why"),
+        pytest.param("segfaults", "died of SIGSEGV", id="segfaults"),
+        pytest.param("is killed", "died of SIGKILL, as a system does where", id="is killed"),
+        pytest.param("stops", "said nothing for 1 s", id="stops"),
     ],
 )
 def test_a_childs_death_is_one_sentence(how: str, reason: str) -> None:
@@ -155,71 +137,43 @@ def test_a_stopped_child_answers_once_it_continues() -> None:
 
 
 OWNER = """
-import signal, sys, threading
+import signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_child
-from harness.system import child, memory
+from harness.system import child
 child.PRELOAD[:] = ["harness.system.child"]
 
-def work(name):
-    own = child.Child()
-    own.call(getattr(test_child, name), hear=lambda *pids: print(*pids, flush=True))
-
-for name in sys.argv[2:]:
-    threading.Thread(target=work, args=(name,)).start()
-if not sys.argv[2:]:
-    forgotten = child.Child()
-    forgotten.send(signal.SIGSTOP)
-    print(forgotten.pid)
+own = child.Child()
+if sys.argv[2:]:
+    own.call(test_child.starts_another, hear=lambda *pids: print(*pids, flush=True))
+else:
+    own.send(signal.SIGSTOP)
+    print(own.pid)
 """
 
 
-def owner(*works: str) -> list[str]:
-    return [sys.executable, "-c", OWNER, str(Path(__file__).parent), *works]
+def owner(*words: str) -> list[str]:
+    return [sys.executable, "-c", OWNER, str(Path(__file__).parent), *words]
 
 
 @needs_linux
 def test_a_killed_owner_leaves_no_processes() -> None:
-    """Also a stopped child, and one whose interpreter is busy."""
-    call = owner("starts_others", "holds_the_interpreter")
-    # pytest's own folders leave no room for a socket's name
-    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
-        environment = {**os.environ, "TMPDIR": short}
-        killed = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
-        assert killed.stdout is not None
-        with killed.stdout as told:
-            pids = (told.readline() + told.readline()).split()
-        started = [psutil.Process(int(pid)) for pid in pids]
-        assert len(started) == 3
-        started += psutil.Process(killed.pid).children(recursive=True)  # the fork server too
-        time.sleep(0.5)  # until one is stopped, and the other at its pattern
-        killed.kill()
-        killed.wait(30)
-        _, alive = psutil.wait_procs(set(started), timeout=30)
-        for each in alive:
-            each.kill()
-        assert not alive
+    """Also a stopped child, and what it has started."""
+    killed = subprocess.Popen(owner("starts another"), stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    with killed.stdout as output:
+        started = [psutil.Process(int(pid)) for pid in output.readline().split()]
+    assert len(started) == 2
+    started += psutil.Process(killed.pid).children(recursive=True)  # the fork server too
+    time.sleep(0.5)  # until the child is stopped
+    killed.kill()
+    killed.wait(30)
+    _, alive = psutil.wait_procs(set(started), timeout=30)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_an_owner_ends_without_waiting_for_a_forgotten_child() -> None:
     done = subprocess.run(owner(), capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == "" and not psutil.pid_exists(int(done.stdout))
-
-
-def test_a_folder_too_long_for_a_socket_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 150)
-    assert child.warm("cpu").get_start_method() == "spawn"
-
-
-@needs_linux
-@pytest.mark.parametrize("variable", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
-def test_a_user_decides_how_threads_wait(variable: str) -> None:
-    code = "import psutil; from harness.system.child import Child; found = Child(short_spin=True); "
-    code += "print(psutil.Process(found.pid).environ().get('GOMP_SPINCOUNT', '')); found.end()"
-    environment = os.environ | {variable: "7"}
-    if variable == "OMP_WAIT_POLICY":
-        environment.pop("GOMP_SPINCOUNT", None)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == ("7" if variable == "GOMP_SPINCOUNT" else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +24,10 @@ from adapters import facts
 from harness.datasets import load_batch
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
-from harness.records.run import Failed
 from harness.spec import FLOOR
 from harness.speed import cell, contender
 from harness.speed.contender import Contender, First, Turn, Worker
-from harness.speed.iteration import Meter, of_round
+from harness.speed.iteration import of_round
 from harness.speed.judge import Judge
 from harness.speed.schedule import Plan
 from harness.system import clock, memory
@@ -65,9 +63,9 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
     rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms))
-    said = {row.variant: row.reason for row in of(rows, WarningRow)}
-    assert set(said) == {"threads", "deterministic"}
-    assert "threads" in said["threads"] and "determin" in said["deterministic"]
+    warnings = {row.variant: row.reason for row in of(rows, WarningRow)}
+    assert set(warnings) == {"threads", "deterministic"}
+    assert "threads" in warnings["threads"] and "determin" in warnings["deterministic"]
     used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
     assert used["reference"] == used["planted:deterministic"]
     assert (used["planted:threads"] or 0) > (used["reference"] or 0) > 0
@@ -124,12 +122,6 @@ def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_p
     assert torch.equal(late.x[0], other.inputs[0])
 
 
-def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contender, "SILENCE", 0.01)
-    with started("reference") as one, pytest.raises(Failed, match="said nothing"):
-        one.call(Worker.build, ASKED)
-
-
 @pytest.mark.slow
 def test_each_compiles_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -184,85 +176,37 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
 @pytest.mark.parametrize(
     ("name", "why"),
     [("first-use", "RuntimeError: no such small network"), ("compiled", "a compiler works in")],
+    ids=["it raises on a small network", "it is compiled"],
 )
 def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
     found = Worker(case(f"planted:{name}")).build(ASKED)
     assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
 
 
-def test_a_peak_that_cannot_be_read_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(meter: Meter) -> float:
-        raise FileNotFoundError("/proc/1/status")
-
-    monkeypatch.setattr(Meter, "peak_mib", gone)
-    found = Worker(case("reference")).build(ASKED)
-    assert found.seconds > 0 and found.peak_mib is None and "/proc/1" in found.unmeasured
-
-
-@needs_linux
-def test_a_process_that_has_ended_has_no_memory() -> None:
-    with subprocess.Popen(["true"]) as ended:
-        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
-        assert Meter(torch.device("cpu"), 0.0).peak_mib() > 0
-
-
-def planned(
-    monkeypatch: pytest.MonkeyPatch, free: Callable[[list[str]], float]
-) -> tuple[list[in_process.InThisProcess], list[Worker]]:
-    """Plan memory in MiB: an iteration takes 1,000, 100 are to spare, a release gives 200.
-
-    `free` gets the frameworks of the processes so far; later processes hold more. Returns the
-    processes, and the workers that gave memory back.
-    """
+@pytest.mark.parametrize("iterations", [1, 2], ids=["starts", "is audited"])
+@pytest.mark.parametrize(("spare", "count"), [(90.0, 1), (110.0, 0)], ids=["tight", "enough"])
+def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, count: int, iterations: int
+) -> None:
+    """In MiB: an iteration takes 1,000, 100 are to spare, a release gives 200."""
     children, released = in_process.plant(monkeypatch), list[Worker]()
 
-    def available(device: str) -> float:
-        frameworks = [each.worker.case.framework for each in children if each.worker]
-        return free(frameworks) + 200.0 * len({*released})
+    def available(device: str) -> float:  # little before the third starts, or is audited
+        frameworks = [child.worker.case.framework for child in children if child.worker]
+        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
+        free = 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
+        return free + 200.0 * len({*released})
 
     monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(Worker, "release", released.append)
-    held = property(lambda each: float(children.index(each.child)))
-    monkeypatch.setattr(Contender, "held_mib", held)
-    return children, released
-
-
-@pytest.mark.parametrize("iterations", [1, 2])
-@pytest.mark.parametrize(("spare", "lean"), [(90.0, 1), (110.0, 0)])
-def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: float, lean: int, iterations: int
-) -> None:
-    def free(frameworks: list[str]) -> float:  # little before the third starts, or is audited
-        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
-        return 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
-
-    children, released = planned(monkeypatch, free)
+    later_hold_more = property(lambda own: float(children.index(own.child)))
+    monkeypatch.setattr(Contender, "held_mib", later_hold_more)
     assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = (each.worker for each in children)
+    *_, floor, again, reference = (child.worker for child in children)
     assert floor not in released and reference not in released
-    assert {*released} == {*[again][:lean]}
-
-
-def test_room_is_made_before_a_round_where_some_take_their_memory_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audited, answer = list[Worker](), Worker.answer
-
-    def noted(own: Worker) -> object:
-        audited.append(own)
-        return answer(own)
-
-    def free(frameworks: list[str]) -> float:  # little for the reference, then for the round
-        return 690.0 if audited else 1090.0 if frameworks.count(FLOOR) == 2 else 9000.0
-
-    monkeypatch.setattr(Worker, "answer", noted)
-    children, released = planned(monkeypatch, free)
-    assert not of(measured(tmp_path, "reference"), EndedRow)
-    *_, floor, again, reference = (each.worker for each in children)
-    assert [*dict.fromkeys(released)][:3] == [again, floor, reference]
+    assert {*released} == {*[again][:count]}
 
 
 def test_one_that_gives_its_memory_back_does_so_after_audits_and_runs_once_before_it_is_timed(
@@ -280,7 +224,7 @@ def test_one_that_gives_its_memory_back_does_so_after_audits_and_runs_once_befor
         worker.release()
 
 
-@pytest.mark.parametrize("rest", [-1.0, 1e9])
+@pytest.mark.parametrize("rest", [-1.0, 1e9], ids=["rested", "in succession"])
 def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
 ) -> None:

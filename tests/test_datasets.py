@@ -31,8 +31,6 @@ import torchvision
 from fuzzing import spoilt, steady
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from recordings import (
     LABELS,
     ROW,
@@ -84,9 +82,8 @@ def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "tra
 @pytest.mark.parametrize(
     ("root", "said"),
     [
-        ("/etc/passwd", "passwd.*is no folder"),
-        ("~nobody-of-that-name", "home"),
-        ("/" + "x" * 300, "File name too long"),
+        pytest.param("/etc/passwd", "passwd.*is no folder", id="a file"),
+        pytest.param("~nobody-of-that-name", "home", id="of no user"),
     ],
 )
 def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_folder(
@@ -105,27 +102,11 @@ def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_fo
     assert data_root(str(tmp_path / "other")) == tmp_path / "other"
 
 
-def test_a_user_without_a_home_folder_gets_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def unknown(*given: object) -> str:
-        raise RuntimeError("could not determine the home directory")
-
-    monkeypatch.setattr(Path, "home", unknown)
-    found = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
-    assert f"not found under {tmp_path}" in found.problem
-    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
-    with pytest.raises(UsageError, match="could not determine the home directory"):
-        data_root(None)
-
-
 def test_what_cannot_be_drawn_is_said() -> None:
-    for asked, said in (
-        ({"dataset": "mnist"}, "'mnist', choose from cifar10, nmnist, dvs-cifar10"),
-        ({"batch_size": 181, "split": "test"}, "batch of 181 .* 180 samples"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            load_batch(**{"dataset": "cifar10", "T": 1, "batch_size": 1, **asked})
+    with pytest.raises(UsageError, match="'mnist', choose from cifar10, nmnist, dvs-cifar10"):
+        load_batch("mnist", 1, 1)
+    with pytest.raises(UsageError, match="batch of 181 .* 180 samples"):
+        load_batch("cifar10", 1, 181, split="test")
     with pytest.raises(UsageError, match="cifar10 has no recordings"):
         load_recordings(SplitRequest("cifar10", 1), None, quiet)
 
@@ -167,9 +148,10 @@ def test_without_data_the_digits_stand_in_and_the_seed_draws_the_batch(
         ("nmnist", "tonic.datasets.NMNIST", RuntimeError("no route: hash")),
         ("dvs-cifar10", "tonic.datasets.CIFAR10DVS", TimeoutError("no route, timed out")),
     ],
+    ids=SETTINGS,
 )
 def test_a_failed_download_is_a_note_and_none_is_tried_unasked(
-    dataset: str, downloader: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dataset: str, downloader: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timeouts: list[float | None] = []
 
@@ -183,7 +165,12 @@ def test_a_failed_download_is_a_note_and_none_is_tried_unasked(
     source = load_batch(dataset, 1, 1, download=True).source
     assert timeouts == [10] and socket.getdefaulttimeout() is None and source.substitute
     assert re.match(f"the download failed: {type(error).__name__}: .*no route", source.note)
-    write_image(images(tmp_path))  # what is there is not fetched
+
+
+def test_a_download_is_read_and_what_is_there_is_not_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_image(images(tmp_path))
     assert not load_batch("cifar10", 1, 1, root=tmp_path, download=True).source.substitute
 
     def fetch(save_to: str, train: bool) -> None:
@@ -230,20 +217,11 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
         load_batch("cifar10", 1, 1, root=tmp_path)
 
 
-def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> None:
-    path = images(tmp_path)
-    path.parent.mkdir(parents=True)
-    odd = PngInfo()
-    odd.add(b"acTL", bytes(8))  # an animation of no frames
-    Image.new("RGB", (32, 32)).save(path, pnginfo=odd)
-    assert load_batch("cifar10", 1, 1, root=tmp_path).labels.tolist() == [3]
-
-
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_path: Path) -> None:
-    path = write_image(images(tmp_path, f"\x1b[2J1.{suffix}"))  # which a terminal would obey
+    path = write_image(images(tmp_path, f"1.{suffix}"))
     path.write_bytes(path.read_bytes()[:-30])  # the last 20 of a PNG are no pixels
-    said = rf"\\x1b\[2J1\.{suffix} is damaged"
+    said = rf"1\.{suffix} is damaged"
     for match in (rf"{said}.*delete it or extract it again", "16x16 pixels, expected 32x32"):
         with pytest.raises(UsageError, match=match):
             load_batch("cifar10", 1, 1, root=tmp_path)
@@ -252,7 +230,7 @@ def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_pa
         load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
 
 
-def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_path: Path) -> None:
+def test_files_are_listed_by_class_and_name(tmp_path: Path) -> None:
     for name in ("b/2.bin", "b/10.bin", "a/3.bin", "a/._3.bin", "a/3.txt"):
         write_bin(tmp_path / name)
     listed = list_files(tmp_path, "ab", (".bin",), SampleInfo("bins", 0, 3))
@@ -261,14 +239,6 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
     write_bin(tmp_path / "c" / "1.bin")
     with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
         list_files(tmp_path, "ab", (".bin",), SampleInfo("bins", 0, 3))
-    first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
-    found = cifar10(tmp_path, "train")
-    assert found is not None
-    before = found.fingerprint()
-    first.unlink()
-    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
-    with pytest.raises(UsageError, match="1.png is damaged"):
-        found.read(0)
 
 
 @pytest.mark.parametrize("base", [".", "cifar10"])
@@ -356,9 +326,6 @@ def test_dvs_recordings_are_reduced_with_stride_3(tmp_path: Path) -> None:
     assert batch.inputs.nonzero().tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 41, 41]]
     assert batch.labels.tolist() == [5]
     assert batch.source.description == "DVS-CIFAR10 recordings, 5 ms bins"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UsageError, match=f"{path} is damaged"):
-        load_batch("dvs-cifar10", 2, 1, root=tmp_path)
     write_aedat4(path, stream="IMUS")
     with pytest.raises(UsageError, match=f"{path} is damaged .it holds no events"):
         load_batch("dvs-cifar10", 2, 1, root=tmp_path)
@@ -475,7 +442,7 @@ def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) ->
     assert load_recorded_frames(replace(request, root=tmp_path / "empty"), quiet) is None
 
 
-@pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)])
+@pytest.mark.parametrize("bins", [Bins(3), Bins(2, 30_000)], ids=["5 ms", "30 ms"])
 def test_a_simulation_as_long_as_its_bins_has_all_frames(tmp_path: Path, bins: Bins) -> None:
     whole = nmnist.simulated(with_mnist(tmp_path), "train").read(0)
     short = DATASETS["nmnist"].frames(nmnist.simulated(tmp_path, "train", bins), bins)
@@ -524,7 +491,9 @@ def recorded(root: Path, split: str, classes: str = "0123456789") -> None:
 
 
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10", "dvs-cifar10"])
-@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+@pytest.mark.parametrize(
+    ("there", "missing"), [("train", "test"), ("test", "train")], ids=["no test", "no train"]
+)
 def test_no_test_on_another_kind(dataset: str, there: str, missing: str, tmp_path: Path) -> None:
     recorded(tmp_path, there)
 
@@ -558,7 +527,9 @@ def test_a_class_that_a_split_lacks_is_named(dataset: str, split: Split, tmp_pat
     assert lacking in batch.source.note
 
 
-@pytest.mark.parametrize(("copied", "twice"), [(10, False), (7, False), (10, True)])
+@pytest.mark.parametrize(
+    ("copied", "twice"), [(10, False), (7, False), (10, True)], ids=["all", "some", "doubles"]
+)
 def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: Path) -> None:
     for split in ("train", "test"):
         recorded(tmp_path, split)
@@ -580,7 +551,7 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
         load_recordings(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
-@pytest.mark.parametrize(("copied", "refused"), [(2, False), (3, True)])
+@pytest.mark.parametrize(("copied", "refused"), [(2, False), (3, True)], ids=["five", "more"])
 def test_five_in_a_thousand_test_samples_may_be_training_samples(
     copied: int, refused: bool, tmp_path: Path
 ) -> None:
@@ -633,7 +604,11 @@ def test_a_damaged_recording_is_left_out_by_name(said: str, tmp_path: Path) -> N
     assert longer.raw.shape[1] == 3  # fewer frames are in the cache
 
 
-@pytest.mark.parametrize("row", [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)])
+@pytest.mark.parametrize(
+    "row",
+    [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)],
+    ids=["too far", "before the first pixel", "time goes back"],
+)
 def test_a_dvs_recording_that_no_camera_made_is_damaged(
     row: tuple[int, int, int, bool], tmp_path: Path
 ) -> None:
@@ -645,41 +620,29 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
 # what is no file, and what may not be read
 
 
-@pytest.mark.parametrize("dangles", [True, False])
-def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_path: Path) -> None:
-    def make(path: Path) -> None:
-        path.symlink_to(path.parent / "nowhere" if dangles else path)
-
-    path = recording(tmp_path)
-    path.parent.mkdir(parents=True)
-    make(path)
-    with pytest.raises(UsageError, match=f"no sample in .* can be used: left out: 1 .*{path}"):
-        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
+def test_a_link_that_leads_to_no_file_is_left_out_by_name(tmp_path: Path) -> None:
     folder = write_image(images(tmp_path)).parent
-    make(folder / "0.png")
-    make(folder.parent / "dog")  # the name of a class
-    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
+    (folder / "0.png").symlink_to(folder / "moved")
     batch = load_batch("cifar10", 1, 1, root=tmp_path)
-    assert whole.labels.tolist() == batch.labels.tolist() == [3]
-    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
+    assert batch.labels.tolist() == [3]
+    for note in (batch.source.note, find("cifar10", tmp_path).problem):
         assert note.count(f"left out: 1 that are no files, such as {folder}/0.png") == 1
 
 
 def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refusing(closed: Path, listed: Callable[[Path], object], path: Path) -> object:
-        if Path(path) == closed:  # root may read anything
+    folder = write_bin(recording(tmp_path)).parent
+
+    def refusing(listed: Callable[[Path], object], path: Path) -> object:
+        if Path(path) == folder:  # root may read anything
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    folder = write_bin(recording(tmp_path)).parent
-    for closed in (folder, folder.parent):
-        with monkeypatch.context() as patch:
-            for name in ("listdir", "scandir"):  # of which Path.iterdir calls one
-                patch.setattr(os, name, partial(refusing, closed, getattr(os, name)))
-            with pytest.raises(UsageError, match=f"{closed} cannot be read .Permission denied"):
-                load_batch("nmnist", 1, 1, root=tmp_path)
+    for name in ("listdir", "scandir"):  # of which Path.iterdir calls one
+        monkeypatch.setattr(os, name, partial(refusing, getattr(os, name)))
+    with pytest.raises(UsageError, match=f"{folder} cannot be read .Permission denied"):
+        load_batch("nmnist", 1, 1, root=tmp_path)
 
 
 # files that were cut short or changed
@@ -733,22 +696,16 @@ def entry(value: int = 7) -> CachedArrays:
     return CachedArrays(parts, sha256(*parts), ("one was damaged",))
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "pickle"])
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
 def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
     assert cached_arrays("key", entry, quiet).note == ""
     (file,) = (tmp_path / "cache").rglob("*.npz")
-    if damage == "pickle":
-        np.savez(file, np.array([print], object))
-    elif damage == "cut":
+    if damage == "cut":
         file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
     found = cached_arrays("key", entry, quiet)
     assert "was damaged" in found.note and str(tmp_path) in found.note
-    assert damage != "pickle" or "pickle" in found.note  # which was not loaded
     again = cached_arrays("key", lambda: entry(9), quiet)  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
-    shutil.rmtree(tmp_path / "cache")
-    (tmp_path / "cache").write_text("a file stands where the folder should be")
-    assert "not cached" in cached_arrays("key", entry, quiet).note

@@ -87,7 +87,8 @@ PLANTED: dict[str, tuple[Build, ...]] = {
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
 @pytest.mark.parametrize(
-    ("build", "words"), [(build, words) for words, builds in PLANTED.items() for build in builds]
+    ("build", "words"),
+    [pytest.param(build, words, id=words) for words, builds in PLANTED.items() for build in builds],
 )
 def test_the_reason_ends_with_the_computed_deviation(
     build: Build, words: str, precision: Precision

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from surroundings import needs_octave
-from test_schedule import TINY, case, measure, of, plant, rows_in
+from test_schedule import TINY, case, measure, of, plant
 from torch import Tensor, nn
 from torch_modules import close, compare, pair
 
@@ -74,8 +72,8 @@ class Sound:
         return x, labels
 
     def step(self, batch: tuple[Tensor, Tensor]) -> float:
-        named: Any = {"classes": self.network.classes, "precision": self.settings.precision}
-        done = step.iteration(self.module, self.optimise, *batch, **named)
+        settings: Any = {"classes": self.network.classes, "precision": self.settings.precision}
+        done = step.iteration(self.module, self.optimise, *batch, **settings)
         self.last = done.spikes
         return done.loss.item()
 
@@ -270,8 +268,8 @@ def test_a_trainer_is_proved_audited_and_timed(tmp_path: Path, mode: Any, datase
         tmp_path, "planted", mode=mode, dataset=dataset, network=network, optimiser=optimiser
     )
     assert not of(rows, records.EndedRow)
-    found = {(row.when, row.passed) for row in of(rows, records.AuditRow)}
-    assert found == {("before", True), ("late", True), ("round", True)}
+    audits = {(row.when, row.passed) for row in of(rows, records.AuditRow)}
+    assert audits == {("before", True), ("late", True), ("round", True)}
     timed = of(rows, records.IterationRow, framework="planted")
     assert len(timed) == 4 and all(row.part is None for row in timed)
     assert [row.peak_memory_mib for row in of(rows, records.MemoryRow)] == [12.3]
@@ -462,20 +460,17 @@ def test_networks_of_one_interpreter_do_not_mix(octave: Any) -> None:
         trainer.close()
 
 
-def test_jax_names_its_runtime() -> None:
-    jax = facts.of("jax")
-    assert jax.implementations["cpu"].startswith("XLA of jaxlib ")
-    assert f"optax {jax.packages['optax']}" in jax.implementations["cpu"]  # it makes the updates
-    assert {"jax", "jaxlib", "optax"} <= {*jax.packages}
-
-
-@needs_octave
-def test_octave_names_its_runtime(octave: Any) -> None:
-    found = facts.of("octave")
-    assert found.version and found.version.startswith("GNU Octave ")
-    assert found.packages["octave"] == found.version and "BLAS" in found.implementations["cpu"]
-    assert "apt-get install" in octave.in_words("GNU Octave", "9", "Reference BLAS")
-    assert "slow" not in octave.in_words("GNU Octave", "9", "OpenBLAS (config: Haswell)")
+@pytest.mark.parametrize(
+    ("name", "runtime", "packages"),
+    [
+        pytest.param("jax", "XLA of jaxlib ", {"jax", "jaxlib", "optax"}, id="jax"),
+        pytest.param("octave", "BLAS", {"octave"}, id="octave", marks=needs_octave),
+    ],
+)
+def test_a_runtime_of_its_own_is_named(name: str, runtime: str, packages: set[str]) -> None:
+    known = facts.of(name)
+    assert known.version and runtime in known.implementations["cpu"]
+    assert packages <= {*known.packages}
 
 
 @needs_octave
@@ -508,22 +503,3 @@ def test_a_missing_interpreter_is_named_with_its_install_command(
     monkeypatch.setenv("HARNESS_OCTAVE", "matlab")
     with pytest.raises(Missing, match="matlab, which HARNESS_OCTAVE names, is not on the PATH"):
         octave.program()
-
-
-@needs_octave
-@pytest.mark.slow
-def test_a_small_cell_runs_in_octave(tmp_path: Path) -> None:
-    options = ["--suite", "acceleration", "--networks", str(TINY), "--datasets", "cifar10"]
-    forms = ["--frameworks", ",".join(("reference", *OCTAVE)), "--quick", "--out", str(tmp_path)]
-    main = "from harness.cli import main; main()"
-    command = [sys.executable, "-P", "-c", main, "run", *options, *forms]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    rows = rows_in(tmp_path)
-    assert not of(rows, records.EndedRow)
-    for variant in (None, "convn", "conv2"):
-        own = {"framework": "octave", "variant": variant}
-        assert len(of(rows, records.IterationRow, **own)) >= 2
-        audits = [(row.when, row.passed) for row in of(rows, records.AuditRow, **own)]
-        assert {*audits} >= {("before", True), ("round", True)}
-        assert {*audits} <= {("before", True), ("round", True), ("late", True)}  # a second start
-        assert of(rows, records.AuditRow, **own)[0].framework_version == facts.of("octave").version

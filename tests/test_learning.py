@@ -9,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,7 +25,6 @@ from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.records import identity
-from harness.records.current import current
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
@@ -67,25 +65,17 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
 # checkpoints
 
 
-def resumed(
-    path: Path, first: spec.Trained, then: spec.Trained, parts: DataSplits
-) -> tuple[Learner, Epoch]:
-    """After one epoch of the first, and one more of what goes on from its checkpoint."""
-    begun = epoch.begin(first, parts)
-    one = one_epoch(begun, 1)
-    checkpoint.save(path, OF, (one,), begun.module, begun.optimiser)
-    torch.manual_seed(12345)  # another process stands elsewhere
-    again = epoch.begin(then, parts)
-    assert checkpoint.restore(path, OF, again.module, again.optimiser) == ((one,), None)
-    return again, one_epoch(again, 2)
-
-
 @pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
 def test_a_resumed_run_has_an_undisturbed_ones_weights(framework: str, tmp_path: Path) -> None:
-    parts, given = data(), case(framework=framework)
-    undisturbed, epochs = trained(given, parts)
-    again, second = resumed(tmp_path / "a.pt", given, given, parts)
-    assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
+    path, parts, settings = tmp_path / "a.pt", data(), case(framework=framework)
+    undisturbed, epochs = trained(settings, parts)
+    begun = epoch.begin(settings, parts)
+    first = one_epoch(begun, 1)
+    checkpoint.save(path, RUN, (first,), begun.module, begun.optimiser)
+    torch.manual_seed(12345)  # another process stands elsewhere
+    again = epoch.begin(settings, parts)
+    assert checkpoint.restore(path, RUN, again.module, again.optimiser) == ((first,), None)
+    assert replace(one_epoch(again, 2), seconds=0) == replace(epochs[1], seconds=0)
     assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
@@ -107,28 +97,20 @@ def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
             raise KeyboardInterrupt
 
     def keep(part: EpochPart) -> None:
-        checkpoint.save(path, OF, (), begun.module, begun.optimiser, part)
+        checkpoint.save(path, RUN, (), begun.module, begun.optimiser, part)
 
     with pytest.raises(KeyboardInterrupt):
         epoch.train_epoch(begun, 1, 0.1, kill, None, keep)
     torch.manual_seed(12345)  # another process stands elsewhere
     again = epoch.begin(given, parts)
-    epochs, part = checkpoint.restore(path, OF, again.module, again.optimiser)
+    epochs, part = checkpoint.restore(path, RUN, again.module, again.optimiser)
     assert part is not None and epochs == () and 0 < len(part.losses) < 5
     rest = epoch.train_epoch(again, 1, 0.1, lambda fraction: None, part)
     assert replace(rest, seconds=0) == replace(whole, seconds=0) and rest.seconds > part.seconds
     assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
-def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Path) -> None:
-    parts, given = data("nmnist"), case("nmnist", precision="fp64")  # Adam walks through its memory
-    undisturbed, _ = trained(given, parts)
-    again, _ = resumed(tmp_path / "a.pt", given, replace(given, framework="fused"), parts)
-    for ours, theirs in zip(weights(again), weights(undisturbed), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)  # the order of sums
-
-
-OF = {"T": "4"}
+RUN = {"T": "4"}
 EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
 
 
@@ -138,60 +120,27 @@ def saved(path: Path) -> Path:
     optimiser = torch.optim.Adam(module.parameters())
     module(torch.ones(1, 2)).sum().backward()
     optimiser.step()
-    checkpoint.save(path, OF, (EPOCH,), module, optimiser)
+    checkpoint.save(path, RUN, (EPOCH,), module, optimiser)
     return path
 
 
-def restored(path: Path, of: dict[str, str]) -> tuple[Epoch, ...]:
+def restored(path: Path, run: dict[str, str]) -> tuple[Epoch, ...]:
     module = nn.Linear(2, 2)
-    return checkpoint.restore(path, of, module, torch.optim.Adam(module.parameters()))[0]
+    return checkpoint.restore(path, run, module, torch.optim.Adam(module.parameters()))[0]
 
 
-class Evil:
-    def __reduce__(self) -> tuple[object, ...]:
-        return print, ("code was run",)
-
-
-def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint_or_one_of_another_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    assert restored(path, OF) == ()
+    assert restored(path, RUN) == ()
     whole = saved(path).read_bytes()
+    assert restored(path, RUN) == (EPOCH,)
     with pytest.raises(spec.UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
         restored(path, {"T": "8"})
     flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
-    torch.save({"identity": Evil()}, path)
-    for damage in (b"", whole[:100], flipped, path.read_bytes()):
+    for damage in (b"", whole[:100], flipped):
         path.write_bytes(damage)
         with pytest.raises(spec.UsageError, match=f"{path} is damaged"):
-            restored(path, OF)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_checkpoint_with_nan_is_not_restored(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.pt")
-    assert restored(path, OF) == (EPOCH,)
-    for of in ("weights", "optimiser"):
-        content = checkpoint.read_sealed(saved(path))
-        assert content is not None
-        spoilt = content["weights"] if of == "weights" else content[of]["state"][0].values()
-        next(each for each in spoilt if each.dim()).fill_(float("nan"))
-        checkpoint.write_sealed(path, content)
-        with pytest.raises(spec.UsageError, match="is damaged"):
-            restored(path, OF)
-
-
-def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full, a disk that is always full")
-
-    def full(target: Path, write: Callable[[Path], object]) -> None:
-        write(Path("/dev/full"))
-
-    monkeypatch.setattr("harness.system.files.write_whole", full)
-    with pytest.raises(spec.UsageError, match=r"No space left on device.*--out"):
-        saved(tmp_path / "a.pt")
+            restored(path, RUN)
 
 
 # warnings
@@ -218,14 +167,6 @@ def test_layers_with_the_same_spikes_for_every_sample_are_warned_of() -> None:
     assert "the spikes of 3 16FC" in blind and first.rates[-2] == 1.0
     _, healthy = trained(case(), data(), 1)
     assert not any("same for every" in each for each in healthy[0].warnings)
-
-
-def test_units_without_spikes_are_not_said_to_have_a_threshold() -> None:
-    given = case(framework=spec.ANN)
-    layers = [(0.0, True), (1.0, True), (0.5, False), (1.0, True)]
-    (dead,) = epoch.warnings_of(given, 1, layers, 1.0)
-    assert "dead layers after epoch 1: 1 8C3" in dead and "V_th" not in dead
-    assert len([*epoch.warnings_of(replace(given, framework="fused"), 1, layers, 1.0)]) == 2
 
 
 def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_network() -> None:
@@ -315,10 +256,10 @@ def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
     assert len(rates(spec.Training(10), 0.1)) == 10  # the paper's schedule is run whole
 
 
-@pytest.mark.parametrize(("epochs", "stages"), [(10, (6, 3)), (10, (11,)), (10, (0, 10))])
-def test_an_impossible_schedule_is_refused(epochs: int, stages: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("stages", [(6, 3), (11,), (0, 10)], ids=["short", "long", "empty"])
+def test_an_impossible_schedule_is_refused(stages: tuple[int, ...]) -> None:
     with pytest.raises(spec.UsageError, match="epochs is 10, expected|stage 1 is 0, expected"):
-        spec.Training(epochs, stages=stages)
+        spec.Training(10, stages=stages)
 
 
 def test_the_papers_schedule_decides_at_its_length_and_steps_alone() -> None:
@@ -436,8 +377,8 @@ def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> Non
     assert len(rows_of(tmp_path, records.EpochRow)) == 5
     (end,) = rows_of(tmp_path, records.TrainedRow)
     assert (end.trained_epochs, end.epochs, end.stages) == (5, 18, (8, 10))
-    said = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
-    assert any("nothing was learnt in 5 epochs" in reason for reason in said)
+    warnings = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
+    assert any("nothing was learnt in 5 epochs" in reason for reason in warnings)
     (again,) = run((dead,), tmp_path)
     assert again.before and len(rows_of(tmp_path, records.TrainedRow)) == 1
 
@@ -455,29 +396,6 @@ def test_a_done_training_repeats_only_on_request_and_serves_other_suites(tmp_pat
     before, anew, _ = sorted(rows_of(tmp_path, records.TrainedRow), key=lambda row: row.suite)
     assert len(rows_of(tmp_path, records.EpochRow)) == 6
     assert anew.seconds != before.seconds and anew.test_accuracy == before.test_accuracy
-
-
-def test_a_training_made_anew_for_its_weights_counts_with_its_own_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = case(framework=spec.ANN, training=replace(FULL, tested_at=()))
-    run((given,), tmp_path)
-    for path in (tmp_path / "checkpoints").iterdir():
-        path.unlink()
-    real = epoch.train_epoch
-
-    def elsewhere(*given: Any) -> Epoch:  # where sums are rounded otherwise
-        found = real(*given)
-        return replace(found, test_accuracy=found.test_accuracy + 0.1)
-
-    monkeypatch.setattr(epoch, "train_epoch", elsewhere)
-    (again,) = run((given,), tmp_path, keep=True)
-    rows, _ = records.Store(tmp_path).read()
-    counted = [row for row, counts in zip(rows, current(rows).counts, strict=True) if counts]
-    (end,) = (row for row in counted if isinstance(row, records.TrainedRow))
-    assert end.kept_weights_sha256 and end.run == again.rows[-1].run
-    tests = [row.test_accuracy for row in counted if isinstance(row, records.EpochRow)]
-    assert len(tests) == 2 and tests[-1] == end.test_accuracy
 
 
 def test_rows_of_another_suite_say_what_the_case_was_asked_for(tmp_path: Path) -> None:
@@ -509,6 +427,7 @@ def test_a_proof_holds_for_all_seeds_of_one_processor_and_exam(
 @pytest.mark.parametrize(
     ("later", "words"),
     [(0.0, "spikes"), (0.5, "neither 0 nor 1"), (1.0, "changes its parameters in place")],
+    ids=["mute", "halved", "its weights decay"],
 )
 def test_a_network_that_deviates_late_is_warned_of_at_the_end(
     later: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -572,20 +491,3 @@ def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"
     assert line["recorded_low"] < 0.5 < line["recorded_high"]
     assert line["bin_ms"] == 5.0
-
-
-def test_a_failure_that_was_overcome_is_none_of_a_training_that_was_done_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*given: object) -> Learner:
-        raise Failed("no room")
-
-    small = case(framework=spec.ANN)
-    with monkeypatch.context() as patch:
-        patch.setattr(epoch, "begin", full)
-        (failed,) = run((small,), tmp_path)
-    assert [type(each) for each in failed.rows] == [records.EndedRow]
-    run((small,), tmp_path)
-    (again,) = run((small,), tmp_path)
-    kinds = {type(each) for each in again.rows}
-    assert again.before and records.TrainedRow in kinds and records.EndedRow not in kinds

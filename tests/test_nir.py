@@ -253,7 +253,11 @@ def test_a_file_is_not_written_over(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize("change", [{"lif": LIF(1.0, 0.75, 1.0)}, {"neunorm": NeuNorm(1.0)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"lif": LIF(1.0, 0.75, 1.0)}, {"neunorm": NeuNorm(1.0)}],
+    ids=["the potential", "NeuNorm"],
+)
 def test_what_does_not_leak_cannot_be_said(change: dict[str, Any], tmp_path: Path) -> None:
     network = replace(small("cifar10", neunorm="mean"), **change)
     weights = list(ReferenceNetwork(network).parameters())

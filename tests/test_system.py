@@ -160,25 +160,19 @@ def test_the_allocator_is_described_truly(monkeypatch: pytest.MonkeyPatch, tmp_p
     place, huge = tmp_path / "enabled", f"{KEPT}, huge pages"
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setattr(memory, "_SYSTEMS_HUGE", place)
-    for offered, version, said in (
-        ("", "2.41", KEPT),
-        ("always madvise [never]\n", "2.41", KEPT),
-        ("always [madvise] never\n", "2.41", huge),
-        ("always [madvise] never\n", "2.34", KEPT),
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41"))
+    for offered, allocator in (
+        ("always madvise [never]\n", KEPT),
+        ("always [madvise] never\n", huge),
     ):
-        if offered:
-            place.write_text(offered)
-        monkeypatch.setattr(platform, "libc_ver", lambda version=version: ("glibc", version))
-        assert memory.allocator_of_children() == said
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # the user's own
-    assert memory.allocator_of_children() == f"{KEPT}, GLIBC_TUNABLES=glibc.malloc.hugetlb=0"
-    assert memory.huge_page_variable() == {}
+        place.write_text(offered)
+        assert memory.allocator_of_children() == allocator
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
     preloaded = "system, LD_PRELOAD=libjemalloc.so"
     assert memory.allocator_of_children() == memory.keep_freed() == preloaded
 
 
-@pytest.mark.parametrize("existing", [None, 0o755, 0o777])
+@pytest.mark.parametrize("existing", [None, 0o755], ids=["new", "open to others"])
 def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "snn-harness"
     if existing is not None:
@@ -188,14 +182,8 @@ def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Pat
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_files_follow_the_umask_and_are_whole(umask: int, mode: int, tmp_path: Path) -> None:
-    before = os.umask(umask)
-    try:
-        write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))
-    finally:
-        os.umask(before)
-    assert (tmp_path / "a" / "file").stat().st_mode & 0o777 == mode
+def test_files_are_whole(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))
     with pytest.raises(ZeroDivisionError):
         write_whole(tmp_path / "a" / "file", lambda path: 1 / 0)
     assert [path.read_text() for path in (tmp_path / "a").iterdir()] == ["all"]
@@ -221,7 +209,7 @@ def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert {path.suffix for path in make_user_cache("some").iterdir()} == {".json", ".lock"}
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"value": "fast"}', '{"value": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"value": {}}'], ids=["empty", "a list", "no number"])
 def test_a_damaged_measurement_is_made_anew(text: str) -> None:
     CACHE.get(("a",), lambda: 0.5, 0.1)
     (place,) = make_user_cache("some").glob("*.json")
@@ -244,14 +232,3 @@ def test_another_machine_and_a_timed_contender_measure_for_themselves(
     assert CACHE.get(("a",), lambda: 4.0, 0.1) == 4.0
     kept.share_with("nobody")
     assert CACHE.get(("a",), never, 0.1) == 0.1
-
-
-def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refused(path: Path, *given: object, **named: object) -> None:
-        raise OSError(30, "Read-only file system", str(path))
-
-    for name in ("write_text", "unlink"):
-        monkeypatch.setattr(Path, name, refused)
-    assert CACHE.get(("read only",), lambda: 0.5, 0.1) == 0.5

@@ -68,9 +68,10 @@ def load_samples(
     kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
     lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
     if len(lacking):
+        classes = ", ".join(map(str, lacking))
         raise UsageError(
-            f"{case.workload.dataset}: no training sample is of class {', '.join(map(str, lacking))}: "
-            "use more with --samples"
+            f"{case.workload.dataset}: no training sample is of class {classes}: use more with "
+            "--samples"
         )
     split = loaded[0].info.split_sha256
     return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)

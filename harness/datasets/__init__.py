@@ -45,7 +45,7 @@ from harness.datasets.samples import (
     data_root,
     home_relative,
 )
-from harness.spec import BIN_US, Access, ProgressCallback, Source, Fit, Training, UsageError
+from harness.spec import BIN_US, Access, Fit, ProgressCallback, Source, Training, UsageError
 from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
