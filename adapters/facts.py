@@ -35,6 +35,7 @@ from harness.spec import (
     FORMS,
     NEURON_SOURCES,
     OWN_CLASS,
+    Contender,
     Form,
     NeuronSource,
     UsageError,
@@ -135,12 +136,18 @@ def names() -> tuple[str, ...]:
 
 
 def _check(framework: str) -> None:
-    name, mark, _ = framework.partition(overlay.MARK)
-    if name not in names():
-        raise UsageError(f"unknown framework {name!r}, choose from {', '.join(names())}")
-    if mark:
-        _check_versioned(name)
+    contender = Contender.parse(framework)
+    if contender.framework not in names():
+        raise UsageError(
+            f"unknown framework {contender.framework!r}, choose from {', '.join(names())}"
+        )
+    if contender.version is not None:
+        _check_versioned(contender.framework)
     overlay.version_of(framework)
+
+
+def _has_version(framework: str) -> bool:
+    return Contender.parse(framework).version is not None
 
 
 def _check_versioned(framework: str) -> None:
@@ -165,12 +172,12 @@ def releases(framework: str) -> list[str]:
 
 def check_name(name: str) -> None:
     """Raise UsageError for an unknown framework, or an unknown variant of one that loads."""
-    framework, mark, form = name.partition(":")
-    _check(framework)
-    if mark and not form:
+    contender = Contender.parse(name)
+    _check(contender.package)
+    if name.endswith(":"):
         raise UsageError(f"{name!r} names no variant: leave the colon out")
-    if form and not of(framework).missing:
-        of(framework).deviations_of(form)
+    if contender.suffix and not of(contender.package).missing:
+        of(contender.package).deviations_of(contender.suffix)
 
 
 def load(name: str) -> Adapter:
@@ -180,7 +187,8 @@ def load(name: str) -> Adapter:
     """
     from harness import adapter
 
-    framework, _, form = name.partition(":")
+    contender = Contender.parse(name)
+    framework, form = contender.package, contender.suffix
     _check(framework)
     if framework in _known and _known[framework].missing:  # its import might end this process
         raise Missing(_known[framework].missing)
@@ -218,7 +226,7 @@ def available() -> list[str]:
 def missing(name: str) -> str | None:
     """Return why that framework does not load here and how to install it; None where it loads."""
     check_name(name)
-    return of(name.partition(":")[0]).missing or None
+    return of(Contender.parse(name).package).missing or None
 
 
 def broken() -> dict[str, str]:
@@ -263,7 +271,7 @@ def known() -> tuple[Facts, ...]:
 
 def forget_versions() -> None:
     """Forget the facts of named versions (`norse@PATH`): a checkout may have changed since."""
-    for name in [name for name in _known if overlay.MARK in name]:
+    for name in [name for name in _known if _has_version(name)]:
         del _known[name]
 
 
@@ -335,7 +343,7 @@ def _place(framework: str) -> Path:
     fields = tuple(Facts.__dataclass_fields__)
     of = repr((fields, framework, point, _version(framework), own, moments, *here))
     digest = hashlib.sha256(of.encode()).hexdigest()[:16]
-    name = framework.partition(overlay.MARK)[0]  # what follows may be a path
+    name = Contender.parse(framework).framework  # a version may be a path
     return make_user_cache("frameworks") / f"{name}-{digest}.txt"
 
 
@@ -357,7 +365,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
     child = None
     try:
         for framework in frameworks:
-            if child and overlay.MARK in framework:  # another version may be imported there
+            if child and _has_version(framework):  # another version may be imported there
                 child.end()
                 child = None
             child = child or Child()
@@ -370,7 +378,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
                 with suppress(OSError):
                     text = repr(astuple(found))
                     write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
-            if child and overlay.MARK in framework:
+            if child and _has_version(framework):
                 child.end()
                 child = None
             yield found
@@ -398,7 +406,7 @@ def _found(framework: str, folders: list[str]) -> Facts:
         say = getattr(module, "implementation", None)
         implementations = {each: str(say(each)) for each in devices} if say else {}
         own_version = getattr(module, "version", None)
-        if own_version and overlay.MARK not in framework:
+        if own_version and not _has_version(framework):
             behind = str(own_version())  # a plug-in's may be a number, or packaging's Version
     except Missing as reason:
         return Facts(framework, behind, missing=str(reason))
@@ -457,7 +465,7 @@ def _wrongly_declared(framework: str, adapter: Adapter, variant: Adapter, declar
         return f"is not declared: its NEURON is {declared!r:.100}, use one of {choices}"
     if declared != OWN_CLASS:
         return ""
-    name = framework.partition(overlay.MARK)[0]
+    name = Contender.parse(framework).framework
     own = (name,) if not _declared(framework) or installed.version(name) else ()
     packages = [*own, *getattr(adapter, "PACKAGES", ())]
     names = {name for each in packages for name in installed.import_names(each)} - NO_NEURONS
@@ -498,15 +506,19 @@ def _imported(framework: str) -> Adapter:
     """
     from harness.adapter import CONTRACT, Adapter, Variant
 
-    point, (name, mark, _) = _declared(framework), framework.partition(overlay.MARK)
+    point, contender = _declared(framework), Contender.parse(framework)
     try:
-        module = point.load() if point else importlib.import_module(f"adapters.{name}")
+        module = (
+            point.load() if point else importlib.import_module(f"adapters.{contender.framework}")
+        )
     except (KeyboardInterrupt, Missing):
         raise
     except ImportError as error:
         if point is not None:
             raise Missing(f"{framework} does not load: {_lacking(point, error)}") from error
-        remedy = "" if mark else f": install it with pip install 'snn-harness[{framework}]'"
+        remedy = (
+            "" if contender.version else f": install it with pip install 'snn-harness[{framework}]'"
+        )
         raise Missing(f"{framework} does not load ({describe_error(error)}){remedy}") from error
     except BaseException as error:  # noqa: BLE001 SystemExit included
         raise Missing(f"{framework} does not load: {describe_error(error)}") from error

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from harness.spec import UsageError
+from harness.spec import Contender, UsageError
 from harness.system.files import make_user_cache
 from harness.system.installed import commit_of
 
-MARK = "@"
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
 LONGEST = 300  # characters of what pip wrote
 PATIENCE = 900  # seconds of an installation, which may build
@@ -55,8 +54,9 @@ def version_of(framework: str) -> Version | None:
 
     Raises UsageError for a path without a package, and an empty version.
     """
-    name, mark, wanted = framework.partition(MARK)
-    if not mark:
+    contender = Contender.parse(framework)
+    name, wanted = contender.framework, contender.version
+    if wanted is None:
         return None
     found = Version(name, wanted)
     try:

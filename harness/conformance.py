@@ -32,7 +32,7 @@ from harness.proof.audit import Audit
 from harness.proof.check import PRECISIONS, WIDTH
 from harness.proof.exam import Exam
 from harness.reference.initialise import initialised
-from harness.spec import Network, Options, Precision, Reading, UsageError, contender, paper
+from harness.spec import Contender, Network, Options, Precision, Reading, UsageError, paper
 
 SIZES = ((1, 1, 0.0), (3, 2, 0.0), (7, 1, 0.0), (5, 2, 0.5))  # T, B and dropout
 WRONG = 0.1  # of the largest entry: the gradient of another function differs by at least as much
@@ -75,7 +75,7 @@ def _checks(framework: str, networks: Sequence[str]) -> Iterator[tuple[str, Call
             yield title, partial(_is_certified, framework, exam)
     yield "says whose code is timed", partial(_declares, framework)
     for variant, deviations in adapters.variants_of(framework).items():
-        name = contender(framework, variant)
+        name = replace(Contender.parse(framework), variant=variant).name
         if deviations:
             yield f"{variant} is marked and differs", partial(_differs, name)
             continue

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from harness.records import IterationRow, Store
+from harness.records import IterationResult, Row, Run, Store
+from harness.records.run import maker
+from harness.records.store import written
 from harness.reports import page
-from harness.spec import Options, paper
+from harness.spec import Contender, Options, paper
 from harness.suites import timings
 
 ROWS = 100_000
 FRAMEWORKS = ("floor", "reference", "fused", "snntorch", "spikingjelly", "norse")
 
 
-def synthetic(count: int) -> list[IterationRow]:
+def synthetic(count: int) -> list[Row[IterationResult]]:
     """Make up `count` rows of the acceleration suite, spread over many runs."""
     only = Options(
         suite="acceleration", frameworks=("reference",),
         datasets=("cifar10",), networks=("Small",), device="cpu",
     )  # fmt: skip
     (case,) = timings.acceleration(only)
-    fields, time = vars(case.fields), "2026-01-01T00:00:00+00:00"
-    row = IterationRow(**fields, run="", time=time, iterations_per_epoch=2500, round=1, seconds=1.0)
-    cells = [(d, s, f) for d in paper.SETTINGS for s in paper.SCALES for f in FRAMEWORKS]
+    cases = [
+        replace(
+            case,
+            workload=replace(case.workload, dataset=dataset, scale=scale),
+            contender=Contender(framework),
+        )
+        for dataset, scale, framework in product(paper.SETTINGS, paper.SCALES, FRAMEWORKS)
+    ]
     rows = []
     for n in range(count):
-        dataset, scale, framework = cells[n % len(cells)]
-        turn, run = n // len(cells) % 10 + 1, f"20260101T{n // (10 * len(cells)):06d}-000000"
-        of = replace(row, dataset=dataset, scale=scale, framework=framework)
-        rows.append(replace(of, run=run, round=turn, seconds=1.0 + (7 * n % 11) / 100))
+        run = Run(id=f"20260101T{n // (10 * len(cases)):06d}-000000")
+        seconds, number = 1.0 + (7 * n % 11) / 100, n // len(cases) % 10 + 1
+        result = IterationResult(round=number, seconds=seconds)
+        rows.append(maker(cases[n % len(cases)], run).row(result))
     return rows
 
 
@@ -46,7 +54,7 @@ class Reading:
         """Return a folder with the rows; asv keeps it for all benchmarks of the class."""
         folder = Path(tempfile.mkdtemp()) / "records"
         folder.mkdir()
-        text = "\n".join(row.to_json() for row in synthetic(ROWS)) + "\n"
+        text = "\n".join(map(written, synthetic(ROWS))) + "\n"
         (folder / "acceleration.jsonl").write_text(text, encoding="utf-8")
         return str(folder.parent)
 

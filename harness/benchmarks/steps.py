@@ -18,7 +18,7 @@ from harness.proof import certificate
 from harness.proof.answer import question_of
 from harness.proof.certificate import Certificate
 from harness.proof.exam import Exam
-from harness.spec import Mode, Options, Precision, Timed
+from harness.spec import Mode, Options, Precision, Timing
 from harness.speed import floor, iteration
 from harness.suites import timings
 from harness.system import clock, memory
@@ -31,7 +31,7 @@ BATCH_SIZE, STEPS, WIDTH = 4, 4, Fraction(1, 2)
 WARMUP_ROUNDS, ROUNDS = 50, 100
 
 
-def case(framework: str, dataset: str, mode: Mode) -> Timed:
+def case(framework: str, dataset: str, mode: Mode) -> Timing:
     """Return the Small network at half its width, as the acceleration suite would time it."""
     options = Options(
         suite="acceleration", frameworks=(framework,),
@@ -64,7 +64,7 @@ class Steps:
         self.case = case(framework, dataset, self.mode)
         x, labels = batch(dataset)
         # calibrated, as the suite's: layers that are silent would take `fused` no time
-        drawn = initial_network(self.case, x, None)
+        drawn = initial_network(self.case.workload, x, None)
         weights = tuple(each.detach() for each in drawn.parameters())
         asked = question_of(self.case, weights, x, labels)
         self.ready = iteration.make_ready(adapters.load(framework), self.case, asked)
@@ -116,7 +116,7 @@ class Proof:
         self.batch = batch(dataset)[0].to(case(framework, dataset, "training").device)
 
     def _proof(self, framework: str, dataset: str, precision: Precision) -> Certificate:
-        network = case(framework, dataset, "training").network
+        network = case(framework, dataset, "training").workload.network
         return Exam(network, self.batch, precision).certify(adapters.load(framework))
 
     def track_certificates_passed(self, framework: str, dataset: str) -> int:

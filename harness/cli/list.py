@@ -9,7 +9,7 @@ import typer
 
 from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
-from harness.spec import FORMS, NOT_DECLARED, Options, UsageError, contender, paper
+from harness.spec import FORMS, NOT_DECLARED, Contender, Options, UsageError, paper
 from harness.system.installed import version
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _frameworks(title: str = "") -> Table:
             yield name, release, known.missing or "; ".join(text), usual, neuron
             for variant, deviations in known.variants.items():
                 neuron = known.neuron_of(variant) or NOT_DECLARED
-                yield contender(name, variant), "", _function(deviations), "", neuron
+                yield Contender(name, variant=variant).name, "", _function(deviations), "", neuron
 
     facts.discover(adapters.names())
     heads = ("framework", "version", "what it computes", "by default", "whose neuron")

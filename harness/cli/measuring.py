@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness import datasets, records
+from harness import datasets
 from harness.analysis import status, tables, timings
 from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
@@ -19,11 +19,22 @@ from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED, SplitRequest
-from harness.jobs.local import Result
-from harness.records import Row, Store
+from harness.records import (
+    Bf16TrainingResult,
+    EndedResult,
+    EpochResult,
+    FittedResult,
+    OperationsResult,
+    Row,
+    Store,
+    TrainedResult,
+    WarningResult,
+    of_kind,
+)
+from harness.records.run import CaseRows
 from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
-from harness.spec import FLOOR, Case, System, Trained, UsageError, cells, network_name
+from harness.spec import FLOOR, Case, Count, Fit, Timing, Training, UsageError, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.schedule import training_seconds
 from harness.system import machine
@@ -34,7 +45,7 @@ BUSY = 1.0  # of the load over the last minute
 def run(work: Work) -> list[Row]:
     """Run the cases, show figures; return new and earlier rows. Exits with 1 if a case failed."""
     said = say_missing_data(work)
-    rows = train(work) if work.suite.trains else measure(work)
+    rows = measure(work) if work.suite.is_timed else train(work)
     kept = f"what was measured is kept in {work.options.out / 'records'}"
     with endings.kept(kept, work.store.folder):
         _end(work, rows, said)
@@ -44,13 +55,13 @@ def run(work: Work) -> list[Row]:
 def say_missing_data(work: Work) -> set[str]:
     """Fetch missing data and say what is not there, before hours go by; return these data sets."""
     said, access = set[str](), work.access
-    firsts = {case.dataset: case for case in reversed(work.cases)}
+    firsts = {case.workload.dataset: case for case in reversed(work.cases)}
     for name, case in firsts.items() if work.options.executor == "local" else ():
-        if isinstance(case, Trained | System):
+        if isinstance(case, Training | Fit):
             request = SplitRequest.of(case, access)
         else:
             may = name in access.download
-            request = SplitRequest(name, case.T, root=access.root, download=may)
+            request = SplitRequest(name, case.workload.T, root=access.root, download=may)
         with suppress(UsageError):  # damaged data are the reason in its row
             if text := datasets.why_not_the_data(request):
                 endings.say(f"data: {text}")
@@ -65,18 +76,16 @@ def _end(work: Work, rows: list[Row], said: Collection[str]) -> None:
     """
     folder = work.options.out
     texts = [
-        f"{r.dataset} {network_name(r)}: {r.reason}"
-        for r in rows
-        if isinstance(r, records.WarningRow)
+        f"{row.workload.dataset} {network_name(row.workload)}: {row.result.reason}"
+        for row in of_kind(rows, WarningResult)
     ]
     # why data are not those that were asked for: a download that failed, what stands in
-    unsaid = [row for row in rows if row.dataset not in said]
-    notes = [(row.data_note or "", row.data_substitute) for row in unsaid]
-    texts += [
-        f"data: {note}" for note, other in notes if note and (other or DOWNLOAD_FAILED in note)
-    ]
-    missing = [row for row in rows if isinstance(row, records.EndedRow) and row.status == "missing"]
-    texts += [f"left out: {row.reason}" for row in missing]
+    for data in (row.data for row in rows if row.workload.dataset not in said):
+        stands_in = data.source is not None and data.source.substitute
+        if data.note and (stands_in or DOWNLOAD_FAILED in data.note):
+            texts.append(f"data: {data.note}")
+    ended = (row.result for row in of_kind(rows, EndedResult))
+    texts += [f"left out: {result.reason}" for result in ended if result.status == "missing"]
     for each in dict.fromkeys(texts):
         endings.say(each)
     where = f" --out {folder}" if folder != RESULTS else ""
@@ -107,10 +116,7 @@ def train(work: Work) -> list[Row]:
         for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows
-    if any(
-        isinstance(row, records.TrainedRow | records.FittedRow | records.OperationsRow)
-        for row in rows
-    ):
+    if any(isinstance(row.result, TrainedResult | FittedResult | OperationsResult) for row in rows):
         out.print(*shown.shown(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
@@ -120,7 +126,7 @@ def _estimated(cases: tuple[Case, ...], store: Store) -> str:
     # another suite's trainings tell too, and a folder of timings is long to read
     rows = store.read(cases[0].suite)[0] or store.read()[0]
     left = status.seconds_of(cases, rows)
-    if isnan(left) and type(cases[0]) is Trained:
+    if isnan(left) and isinstance(cases[0], Training):
         left = training_seconds(cases)
     long = "how long is not known yet" if isnan(left) else f"about {seconds(left)}"
     return f"{cases[0].suite}: {counted(len(cases), 'case')}, {long}, minus what is done"
@@ -129,14 +135,14 @@ def _estimated(cases: tuple[Case, ...], store: Store) -> str:
 def measure(work: Work) -> list[Row]:
     """Time the cases that fit the budget, and print their figures; return new and earlier rows."""
     store, options, budget = work.store, work.options, work.options.spending
-    cases = work.suited
+    cases = [case for case in work.suited if isinstance(case, Timing)]
     if len(cases) < len(work.cases):
         endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     for sentence in work.left_out:
         endings.say(sentence)
     if (load := machine.moment().load or 0.0) > BUSY:
         endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
-    found: dict[Case, Result] = {}
+    found: dict[Case, CaseRows] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
@@ -155,7 +161,7 @@ def measure(work: Work) -> list[Row]:
     measured = [each for each in found.values() if not each.left_seconds]
     rows = [row for each in measured for row in each.rows]
     # how a contender trains in bf16 is measured once for all cells
-    lines = timings.lines(frames([*rows, *store.of_kind(records.Bf16TrainingRow)]))
+    lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingResult)]))
     out.print(summary(lines))
     if before := [data_and_network(each.case) for each in measured if each.before]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
@@ -170,7 +176,8 @@ def measure(work: Work) -> list[Row]:
 
 def data_and_network(case: Case) -> str:
     """Return a case's data set and network, as tables name them."""
-    return f"{data_name(case.dataset, substitute=False)} {network_name(case)}"
+    workload = case.workload
+    return f"{data_name(workload.dataset, substitute=False)} {network_name(workload)}"
 
 
 def summary(lines: Sequence[TimedLine]) -> Group:
@@ -189,19 +196,23 @@ def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios}"
 
 
-def trained(ended: Result) -> RenderableType:
+def trained(ended: CaseRows) -> RenderableType:
     """Describe a training in a line: its figures, or why it failed; and its warnings."""
-    substitute = any(row.data_substitute for row in ended.rows)
-    simulated = any(row.data_simulated for row in ended.rows)
-    data = data_name(ended.case.dataset, substitute=substitute, simulated=simulated)
+    sources = [source for row in ended.rows if (source := row.data.source)]
+    data = data_name(
+        ended.case.workload.dataset,
+        substitute=any(source.substitute for source in sources),
+        simulated=any(source.simulated for source in sources),
+    )
     head, warnings = Text(f"{data} {case_in_words(ended.case)}: ", "bold"), []
     for row in ended.rows:
-        if isinstance(row, records.EpochRow):
-            warnings += [Text(each, "yellow") for each in row.warnings]
-        elif isinstance(row, records.EndedRow):
-            head.append(f"{row.status}: {row.reason}", "red")
-        else:
-            head.append(_figures(row), "default")
+        match result := row.result:
+            case EpochResult():
+                warnings += [Text(warning, "yellow") for warning in result.warnings]
+            case EndedResult():
+                head.append(f"{result.status}: {result.reason}", "red")
+            case _:
+                head.append(_figures(row), "default")
     if ended.before:
         head.append(" (done before)", "dim")
     return Group(head, *warnings)
@@ -209,17 +220,17 @@ def trained(ended: Result) -> RenderableType:
 
 def _figures(row: Row) -> str:
     """Return the result of a case by its row; "" where the row is no result."""
-    match row:
-        case records.TrainedRow():
-            epochs = row.trained_epochs or row.epochs or 1
-            last, pace = f"{100 * row.test_accuracy:.2f} %", f"{row.seconds / epochs:.1f} s"
+    match result := row.result:
+        case TrainedResult():
+            epochs = result.trained_epochs or row.training.epochs
+            last, pace = f"{100 * result.test_accuracy:.2f} %", f"{result.seconds / epochs:.1f} s"
             return f"{last} after {counted(epochs, 'epoch')}, {pace} an epoch"
-        case records.FittedRow():
-            spent = f"{row.seconds:.1f} s to fit, {row.test_seconds:.1f} s to test"
-            return f"{100 * row.test_accuracy:.2f} %; {spent}"
-        case records.OperationsRow() if row.epochs is None:
-            millions = sum(row.operations) / row.counted_samples / 1e6
-            samples = counted(row.counted_samples, "test sample")
+        case FittedResult():
+            spent = f"{result.seconds:.1f} s to fit, {result.test_seconds:.1f} s to test"
+            return f"{100 * result.test_accuracy:.2f} %; {spent}"
+        case OperationsResult() if isinstance(row.case, Count):
+            millions = sum(result.operations) / result.counted_samples / 1e6
+            samples = counted(result.counted_samples, "test sample")
             return f"{millions:,.1f} million operations a sample, of {samples}"
         case _:
             return ""

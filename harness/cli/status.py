@@ -13,7 +13,7 @@ import typer
 from harness import api
 from harness.cli import endings
 from harness.cli.console import out, progress, read_rows, takes
-from harness.spec import ANN, FLOOR, Access, Case, Options, System, Timed, UsageError
+from harness.spec import ANN, FLOOR, Access, Case, Fit, Options, Timing, UsageError
 from harness.spec.options import RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
@@ -82,7 +82,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     import torch
 
     from harness import baselines
-    from harness.baselines.trial import software_of
+    from harness.baselines import trial
     from harness.proof.installation import installation_of
     from harness.records.identity import timing_key, training_key
     from harness.system import machine
@@ -90,15 +90,16 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     here = machine.describe(torch.device(device))
 
     def key(case: Case, row: Row) -> str | None:
-        if lacks(case) is not None or row.data_sha256 is None:
+        source, test = row.data.source, row.data.test
+        if lacks(case) is not None or source is None:
             return None
-        if isinstance(case, System):
-            software = software_of(baselines.load(case.framework))
+        if isinstance(case, Fit):
+            installation = trial.installation_of(baselines.load(case.contender.framework))
         else:
-            software = installation_of(case).software
-        if isinstance(case, Timed):
-            return timing_key(case, row.data_sha256, software, here, row.allocator or "")
-        return training_key(case, row.data_sha256, row.data_test_sha256 or "", software)
+            installation = installation_of(case)
+        if isinstance(case, Timing):
+            return timing_key(case, source.sha256, installation, here, row.run.allocator or "")
+        return training_key(case, source.sha256, test.sha256 if test else "", installation)
 
     return key
 
@@ -113,10 +114,10 @@ def lacks(case: Case) -> str | None:
     if case.device != "cpu" and not torch.cuda.is_available():
         return f"it ran on {case.device}, and there is none here"
     try:
-        if isinstance(case, System):
-            baselines.load(case.framework)
-        elif case.framework not in (ANN, FLOOR):
-            return adapters.missing(case.framework)
+        if isinstance(case, Fit):
+            baselines.load(case.contender.framework)
+        elif case.contender.framework not in (ANN, FLOOR):
+            return adapters.missing(case.contender.name)
     except UsageError as error:  # there is none of that name
         return str(error)
     return None

@@ -17,7 +17,7 @@ from rich.text import Text
 from harness.analysis.words import counted
 from harness.cli import endings
 from harness.cli.console import did_you_mean, out, read_rows, say, takes
-from harness.spec import ACCELERATION, Options, UsageError
+from harness.spec import Options, UsageError
 from harness.spec.options import PUBLISHED, RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
@@ -77,9 +77,10 @@ def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
     from harness.records import Store
 
     if folder == RESULTS and PUBLISHED.is_dir() and not Store(folder).files:
+        suite = suites[0] if suites else "acceleration"
         raise UsageError(
             f"nothing was run here yet: `harness {command} --out {PUBLISHED}` shows the shipped "
-            f"rows, `harness run --suite {suites[0] if suites else ACCELERATION}` makes yours"
+            f"rows, `harness run --suite {suite}` makes yours"
         )
     return read_rows(folder, *suites)
 
@@ -188,7 +189,7 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
     from harness.analysis import timings
     from harness.analysis.frame import frames
 
-    rows = frames(read_rows(folder, ACCELERATION))
+    rows = frames(read_rows(folder, "acceleration"))
     names = dict.fromkeys(line.name for line in timings.lines(rows))
     unknown = next((name for name in (one, other) if name not in names), None)
     found = comparing.within_run(rows, one, other, margin) if unknown is None else []

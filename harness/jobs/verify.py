@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import exp, hypot, inf, isnan, log, log1p
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +22,26 @@ from harness.analysis.frame import frames, grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.words import case_in_words
 from harness.jobs.local import Local
-from harness.records import EndedRow, EpochRow, FittedRow, IterationRow, Row, Store, TrainedRow
+from harness.records import (
+    EndedResult,
+    EpochResult,
+    FittedResult,
+    IterationResult,
+    Row,
+    Store,
+    TrainedResult,
+    has,
+    of_kind,
+)
 from harness.records.current import cell_of, contradictions, is_outdated
-from harness.spec import FLOOR, Access, Budget, Case, ProgressCallback, Timed, Trained
+from harness.spec import FLOOR, Access, Budget, Case, ProgressCallback, Training
 
 # The results of an epoch. On the same processor these are the same numbers, bit for bit.
 FIGURES = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "gradient_norm")
-DECIDING = ("cpu", "threads", "torch", "framework_version", "revision", "code", "python")
+DECIDING = (
+    *("run.machine.cpu", "run.machine.threads", "run.machine.torch"),
+    *("installation.framework_version", "installation.revision", "run.code", "run.machine.python"),
+)
 Verdict = Literal["confirmed", "differs", "too noisy to tell", "not tested"]
 
 
@@ -65,17 +79,17 @@ def verify(
     """
     for n, reason in contradictions(records).items():
         row = records[n]
-        what = f"{row.dataset} {case_in_words(Case.of(row))}"
-        yield FigureCheck(what, f"{row.kind} row", "", "", "differs", reason)
+        what = f"{row.workload.dataset} {case_in_words(row.case)}"
+        yield FigureCheck(what, f"{row.result.kind} row", "", "", "differs", reason)
     drawn = random.Random(seed)
     # only what was timed under today's protocol can be tested
-    timed = [row for row in records if isinstance(row, IterationRow) and not is_outdated(row)]
+    timed = [row for row in of_kind(records, IterationResult) if not is_outdated(row)]
     cells = list(grouped(timed, cell_of).values())
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         store = Store(Path(folder))
         (store.out / "weights").symlink_to(here.weights.resolve())  # nothing is kept there
-        for kind in (TrainedRow, FittedRow):
-            ended = list({row.key: row for row in records if isinstance(row, kind)}.values())
+        for kind in (TrainedResult, FittedResult):
+            ended = list({row.key: row for row in of_kind(records, kind)}.values())
             for row in drawn.sample(ended, min(cases, len(ended))):
                 yield from _training(row, records, here, store, epochs)
         for group in drawn.sample(cells, min(cases, len(cells))):
@@ -83,7 +97,7 @@ def verify(
 
 
 def _training(
-    row: TrainedRow | FittedRow,
+    row: Row[TrainedResult | FittedResult],
     records: Sequence[Row],
     here: VerifyContext,
     store: Store,
@@ -91,17 +105,14 @@ def _training(
 ) -> Iterator[FigureCheck]:
     """Yield a training's first epochs, or another system's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
-    case, wanted = Case.of(row), {"": ("test_accuracy",)}
-    what = f"{row.dataset} {case_in_words(case)}"
-    if isinstance(row, TrainedRow):  # another system's case is `Trained` too
-        case = Trained.of(row)
-        training = case.training
+    case, wanted = row.case, {"": ("test_accuracy",)}
+    what = f"{row.workload.dataset} {case_in_words(case)}"
+    if isinstance(case, Training):
         # a shorter training has the same figures as long as both have the first rate
-        first = training.stages[0] if training.stages else training.least_epochs
-        epochs = min(epochs, training.epochs, first or training.epochs)
-        stages = (epochs,) if training.stages else ()
-        training = replace(training, epochs=epochs, stages=stages, least_epochs=None)
-        case = replace(case, training=training)
+        first = case.stages[0] if case.stages else case.least_epochs
+        epochs = min(epochs, case.epochs, first or case.epochs)
+        stages = (epochs,) if case.stages else ()
+        case = replace(case, epochs=epochs, stages=stages, least_epochs=None)
         wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
     after, why = {}, here.lacks(case)
     if why is None:
@@ -114,53 +125,62 @@ def _training(
             yield FigureCheck(what, place or names[0], "", "", "not tested", reason)
             continue
         for name in names:
-            one, other = getattr(old, name), getattr(new, name)
+            one, other = getattr(old.result, name), getattr(new.result, name)
             reason = "" if one == other else _why(old, new)
             verdict: Verdict = "differs" if reason else "confirmed"
             figure = f"{place} {name}".strip()
             yield FigureCheck(what, figure, f"{one:.6g}", f"{other:.6g}", verdict, reason)
 
 
-def _figures(rows: Iterable[Row]) -> dict[str, EpochRow | FittedRow]:
+def _figures(rows: Iterable[Row]) -> dict[str, Row]:
     """Return what was measured: of each epoch, or once."""
-    found = (row for row in rows if isinstance(row, EpochRow | FittedRow))
-    return {f"epoch {r.epoch}" if isinstance(r, EpochRow) else "": r for r in found}
+    measured = dict[str, Row]()
+    for row in rows:
+        if has(row, EpochResult):
+            measured[f"epoch {row.result.epoch}"] = row
+        elif has(row, FittedResult):
+            measured[""] = row
+    return measured
 
 
 def _refusal(rows: Sequence[Row], recorded: Row) -> str | None:
     """Return why figures cannot be compared; None where they can."""
-    ended = [row.reason for row in rows if isinstance(row, EndedRow)]
-    if ended:
-        return ended[-1]
-    data = {(row.data_sha256, row.data_test_sha256) for row in rows if row.data_sha256}
-    same = data == {(recorded.data_sha256, recorded.data_test_sha256)}
-    return None if same else "the data here are others (--data-root)"
+    if ended := of_kind(rows, EndedResult):
+        return ended[-1].result.reason
+    data = {_hashes(row) for row in rows if row.data.source}
+    return None if data == {_hashes(recorded)} else "the data here are others (--data-root)"
+
+
+def _hashes(row: Row) -> tuple[str | None, ...]:
+    return tuple(source and source.sha256 for source in (row.data.source, row.data.test))
 
 
 def _why(before: Row, after: Row) -> str:
     """Return what was not the same, of what may decide a figure."""
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in DECIDING)
-    differing = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+    pairs = ((name, attrgetter(name)(before), attrgetter(name)(after)) for name in DECIDING)
+    differing = [
+        f"{name.rpartition('.')[2]} was {old}, is {new}" for name, old, new in pairs if old != new
+    ]
     return "; ".join(differing) or "nothing that is recorded explains it"
 
 
 def _cell(
-    group: Sequence[IterationRow],
+    group: Sequence[Row[IterationResult]],
     records: Sequence[Row],
     here: VerifyContext,
     store: Store,
     budget: float,
 ) -> Iterator[FigureCheck]:
     """Yield the ratios to the floor of a cell's last run, against those of now."""
-    last = cell_of(group[-1]), group[-1].run
-    recorded = _lines(row for row in records if (cell_of(row), row.run) == last)
+    last, run = cell_of(group[-1]), group[-1].run.id
+    recorded = _lines(row for row in records if row.run.id == run and cell_of(row) == last)
     now = dict[str, TimedLine]()
-    ran = (row for row in group if row.run == group[-1].run and row.framework != FLOOR)
-    cases = tuple(case for case in dict.fromkeys(map(Timed.of, ran)) if not here.lacks(case))
+    ran = (row.case for row in group if row.run.id == run and row.contender.framework != FLOOR)
+    cases = tuple(case for case in dict.fromkeys(ran) if not here.lacks(case))
     if cases and recorded:
         spending = Budget(seconds=budget, first=True)
         list(here.executor.measure(cases, store, here.access, spending, here.say))
-        now = _lines(row for row in store.read()[0] if Case.of(row).cell == cases[0].cell)
+        now = _lines(row for row in store.read()[0] if cell_of(row)[1] == last[1])
     for name, old in recorded.items():
         yield ratio_check(name, old, now.get(name))
 

@@ -100,6 +100,12 @@ class Data:
     test_samples: Natural | None = None
     iterations_per_epoch: Nth | None = None
 
+    @property
+    def note(self) -> str:
+        """Why the samples are not the real ones, and how to get those; "" where they are."""
+        notes = (each.note for each in (self.source, self.test) if each and each.note)
+        return "; ".join(dict.fromkeys(notes))
+
 
 R = TypeVar("R", default="Result", covariant=True)
 

@@ -182,7 +182,8 @@ def written(row: Row, shared: Shared = Shared()) -> str:
     """Return a row as a line of JSON, without what is None, empty or in the run's file."""
     content: dict[str, Any] = _adapter().dump_python(row, mode="json", exclude_none=True)
     for name, part in shared.of(row.workload.dataset).items():
-        content[name] = {k: v for k, v in content[name].items() if part.get(k) != v}
+        lacking = dict.fromkeys(part.keys() - content[name].keys())  # null: not what is shared
+        content[name] = lacking | {k: v for k, v in content[name].items() if part.get(k) != v}
     present = {name: part for name, part in content.items() if part != {}}
     return json.dumps(present, ensure_ascii=False, allow_nan=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import inf, isnan
 from operator import attrgetter
@@ -31,7 +32,7 @@ from harness.analysis.words import (
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import BEST, Table, interval
-from harness.spec import FLOOR, REFERENCE, contender, paper
+from harness.spec import FLOOR, REFERENCE, Contender, paper
 
 OURS = "fused"  # this project's own engine
 TUNED = "best tuned"
@@ -363,8 +364,12 @@ def charts(cells: Sequence[Cell]) -> Captioned:
 def versions(frames: Frames) -> Captioned:
     """Yield a figure of framework versions against the installed ones, over common rounds."""
     groups: dict[str, list[Dot]] = {}
-    named = (each for each in timings.lines(frames) if "@" in each.framework)
-    installed = {e.name: contender(e.framework.partition("@")[0], e.variant) for e in named}
+    packages = [(line, Contender.parse(line.framework)) for line in timings.lines(frames)]
+    installed = {
+        line.name: replace(package, version=None, variant=line.variant or None).name
+        for line, package in packages
+        if package.version
+    }
     for name, against in sorted(installed.items()):
         for each in compare.within_run(frames, name, against):
             value, low, high = 1 + each.change, 1 + each.low, 1 + each.high

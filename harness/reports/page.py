@@ -27,7 +27,7 @@ from harness.analysis.tables import PublishedRow
 from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
 from harness.analysis.words import contender_title, counted, span
-from harness.records import Row, TestedRow, TransferRow
+from harness.records import Row, TestedResult, TransferResult
 from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Curve, Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown
@@ -374,7 +374,7 @@ def _widths(frames: Frames) -> Captioned:
         group = [each for of in by_kind if len({e.width for e in of}) > 1 for each in of]
         if not group:
             continue
-        group.sort(key=lambda each: each.case.width)
+        group.sort(key=lambda each: each.case.workload.width)
         series = [
             Curve(_condition(of, group), {each.width: _point(each) for each in of})
             for of in grouped(group, attrgetter(*COMPARED)).values()
@@ -439,9 +439,10 @@ def _condition(of: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> str
 
 def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
     """Return accuracy over the numbers of steps that networks were tested at, in percent."""
-    rows = [row for row in rows_of(frames, TestedRow, line) if row.seed not in line.lost]
-    by_steps = grouped(sorted(rows, key=lambda row: row.tested_T), lambda row: str(row.tested_T))
-    means = {T: 100 * fmean(row.test_accuracy for row in of) for T, of in by_steps.items()}
+    rows = rows_of(frames, TestedResult, line)
+    learnt = [row.result for row in rows if row.workload.seed not in line.lost]
+    by_steps = grouped(sorted(learnt, key=attrgetter("tested_T")), lambda test: str(test.tested_T))
+    means = {T: 100 * fmean(test.test_accuracy for test in of) for T, of in by_steps.items()}
     return {T: Dot("", mean) for T, mean in means.items()}
 
 
@@ -484,10 +485,10 @@ def _neunorm(frames: Frames) -> Captioned:
         ]
         for each, rows in pairs or of:
             seeds = sorted(rows.keys() & plain.keys()) if pairs else sorted(rows)
-            votes = np.mean([rows[seed].votes for seed in seeds], axis=0)
+            votes = np.mean([rows[seed].result.votes for seed in seeds], axis=0)
             if pairs:
-                votes = votes - np.mean([plain[seed].votes for seed in seeds], axis=0)
-            samples = f"{rows[seeds[0]].confusion_samples:,} samples"
+                votes = votes - np.mean([plain[seed].result.votes for seed in seeds], axis=0)
+            samples = f"{rows[seeds[0]].result.confusion_samples:,} samples"
             what = "minus those without, " if pairs else ""
             trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
             on = f"votes on {samples}, {what}{counted(len(seeds), 'seed')}"
@@ -526,11 +527,12 @@ def _ablations(frames: Frames) -> Captioned:
 def _recordings(frames: Frames) -> Iterator[str]:
     """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
     for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
-        rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
-        if rows and each.scale in paper.SCALES:
-            accuracy = 100 * fmean(row.test_accuracy for row in rows)
-            samples = span((row.recorded_samples for row in rows), ",")
-            of = f"{samples} recordings, {counted(len(rows), 'seed')}"
+        rows = rows_of(frames, TransferResult, each)
+        tests = [row.result for row in rows if row.workload.seed not in each.lost]
+        if tests and each.scale in paper.SCALES:
+            accuracy = 100 * fmean(test.test_accuracy for test in tests)
+            samples = span((test.recorded_samples for test in tests), ",")
+            of = f"{samples} recordings, {counted(len(tests), 'seed')}"
             what = f"{shown.data_title(each)} {each.scale}, rate {each.case.optimiser.lr:g}"
             yield f"{what}: {accuracy:.1f} % of {of}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
 from operator import attrgetter, itemgetter
@@ -14,11 +14,21 @@ import pandas as pd
 
 from harness.analysis import claims, tables, timings
 from harness.analysis import frame as frame_
-from harness.analysis.frame import Frame, Frames, R, grouped
+from harness.analysis.frame import Frame, Frames, grouped
 from harness.analysis.words import counted, span
-from harness.records import AuditRow, CertificateRow, EndedRow, Row, Store, WarningRow
+from harness.records import (
+    AuditResult,
+    CertificateResult,
+    EndedResult,
+    Row,
+    Store,
+    WarningResult,
+    has,
+    of_kind,
+)
 from harness.records.current import current
-from harness.spec import ACCELERATION, NOT_DECLARED, UsageError, network_name, paper
+from harness.records.identity import columns
+from harness.spec import NOT_DECLARED, Case, UsageError, Workload, network_name, paper
 
 
 def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
@@ -39,7 +49,8 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
     if not any(row.suite in suites or not suites for row in rows):
         what = f"rows of {suites[0]}" if suites else "rows"
         lack = "" if folder.is_dir() else ", which is no folder"
-        run = f"harness run --suite {suites[0] if suites else ACCELERATION} --out {folder}"
+        suite = suites[0] if suites else "acceleration"
+        run = f"harness run --suite {suite} --out {folder}"
         other = "name another: results/published is shipped"
         raise UsageError(f"no {what} under {folder}{lack}: first run `{run}`, or {other}")
     return rows, damaged
@@ -81,7 +92,7 @@ class Results:
     def _repr_html_(self) -> str:
         """Return what a notebook shows: of which suites, data sets and machines there are rows."""
         rows = zip(self.rows, self.frames.machines, strict=True)
-        lines = ((row.suite, row.dataset, machine) for row, machine in rows)
+        lines = ((row.suite, row.workload.dataset, machine) for row, machine in rows)
         return _counted(("suite", "dataset", "machine"), lines).to_html(index=False)
 
     @cached_property
@@ -139,15 +150,13 @@ def _counted(names: Sequence[str], lines: Iterable[tuple[object, ...]]) -> Frame
     return pd.DataFrame([(*line, n) for line, n in counts], columns=[*names, "rows"])
 
 
-def _of_kind(frames: Frames, kind: type[R]) -> list[R]:
-    return [row for row in frames.rows if isinstance(row, kind)]
-
-
 def machines(frames: Frames) -> Frame:
     """Return the machines and versions that rows were measured with, and of how many rows each."""
-    names = ("cores", "memory_mib", "os", "python", "torch", "commit", "allocator", "environment")
+    fields = [f"machine.{name}" for name in ("cores", "memory_mib", "os", "python", "torch")]
+    fields += ["machine.commit", "allocator", "machine.environment"]
     rows = zip(frames.rows, frames.machines, strict=True)
-    lines = ((row.suite, machine, *attrgetter(*names)(row)) for row, machine in rows)
+    lines = ((row.suite, machine, *attrgetter(*fields)(row.run)) for row, machine in rows)
+    names = (field.removeprefix("machine.") for field in fields)
     return _counted(("suite", "machine", *names), lines)
 
 
@@ -158,7 +167,7 @@ def places(frames: Frames) -> Frame:
         return ", ".join(values.dropna().unique())
 
     rows = zip(frames.machines, frames.rows, strict=True)
-    lines = ((machine, row.suite, row.time[:10], row.torch) for machine, row in rows)
+    lines = ((machine, row.suite, row.time[:10], row.run.machine.torch) for machine, row in rows)
     found = _counted(("machine", "suite", "day", "torch"), lines).groupby("machine", sort=False)
     shown = {"what": ("suite", distinct), "days": ("day", span), "torch": ("torch", distinct)}
     return found.agg(**shown, rows=("rows", "sum")).reset_index()
@@ -166,56 +175,72 @@ def places(frames: Frames) -> Frame:
 
 def data(frames: Frames) -> Frame:
     """Count the rows by what was read as each data set: its source, hash, and shortcomings."""
-    ends = ("substitute", "sha256", "test_source", "test_sha256", "note")
-    parts = ("source", "samples", "partial", "lossy", "simulated", *ends)
-    names = ("suite", "dataset", *(f"data_{name}" for name in parts))
-    return _counted(names, (attrgetter(*names)(row) for row in frames.rows if row.data_source))
+    parts = ("samples", "partial", "lossy", "simulated", "substitute", "sha256")
+    ends = ("test_source", "test_sha256", "note")
+    names = ("suite", "dataset", *(f"data_{name}" for name in ("source", *parts, *ends)))
+
+    def lines() -> Iterator[tuple[object, ...]]:
+        for row in frames.rows:
+            if source := row.data.source:
+                test, of_source = row.data.test, attrgetter("description", *parts)(source)
+                of_test = (test.description, test.sha256) if test else (None, None)
+                yield row.suite, row.workload.dataset, *of_source, *of_test, row.data.note or None
+
+    return _counted(names, lines())
 
 
 def failures(frames: Frames) -> Frame:
     """Return cases that failed and what was warned of, each reason once, with how often."""
     names = ("suite", "dataset", "scale", "framework", "precision", "status", "reason")
-    found = [(row.status, row) for row in _of_kind(frames, EndedRow)]
-    found += [("warning", row) for row in _of_kind(frames, WarningRow)]
-    lines = (
-        (r.suite, r.dataset, network_name(r), r.contender, r.precision, status, r.reason)
-        for status, r in found
-    )
-    return _counted(names, lines)
+    ended = of_kind(frames.rows, EndedResult)
+    reasons = [(row.case, row.result.status, row.result.reason) for row in ended]
+    warned = of_kind(frames.rows, WarningResult)
+    reasons += [(row.case, "warning", row.result.reason) for row in warned]
+    return _counted(names, ((*_named(case), *reason) for case, *reason in reasons))
 
 
-def _network(row: CertificateRow | AuditRow) -> str:
-    neunorm = f", NeuNorm {row.neunorm}" if row.neunorm else ""
-    width = f", width {row.width}" if row.width != "1" else ""
-    return f"{paper.settings(row.dataset).title} {network_name(row)}{neunorm}{width}"
+def _named(case: Case) -> tuple[str, ...]:
+    workload, contender = case.workload, case.contender
+    network = workload.dataset, network_name(workload)
+    return case.suite, *network, contender.name, contender.precision
+
+
+def _network(workload: Workload) -> str:
+    norm = workload.network.neunorm
+    neunorm = f", NeuNorm {norm.reading}" if norm else ""
+    width = f", width {workload.width}" if workload.width != 1 else ""
+    title = paper.settings(workload.dataset).title
+    return f"{title} {network_name(workload)}{neunorm}{width}"
 
 
 def proofs(frames: Frames) -> Frame:
     """Count exams (the latest of each) and audits that count, over networks and machines."""
-    latest = {
-        (row.full_name, machine, _network(row), row.T, row.mode, row.certificate_precision): row
-        for machine, row, counts in zip(frames.machines, frames.rows, frames.counts, strict=True)
-        if counts and isinstance(row, CertificateRow) and row.layer is None
-    }
-    audits = grouped(frames.current_rows(AuditRow), lambda row: row.full_name)
+    latest = dict[tuple[object, ...], Row[CertificateResult]]()
+    for machine, row, counts in zip(frames.machines, frames.rows, frames.counts, strict=True):
+        if counts and has(row, CertificateResult) and row.result.layer is None:
+            of_case = row.workload.T, columns(row.case)["mode"], row.result.certificate_precision
+            latest[row.contender.full_name, machine, _network(row.workload), *of_case] = row
+    audits = grouped(frames.current_rows(AuditResult), lambda row: row.contender.full_name)
     lines = []
     for name, keys in sorted(grouped(latest, itemgetter(0)).items()):
-        exams, own = [latest[key] for key in keys], audits.get(name, [])
+        rows = [latest[key] for key in keys]
+        exams = [row.result for row in rows]
+        own = [row.result for row in audits.get(name, [])]
         line: dict[str, object] = {
             "contender": name,
-            "neuron": exams[-1].neuron or NOT_DECLARED,
+            "neuron": rows[-1].installation.neuron or NOT_DECLARED,
             "networks": len({network for _, _, network, *_ in keys}),
             "machines": len({machine for _, machine, *_ in keys}),
             "exams": len(exams),
-            "passed": sum(row.certified for row in exams),
-            "spikes": sum(row.spikes or 0 for row in (*exams, *own)),
-            "that_differ": sum(row.mismatches or 0 for row in (*exams, *own)),
+            "passed": sum(exam.certified for exam in exams),
+            "spikes": sum(proof.spikes or 0 for proof in (*exams, *own)),
+            "that_differ": sum(proof.mismatches or 0 for proof in (*exams, *own)),
             "audits": len(own),
-            "audits_passed": sum(row.passed for row in own),
+            "audits_passed": sum(audit.passed for audit in own),
         }
         for precision in ("fp64", "fp32", "bf16"):
-            of = (row.gradient_error for row in exams if row.certificate_precision == precision)
-            known = [error for error in of if error is not None]
+            errors = (e.gradient_error for e in exams if e.certificate_precision == precision)
+            known = [error for error in errors if error is not None]
             line[f"gradient_error_{precision}"] = max(known, default=None)
         lines.append(line)
     return pd.DataFrame(lines)
@@ -223,10 +248,15 @@ def proofs(frames: Frames) -> Frame:
 
 def refused(frames: Frames) -> Frame:
     """Return failed exams and audits, each reason once a contender and network, with counts."""
-    exams = [row for row in _of_kind(frames, CertificateRow) if row.layer is None]
-    failed = [("exam", row) for row in exams if not row.certified]
-    failed += [("audit", row) for row in _of_kind(frames, AuditRow) if not row.passed]
-    lines = ((row.full_name, _network(row), at, row.reason or "") for at, row in failed)
+    exams = of_kind(frames.rows, CertificateResult)
+    whole = [row for row in exams if row.result.layer is None]
+    failed = [(row.case, "exam", row.result.reason) for row in whole if not row.result.certified]
+    audits = of_kind(frames.rows, AuditResult)
+    failed += [(row.case, "audit", row.result.reason) for row in audits if not row.result.passed]
+    lines = (
+        (case.contender.full_name, _network(case.workload), at, reason or "")
+        for case, at, reason in failed
+    )
     return _counted(("contender", "network", "at", "reason"), lines)
 
 

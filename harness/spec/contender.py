@@ -32,15 +32,15 @@ class Contender:
     def parse(cls, name: str, precision: Precision = "fp32") -> Contender:
         """Parse a name, whatever it names: `adapters.check_name` says whether that is there."""
         place, _, last = name.partition(":")
-        framework, _, version = place.partition("@")
+        framework, mark, version = place.partition("@")
         form = cast("Form", last) if last in FORMS else None
-        return cls(framework, version or None, last or None if form is None else None, form,
+        return cls(framework, version if mark else None, last or None if form is None else None, form,
                    precision)  # fmt: skip
 
     @property
     def package(self) -> str:
         """The framework with its version, as a process loads it: "norse@1.0.0"."""
-        return f"{self.framework}@{self.version}" if self.version else self.framework
+        return self.framework if self.version is None else f"{self.framework}@{self.version}"
 
     @property
     def suffix(self) -> str | None:
