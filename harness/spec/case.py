@@ -32,7 +32,7 @@ Rate = Annotated[float, Interval(gt=0)]
 Loss = Literal["mse", "cross-entropy", "cross-entropy of votes"]
 # Forms that a skilled user switches on without changing the function, named as variants are:
 # `snntorch:compiled`. bf16 autocast is no form but a precision.
-Form = Literal["channels-last", "compiled", "cuda-graph"]
+Form = Literal["channels-last", "compiled"]
 FORMS: tuple[Form, ...] = get_args(Form)
 # Whose code computes a contender's neuron, as its adapter declares it (adapters/README.md).
 NeuronSource = Literal[

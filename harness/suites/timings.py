@@ -80,8 +80,6 @@ def _forms(options: Options) -> list[Form]:
     contenders = [*product(names, [precision]), *product((n for n in names if n in MIXED), mixed)]
     if options.tuned:
         plain = [name for name in names if ":" not in name]
-        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS[:2]]
-        if options.device == "cuda":  # graphs are of a GPU, and for our own engine too
-            forms += [contender(name, form) for name in plain for form in FORMS[2:]]
+        forms = [contender(name, form) for name in plain if name not in MIXED for form in FORMS]
         contenders += [(form, each) for each in (precision, *mixed) for form in forms]
     return contenders

@@ -5,19 +5,19 @@ An audit shows one gradient; only many steps show the sum of roundings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, Variant
+from harness.adapter import Adapter
 from harness.datasets import network_input
 from harness.datasets.images import colour_digits
 from harness.reference.initialise import copy_parameters, initialised
@@ -110,46 +110,30 @@ class Bf16Trainee:
     """The module that is trained: one for all seeds and precisions, as compiling it takes long."""
 
     module: nn.Module
-    captured: bool  # each of its trainings as one CUDA graph
 
     @classmethod
     def of(cls, adapter: Adapter, case: Timed) -> Bf16Trainee:
         """Return the adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.network).to(torch.device(case.device), DTYPES["fp32"])
-        return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
+        return cls(module.train())
 
     def train(self, case: Timed, weights: Sequence[Tensor], given: Digits) -> list[float]:
         """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
         held, labels = images[: case.batch_size].clone(), every[: case.batch_size].clone()
-        run = self._iteration(case, held.expand(case.T, *held.shape), labels)
-        copy_parameters(nn.ParameterList(weights), self.module)  # which a capture has trained
+        x = held.expand(case.T, *held.shape)
+        copy_parameters(nn.ParameterList(weights), self.module)
+        optimise = step.optimiser(self.module.parameters(), case.optimiser)
+        known: Any = {"classes": case.network.classes, "precision": case.precision}
         torch.manual_seed(case.seed)
         found = []
         for chosen in given.draws(case.seed):
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
-            found.append(run().loss.clone())  # a captured graph writes all of them to one place
+            found.append(step.iteration(self.module, optimise, x, labels, **known).loss)
         return torch.stack(found).double().tolist()
-
-    def _iteration(self, case: Timed, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
-        """Return one step on what x and labels hold then."""
-        optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        once = partial(
-            step.iteration, self.module, optimise, x, labels,
-            classes=case.network.classes, precision=case.precision,
-        )  # fmt: skip
-        if not self.captured:
-            return once
-        run = step.captured(once)
-        with torch.no_grad():  # what the capture has gathered, in place: a captured step reads it
-            for state in optimise.state.values():
-                for each in state.values():
-                    if isinstance(each, Tensor):
-                        each.zero_()
-        return run
 
 
 # the judgement
