@@ -291,16 +291,12 @@ class Kernels(Protocol):
 @cache
 def kernels_for(device_type: str) -> Kernels:
     """Return the kernels for a type of device, else plain torch, with a RuntimeWarning."""
-    match device_type:
-        case "cpu":
-            module, remedy = "neurons", "numba is missing: pip install 'snn-harness[fused]'"
-        case "cuda":
-            module, remedy = "cuda", "Triton is missing: pip install triton"
-        case _:
-            module, remedy = "", "there are no kernels for it: use --device cpu"
-    try:
-        return cast(Kernels, importlib.import_module(f"adapters.fused.{module}"))
-    except ImportError as error:
-        reason = f"fused runs in plain torch on {device_type}, several times slower: "
-        warnings.warn(f"{reason}{remedy} ({error})", RuntimeWarning, stacklevel=2)
-        return cast(Kernels, plain)
+    remedy = "there are no kernels for it: use --device cpu"
+    if device_type == "cpu":
+        try:
+            return cast(Kernels, importlib.import_module("adapters.fused.neurons"))
+        except ImportError as error:
+            remedy = f"numba is missing: pip install 'snn-harness[fused]' ({error})"
+    reason = f"fused runs in plain torch on {device_type}, several times slower: "
+    warnings.warn(f"{reason}{remedy}", RuntimeWarning, stacklevel=2)
+    return cast(Kernels, plain)
