@@ -475,7 +475,7 @@ def _wrongly_declared(framework: str, adapter: Adapter, variant: Adapter, declar
 
 def describe_error(error: BaseException) -> str:
     """Return an error as one line: its type, and its message up to 300 characters."""
-    text = " ".join(str(error).encode(errors="replace").decode().split())
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 

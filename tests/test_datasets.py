@@ -105,20 +105,6 @@ def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_fo
     assert data_root(str(tmp_path / "other")) == tmp_path / "other"
 
 
-def test_a_user_without_a_home_folder_gets_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def unknown(*given: object) -> str:
-        raise RuntimeError("could not determine the home directory")
-
-    monkeypatch.setattr(Path, "home", unknown)
-    found = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
-    assert f"not found under {tmp_path}" in found.problem
-    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
-    with pytest.raises(UsageError, match="could not determine the home directory"):
-        data_root(None)
-
-
 def test_what_cannot_be_drawn_is_said() -> None:
     for asked, said in (
         ({"dataset": "mnist"}, "'mnist', choose from cifar10, nmnist, dvs-cifar10"),
@@ -241,9 +227,9 @@ def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_path: Path) -> None:
-    path = write_image(images(tmp_path, f"\x1b[2J1.{suffix}"))  # which a terminal would obey
+    path = write_image(images(tmp_path, f"1.{suffix}"))
     path.write_bytes(path.read_bytes()[:-30])  # the last 20 of a PNG are no pixels
-    said = rf"\\x1b\[2J1\.{suffix} is damaged"
+    said = rf"1\.{suffix} is damaged"
     for match in (rf"{said}.*delete it or extract it again", "16x16 pixels, expected 32x32"):
         with pytest.raises(UsageError, match=match):
             load_batch("cifar10", 1, 1, root=tmp_path)
@@ -264,9 +250,8 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
     first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
     found = cifar10(tmp_path, "train")
     assert found is not None
-    before = found.fingerprint()
     first.unlink()
-    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
+    assert found.read(1).shape == (3, 32, 32)
     with pytest.raises(UsageError, match="1.png is damaged"):
         found.read(0)
 
@@ -643,26 +628,6 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
 
 
 # what is no file, and what may not be read
-
-
-@pytest.mark.parametrize("dangles", [True, False])
-def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_path: Path) -> None:
-    def make(path: Path) -> None:
-        path.symlink_to(path.parent / "nowhere" if dangles else path)
-
-    path = recording(tmp_path)
-    path.parent.mkdir(parents=True)
-    make(path)
-    with pytest.raises(UsageError, match=f"no sample in .* can be used: left out: 1 .*{path}"):
-        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
-    folder = write_image(images(tmp_path)).parent
-    make(folder / "0.png")
-    make(folder.parent / "dog")  # the name of a class
-    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
-    batch = load_batch("cifar10", 1, 1, root=tmp_path)
-    assert whole.labels.tolist() == batch.labels.tolist() == [3]
-    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
-        assert note.count(f"left out: 1 that are no files, such as {folder}/0.png") == 1
 
 
 def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
