@@ -31,8 +31,6 @@ import torchvision
 from fuzzing import spoilt, steady
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from recordings import (
     LABELS,
     ROW,
@@ -214,15 +212,6 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
     path.rename(path.with_suffix(".png"))  # which does not pass for lossless
     with pytest.raises(UsageError, match="1.png is damaged .cannot identify image file"):
         load_batch("cifar10", 1, 1, root=tmp_path)
-
-
-def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> None:
-    path = images(tmp_path)
-    path.parent.mkdir(parents=True)
-    odd = PngInfo()
-    odd.add(b"acTL", bytes(8))  # an animation of no frames
-    Image.new("RGB", (32, 32)).save(path, pnginfo=odd)
-    assert load_batch("cifar10", 1, 1, root=tmp_path).labels.tolist() == [3]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -534,7 +534,6 @@ def ablated(frames: Frames) -> list[AblationLine]:
 
 
 def _unchanged(case: Trained) -> Trained:
-    """Return what the changes leave alone."""
     return replace(
         case,
         framework=case.framework.partition(":")[0],

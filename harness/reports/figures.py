@@ -273,7 +273,6 @@ def _canvas(
 def _annotate(
     axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
-    """Write a text so many units from a place."""
     given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
     axes.annotate(text, place, offset, **given)
 

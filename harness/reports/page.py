@@ -503,7 +503,6 @@ def _neunorm(frames: Frames) -> Captioned:
 
 
 def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost, below the training without any."""
     groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
         if each.gains:
@@ -524,7 +523,6 @@ def _ablations(frames: Frames) -> Captioned:
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
-    """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
     for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = [row for row in rows_of(frames, TransferRow, each) if row.seed not in each.lost]
         if rows and each.scale in paper.SCALES:
