@@ -42,8 +42,8 @@ class Call:
     synapse: Synapse
     form: Form
     tap: SpikeTap
-    encodes: bool  # try `Kernels.encoding`: a current that is not stored
-    sends_events: bool  # try `Kernels.events`: the next layer takes them
+    encodes: bool  # try `neurons.encoding`: a current that is not stored
+    sends_events: bool  # try `neurons.events`: the next layer takes them
     made: PackedWeights  # shared with the calls on other samples
 
 
