@@ -504,7 +504,6 @@ def _neunorm(frames: Frames) -> Captioned:
 
 
 def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost, below the training without any."""
     groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
         if each.gains:
@@ -525,7 +524,6 @@ def _ablations(frames: Frames) -> Captioned:
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
-    """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
     for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = rows_of(frames, TransferResult, each)
         tests = [row.result for row in rows if row.workload.seed not in each.lost]
