@@ -42,6 +42,8 @@ with suppress(OSError):
     os.environ.setdefault("NUMBA_CACHE_DIR", str(make_user_cache("numba")))
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it compiles sooner
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ __all__ = [
 NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
 REVISION = 2  # 1: by events; 2: Winograd's tiles, and an encoding layer with its neurons
-PACKAGES = ("numba",)  # it compiles the kernels, where it is
+PACKAGES = ("numba", "triton")  # they compile the kernels, where they are
 VARIANTS = {
     # convolutions and products as any framework has them: what events gain is the difference
     "dense": Variant(DEVIATIONS, partial(FusedNetwork, dense=True)),
@@ -28,7 +28,7 @@ build = FusedNetwork
 
 
 def implementation(device: str) -> str:
-    """Return what computes on a device, "numba 0.62" or "plain torch"."""
+    """Return what computes on a device, such as "numba 0.62", "triton 3.2" or "plain torch"."""
     return kernels_for(device).NAME
 
 

@@ -267,12 +267,16 @@ def computed(module: nn.Module) -> str:
 @cache
 def kernels_for(device_type: str) -> ModuleType:
     """Return the kernels for a type of device, else plain torch, with a RuntimeWarning."""
-    remedy = "there are no kernels for it: use --device cpu"
-    if device_type == "cpu":
-        try:
-            return importlib.import_module("adapters.fused.neurons")
-        except ImportError as error:
-            remedy = f"numba is missing: pip install 'snn-harness[fused]' ({error})"
-    reason = f"fused runs in plain torch on {device_type}, several times slower: "
-    warnings.warn(f"{reason}{remedy}", RuntimeWarning, stacklevel=2)
-    return plain
+    match device_type:
+        case "cpu":
+            module, remedy = "neurons", "numba is missing: pip install 'snn-harness[fused]'"
+        case "cuda":
+            module, remedy = "cuda", "Triton is missing: pip install triton"
+        case _:
+            module, remedy = "", "there are no kernels for it: use --device cpu"
+    try:
+        return importlib.import_module(f"adapters.fused.{module}")
+    except ImportError as error:
+        reason = f"fused runs in plain torch on {device_type}, several times slower: "
+        warnings.warn(f"{reason}{remedy} ({error})", RuntimeWarning, stacklevel=2)
+        return plain
