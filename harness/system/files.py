@@ -68,8 +68,11 @@ def unwritable(path: Path, error: OSError) -> Unwritable:
 
 
 def user_cache() -> Path:
-    """Return the user's cache folder, which need not exist."""
-    return Path(platformdirs.user_cache_dir("snn-harness"))
+    """Return the user's cache folder, which need not exist. Raises UsageError if none is known."""
+    try:
+        return Path(platformdirs.user_cache_dir("snn-harness"))
+    except RuntimeError as error:  # a container's user may have no home
+        raise UsageError(f"no folder for caches is known: {error}") from error
 
 
 def make_user_cache(name: str) -> Path:

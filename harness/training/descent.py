@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +135,6 @@ class Bf16Trainee:
             )
             found.append(made.loss)
         return torch.stack(found).double().tolist()
-
 
 
 # the judgement
