@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import isfinite, nan, sqrt
-from statistics import fmean, stdev
+from math import isfinite, nan
+from statistics import fmean
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from harness.adapter import Adapter
@@ -22,6 +21,7 @@ from harness.datasets.images import colour_digits
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timing, paper
+from harness.statistics import mean_prediction
 from harness.training import step
 
 DATASET = "cifar10"  # its settings and network are used
@@ -139,7 +139,6 @@ class Bf16Trainee:
 
 # the judgement
 
-CONFIDENCE = 0.95
 # The share of the first loss that may remain where something was learnt. The same answer for every
 # digit gives 0.09, about as random weights do; float32 ends at half of that.
 LEARNT = 0.75
@@ -178,12 +177,10 @@ def why_bf16_fails(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
                 f"{each.last:.4f} at last), so nothing is known of bf16"
             )
     ends, mixed = [each.last for each in fp32], fmean(each.last for each in bf16)
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(ends) - 1))
-    highest = fmean(ends) + quantile * stdev(ends) * sqrt(1 / len(ends) + 1 / len(bf16))
+    expected = mean_prediction(ends, len(bf16))
     # where float32's seeds differ much, bf16 must have learnt all the same
-    most = min(highest, *(LEARNT * each.first for each in bf16))
+    most = min(expected.high, *(LEARNT * each.first for each in bf16))
     if mixed <= most:
         return ""
-    return (
-        f"its loss ends at {mixed:.4f}, in float32 at {fmean(ends):.4f} and at {most:.4f} at most"
-    )
+    in_float32 = f"in float32 at {expected.value:.4f} and at {most:.4f} at most"
+    return f"its loss ends at {mixed:.4f}, {in_float32}"
