@@ -35,7 +35,14 @@ from harness.datasets.samples import Normalisation, SampleInfo
 from harness.proof.certificate import RULES, required
 from harness.proof.exam import Exam, exam_reference
 from harness.records import identity
-from harness.records.identity import EXAM, NUMERICS, PROTOCOL, Software, timing_key, training_key
+from harness.records.identity import (
+    EXAM,
+    NUMERICS,
+    PROTOCOL,
+    Installation,
+    timing_key,
+    training_key,
+)
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import MakeCell, StepNetwork
@@ -246,7 +253,7 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
 def _draws() -> dict[str, object]:
     learner = epoch.begin(_trained_case(), _data())
     cases = {"calibrated": _trained_case(), "torch": _trained_case(initialisation="torch")}
-    cases["ann"] = _trained_case(framework=spec.ANN)
+    cases["ann"] = _trained_case(contender=spec.ANN)
     weights = {name: _sizes(epoch.begin(of, _data()).module) for name, of in cases.items()}
     inputs: list[Tensor] = []
 
@@ -279,9 +286,9 @@ def _sizes(module: nn.Module) -> list[float]:
     return [each.detach().double().abs().sum().item() for each in module.parameters()]
 
 
-def _trained_case(**changes: Any) -> spec.Trained:
-    given: dict[str, Any] = {"network": settings()["static"].network, "scale": "custom"}
-    return trained_case(**given | {"T": 2, "batch_size": 16, "precision": "fp64"} | changes)
+def _trained_case(**changes: Any) -> spec.Training:
+    usual: dict[str, Any] = {"network": settings()["static"].network, "scale": "custom"}
+    return trained_case(**usual | {"T": 2, "batch_size": 16, "precision": "fp64"} | changes)
 
 
 def _data(classes: int = 10) -> epoch.DataSplits:
@@ -406,7 +413,7 @@ def _planted() -> list[bool]:
 # Keys of cases with made-up data, software and machine.
 
 DATA, TEST_DATA = "d" * 64, "e" * 64
-SOFTWARE = Software(torch="2.6.0", framework_version="1.0", revision=3)
+INSTALLATION = Installation(torch="2.6.0", framework_version="1.0", revision=3)
 MACHINE = Machine(
     cpu="made up", capability="AVX2", cores=2, threads=2, memory_mib=4096, os="Linux x86_64",
     python="3.12.0", torch="2.6.0", harness="0.1.0", environment="OMP_NUM_THREADS=2 LD_PRELOAD=x",
@@ -415,9 +422,9 @@ MACHINE = Machine(
 
 def key(case: spec.Case) -> str:
     """The case's key."""
-    if isinstance(case, spec.Trained):
-        return training_key(case, DATA, TEST_DATA, SOFTWARE)
-    return timing_key(case, DATA, SOFTWARE, MACHINE, "system")
+    if isinstance(case, spec.Timing):
+        return timing_key(case, DATA, INSTALLATION, MACHINE, "system")
+    return training_key(case, DATA, TEST_DATA, INSTALLATION)
 
 
 def keys_made() -> list[Entry]:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from recordings import quiet
-from rows import trained_case
+from rows import altered, trained_case
 
-from harness import records, spec
+from harness import spec
+from harness.baselines.trial import fit
 from harness.datasets import SplitRequest, load_split
-from harness.jobs.local import WORK, Result
-from harness.records.run import Run, new_run
+from harness.records import K, Row, Run, Store, of_kind
+from harness.records.run import CaseRows, new_run
 from harness.records.store import Ledger
 from harness.spec import paper
 from harness.system import machine
 from harness.training.epoch import DataSplits
-from harness.training.trial import do
+from harness.training.trial import count, do, train
 
 TINY = "8C3(Encoding)-AP2-8C3-AP2-16FC-Voting"
-R = TypeVar("R", bound=records.Record)
+WORK: Mapping[type[spec.Case], Any] = {spec.Fit: fit, spec.Training: train, spec.Count: count}
 
 
-def case(dataset: str = "cifar10", **fields: Any) -> spec.Trained:
-    network, of = paper.network(TINY, dataset)[1], paper.settings(dataset)
-    given: dict[str, Any] = {"suite": "accuracy", "dataset": dataset, "scale": "custom"}
-    given |= {"network": replace(network, dropout=of.dropout), "optimiser": of.optimiser}
-    given |= {"T": 2, "batch_size": 10}
-    given |= {"training": spec.Training(epochs=2, samples=60, test_samples=30, embedded=True)}
-    return trained_case(**given | fields)
+def case(dataset: str = "cifar10", **fields: Any) -> spec.Training:
+    """A tiny training of two epochs on digits."""
+    network, settings = paper.network(TINY, dataset)[1], paper.settings(dataset)
+    usual = trained_case(
+        suite="accuracy", dataset=dataset, scale="custom", T=2, batch_size=10, train=60, test=30,
+        embedded=True, network=replace(network, dropout=settings.dropout),
+        optimiser=settings.optimiser,
+    )  # fmt: skip
+    return altered(usual, **fields)
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
@@ -41,27 +45,26 @@ def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
 
 def run(
     cases: tuple[spec.Case, ...], out: Path, *, fresh: bool = False, keep: bool = False
-) -> list[Result]:
+) -> list[CaseRows]:
     """In this process, where what a test has replaced is replaced."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    at = Run(id=new_run(), machine=machine.describe(torch.device("cpu")), allocator="system")
     access = spec.Access(out, fresh=fresh, keep_weights=keep)
-    ended, done = [], list[float]()
+    ended, fractions = [], list[float]()
 
     def say(fraction: float, doing: str) -> None:
         quiet(fraction, doing)
-        done.append(fraction)
+        fractions.append(fraction)
 
-    for each in cases:
-        done.clear()
-        ledger = Ledger(records.Store(out), say, fresh, (at.id,))
-        end = do(each, ledger, access, at, WORK[type(each)])
+    for case in cases:
+        fractions.clear()
+        ledger = Ledger(Store(out), say, fresh, (at.id,))
+        ended.append(do(case, ledger, access, at, WORK[type(case)]))
         ledger.release()
-        assert done == sorted(done)
-        ended.append(Result(each, end.rows, before=end.before))
+        assert fractions == sorted(fractions)
     return ended
 
 
-def rows_of(out: Path, kind: type[R]) -> list[R]:
-    rows, damaged = records.Store(out).read()
+def rows_of(out: Path, kind: type[K]) -> list[Row[K]]:
+    rows, damaged = Store(out).read()
     assert not damaged
-    return [row for row in rows if isinstance(row, kind)]
+    return of_kind(rows, kind)

@@ -19,7 +19,7 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
@@ -229,13 +229,16 @@ def _content(line: bytes) -> dict[str, Any]:
     return content
 
 
+TAGS = {*KINDS, *(case.kind for case in get_args(Case))}  # of unions, in a fault's place
+
+
 def parse_row(content: dict[str, Any]) -> Row:
     """Return the row with these fields, checked. Raises ValueError that names the fault."""
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+        where = ".".join(str(part) for part in first["loc"] if part not in TAGS)
         raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
     _check(row)
     return row

@@ -88,6 +88,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         paper.settings(self.dataset)  # raises UsageError for another
+        expect(0 < self.width <= 16, "width", self.width, "a fraction above 0 and up to 16")
 
     @property
     def forward_macs(self) -> float:

@@ -226,6 +226,8 @@ class Network:
         return cls(tuple(layers), input_shape, lif, neunorm, classes, population, dropout)
 
     def __post_init__(self) -> None:
+        for name, size in (("classes", self.classes), ("population", self.population)):
+            expect(size > 0, name, size, "1 or more")
         for size in self.input_shape:
             expect(0 < size < 100_000, "a side of the input", size, "1 to 99999")
         expected, place = _NEXT[None], 1

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Interval  # pydantic's, which itself takes a moment to import
 
 from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
+
+Rate = Annotated[float, Interval(gt=0)]
 
 
 @dataclass(frozen=True)
 class SGD:
     """SGD whose rate is multiplied by `factor` every `step_epochs` epochs (appendix B)."""
 
-    lr: float = 0.1
+    lr: Rate = 0.1
     momentum: float = 0.9
     step_epochs: int = 40
-    factor: float = 0.1
+    factor: Rate = 0.1
     # of the rate, for fully connected layers, voting too; None: the same, as the paper has it
-    fc_factor: float | None = None
+    fc_factor: Rate | None = None
     kind: Literal["sgd"] = field(default="sgd", repr=False)
 
 
@@ -30,7 +34,7 @@ class Adam:
     potential out of the surrogate's window within an epoch, which leaves no gradient.
     """
 
-    lr: float = 1e-3
+    lr: Rate = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     kind: Literal["adam"] = field(default="adam", repr=False)
 
