@@ -354,37 +354,23 @@ def _kept(framework: str) -> Facts | None:
 
 
 def _asked(frameworks: list[str]) -> Iterator[Facts]:
-    """Yield the facts of each framework, found in a child process.
-
-    If an import ends the child, that is its fact, and another child finds the rest.
-    """
+    """Yield the facts of each framework, found in a child process of its own."""
     if not frameworks:
         return
     from harness.system.child import Child, Died
 
-    child = None
-    try:
-        for framework in frameworks:
-            if child and _has_version(framework):  # another version may be imported there
-                child.end()
-                child = None
-            child = child or Child()
-            try:
+    for framework in frameworks:
+        try:
+            with Child() as child:
                 found = child.call(_found, framework, _folders(), silence=PATIENCE)
-            except Died as how:  # which is not kept: it may have been a busy machine
-                reason = f"{framework} does not load: {how}"
-                child, found = None, Facts(framework, _version(framework), missing=reason)
-            else:
-                with suppress(OSError):
-                    text = repr(astuple(found))
-                    write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
-            if child and _has_version(framework):
-                child.end()
-                child = None
-            yield found
-    finally:
-        if child:
-            child.end()
+        except Died as how:  # which is not kept: it may have been a busy machine
+            reason = f"{framework} does not load: {how}"
+            found = Facts(framework, _version(framework), missing=reason)
+        else:
+            with suppress(OSError):
+                text = repr(astuple(found))
+                write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
+        yield found
 
 
 def _found(framework: str, folders: list[str]) -> Facts:
@@ -483,7 +469,7 @@ def _wrongly_declared(framework: str, adapter: Adapter, variant: Adapter, declar
 
 def describe_error(error: BaseException) -> str:
     """Return an error as one line: its type, and its message up to 300 characters."""
-    text = " ".join(str(error).encode(errors="replace").decode().split())
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 

@@ -226,7 +226,6 @@ class OctaveTrainer:
 
 
 def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
-    """Return the network and its settings as `snn_network.m` reads them."""
     stages, neunorm, of, lif = network.stages, network.neunorm, settings.optimiser, network.lif
     sgd = isinstance(of, SGD)
     c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]

@@ -119,7 +119,6 @@ class Variant:
     DEVIATIONS: tuple[str, ...]
     build: Callable[[Network], nn.Module]
     compiled: bool = False  # on the first call of each shape, which then takes minutes
-    captured: bool = False  # its iteration is captured as one CUDA graph
     # Builds the exam's module, where it is not the timed one: that before it is compiled, since
     # each shape and each precision would be compiled separately. The audit proves the very object.
     build_uncompiled: Callable[[Network], nn.Module] | None = None
@@ -193,7 +192,7 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
     """Return an adapter's tuned form: weights channels-last, and more by `form`.
 
     `compiled` is under torch.compile; its exam is of the module before that, and the audit proves
-    the compiled one. `cuda-graph`: `speed/iteration.py` captures the whole step.
+    the compiled one.
     """
 
     def laid_out(network: Network) -> nn.Module:
@@ -213,6 +212,6 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
             module.compile(dynamic=False)
         return module
 
-    compiles, captured = form == "compiled", form == "cuda-graph"
+    compiles = form == "compiled"
     before = laid_out if compiles else None
-    return Variant(adapter.DEVIATIONS, build, compiles, captured, build_uncompiled=before)
+    return Variant(adapter.DEVIATIONS, build, compiles, build_uncompiled=before)

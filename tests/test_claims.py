@@ -29,9 +29,10 @@ from harness.analysis.claims import (
     findings,
     table,
 )
-from harness.analysis.trainings import NEARLY, LearningCurve, Mean, epochs_to, goal, mean
+from harness.analysis.trainings import NEARLY, LearningCurve, epochs_to, goal
 from harness.records import ConfusionRow, EpochRow, Row
 from harness.spec import Case, Options, Trained, paper, schedule
+from harness.statistics import Mean, mean
 
 ANY = pytest.mark.parametrize
 # without NeuNorm, with it, and without spikes

@@ -620,15 +620,6 @@ def test_a_dvs_recording_that_no_camera_made_is_damaged(
 # what is no file, and what may not be read
 
 
-def test_a_link_that_leads_to_no_file_is_left_out_by_name(tmp_path: Path) -> None:
-    folder = write_image(images(tmp_path)).parent
-    (folder / "0.png").symlink_to(folder / "moved")
-    batch = load_batch("cifar10", 1, 1, root=tmp_path)
-    assert batch.labels.tolist() == [3]
-    for note in (batch.source.note, find("cifar10", tmp_path).problem):
-        assert note.count(f"left out: 1 that are no files, such as {folder}/0.png") == 1
-
-
 def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

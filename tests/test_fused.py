@@ -96,7 +96,7 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize(("kernels", "shape", "reading", "dtype", "p"), CASES, ids=str)
+@pytest.mark.parametrize(("kernels", "shape", "reading", "dtype", "p"), CASES)
 def test_kernels_compute_the_plain_form(
     kernels: str, shape: tuple[int, ...], reading: Reading | None, dtype: torch.dtype, p: float
 ) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -311,27 +310,6 @@ def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
     step.iteration(module, optimise, x, torch.tensor([0, 1]), classes=10, precision="bf16")
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in module.parameters()} == {torch.float32}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dataset", ["cifar10", "nmnist"])
-def test_a_captured_step_trains_as_the_step_does(dataset: str) -> None:
-    network = small(dataset)
-    x = random_batch(network, 3, 4, static=dataset == "cifar10").cuda()
-    x = x[:1].expand_as(x) if dataset == "cifar10" else x
-    labels = torch.tensor([0, 1, 2, 3]).cuda()
-    losses = []
-    for wrap in (step.captured, lambda given: given):
-        module = initialised(network, x, seed=0)
-        optimise = step.optimiser(module.parameters(), paper.settings(dataset).optimiser)
-        given = module, optimise, x, labels
-        once = partial(step.iteration, *given, classes=10, precision="fp32")
-        run = wrap(once)
-        if run is once:  # as many as the capture takes first
-            for _ in range(step.CAPTURE_AFTER):
-                once()
-        losses.append([run().loss.item() for _ in range(5)])
-    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-6)
 
 
 # trainings as rows

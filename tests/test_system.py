@@ -172,16 +172,6 @@ def test_the_allocator_is_described_truly(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert memory.allocator_of_children() == memory.keep_freed() == preloaded
 
 
-@pytest.mark.parametrize("existing", [None, 0o755], ids=["new", "open to others"])
-def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "snn-harness"
-    if existing is not None:
-        folder.mkdir(parents=True)
-        folder.chmod(existing)
-    assert make_user_cache("numba").parent == folder
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
 def test_files_are_whole(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "file", lambda path: path.write_text("all"))
     with pytest.raises(ZeroDivisionError):

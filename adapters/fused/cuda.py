@@ -246,7 +246,7 @@ def _numbers(form: Form, like: Tensor) -> Tensor:
     return _on_device(form.numbers, form.dtype, like.device)
 
 
-@cache  # a copy to the device would wait for it, and cannot be part of a CUDA graph
+@cache  # a copy to the device would wait for it
 def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(numbers, dtype=dtype, device=device)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, cast
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from adapters.fused import plain
-from adapters.fused.form import Encoding, Events, Form, Gradients, PackedWeights
+from adapters.fused.form import Encoding, Events, Form, PackedWeights
 from adapters.fused.synapse import Synapse
 from harness.adapter import SpikeTap, channels_last
 from harness.reference import dropout, neunorm, synapses
@@ -30,7 +31,7 @@ class Run(NamedTuple):
     steps: int
     batch: int
     precision: torch.dtype  # of the synapses
-    kernels: Kernels
+    kernels: ModuleType  # `neurons`, or `plain` with the same functions
     keeps: bool  # inputs and currents, for the backward pass
 
 
@@ -41,8 +42,8 @@ class Call:
     synapse: Synapse
     form: Form
     tap: SpikeTap
-    encodes: bool  # try `Kernels.encoding`: a current that is not stored
-    sends_events: bool  # try `Kernels.events`: the next layer takes them
+    encodes: bool  # try `neurons.encoding`: a current that is not stored
+    sends_events: bool  # try `neurons.events`: the next layer takes them
     made: PackedWeights  # shared with the calls on other samples
 
 
@@ -263,33 +264,8 @@ def computed(module: nn.Module) -> str:
     return "; ".join(f"layer {n}: {work.in_words}" for n, work in enumerate(works, 1))
 
 
-class Kernels(Protocol):
-    """A module of functions for one kind of device; `plain` is the simplest.
-
-    A current is (T, B, C, H, W), or (1, B, ...) if constant; an output is pooled, (T, B, C, h, w).
-    """
-
-    NAME: str
-
-    def encoding(self, x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | None:
-        """Return a stand-in for the current of x (T, B, I, H, W); None: compute and store it."""
-        ...
-
-    def spikes(self, current: Any, U: Tensor | None, form: Form) -> Tensor:
-        """Return the layer's output: spikes after pool, NeuNorm and dropout."""
-        ...
-
-    def events(self, current: Any, U: Tensor | None, form: Form) -> Events | None:
-        """Return the layer's output as counts; None where it must be values."""
-        ...
-
-    def gradients(self, current: Any, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
-        """Return the gradients of the current, U and bias; `back` is the output's gradient."""
-        ...
-
-
 @cache
-def kernels_for(device_type: str) -> Kernels:
+def kernels_for(device_type: str) -> ModuleType:
     """Return the kernels for a type of device, else plain torch, with a RuntimeWarning."""
     match device_type:
         case "cpu":
@@ -299,8 +275,8 @@ def kernels_for(device_type: str) -> Kernels:
         case _:
             module, remedy = "", "there are no kernels for it: use --device cpu"
     try:
-        return cast(Kernels, importlib.import_module(f"adapters.fused.{module}"))
+        return importlib.import_module(f"adapters.fused.{module}")
     except ImportError as error:
         reason = f"fused runs in plain torch on {device_type}, several times slower: "
         warnings.warn(f"{reason}{remedy} ({error})", RuntimeWarning, stacklevel=2)
-        return cast(Kernels, plain)
+        return plain

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import product
+from itertools import compress, product
 from math import exp, isnan, log, log1p
 from operator import attrgetter
 from statistics import fmean, geometric_mean
@@ -23,16 +23,17 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from harness import statistics
 from harness.analysis import timings, trainings
 from harness.analysis.frame import Frame, Frames, frames, grouped
 from harness.analysis.tables import PUBLISHED, PublishedRow, measures, published
 from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import Column, Mean, TrainingLine, mean, same_but
+from harness.analysis.trainings import Column, TrainingLine, same_but
 from harness.analysis.words import FLAGS, counted, data_name, data_source, span
 from harness.records import Row, TransferResult
 from harness.spec import ANN, paper, schedule
+from harness.statistics import Mean, mean
 
 Answer = Literal[
     "reproduced",
@@ -65,7 +66,6 @@ FEWEST_SEEDS = 3  # fewer say nothing of a spread
 POWER, TOO_WEAK = 0.8, 0.5  # chances of a decision: enough; too few at AT_SEEDS to go on
 AT_SEEDS, MOST_SEEDS = 6, 200
 BY_ERRORS = ("nmnist",)  # all is above 98 %: a gain is the share of the errors that it takes away
-ROUNDING = 1e-12  # the least spread of seeds, where they have the same result
 # Of the pilot for parity with the ANN: CIFARNet and its ANN go on at the second rate.
 PILOT = (40, 40, 5)
 MOVED = 0.01  # accuracy: where the gap moves by so much, its size is one of the schedule
@@ -118,10 +118,6 @@ class Effect:
         return mean([*self.by_seed])
 
     @property
-    def _spread(self) -> float:
-        return max(self.by_seed.std(), ROUNDING)
-
-    @property
     def unanswered(self) -> Judgement | None:
         """The answer before the interval is read: other schedule, few seeds, `fixed`; else None."""
         n = len(self.by_seed)
@@ -138,14 +134,12 @@ class Effect:
     @property
     def p_against(self) -> float:
         """The one-sided p-value of an effect this small if the true one were `matters` (t-test)."""
-        n, short = len(self.by_seed), self.by_seed.mean() - self.matters
-        return float(stats.t.cdf(short / (self._spread / n**0.5), n - 1))
+        return statistics.t_test([*self.by_seed], self.matters, "less")
 
     @property
     def p_for(self) -> float:
         """The one-sided p-value of an effect this large if the true one were `above` (t-test)."""
-        n, more = len(self.by_seed), self.by_seed.mean() - self.above
-        return float(stats.t.sf(more / (self._spread / n**0.5), n - 1))
+        return statistics.t_test([*self.by_seed], self.above, "greater")
 
     def judged(self, is_confirmed: bool, is_excluded: bool) -> Judgement:
         """Return the answer, given what Holm's tests say.
@@ -186,10 +180,7 @@ class Effect:
 
         Before Holm's correction, which depends on the other claims.
         """
-        spread, middle = self._spread / seeds**0.5, self.found.value
-        critical = stats.t.ppf(0.975, seeds - 1)
-        distance = max(middle - self.above, self.matters - middle)
-        return float(stats.nct.sf(critical, seeds - 1, distance / spread))
+        return statistics.power([*self.by_seed], self.above, self.matters, seeds)
 
     @property
     def seeds_needed(self) -> int | None:
@@ -405,13 +396,9 @@ def excluded(effects: Sequence[Effect]) -> set[int]:
 
 
 def _holm(effects: Sequence[Effect], p_of: Callable[[Effect], float]) -> set[int]:
-    tested = sorted((p_of(each), id(each)) for each in effects if not each.unanswered)
-    found = set[int]()
-    for rank, (p, name) in enumerate(tested):
-        if p > AGAINST / (len(tested) - rank):
-            break
-        found.add(name)
-    return found
+    tested = [effect for effect in effects if not effect.unanswered]
+    rejected = statistics.holm([p_of(effect) for effect in tested], AGAINST)
+    return {id(effect) for effect in compress(tested, rejected)}
 
 
 # Effects are in points and shares as fractions of 1, accuracies in [0, 1], votes as they are.
@@ -520,7 +507,7 @@ def _common(of_groups: Iterable[Mapping[int, float]]) -> Frame:
 
 def _rises(by_seed: Frame) -> float | None:
     """Return the p-value of Page's trend test: accuracy rises from the first column to the last."""
-    return float(stats.page_trend_test(by_seed).pvalue) if len(by_seed) >= FEWEST_SEEDS else None
+    return statistics.page_trend_test(by_seed) if len(by_seed) >= FEWEST_SEEDS else None
 
 
 def _gained(before: pd.Series, after: pd.Series, of: TrainingLine) -> tuple[pd.Series, Unit]:
@@ -702,9 +689,8 @@ def _against_sooner(
         return ""
     without = {seed: saved.drop(seed) for seed in saved.index}
     one = min(without, key=lambda seed: without[seed].mean())
-    ranks: Any = stats.wilcoxon(saved)
     its = _interval(without[one], "share")
-    said = f"Without seed {one} it is {its}; by Wilcoxon p = {ranks.pvalue:.3f}."
+    said = f"Without seed {one} it is {its}; by Wilcoxon p = {statistics.wilcoxon(saved):.3f}."
     other: trainings.Samples = "test" if on == "held out" else "held out"
     _, reached = _epochs_to(pair, other, seeds)
     if len(reached) >= FEWEST_SEEDS:
@@ -904,13 +890,12 @@ def ladder(frames: Frames) -> list[Effect]:
         pd.DataFrame([*gaps.values()]).T.dropna().set_axis([*range(len(gaps))], axis="columns")
     )
     groups = [each for pair in rungs.values() for each in pair]
-    x = np.log2([float(width) for width in gaps])
-    centred = x - x.mean()
-    slopes = (by_seed * (centred / max(float((centred**2).sum()), ROUNDING))).sum(axis="columns")
+    weights = statistics.slope_weights(np.log2([float(width) for width in gaps]))
+    closing = (by_seed * weights).sum(axis="columns")
     missing = Judgement("open", "; ".join(lacking), "a rung is missing") if lacking else None
     given = f"rate {_rate(groups[0]):g}"
     front = "Small: points its gap closes a doubling", "not in the paper", 0.0, 0.0, 4
-    closes = Effect(*front, slopes, groups, fixed=missing, is_ours=True, given=given)
+    closes = Effect(*front, closing, groups, fixed=missing, is_ours=True, given=given)
     found = [closes] if len(rungs) > 1 else []  # a single rung has no slope
     for width in (RUNGS[0], RUNGS[-1]):
         if width in gaps:

@@ -13,15 +13,14 @@ lies within what would matter: one that has 0 in it and more than that is too no
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isnan, log, nan, sqrt
 from operator import attrgetter
-from statistics import fmean, median, variance
+from statistics import fmean, median
 from typing import Literal
 
-from scipy import stats
-
+from harness import statistics
 from harness.analysis import timings, trainings
 from harness.analysis.frame import Frames, Key, X, frames, grouped
 from harness.analysis.timings import TimedLine
@@ -29,6 +28,7 @@ from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name, few
 from harness.records import Row, TrainedResult
 from harness.spec import paper
+from harness.statistics import Deviation, pooled_deviation, t_critical
 
 LEVEL = 0.05  # of all tests of one kind together
 ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
@@ -36,7 +36,6 @@ ACCURACY = 0.01  # the least change that matters, as in the verdicts; absolute
 # less than this may be noise and not the code.
 MARGIN = 0.1
 FEWEST_COMPARED = 3  # contenders of a cell, each with the others
-ROUNDING = 1e-24  # the least variance of seeds, where they have the same result
 Call = Literal[
     "slower", "faster", "worse", "better", "no change", "too noisy to tell", "not judged"
 ]
@@ -184,9 +183,6 @@ def _setting(each: TimedLine) -> str:
     return " ".join(filter(None, (front, *special)))
 
 
-Noise = tuple[float, int]  # deviation of a log change where nothing changed, degrees of freedom
-
-
 def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Change]:
     """Yield, for each precision, all contenders together, each against the others, every cell.
 
@@ -197,12 +193,10 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
     contenders = {_label(old) for old, _ in shared}
     tests = len(groups) + len(contenders) + len(shared)  # they share the level
 
-    def change(where: str, label: str, logs: Sequence[float], noise: Noise | None) -> Change:
+    def change(where: str, label: str, logs: Sequence[float], noise: Deviation | None) -> Change:
         centre, reach = fmean(logs), nan
         if noise is not None:
-            deviation, freedom = noise
-            quantile = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom))
-            reach = quantile * deviation / sqrt(len(logs))
+            reach = t_critical(noise.freedom, LEVEL / tests) * noise.value / sqrt(len(logs))
         value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
         return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
@@ -213,36 +207,29 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
         if len(by_label) >= FEWEST_COMPARED:
             usual = {cell: median(map(_log, its)) for cell, its in by_cell.items()}
             medians = [*usual.values()]
-            yield change(where, f"all {precision}", medians, _noise([medians]))
+            yield change(where, f"all {precision}", medians, pooled_deviation([medians]))
             where = "all cells, against the others"
         own = {
             label: [_log(pair) - usual[timings.of_cell(pair[0])] for pair in its]
             for label, its in by_label.items()
         }
         for label, logs in own.items():
-            yield change(where, label, logs, _noise(own.values()))
-        noise = _noise([[*map(_log, its)] for its in by_label.values()]) or _noise_of_rounds(of)
+            yield change(where, label, logs, pooled_deviation(own.values()))
+        changes = [[*map(_log, its)] for its in by_label.values()]
+        noise = pooled_deviation(changes) or _noise_of_rounds(of)
         for old, new in of:
             found = change(network(old), _label(old), [_log((old, new))], noise)
             ratios = {"old": old.ratio_to_floor, "new": new.ratio_to_floor}
             yield replace(found, **ratios, setting=_setting(old))
 
 
-def _noise(groups: Collection[Sequence[float]]) -> Noise | None:
-    """Return the scatter over cells around each group's mean; None if each has one cell."""
-    freedom = sum(map(len, groups)) - len(groups)  # a group of one cell adds nothing to either
-    rest = sum((value - fmean(of)) ** 2 for of in groups for value in of)
-    return (sqrt(rest / freedom), freedom) if freedom > 0 else None
-
-
-def _noise_of_rounds(of: Sequence[SpeedPair]) -> Noise | None:
+def _noise_of_rounds(of: Sequence[SpeedPair]) -> Deviation | None:
     """Return what the rounds of the two runs say; None where they are too few."""
     lines = [line for pair in of for line in pair]
     if not all(line.ratio_low > 0 and line.ratio_high < inf for line in lines):
         return None
-    halves = [log(line.ratio_high / line.ratio_low) / 2 for line in lines]  # of the intervals
-    quantile = stats.norm.ppf(0.975)
-    return sqrt(2 * fmean((half / quantile) ** 2 for half in halves)), len(halves)
+    errors = (statistics.log_error(line.ratio_low, line.ratio_high) for line in lines)
+    return Deviation(sqrt(2 * fmean(error**2 for error in errors)), len(lines))
 
 
 VERSIONS_MARGIN = 0.03  # relative: within a run a change of that much can be told from noise
@@ -326,10 +313,7 @@ def _accuracy_change(
     if sorted(old) == sorted(new):
         change = reach = 0.0
     elif min(len(old), len(new)) > 1:
-        # by hand: SciPy's warns where all seeds of one side have the same result
-        a, b = (max(variance(each), ROUNDING) / len(each) for each in (old, new))
-        freedom = (a + b) ** 2 / (a**2 / (len(old) - 1) + b**2 / (len(new) - 1))
-        reach = float(stats.t.ppf(1 - LEVEL / tests / 2, freedom)) * sqrt(a + b)
+        reach = statistics.welch_reach(old, new, LEVEL / tests)
     front = "accuracy", _trained(before), before.framework, fmean(old), fmean(new)
     setting = f"{before.case.suite}: {_shared(before)}"
     return Change(*front, change, change - reach, change + reach, margin, setting)

@@ -15,11 +15,12 @@ import pandas as pd
 
 from harness.analysis import trainings
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.trainings import ALIKE, mean_share, reading, rows_of
+from harness.analysis.trainings import ALIKE, reading, rows_of
 from harness.analysis.words import FLAGS, initial_weights
 from harness.records import OperationsResult, Row
 from harness.spec import ANN, Case, Count, network_name, paper
 from harness.spec.network import unpadded_macs
+from harness.statistics import mean_share
 
 MILLION = 1e6  # also the pJ in a uJ
 MAC_PJ, AC_PJ = 4.6, 0.9  # a multiply (3.7) and an add (0.9); an add

@@ -20,10 +20,11 @@ from pydantic import BeforeValidator, TypeAdapter
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
-from harness.analysis.trainings import ALIKE, CONDITION, FIGURES, FRONT, TrainingLine, mean_share
+from harness.analysis.trainings import ALIKE, CONDITION, FIGURES, FRONT, TrainingLine
 from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedResult, Row
 from harness.spec import ANN, Fit
+from harness.statistics import mean_share
 
 PUBLISHED = Path(__file__).with_name("published")
 

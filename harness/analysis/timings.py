@@ -40,8 +40,7 @@ from harness.spec import (
     network_name,
     paper,
 )
-from harness.speed import ratios
-from harness.speed.ratios import Ratio
+from harness.statistics import Ratio, StartVariance, estimate_start_variance, mean_ratio
 
 FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 # A network is ranked where its A/A interval lies within these: else a difference that large comes
@@ -82,21 +81,21 @@ class Rounds:
         return self._mean(self.again)
 
     def _mean(self, of: Seconds) -> Ratio:
-        return ratios.mean(self._by_start(of), self._moves) if of else UNKNOWN
+        return mean_ratio(self._by_start(of), self._moves) if of else UNKNOWN
 
     def _by_start(self, of: Seconds) -> list[list[float]]:
         found = grouped(sorted(of), lambda n: self.starts[n])
         return [[of[n] for n in rounds] for rounds in found.values()]
 
     @cached_property
-    def _moves(self) -> ratios.StartVariance:
+    def _moves(self) -> StartVariance:
         floor = self.seconds.get(THE_FLOOR, {})
         quotients = [
             _divided(seconds, floor)
             for contender, seconds in self.seconds.items()
             if contender.framework != FLOOR
         ]
-        return ratios.estimate_start_variance(map(self._by_start, (*quotients, self.again)))
+        return estimate_start_variance(map(self._by_start, (*quotients, self.again)))
 
 
 def _divided(above: Seconds, below: Seconds) -> Seconds:

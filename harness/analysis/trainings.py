@@ -10,14 +10,13 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import nan, sqrt
+from math import nan
 from operator import attrgetter
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from harness.analysis.frame import Frame, Frames, R, grouped
 from harness.analysis.words import initial_weights
@@ -41,6 +40,7 @@ from harness.spec import (
     paper,
     schedule,
 )
+from harness.statistics import mean, mean_share
 from harness.suites.trainings import ABLATIONS, AS_IT_IS
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
@@ -145,29 +145,6 @@ SAME = _FIELDS[: _FIELDS.index("accuracy")]  # fields above it: a condition's tr
 # How tables order it: what stands before the figures, the figures, and the rest.
 FRONT, FIGURES = SAME[:5], _FIELDS[len(SAME) : _FIELDS.index("case")]
 CONDITION = SAME[5:]
-
-
-class Mean(NamedTuple):
-    """A mean over seeds with its 95 % interval; NaN where there are too few to tell."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def mean(values: Sequence[float]) -> Mean:
-    """Return the mean with Student's 95 % interval."""
-    n = len(values)
-    value = fmean(values) if n else nan
-    reach = float(stats.t.ppf(0.975, n - 1)) * stdev(values) / sqrt(n) if n > 1 else nan
-    return Mean(value, value - reach, value + reach, n)
-
-
-def mean_share(values: Sequence[float]) -> Mean:
-    """Return the mean of accuracies or other shares, with an interval clipped to [0, 1]."""
-    value, low, high, n = mean(values)
-    return Mean(value, max(low, 0.0), min(high, 1.0), n)
 
 
 class DataUsed(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,6 @@ from harness.cli import list as list_
 from harness.cli.console import did_you_mean, takes
 from harness.spec import Options, UsageError
 from harness.spec.options import GIVEN
-from harness.system.files import printable
 from harness.system.installed import VERSION, check_adapters
 
 app = typer.Typer(
@@ -69,10 +67,6 @@ def call(*arguments: str) -> int:
     arguments = arguments or ("--help",)
     if _COMPLETE in os.environ:
         command.main([*arguments], prog_name=NAME)  # prints completions and ends the process
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return _wrong("the working folder is no longer there: change to one that is")
     try:  # not command(): that one ends the process on an interruption in its own way
         check_adapters()
         with command.make_context(NAME, [*arguments]) as context:
@@ -96,5 +90,5 @@ def call(*arguments: str) -> int:
 
 
 def _wrong(sentence: str) -> int:
-    endings.say(f"harness: {printable(' '.join(sentence.split()))}")
+    endings.say(f"harness: {sentence}")
     return endings.WRONG

@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -50,10 +48,7 @@ def code_of(command: Callable[[], int]) -> int:
 
 def _refused(error: OSError, notes: list[str]) -> int:
     """Report a refused file or folder, or output that nobody takes; return the exit code."""
-    from harness.system.files import printable
-
-    name = printable(error.filename)
-    why, remedy = f"cannot use {name} ({error.strerror or error})", "name another"
+    why, remedy = f"cannot use {error.filename} ({error.strerror or error})", "name another"
     if error.filename is None:
         if error.errno not in _LOST:
             raise error
@@ -112,10 +107,6 @@ def _ready_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line on standard error, if it can be written; on a terminal wrap it at words."""
-    line = " ".join(text.splitlines())
-    with contextlib.suppress(OSError):  # it is no terminal
-        width = os.get_terminal_size(2).columns or 80
-        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    """Print one line on standard error, if it can be written."""
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(" ".join(text.split()), file=sys.stderr, flush=True)

@@ -122,7 +122,6 @@ def train(work: Work) -> list[Row]:
 
 
 def _estimated(cases: tuple[Case, ...], store: Store) -> str:
-    """Return how many cases there are, and how long they take, about."""
     # another suite's trainings tell too, and a folder of timings is long to read
     rows = store.read(cases[0].suite)[0] or store.read()[0]
     left = status.seconds_of(cases, rows)

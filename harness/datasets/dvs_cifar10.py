@@ -23,7 +23,6 @@ from harness.datasets.samples import (
 )
 from harness.datasets.simulated import DVS_CAMERA, SPARE_US, closed_loop, simulate_moved
 from harness.spec import paper
-from harness.system.files import printable
 
 SIZE = 128  # pixels of the sensor
 WHOLE: dict[Split, int] = {"train": 9_000, "test": 1_000}
@@ -42,7 +41,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     if not files.info.count:
         return None
     require_packages("aedat")
-    names = "\n".join(printable("/".join(path.parts[-2:])) for path in files.all())
+    names = "\n".join("/".join(path.parts[-2:]) for path in files.all())
     info = replace(files.info, split_sha256=hashlib.sha256(names.encode()).hexdigest())
     return replace(files, info=info).mapped(read_recording)
 

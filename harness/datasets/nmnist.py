@@ -127,7 +127,6 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
 
 
 def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
-    """Simulate events as long as a recording, or as the bins."""
     trajectory = saccades()
     if bins is not None:
         steps = (bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us

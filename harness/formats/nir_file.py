@@ -26,7 +26,7 @@ from torch import Tensor
 
 from harness.formats.weights import encode, parameter_shapes
 from harness.spec import LIF, Conv, Network, NetworkFile, NeuNorm, Reading, Tie, UsageError
-from harness.system.files import printable, unwritable, write_whole
+from harness.system.files import unwritable, write_whole
 from harness.system.installed import VERSION
 
 try:
@@ -86,7 +86,7 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), arrays, DT))
     graph = nir.NIRGraph(nodes=nodes, edges=[*pairwise(nodes)], metadata=metadata)
     if path.exists():
-        raise UsageError(f"{printable(path)} is there already: name a new file with --to")
+        raise UsageError(f"{path} is there already: name a new file with --to")
     try:
         write_whole(path, lambda part: nir.write(part, graph))
     except OSError as error:
@@ -188,23 +188,22 @@ def read(name: str) -> NetworkFile:
     metadata say "at". Raises UsageError if the file is damaged, or is of a network that is none of
     the paper's: the message names the node.
     """
-    shown = printable(name)
     # nir 1.0.4, the newest that sinabs allows, checks no types and has no such argument
     has_check = "type_check" in signature(nir.read).parameters
     unchecked: dict[str, Any] = {"type_check": False} if has_check else {}
     try:
         graph = nir.read(Path(name), **unchecked)  # one number may stand for all neurons
     except Exception as error:  # noqa: BLE001 nir raises what h5py does for a damaged file
-        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UsageError(
-            f"{shown} is no NIR file, a damaged one, or written by a newer nir than {nir.version}, "
+            f"{name} is no NIR file, a damaged one, or written by a newer nir than {nir.version}, "
             f"which reads it here ({reason})"
         ) from error
     try:
         metadata = _read_metadata(graph.metadata)
         network, parameters = _network_of(graph, metadata)
     except UsageError as error:
-        raise UsageError(f"{shown}: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
     content = encode(network, map(torch.from_numpy, parameters))
     sha256 = hashlib.sha256(content).hexdigest()
     return NetworkFile(name, network, sha256, metadata.a is not None, content)
@@ -266,7 +265,7 @@ def _read_metadata(stored: dict[str, Any]) -> NirMetadata:
         return TypeAdapter(NirMetadata).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name, value = first["loc"][0], printable(first["input"])[:40]
+        name, value = first["loc"][0], first["input"]
         raise UsageError(f"its metadata's {name} is {value}: {first['msg']}") from None
 
 
@@ -288,7 +287,7 @@ def _chain(graph: Any) -> list[tuple[str, Any]]:
 
 
 def _error(name: str, node: Any, fault: str) -> UsageError:
-    return UsageError(f"node {printable(name)[:80]!r} ({type(node).__name__}) {fault}")
+    return UsageError(f"node {name!r} ({type(node).__name__}) {fault}")
 
 
 def _weights_of(name: str, node: Any, field: str, dimensions: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.reference.initialise import as_drawn, copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Conv, Network, UsageError, Workload
-from harness.system.files import printable, write_result
+from harness.system.files import write_result
 
 DTYPES = (torch.float32, torch.float64)
 # The one metadata entry: safetensors orders several at random, and that would change the hash.
@@ -67,24 +67,23 @@ def load(path: Path, network: Network) -> list[Tensor]:
 
     Raises UsageError if the file is damaged or of another network: the message names the parameter.
     """
-    shown = printable(path)
     if not path.is_file():
-        raise UsageError(f"{shown} is no file: name a safetensors file that there is")
+        raise UsageError(f"{path} is no file: name a safetensors file that there is")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            owner = printable((file.metadata() or {}).get(NETWORK_ENTRY, "another network"))[:200]
+            owner = (file.metadata() or {}).get(NETWORK_ENTRY, "another network")
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
-        reason = printable(f"{error}".partition("\n")[0][:200])
-        raise UsageError(f"{shown} is no file of weights, or a damaged one ({reason})") from error
+        reason = f"{error}".partition("\n")[0]
+        raise UsageError(f"{path} is no file of weights, or a damaged one ({reason})") from error
     expected = parameter_shapes(network)
     shapes = {name: tuple(each.shape) for name, each in found.items()}
     for name in sorted(expected.keys() | shapes.keys()):
         if shapes.get(name) != expected.get(name):
             has, wanted = shapes.get(name, "not there"), expected.get(name, "none")
-            raise UsageError(f"{shown}: {name} is {has}, {network} has {wanted}: it is of {owner}")
+            raise UsageError(f"{path}: {name} is {has}, {network} has {wanted}: it is of {owner}")
         if found[name].dtype not in DTYPES or not bool(found[name].isfinite().all()):
-            raise UsageError(f"{shown}: {name} holds what is no float32 or float64 number")
+            raise UsageError(f"{path}: {name} holds what is no float32 or float64 number")
     return [found[name] for name in expected]
 
 
@@ -95,9 +94,9 @@ def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
     """
     path = path_of(out, sha256)
     if not path.is_file():
-        raise UsageError(f"its initial weights are not here: {printable(path)} is no file")
+        raise UsageError(f"its initial weights are not here: {path} is no file")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UsageError(f"{printable(path)} is not what its name says: it has been changed")
+        raise UsageError(f"{path} is not what its name says: it has been changed")
     return load(path, network)
 
 

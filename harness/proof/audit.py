@@ -222,7 +222,6 @@ class Audit:
 
     @cached_property
     def _keys(self) -> list[Tensor | None]:
-        """Of each layer's dropout."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.question.seed)

@@ -60,7 +60,7 @@ def drop(values: Tensor, image_keys: Tensor, p: float) -> Tensor:
 def stage_keys(network: Network, x: Tensor, *, training: bool) -> list[Tensor | None]:
     """Draw the keys (T, B, 2) of each layer's masks for a call on x (T, B, ...); None: no masks.
 
-    Drawn from the generator of x's device, which replays of CUDA graphs advance.
+    Drawn from the generator of x's device.
     """
     if not training or network.dropout == 0:
         return [None] * len(network.stages)

@@ -109,7 +109,6 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
 
 
 def _fastest(cells: Iterable[Cell], kind: str) -> list[TimedLine]:
-    """Return the fastest line of a kind in each cell that has any."""
     return [line for cell in cells for line in cell.of(kind)[:1]]
 
 
@@ -118,7 +117,6 @@ def _plain(cells: Iterable[Cell]) -> list[TimedLine]:
 
 
 def _ratios(lines: Iterable[TimedLine]) -> str:
-    """Return the range of ratios to the floor."""
     return span(map(_ratio, lines), ".2f")
 
 

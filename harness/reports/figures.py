@@ -23,8 +23,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from harness.system.files import printable
-
 WIDTH = 370.0  # of a figure, in its own units: about a pixel each on a narrow screen
 LETTER = 5.6  # width of a letter, about
 LINE = 15.0  # from a line of dots to the next
@@ -80,7 +78,7 @@ class Curve:
 
 def short(text: str, most: int = 60) -> str:
     """Return a text as one line, cut to `most` characters with "…" at its end."""
-    line = printable(" ".join(text.split()))
+    line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
@@ -275,7 +273,6 @@ def _canvas(
 def _annotate(
     axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
-    """Write a text so many units from a place."""
     given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
     axes.annotate(text, place, offset, **given)
 

@@ -32,6 +32,7 @@ from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Curve, Dot
 from harness.reports.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, UsageError, paper
+from harness.statistics import mean, mean_share
 from harness.suites.trainings import AS_IT_IS
 from harness.system.files import write_result
 
@@ -449,7 +450,7 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
 def _point(each: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
-    value, low, high, _ = trainings.mean_share(learnt)
+    value, low, high, _ = mean_share(learnt)
     marker, seeds = "s" if each.framework == ANN else "o", tuple(100 * a for a in learnt)
     return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
 
@@ -504,12 +505,11 @@ def _neunorm(frames: Frames) -> Captioned:
 
 
 def _ablations(frames: Frames) -> Captioned:
-    """Yield what changes of a training cost, below the training without any."""
     groups: dict[str, list[Dot]] = {}
     for each in trainings.ablated(frames):
         if each.gains:
             seeds = tuple(100 * value for value in each.gains)
-            value, low, high, _ = trainings.mean(seeds)
+            value, low, high, _ = mean(seeds)
             of, text = each.trained, f"{value:+.1f}"
             note = f"{interval(of.accuracy, of.low, of.high, times=100)} %, n = {of.n}; {text}"
             if each.change == AS_IT_IS:
@@ -525,7 +525,6 @@ def _ablations(frames: Frames) -> Captioned:
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
-    """Yield accuracy on recordings, by scale, of networks trained on simulated events."""
     for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = rows_of(frames, TransferResult, each)
         tests = [row.result for row in rows if row.workload.seed not in each.lost]

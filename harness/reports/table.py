@@ -1,6 +1,6 @@
 """One renderer of tables: a DataFrame for a terminal (rich), as Markdown, HTML or csv.
 
-Whatever stands in a row stays text: no tag, link or mark comes out of it, and no formula.
+Whatever stands in a row stays text: no tag, link or mark comes out of it.
 """
 
 from __future__ import annotations
@@ -105,8 +105,6 @@ class Table:
 
 # What starts code, emphasis, a cell's end, a tag, an entity or a link in Markdown.
 _SIGNS = re.compile(r"[\\`*_|~<>&]|(?<=\])[(\[:]")
-# What has a spreadsheet take a text for a formula (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n")
 
 
 def field_markdown(value: str) -> str:
@@ -138,11 +136,5 @@ def markdown(*tables: Table) -> str:
 
 def csv(frame: pd.DataFrame, digits: int | None = None) -> str:
     """Return a frame as csv, its numbers with `digits` significant digits, all where None."""
-    texts = frame.map(lambda cell: _csv_field(cell) if isinstance(cell, str) else cell)
     form = None if digits is None else f"%.{digits}g"
-    return texts.to_csv(index=False, float_format=form, lineterminator="\n")
-
-
-def _csv_field(value: str) -> str:
-    value = f"'{value}" if value.startswith(_FORMULA) else value
-    return value.replace("\r\n", "\n").replace("\r", "\n")  # the csv module quotes no bare \r
+    return frame.to_csv(index=False, float_format=form, lineterminator="\n")

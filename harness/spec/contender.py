@@ -34,8 +34,8 @@ class Contender:
         place, _, last = name.partition(":")
         framework, mark, version = place.partition("@")
         form = cast("Form", last) if last in FORMS else None
-        return cls(framework, version if mark else None, last or None if form is None else None, form,
-                   precision)  # fmt: skip
+        variant = last if last and form is None else None
+        return cls(framework, version if mark else None, variant, form, precision)
 
     @property
     def package(self) -> str:

@@ -13,8 +13,8 @@
   weights and batch, and no two rounds do. Any round may be audited, drawn once it is over.
 - Half-way all processes are started anew; then the first iteration is on another batch, and on
   weights three times as large.
-- Figures are ratios, within a round (`ratios.py`), to the floor (`floor.py`), which runs as two
-  processes (A/A). A cell gets five rounds or more (ten without a budget), until
+- Figures are ratios, within a round (`harness/statistics.py`), to the floor (`floor.py`),
+  which runs as two processes (A/A). A cell gets five rounds or more (ten without a budget), until
   all intervals are within 5 %, its share of the budget is spent, or twenty are done; with two
   versions of a framework in it, up to ten starts, until their ratio is within 2 %
   (`schedule.py`).

@@ -28,10 +28,10 @@ from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Contender, Precision, Source, Timing, UsageError
-from harness.speed import ratios
 from harness.speed.contender import ContenderProcess, First, Turn, Worker, failed_without_memory
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
+from harness.statistics import estimate_start_variance, mean_ratio
 from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
@@ -281,10 +281,10 @@ class Cell:
             return [off[i:j] for i, j in spans]
 
         to_floor = [ratio(each, self._floor) for each in self._running]
-        moves = ratios.estimate_start_variance(to_floor)
+        moves = estimate_start_variance(to_floor)
         wanted = [(each, WITHIN) for each in to_floor]
         wanted += [(ratio(*pair), VERSIONS_WITHIN) for pair in self.versions]
-        return all(ratios.mean(each, moves).half_width <= within for each, within in wanted)
+        return all(mean_ratio(each, moves).half_width <= within for each, within in wanted)
 
     def round(self) -> None:
         """Run each contender once, warm, in random order; audit some rounds, and all odd votes."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters import foreign
 from harness import adapter as contract
-from harness.adapter import Adapter, Unsupported, Variant
+from harness.adapter import Adapter
 from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question_of, tapped_pass
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
@@ -67,10 +67,6 @@ class OfModule:
 
         module.train(case.mode == "training")
         self._iterate = train if case.mode == "training" else infer
-        if isinstance(adapter, Variant) and adapter.captured:
-            if device.type != "cuda":
-                raise Unsupported("CUDA graphs need a CUDA device: use another form")
-            self._iterate = step.captured(self._iterate)
         self.load(asked)
 
     @property

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, find the user's cache folder, and make text printable."""
+"""Write files whole or not at all, and find the user's cache folder."""
 
 from __future__ import annotations
 
@@ -71,19 +71,14 @@ def user_cache() -> Path:
     """Return the user's cache folder, which need not exist. Raises UsageError if none is known."""
     try:
         return Path(platformdirs.user_cache_dir("snn-harness"))
-    except RuntimeError as error:  # neither HOME nor the system's list of users has a folder
+    except RuntimeError as error:  # a container's user may have no home
         raise UsageError(f"no folder for caches is known: {error}") from error
 
 
 def make_user_cache(name: str) -> Path:
-    """Return the folder `name` in the user's cache folder, made where there is none.
-
-    Nobody else may enter: compiled code is run from there. Raises OSError where it cannot be made.
-    """
+    """Return the folder `name` in the user's cache folder. Raises OSError if it cannot be made."""
     folder = user_cache() / name
     folder.mkdir(parents=True, exist_ok=True)
-    if user_cache().stat().st_mode & 0o777 != 0o700:
-        user_cache().chmod(0o700)  # not permitted where it is another user's
     return folder
 
 
@@ -114,7 +109,7 @@ def cached(
                 return read(path), ""
             except Exception as error:  # noqa: BLE001 libraries raise any type
                 reason = f"{type(error).__name__}: {error}"
-                note = printable(f"the cached {path} was damaged ({reason}) and was made again")
+                note = f"the cached {path} was damaged ({reason}) and was made again"
         made = make()
         try:
             write_whole(path, lambda part: write(part, made))
@@ -124,15 +119,11 @@ def cached(
 
 
 def _not_cached(error: OSError) -> str:
-    place = printable(user_cache())
-    return f"not cached: {place} cannot be written ({error.strerror or error})"
+    return f"not cached: {user_cache()} cannot be written ({error.strerror or error})"
 
 
 def printable(text: object) -> str:
-    """Return a text that any terminal and JSON can show: what cannot be printed is escaped.
-
-    A file's name may hold line breaks, terminal commands and bytes that are no text.
-    """
+    """Return a text without what cannot be printed: that is escaped."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
     )

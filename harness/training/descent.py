@@ -5,24 +5,23 @@ An audit shows one gradient; only many steps show the sum of roundings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
-from math import isfinite, nan, sqrt
-from statistics import fmean, stdev
+from math import isfinite, nan
+from statistics import fmean
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
-from harness.adapter import Adapter, Variant
+from harness.adapter import Adapter
 from harness.datasets import network_input
 from harness.datasets.images import colour_digits
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.precision import DTYPES
 from harness.spec import Precision, Timing, paper
+from harness.statistics import mean_prediction
 from harness.training import step
 
 DATASET = "cifar10"  # its settings and network are used
@@ -108,52 +107,38 @@ class Bf16Trainee:
     """The module that is trained: one for all seeds and precisions, as compiling it takes long."""
 
     module: nn.Module
-    captured: bool  # each of its trainings as one CUDA graph
 
     @classmethod
     def of(cls, adapter: Adapter, case: Timing) -> Bf16Trainee:
         """Return the adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.workload.network).to(torch.device(case.device), DTYPES["fp32"])
-        return cls(module.train(), isinstance(adapter, Variant) and adapter.captured)
+        return cls(module.train())
 
     def train(self, case: Timing, weights: Sequence[Tensor], given: Digits) -> list[float]:
         """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
         images, every = given.images.to(device), given.labels.to(device)
-        size = case.workload.batch_size
+        workload, size = case.workload, case.workload.batch_size
         held, labels = images[:size].clone(), every[:size].clone()
-        run = self._iteration(case, held.expand(case.workload.T, *held.shape), labels)
-        copy_parameters(nn.ParameterList(weights), self.module)  # which a capture has trained
-        torch.manual_seed(case.workload.seed)
+        x = held.expand(workload.T, *held.shape)
+        copy_parameters(nn.ParameterList(weights), self.module)
+        optimise = step.optimiser(self.module.parameters(), case.optimiser)
+        classes, precision = workload.network.classes, case.contender.precision
+        torch.manual_seed(workload.seed)
         found = []
         for chosen in given.draws(case.workload.seed):
             at = chosen.to(device)
             held.copy_(images[at])
             labels.copy_(every[at])
-            found.append(run().loss.clone())  # a captured graph writes all of them to one place
+            made = step.iteration(
+                self.module, optimise, x, labels, classes=classes, precision=precision
+            )
+            found.append(made.loss)
         return torch.stack(found).double().tolist()
-
-    def _iteration(self, case: Timing, x: Tensor, labels: Tensor) -> Callable[[], step.Outcome]:
-        """Return one step on what x and labels hold then."""
-        optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        once = partial(
-            step.iteration, self.module, optimise, x, labels,
-            classes=case.workload.network.classes, precision=case.contender.precision,
-        )  # fmt: skip
-        if not self.captured:
-            return once
-        run = step.captured(once)
-        with torch.no_grad():  # what the capture has gathered, in place: a captured step reads it
-            for state in optimise.state.values():
-                for each in state.values():
-                    if isinstance(each, Tensor):
-                        each.zero_()
-        return run
 
 
 # the judgement
 
-CONFIDENCE = 0.95
 # The share of the first loss that may remain where something was learnt. The same answer for every
 # digit gives 0.09, about as random weights do; float32 ends at half of that.
 LEARNT = 0.75
@@ -192,12 +177,10 @@ def why_bf16_fails(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
                 f"{each.last:.4f} at last), so nothing is known of bf16"
             )
     ends, mixed = [each.last for each in fp32], fmean(each.last for each in bf16)
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(ends) - 1))
-    highest = fmean(ends) + quantile * stdev(ends) * sqrt(1 / len(ends) + 1 / len(bf16))
+    expected = mean_prediction(ends, len(bf16))
     # where float32's seeds differ much, bf16 must have learnt all the same
-    most = min(highest, *(LEARNT * each.first for each in bf16))
+    most = min(expected.high, *(LEARNT * each.first for each in bf16))
     if mixed <= most:
         return ""
-    return (
-        f"its loss ends at {mixed:.4f}, in float32 at {fmean(ends):.4f} and at {most:.4f} at most"
-    )
+    in_float32 = f"in float32 at {expected.value:.4f} and at {most:.4f} at most"
+    return f"its loss ends at {mixed:.4f}, {in_float32}"

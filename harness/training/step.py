@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,6 @@ from harness.reference.synapses import is_static
 from harness.spec import LOSS, Case, Loss, Precision
 from harness.spec.paper import SGD, Adam
 
-R = TypeVar("R")
-
-CAPTURE_AFTER = 3  # steps: libraries choose their algorithms and allocate in the first ones
-
 
 def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch.optim.Optimizer:
     """Return the optimiser of these settings, in torch's fused form (one pass over the weights)."""
@@ -26,9 +22,7 @@ def optimiser(parameters: Iterable[nn.Parameter], settings: SGD | Adam) -> torch
     if isinstance(settings, SGD):
         groups = parameters if settings.fc_factor is None else _groups(parameters, settings)
         return torch.optim.SGD(groups, settings.lr, settings.momentum, fused=True)
-    capturable = any(parameter.is_cuda for parameter in parameters)
-    lr, betas = settings.lr, settings.betas
-    return torch.optim.Adam(parameters, lr, betas, fused=True, capturable=capturable)
+    return torch.optim.Adam(parameters, settings.lr, settings.betas, fused=True)
 
 
 def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any]]:
@@ -84,29 +78,6 @@ def iteration(
     loss.backward()
     optimise.step()
     return Outcome(loss.detach(), votes.detach(), spikes.detach())
-
-
-def captured(step: Callable[[], R]) -> Callable[[], R]:
-    """Capture a step as one CUDA graph; return the function that replays it.
-
-    The step runs `CAPTURE_AFTER` times first. What it reads must stay where it is in memory; its
-    result is the same tensors every time.
-    """
-    stream = torch.cuda.Stream()  # a graph cannot be captured on the stream that others use
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(CAPTURE_AFTER):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = step()
-
-    def replay() -> R:
-        graph.replay()
-        return result
-
-    return replay
 
 
 @torch.inference_mode()

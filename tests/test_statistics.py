@@ -1,28 +1,35 @@
-"""Ratios and their intervals, from few and noisy rounds."""
+"""Intervals, tests and power; ratios of few and noisy rounds and their intervals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, inf, log, sqrt
+from math import exp, inf, isnan, log, sqrt
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from harness import statistics
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.records import Store
 from harness.reports.table import interval
-from harness.speed import ratios
+from harness.statistics import (
+    SHARED,
+    Ratio,
+    StartVariance,
+    estimate_start_variance,
+    mean_ratio,
+)
 
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def ratio_of(numerator: list[float], denominator: list[float]) -> ratios.Ratio:
+def ratio_of(numerator: list[float], denominator: list[float]) -> Ratio:
     """Of the same rounds' seconds, in the same order, of one start."""
-    return ratios.mean([[a / b for a, b in zip(numerator, denominator, strict=True)]])
+    return mean_ratio([[a / b for a, b in zip(numerator, denominator, strict=True)]])
 
 
 def test_the_interval_by_hand() -> None:
@@ -37,13 +44,13 @@ def test_the_interval_by_hand() -> None:
 
 def test_fewer_than_three_rounds_have_no_interval() -> None:
     for rounds in ([2.0], [2.0, 2.0]):
-        ratio = ratios.mean([rounds])
+        ratio = mean_ratio([rounds])
         assert (ratio.low, ratio.high, ratio.method) == (0.0, inf, "none")
         assert ratio.value == pytest.approx(2) and ratio.half_width == inf
     assert interval(19.38, 0.0, inf, ".2f") == "19.38"
     with pytest.raises(ValueError, match="at least one round"):
-        ratios.mean([[]])
-    extreme = ratios.mean([[1e160, 1.0, 1e-160]])  # it ends at infinity and not in an error
+        mean_ratio([[]])
+    extreme = mean_ratio([[1e160, 1.0, 1e-160]])  # it ends at infinity and not in an error
     assert (extreme.low, extreme.high, extreme.method) == (0.0, inf, "student")
 
 
@@ -131,10 +138,10 @@ def cells_of_processes(move: float) -> list[list[list[list[float]]]]:
 def test_intervals_over_starts_cover_differences_between_processes(move: float) -> None:
     inside, blind = list[bool](), list[bool]()
     for cell in cells_of_processes(move):
-        moves = ratios.estimate_start_variance(cell)
-        found = [ratios.mean(each, moves) for each in cell[:-1]]
+        moves = estimate_start_variance(cell)
+        found = [mean_ratio(each, moves) for each in cell[:-1]]
         inside += [each.low <= 1 <= each.high for each in found]
-        found = [ratios.mean([sum(each, [])]) for each in cell[:-1]]
+        found = [mean_ratio([sum(each, [])]) for each in cell[:-1]]
         blind += [each.low <= 1 <= each.high for each in found]
     assert 0.92 <= np.mean(inside) <= 0.98
     assert move < 0.03 or np.mean(blind) < 0.85  # what intervals over rounds alone would say
@@ -144,10 +151,62 @@ def test_the_variance_between_starts_by_hand() -> None:
     # means 0 and 2 d of two rounds each, which vary by nothing: between 2 d**2, within 0
     d = log(1.1)
     groups = [[1.0, 1.0], [1.21, 1.21]]
-    moves = ratios.estimate_start_variance([groups])
+    moves = estimate_start_variance([groups])
     assert (moves.variance, moves.freedom) == (pytest.approx(2 * d**2), 1)
-    found = ratios.mean(groups, moves)
-    reach = stats.t.ppf(0.975, ratios.SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
+    found = mean_ratio(groups, moves)
+    reach = stats.t.ppf(0.975, SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
     assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
     # one start tells nothing
-    assert ratios.estimate_start_variance([[[1.0, 2.0]]]) == ratios.StartVariance()
+    assert estimate_start_variance([[[1.0, 2.0]]]) == StartVariance()
+
+
+def test_intervals_of_means_by_hand() -> None:
+    # deviation 1, two degrees of freedom: t = 4.30265
+    reach = 4.302653 / sqrt(3)
+    assert statistics.mean([1, 2, 3]) == pytest.approx((2, 2 - reach, 2 + reach, 3))
+    assert statistics.mean_share([0.0, 0.5, 1.0])[:3] == (0.5, 0.0, 1.0)
+    further = statistics.mean_prediction([1, 2, 3], 2)  # sqrt(1 / 3 + 1 / 2)
+    assert further.high == pytest.approx(2 + 4.302653 * sqrt(5 / 6))
+    few = statistics.mean([1.0])
+    assert (few.value, few.n) == (1.0, 1) and isnan(few.low) and isnan(few.high)
+
+
+def test_the_interval_of_a_difference_by_hand() -> None:
+    # variances 1 / 3 and 2 / 2 of the means: (4 / 3)**2 / (1 / 18 + 1) degrees of freedom
+    reach = statistics.welch_reach([1, 2, 3], [0, 2])
+    assert reach == pytest.approx(stats.t.ppf(0.975, 32 / 19) * sqrt(4 / 3))
+    assert 0 < statistics.welch_reach([1, 1], [2, 2]) < 1e-10  # no spread is no error
+    # 1 + 1 and 0 around the means 2 and 5, with 2 + 1 degrees of freedom
+    assert statistics.pooled_deviation([[1, 2, 3], [5, 5], [9]]) == (pytest.approx(sqrt(2 / 3)), 3)
+    assert statistics.pooled_deviation([[1], [2]]) is None
+    assert statistics.log_error(exp(-1.959964), exp(1.959964)) == pytest.approx(1)
+
+
+def test_holm_by_hand() -> None:
+    # .01 <= .05 / 3; .03 > .05 / 2, which keeps .04 too, that alone would pass .05
+    assert statistics.holm([0.01, 0.04, 0.03], 0.05) == [True, False, False]
+    assert statistics.holm([0.01, 0.04, 0.02], 0.05) == [True, True, True]
+    assert statistics.holm([], 0.05) == []
+
+
+def test_tests_of_a_mean_by_hand() -> None:
+    # t = sqrt(3) with two degrees of freedom: 1 / 2 - t / (2 sqrt(2 + t**2))
+    p = 0.5 - sqrt(3) / (2 * sqrt(5))
+    assert statistics.t_test([1, 2, 3], 1, "greater") == pytest.approx(p)
+    assert statistics.t_test([1, 2, 3], 1, "less") == pytest.approx(1 - p)
+    assert statistics.t_test([1, 2, 3], 3, "less") == pytest.approx(p)
+    assert statistics.wilcoxon([1.0, 2.0, 3.0]) == 0.25  # 2 of the 8 choices of signs
+    rising = [[1, 2, 3], [1, 2, 3], [1, 2, 3]]
+    assert statistics.page_trend_test(rising) == pytest.approx(1 / 6**3)  # of the orders
+    x = np.array([0.0, 1.0, 2.0])
+    assert statistics.slope_weights(x) @ [1.0, 3.0, 6.0] == pytest.approx(2.5)
+
+
+def test_power_is_how_often_the_t_test_finds_the_effect() -> None:
+    values = [-1.0, 0.0, 1.0]
+    assert statistics.power(values, 0, 0, 5) == pytest.approx(0.025)  # no effect: the level
+    draws = np.random.default_rng(0).normal(1, 1, (20_000, 5))
+    t = draws.mean(1) / (draws.std(1, ddof=1) / sqrt(5))
+    often = float(np.mean(t > stats.t.ppf(0.975, 4)))
+    assert statistics.power([0.0, 1.0, 2.0], 0, 0, 5) == pytest.approx(often, abs=0.01)
+    assert statistics.power([0.0, 1.0, 2.0], 2, 2, 5) == pytest.approx(often, abs=0.01)  # below it
