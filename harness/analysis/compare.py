@@ -22,7 +22,7 @@ from typing import Literal
 
 from harness import statistics
 from harness.analysis import timings, trainings
-from harness.analysis.frame import Frames, Key, X, frames, grouped
+from harness.analysis.frame import Frames, Key, X, fields_of, frames, grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine, same_but
 from harness.analysis.words import counted, data_name, few
@@ -120,7 +120,7 @@ WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
     found = defaultdict[str, set[str]](set)
     for row in rows:
-        made: dict[str, object] = {**vars(row.run.machine), "allocator": row.run.allocator}
+        made: dict[str, object] = fields_of(row.run.machine) | {"allocator": row.run.allocator}
         made[row.contender.package] = row.installation.framework_version
         data = f"data of {row.workload.dataset} in {row.suite}"
         for name, source in ((data, row.data.source), (f"test {data}", row.data.test)):

@@ -11,9 +11,10 @@ import pandas as pd
 
 from harness.records import Result, Row, has
 from harness.records.current import cell_of, current, machine_names
-from harness.records.identity import columns
+from harness.records.identity import Installation, columns
 from harness.records.row import KINDS
 from harness.spec import Source, network_name
+from harness.system.installed import Machine, Moment
 
 Frame = pd.DataFrame
 R = TypeVar("R", bound=Result)
@@ -56,31 +57,35 @@ class Frames:
 
 def flat(row: Row) -> dict[str, object]:
     """Return a row in one level, a value for each column of its kind's DataFrame."""
-    return {**_shared(row), **vars(row.result)}
+    return {**_shared(row), **fields_of(row.result)}
 
 
 def _shared(row: Row) -> dict[str, object]:
     """Return the columns of all kinds."""
     run, build, data = row.run, row.build, row.data
-    notes = dict.fromkeys(part.note for part in (data.source, data.test) if part and part.note)
     return {
         **columns(row.case),
-        **vars(row.installation),
-        **vars(run.machine),
-        **vars(row.moment),
+        **fields_of(row.installation),
+        **fields_of(run.machine),
+        **fields_of(row.moment),
         **{"schema": row.schema, "run": run.id, "time": row.time, "key": row.key},
         **{"code": run.code, "allocator": run.allocator, "protocol": run.protocol},
         **{"layout": build.layout, "computed": build.computed, "contender_threads": build.threads},
         **_of_source("data", data.source),
         "data_samples": data.source and data.source.samples,
         **_of_source("data_test", data.test),
-        "data_note": "; ".join(notes) or None,
+        "data_note": data.note or None,
         **{"data_augmented": data.augmented, "data_split_sha256": data.split_sha256},
         "train_samples": data.train_samples,
         "validation_samples": data.validation_samples,
         "test_samples": data.test_samples,
         "iterations_per_epoch": data.iterations_per_epoch,
     }
+
+
+def fields_of(part: Installation | Machine | Moment | Result) -> dict[str, object]:
+    """Return a part of a row by the names of its fields."""
+    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def _of_source(front: str, source: Source | None) -> dict[str, object]:

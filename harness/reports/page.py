@@ -317,7 +317,7 @@ def updated(before: str, block: str, path: Path) -> str:
 def _of_claim(found: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
-    kinds = dict.fromkeys(e.by.bound.partition(":")[0] for e in found if isinstance(e.by, Effect))
+    kinds = dict.fromkeys(e.by.bound.split(":")[0] for e in found if isinstance(e.by, Effect))
     title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
     for each in found:
         match each.by:

@@ -335,7 +335,7 @@ class Cell:
     # After them
 
     def close(self) -> None:
-        """Write a TimedRow of each contender that still runs, then end all processes."""
+        """Keep the end of the timing of each contender that still runs, then end all processes."""
         # there may have been no time for the round that is always audited
         if 0 < self.number < self._always_audited_round:
             self._audit_turns(drawn=True)

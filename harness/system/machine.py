@@ -136,7 +136,7 @@ def cpu_name() -> str:
     """Return the CPU's name, from /proc/cpuinfo if there: py-cpuinfo takes a second for it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
 
 
