@@ -79,7 +79,7 @@ COUNTED = Count(
 )  # fmt: skip
 
 
-def altered(part: T, **fields: Any) -> T:
+def altered(part: T, /, **fields: Any) -> T:
     """A row, a case or another part of one with these fields, wherever in it they stand.
 
     A name stands for a contender ("snntorch:subtract bf16") and for a run. A field of the result

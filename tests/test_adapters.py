@@ -308,7 +308,10 @@ def test_a_package_that_declares_a_name_of_ours_is_ignored_and_named(
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     given: dict[str, Any] = {"suite": "acceleration", "frameworks": ("fused", "norse")}
     given |= {"datasets": ("cifar10",), "networks": ("Small",), "tuned": True, "device": "cpu"}
-    found = [f"{c.framework} {c.precision}" for c in timings.acceleration(Options(**given))]
+    found = [
+        f"{c.contender.name} {c.contender.precision}"
+        for c in timings.acceleration(Options(**given))
+    ]
     assert found == ["fused fp32", "norse fp32", "fused bf16"] + [
         f"norse:{form} {each}" for each in ("fp32", "bf16") for form in FORMS
     ]

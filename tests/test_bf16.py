@@ -9,21 +9,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import in_process
 import pytest
 import torch
 from contenders import Build, Forward, made
-from rows import base
+from rows import altered
 from test_schedule import case, events, of, rows_in, run
 from torch import Tensor
 
 import adapters
 from harness.adapter import Variant
-from harness.records import AuditRow, Bf16TrainingRow, IterationRow, Store, TimedRow, identity
+from harness.records import (
+    AuditResult,
+    Bf16TrainingResult,
+    IterationResult,
+    Row,
+    Run,
+    Store,
+    TimedResult,
+    has,
+    identity,
+)
+from harness.records.run import RowMaker
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Case
 from harness.speed import contender, judge, schedule
 from harness.speed.schedule import Plan
 from harness.system.child import Child
@@ -108,28 +119,29 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=2))  # too few to learn
 
 
-def trained(out: Path, *names: str, **fields: object) -> list[Bf16TrainingRow]:
+def trained(out: Path, *names: str, **fields: Any) -> list[Row[Bf16TrainingResult]]:
     """The rows of their trainings in bf16."""
     ledger = Ledger(Store(out), lambda *_: None)
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
-        row, known = base(case(full, precision="bf16"), **fields), ledger.of_kind(Bf16TrainingRow)
-        judge.check_bf16_training(row, known, ledger, lambda doing: None, lambda: True)
-    return of(rows_in(out), Bf16TrainingRow)
+        one = altered(RowMaker(Run(id="run"), case(full, "bf16")), **fields)
+        known = ledger.of_kind(Bf16TrainingResult)
+        judge.check_bf16_training(one, known, ledger, lambda doing: None, lambda: True)
+    return of(rows_in(out), Bf16TrainingResult)
 
 
 def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> None:
     (row,) = trained(tmp_path, "learns")
-    assert row.passed and row.finished and row.reason is None
-    assert (row.steps, row.seeds, row.exam) == (100, (0, 1, 2), identity.EXAM)
-    assert (len(row.fp32_losses), len(row.bf16_losses)) == (3, 2)
-    assert row.first_loss is not None
-    assert all(each is not None and each < row.first_loss for each in row.bf16_losses)
+    assert row.result.passed and row.result.finished and row.result.reason is None
+    assert (row.result.steps, row.result.seeds, row.result.exam) == (100, (0, 1, 2), identity.EXAM)
+    assert (len(row.result.fp32_losses), len(row.result.bf16_losses)) == (3, 2)
+    assert row.result.first_loss is not None
+    assert all(each is not None and each < row.result.first_loss for each in row.result.bf16_losses)
     # both start with the same weights and batches, and are not the same numbers
-    assert row.fp32_losses[:2] != row.bf16_losses
-    assert row.fp32_losses[:2] == pytest.approx(row.bf16_losses, rel=0.1)
-    assert "16C3(Encoding)-AP2-Voting" in row.setting and "digits" in row.setting
-    assert Case.of(row) == case("planted:learns", precision="bf16")
+    assert row.result.fp32_losses[:2] != row.result.bf16_losses
+    assert row.result.fp32_losses[:2] == pytest.approx(row.result.bf16_losses, rel=0.1)
+    assert "16C3(Encoding)-AP2-Voting" in row.result.setting and "digits" in row.result.setting
+    assert row.case == case("planted:learns", "bf16")
 
 
 @pytest.mark.parametrize(
@@ -143,21 +155,27 @@ def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> N
 )
 def test_not_learning_in_bf16_is_refused(name: str, reason: str, tmp_path: Path) -> None:
     (row,) = trained(tmp_path, name)
-    assert (row.passed, row.finished) == (False, True) and reason in str(row.reason)
+    assert (row.result.passed, row.result.finished) == (False, True) and reason in str(
+        row.result.reason
+    )
 
 
 def test_a_crash_is_tried_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = trained(tmp_path, "breaks-in-bf16", "breaks", "breaks-in-bf16", run="first")
-    assert [row.contender for row in rows] == ["planted:breaks-in-bf16", "planted:breaks"]
-    assert [(row.passed, row.finished, len(row.fp32_losses)) for row in rows] == [
-        (False, False, 3), (False, False, 0),
-    ]  # fmt: skip
-    assert {row.reason for row in rows} == {"RuntimeError: out of something"}
+    assert [row.contender.name for row in rows] == ["planted:breaks-in-bf16", "planted:breaks"]
+    results = [row.result for row in rows]
+    assert not any(result.passed or result.finished for result in results)
+    assert [len(result.fp32_losses) for result in results] == [3, 0]
+    assert {row.result.reason for row in rows} == {"RuntimeError: out of something"}
     rows = trained(tmp_path, "breaks", run="second")
-    assert [row.run for row in rows] == ["first", "first", "second"]
+    assert [row.run.id for row in rows] == ["first", "first", "second"]
     monkeypatch.setattr(contender, "Child", Child)  # in a process of its own
     *_, row = trained(tmp_path, "exits", run="second")
-    assert "exit code 3" in str(row.reason) and not row.passed and not row.finished
+    assert (
+        "exit code 3" in str(row.result.reason)
+        and not row.result.passed
+        and not row.result.finished
+    )
 
 
 @pytest.mark.usefixtures("brief")
@@ -173,25 +191,25 @@ def test_the_bf16_training_is_made_once_for_each_version_machine_and_exam(
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
     for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
         anew = Ledger(Store(tmp_path), lambda *_: None, fresh=True, runs=(run_,))
-        assert len(anew.of_kind(Bf16TrainingRow)) == known
+        assert len(anew.of_kind(Bf16TrainingResult)) == known
 
 
 @pytest.mark.usefixtures("brief")
 def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
-    cases = case("reference"), IN_BF16, replace(IN_BF16, T=2)
+    cases = case("reference"), IN_BF16, altered(IN_BF16, T=2)
     run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
-    (row,) = of(rows, Bf16TrainingRow)
-    assert row.finished and row.key and row.torch and row.cpu
-    assert Case.of(row) == replace(IN_BF16, T=2)
+    (row,) = of(rows, Bf16TrainingResult)
+    assert row.result.finished and row.key and row.run.machine.torch and row.run.machine.cpu
+    assert row.case == altered(IN_BF16, T=2)
     assert len([doing for _, doing in told if "trains, for bf16" in doing]) == 6
     # the first cell has all its figures by then
     at = rows.index(row)
-    assert {each.T for each in of(rows[:at], IterationRow)} == {2}
-    assert {each.T for each in of(rows[at:], IterationRow)} == {4}
+    assert {one.workload.T for one in of(rows[:at], IterationResult)} == {2}
+    assert {one.workload.T for one in of(rows[at:], IterationResult)} == {4}
     run(tmp_path / "exact", case("reference"), rounds=5)
-    assert not of(rows_in(tmp_path / "exact"), Bf16TrainingRow)
+    assert not of(rows_in(tmp_path / "exact"), Bf16TrainingResult)
 
 
 @pytest.mark.usefixtures("brief")
@@ -199,11 +217,11 @@ def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
         run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
         rows = rows_in(tmp_path / str(n))
-        assert of(rows, TimedRow, framework="reference") and not of(rows, Bf16TrainingRow)
+        assert of(rows, TimedResult, framework="reference") and not of(rows, Bf16TrainingResult)
     there: list[bool] = []
     for _ in events(tmp_path / "all", IN_BF16, rounds=5):
-        there.append(bool(of(rows_in(tmp_path / "all"), Bf16TrainingRow)))
-    assert there == [False, False] and of(rows_in(tmp_path / "all"), Bf16TrainingRow)
+        there.append(bool(of(rows_in(tmp_path / "all"), Bf16TrainingResult)))
+    assert there == [False, False] and of(rows_in(tmp_path / "all"), Bf16TrainingResult)
 
 
 @pytest.mark.usefixtures("brief")
@@ -211,13 +229,13 @@ def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) 
     run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
     file = tmp_path / "records" / "acceleration.jsonl"
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(line for line in lines if '"kind": "descent"' not in line))
+    file.write_text("".join(line for line in lines if '"kind": "bf16-training"' not in line))
     rows = rows_in(tmp_path)
     for _ in range(2):  # the second has nothing to do
         (measured,) = run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
         assert measured.before
         (row,) = rows_in(tmp_path)[len(rows) :]
-        assert isinstance(row, Bf16TrainingRow)
+        assert has(row, Bf16TrainingResult)
 
 
 def test_a_failed_audit_in_bf16_forgoes_the_training(
@@ -225,8 +243,8 @@ def test_a_failed_audit_in_bf16_forgoes_the_training(
 ) -> None:
     monkeypatch.setattr(adapters, "load", lambda name: VARIANTS["deaf-at-size"])
     run(tmp_path, IN_BF16, rounds=5)
-    (audit,) = of(rows_in(tmp_path), AuditRow)
-    assert not audit.passed and not of(rows_in(tmp_path), Bf16TrainingRow)
+    (audit,) = of(rows_in(tmp_path), AuditResult)
+    assert not audit.result.passed and not of(rows_in(tmp_path), Bf16TrainingResult)
 
 
 def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next() -> None:
@@ -242,7 +260,7 @@ def test_earlier_trainings_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> No
     digits, one = Digits.read(), descent.case_of(IN_BF16)
     trainee, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
     first = trainee.train(one, weights, digits)
-    trainee.train(replace(one, precision="fp32", seed=1), weights, digits)
+    trainee.train(altered(one, precision="fp32", seed=1), weights, digits)
     assert trainee.train(one, weights, digits) == first
 
 
@@ -271,4 +289,4 @@ def test_ours_passes_at_full_length(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(descent, "CHECK_SETTINGS", Bf16CheckSettings())
     monkeypatch.setattr(contender, "Child", Child)
     (row,) = trained(tmp_path, "fused")
-    assert row.passed, row.reason
+    assert row.result.passed, row.result.reason

@@ -18,8 +18,9 @@ from rows import CASE, ROW, rows_of_a_run, timed
 from surroundings import Command
 
 from harness.cli.app import app
-from harness.jobs.local import Local, Result
+from harness.jobs.local import Local
 from harness.records import Store
+from harness.records.run import CaseRows
 from harness.spec import FORMS, Case, paper
 from harness.system.installed import VERSION
 
@@ -236,9 +237,9 @@ def test_a_run_ends_with_1_where_a_case_failed_or_what_was_named_is_missing(
     monkeypatch: pytest.MonkeyPatch,
     command: Command,
 ) -> None:
-    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[Result]:
+    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
         store.append(*rows_of_a_run())  # norse is not installed
-        yield Result(CASE.cell, tuple(rows_of_a_run()), 3)
+        yield CaseRows(CASE.cell, tuple(rows_of_a_run()), 3)
 
     monkeypatch.setattr(Local, "measure", measure)
     monkeypatch.setattr("psutil.getloadavg", lambda: (0.0, 0.0, 0.0))
@@ -367,9 +368,9 @@ def test_what_was_measured_is_kept_where_the_report_is_interrupted(
     def write(*given: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[Result]:
+    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
         store.append(ROW)
-        yield Result(CASE.cell, (ROW,), 3)
+        yield CaseRows(CASE.cell, (ROW,), 3)
 
     monkeypatch.setattr(Local, "measure", measure)
     monkeypatch.setattr("harness.reports.page.write", write)
@@ -425,10 +426,10 @@ def test_twice_the_same_is_once_and_the_order_stays(
     given = "--networks Small,small,128C3(Encoding)-AP2-256C3-AP2-256FC-Voting "
     given += "--datasets cifar10,cifar10 --steps 2,2,1 --frameworks snntorch,reference,snntorch"
     command("run", "--suite", "acceleration", "--quick", *given.split(), "--out", tmp_path)
-    small = [case for case in found.cases if case.scale == "Small"]
+    small = [case for case in found.cases if case.workload.scale == "Small"]
     assert len(small) == len(set(small)) == 4
-    assert list(dict.fromkeys(case.framework for case in small)) == ["snntorch", "reference"]
-    assert list(dict.fromkeys(case.T for case in small)) == [2, 1]
+    assert list(dict.fromkeys(case.contender.name for case in small)) == ["snntorch", "reference"]
+    assert list(dict.fromkeys(case.workload.T for case in small)) == [2, 1]
 
 
 def test_output_that_cannot_be_written_or_is_not_read_is_one_sentence_or_none(

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import hostile_contenders
@@ -16,17 +15,18 @@ import psutil
 import pytest
 import torch
 from contenders import question
-from rows import base
+from rows import altered
 from surroundings import needs_linux
 from test_schedule import TINY, case, of, rows_in, run
 
 from adapters import facts
 from harness.datasets import load_batch
 from harness.proof.installation import NOTHING_KNOWN
-from harness.records import AuditRow, EndedRow, IterationRow, Row, WarningRow
+from harness.records import AuditResult, EndedResult, IterationResult, Row, Run, WarningResult
+from harness.records.run import RowMaker
 from harness.spec import FLOOR
 from harness.speed import cell, contender
-from harness.speed.contender import Contender, First, Turn, Worker
+from harness.speed.contender import ContenderProcess, First, Turn, Worker
 from harness.speed.iteration import of_round
 from harness.speed.judge import Judge
 from harness.speed.schedule import Plan
@@ -63,29 +63,31 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
     rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms))
-    warnings = {row.variant: row.reason for row in of(rows, WarningRow)}
+    warnings = {row.contender.suffix: row.result.reason for row in of(rows, WarningResult)}
     assert set(warnings) == {"threads", "deterministic"}
     assert "threads" in warnings["threads"] and "determin" in warnings["deterministic"]
-    used = {row.contender: row.contender_threads for row in of(rows, IterationRow)}
+    used = {row.contender.name: row.build.threads for row in of(rows, IterationResult)}
     assert used["reference"] == used["planted:deterministic"]
     assert (used["planted:threads"] or 0) > (used["reference"] or 0) > 0
-    ended = {row.variant: row.reason for row in of(rows, EndedRow)}
+    ended = {row.contender.suffix: row.result.reason for row in of(rows, EndedResult)}
     assert set(ended) == {*dies} and all(words in ended[name] for name, words in dies.items())
     for timed in ({"framework": "reference"}, {"framework": "floor"}, {"variant": "babbles"}):
-        assert [row.round for row in of(rows, IterationRow, twin=False, **timed)] == [1, 2, 3]
+        rounds = of(rows, IterationResult, twin=False, **timed)
+        assert [row.result.round for row in rounds] == [1, 2, 3]
 
 
 def test_a_late_cheat_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = in_process.plant(monkeypatch)
     rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in CHEATS))
-    ended = {row.variant: row for row in of(rows, EndedRow)}
+    ended = {row.contender.suffix: row.result for row in of(rows, EndedResult)}
     assert set(ended) == set(CHEATS)
     for name, words in CHEATS.items():
         assert ended[name].status == "not comparable"
         assert re.search(words, ended[name].reason), ended[name].reason
-        first, *_ = of(rows, AuditRow, variant=name)
-        assert (first.when, first.passed) == ("before", True)  # it was honest then
-    assert [row.round for row in of(rows, IterationRow, framework="reference")] == [1, 2, 3]
+        first, *_ = of(rows, AuditResult, variant=name)
+        assert (first.result.when, first.result.passed) == ("before", True)  # it was honest then
+    rounds = of(rows, IterationResult, framework="reference")
+    assert [row.result.round for row in rounds] == [1, 2, 3]
     assert all(each.ended for each in started)
 
 
@@ -95,10 +97,12 @@ def test_votes_unlike_the_others_are_audited_though_the_round_is_not_drawn(
     in_process.plant(monkeypatch)
     monkeypatch.setattr(cell, "DRAWN", 0.0)  # the round that is always audited is never the first
     rows = measured(tmp_path, "reference", "reference:channels-last", "planted:tires")
-    (ended,) = of(rows, EndedRow)
-    assert (ended.variant, ended.status) == ("tires", "not comparable")
-    assert [row.round for row in of(rows, IterationRow, variant="tires")] == [1]
-    assert all(row.round != 1 for row in of(rows, AuditRow, framework="reference", when="round"))
+    (ended,) = of(rows, EndedResult)
+    assert (ended.contender.suffix, ended.result.status) == ("tires", "not comparable")
+    assert [row.result.round for row in of(rows, IterationResult, variant="tires")] == [1]
+    assert all(
+        row.result.round != 1 for row in of(rows, AuditResult, framework="reference", when="round")
+    )
 
 
 def test_each_round_has_weights_and_a_batch_of_its_own() -> None:
@@ -116,7 +120,7 @@ def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_p
     one = case("reference")
     batch, other = (load_batch("cifar10", 4, 4, seed, root=tmp_path) for seed in (0, 1))
     late = Judge(one, batch, other, tmp_path).question(one, late=True)
-    first, _ = Judge(replace(one, seed=1), other, batch, tmp_path).weights(late=False)
+    first, _ = Judge(altered(one, seed=1), other, batch, tmp_path).weights(late=False)
     tripled = (3 * each.detach() for each in first.parameters())
     assert all(map(torch.equal, late.parameters, tripled))
     assert torch.equal(late.x[0], other.inputs[0])
@@ -126,7 +130,7 @@ def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_p
 def test_each_compiles_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     rows = measured(tmp_path / "out", "planted:compiles", "planted:compiles-too")
-    found = {row.reason.partition(": ")[2] for row in of(rows, EndedRow)}
+    found = {row.result.reason.partition(": ")[2] for row in of(rows, EndedResult)}
     assert len(found) == 2 and str(tmp_path) not in found
     assert not any(map(os.path.exists, found))  # they went with their contenders
 
@@ -144,8 +148,8 @@ def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None
 
 
 @contextmanager
-def started(name: str, *given: Path, **settings: bool) -> Iterator[Contender]:
-    one = Contender(name, base(case(name)))
+def started(name: str, *given: Path, **settings: bool) -> Iterator[ContenderProcess]:
+    one = ContenderProcess(name, RowMaker(Run(id="run"), case(name)))
     one.start(*given, **settings)
     try:
         yield one
@@ -153,7 +157,7 @@ def started(name: str, *given: Path, **settings: bool) -> Iterator[Contender]:
         one.end()
 
 
-def process_of(one: Contender) -> psutil.Process:
+def process_of(one: ContenderProcess) -> psutil.Process:
     assert one.child is not None
     return psutil.Process(one.child.pid)
 
@@ -192,7 +196,7 @@ def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it
     children, released = in_process.plant(monkeypatch), list[Worker]()
 
     def available(device: str) -> float:  # little before the third starts, or is audited
-        frameworks = [child.worker.case.framework for child in children if child.worker]
+        frameworks = [child.worker.case.contender.framework for child in children if child.worker]
         after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
         free = 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
         return free + 200.0 * len({*released})
@@ -202,8 +206,8 @@ def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(Worker, "release", released.append)
     later_hold_more = property(lambda own: float(children.index(own.child)))
-    monkeypatch.setattr(Contender, "held_mib", later_hold_more)
-    assert not of(measured(tmp_path, "reference"), EndedRow)
+    monkeypatch.setattr(ContenderProcess, "held_mib", later_hold_more)
+    assert not of(measured(tmp_path, "reference"), EndedResult)
     *_, floor, again, reference = (child.worker for child in children)
     assert floor not in released and reference not in released
     assert {*released} == {*[again][:count]}
@@ -232,7 +236,7 @@ def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
     turns, turn = list[int](), Worker.turn
 
     def noted(own: Worker, number: int) -> Turn:
-        turns.extend([number] * (own.case.framework == "reference"))
+        turns.extend([number] * (own.case.contender.framework == "reference"))
         return turn(own, number)
 
     monkeypatch.setattr(Worker, "turn", noted)
@@ -246,8 +250,10 @@ def test_each_round_is_in_its_own_order(tmp_path: Path, monkeypatch: pytest.Monk
     found = []
     for out in (tmp_path / "first", tmp_path / "again"):
         rows = measured(out, "reference", "reference:channels-last")
-        rounds = [of(rows, IterationRow, round=n) for n in (1, 2, 3)]
-        found.append([[(row.contender, row.twin) for row in each] for each in rounds])
+        rounds = [of(rows, IterationResult, round=n) for n in (1, 2, 3)]
+        found.append(
+            [[(row.contender.full_name, row.result.twin) for row in each] for each in rounds]
+        )
     orders, again = found
     assert orders == again and all(len(order) == 4 for order in orders)
     assert any(order != orders[0] for order in orders)
@@ -264,7 +270,7 @@ def test_a_device_is_synchronised_on_both_sides(monkeypatch: pytest.MonkeyPatch)
 def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_sleep_sooner(
     tmp_path: Path,
 ) -> None:
-    def spin_count(one: Contender) -> str | None:
+    def spin_count(one: ContenderProcess) -> str | None:
         return process_of(one).environ().get("GOMP_SPINCOUNT")
 
     for name in (FLOOR, "reference"):

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from harness.conformance import small
-from harness.spec import FLOOR, Timed
+from harness.spec import FLOOR, Timing
 from harness.speed import floor
 from harness.system import clock
 
@@ -25,7 +25,7 @@ BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 NETWORK = small("cifar10", "Middle")
 
 
-def of(**changes: Any) -> Timed:
+def of(**changes: Any) -> Timing:
     given = {"dataset": "nmnist", "network": NETWORK, "T": 3, "batch_size": 2}
     return case(FLOOR, **{**given, **changes})
 

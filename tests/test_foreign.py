@@ -267,32 +267,34 @@ def test_a_trainer_is_proved_audited_and_timed(tmp_path: Path, mode: Any, datase
     rows = measure(
         tmp_path, "planted", mode=mode, dataset=dataset, network=network, optimiser=optimiser
     )
-    assert not of(rows, records.EndedRow)
-    audits = {(row.when, row.passed) for row in of(rows, records.AuditRow)}
+    assert not of(rows, records.EndedResult)
+    audits = {(row.result.when, row.result.passed) for row in of(rows, records.AuditResult)}
     assert audits == {("before", True), ("late", True), ("round", True)}
-    timed = of(rows, records.IterationRow, framework="planted")
-    assert len(timed) == 4 and all(row.part is None for row in timed)
-    assert [row.peak_memory_mib for row in of(rows, records.MemoryRow)] == [12.3]
-    assert [row.reason for row in of(rows, records.CertificateRow) if not row.certified] == []
+    timed = of(rows, records.IterationResult, framework="planted")
+    assert len(timed) == 4 and all(row.result.part is None for row in timed)
+    assert [row.result.peak_memory_mib for row in of(rows, records.MemoryResult)] == [12.3]
+    assert [
+        row.result.reason for row in of(rows, records.CertificateResult) if not row.result.certified
+    ] == []
 
 
 @pytest.mark.parametrize("form", PLANTED)
 def test_a_cheating_trainer_is_refused(tmp_path: Path, form: str) -> None:
-    (ended,) = of(measure(tmp_path, f"planted:{form}", "planted"), records.EndedRow)
-    assert (ended.variant, ended.status) == (form, "not comparable")
-    assert re.search(PLANTED[form][1], ended.reason), ended.reason
+    (ended,) = of(measure(tmp_path, f"planted:{form}", "planted"), records.EndedResult)
+    assert (ended.contender.suffix, ended.result.status) == (form, "not comparable")
+    assert re.search(PLANTED[form][1], ended.result.reason), ended.result.reason
 
 
 def test_deferred_work_is_timed(tmp_path: Path) -> None:
     rows = measure(tmp_path, "planted:waits", "planted")
-    assert not of(rows, records.EndedRow)
+    assert not of(rows, records.EndedResult)
     for form, least in (("waits", 0.1), (None, 0.0)):
-        found = of(rows, records.IterationRow, framework="planted", variant=form)
-        assert found and all(least < each.seconds for each in found)
+        found = of(rows, records.IterationResult, framework="planted", variant=form)
+        assert found and all(least < row.result.seconds for row in found)
 
 
 def test_work_left_in_one_round_alone_is_a_busy_machine(tmp_path: Path) -> None:
-    assert not of(measure(tmp_path, "planted:held-up-once", "planted"), records.EndedRow)
+    assert not of(measure(tmp_path, "planted:held-up-once", "planted"), records.EndedResult)
 
 
 Seconds = Callable[[int, int], float]
@@ -320,18 +322,26 @@ def test_a_long_iteration_is_run_in_part_and_scaled(
 ) -> None:
     clocked(monkeypatch, lambda t, n: 5.0 * t * n)
     rows = measure(tmp_path, "planted", "reference", network=WIDE)
-    assert not of(rows, records.EndedRow)
+    assert not of(rows, records.EndedResult)
     # 5 s a step and sample: three samples at all four steps fit into a minute
-    timed = of(rows, records.IterationRow, framework="planted")
-    assert [(row.part, round(row.seconds)) for row in timed] == [(3 / 4, 80)] * 4
-    assert of(rows, records.UnmeasuredRow)[0].reason == "3 samples at 4 steps were run, not all"
+    timed = of(rows, records.IterationResult, framework="planted")
+    assert [(row.result.part, round(row.result.seconds)) for row in timed] == [(3 / 4, 80)] * 4
+    assert (
+        of(rows, records.UnmeasuredResult)[0].result.reason
+        == "3 samples at 4 steps were run, not all"
+    )
     lines = timings.lines(frames(rows))
     (line,) = (each for each in lines if each.framework == "planted")
     assert line.part == 3 / 4 and "scaled" in line.reason
     assert "75.00%" in str(line.lacks) and "narrower" in str(line.lacks)
-    exams = {(row.framework, row.examined_network) for row in of(rows, records.CertificateRow)}
+    exams = {
+        (row.contender.framework, row.result.examined_network)
+        for row in of(rows, records.CertificateResult)
+    }
     assert exams == {("planted", str(WIDE.scaled(Fraction(1, 8)))), ("reference", None)}
-    assert {row.part for row in of(rows, records.IterationRow, framework="reference")} == {None}
+    assert {
+        row.result.part for row in of(rows, records.IterationResult, framework="reference")
+    } == {None}
 
 
 # Seconds of so many steps and samples, the limit of a part, the samples, and the part that is run.

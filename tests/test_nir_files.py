@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rows import altered
 
 nir = pytest.importorskip("nir", reason="pip install 'snn-harness[nir]'")
 h5py = pytest.importorskip("h5py")  # which nir brings
@@ -176,10 +177,11 @@ def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
         cases = SUITES[suite].cases(file_of(network))
         assert cases
         for case in cases:
-            assert case.weights_sha256 == "0" * 64 and case.scale == "custom" and case.width == 1
-            assert case.network.neunorm == network.neunorm
-            assert str(case.network) == str(network)
-        assert {case.network.lif for case in cases} >= {network.lif}
+            workload = case.workload
+            assert (workload.weights_sha256, workload.scale) == ("0" * 64, "custom")
+            assert workload.width == 1 and workload.network.neunorm == network.neunorm
+            assert str(workload.network) == str(network)
+        assert {case.workload.network.lif for case in cases} >= {network.lif}
         assert len(set(cases)) == len(cases) or suite == "neunorm"
 
 
@@ -193,24 +195,31 @@ def test_what_a_file_has_itself_is_no_option(name: str) -> None:
 
 def test_its_ann_has_neither_its_neunorm_nor_its_weights() -> None:
     options = replace(file_of(small("cifar10", neunorm="mean")), frameworks=("fused", ANN))
-    found = SUITES["accuracy"].cases(options)
-    given = {(c.framework == ANN, bool(c.network.neunorm), bool(c.weights_sha256)) for c in found}
-    assert given == {(False, True, True), (True, False, False)}
+    cases = SUITES["accuracy"].cases(options)
+    have = {
+        (
+            case.contender.framework == ANN,
+            bool(case.workload.network.neunorm),
+            bool(case.workload.weights_sha256),
+        )
+        for case in cases
+    }
+    assert have == {(False, True, True), (True, False, False)}
 
 
 def test_an_ablation_of_a_file_draws_no_weights() -> None:
-    found = SUITES["ablations"].cases(file_of(small("cifar10")))
-    assert {case.initialisation for case in found} == {"calibrated"}
-    assert len({replace(case, seed=0) for case in found}) == len(found) / 3  # none is there twice
+    cases = SUITES["ablations"].cases(file_of(small("cifar10")))
+    assert {case.workload.initialisation for case in cases} == {"calibrated"}
+    assert len({altered(case, seed=0) for case in cases}) == len(cases) / 3  # none is there twice
 
 
 def test_a_file_without_a_surrogate_gets_that_of_the_data_set() -> None:
     network = small("cifar10")
     wide = replace(network, lif=replace(network.lif, a=7.0))
     (case,) = SUITES["acceleration"].cases(file_of(wide, has_a=False))[:1]
-    assert case.network.lif == network.lif
+    assert case.workload.network.lif == network.lif
     (case,) = SUITES["acceleration"].cases(file_of(wide))[:1]
-    assert case.network.lif.a == 7.0
+    assert case.workload.network.lif.a == 7.0
 
 
 FITS = {
@@ -244,7 +253,7 @@ def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
     monkeypatch.setattr(api, "executor", lambda *given: None)
     given: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
     options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **given)
-    (sha256,) = {each.weights_sha256 for each in api.Work.of(options, ()).cases}
+    (sha256,) = {case.workload.weights_sha256 for case in api.Work.of(options, ()).cases}
     assert sha256
     weights.load_kept(inside / "out", sha256, network)  # it is there, whole
 

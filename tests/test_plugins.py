@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rows import CASE, row, rows_of_a_run
+from rows import CASE, altered, row, rows_of_a_run
 from surroundings import Command
 
 import adapters
@@ -25,7 +25,8 @@ from harness.analysis.frame import frames
 from harness.proof import check
 from harness.proof.exam import Exam
 from harness.proof.installation import installation_of
-from harness.records import CertificateRow, Store
+from harness.records import CertificateResult, Store
+from harness.records.store import written
 from harness.reports import stored
 from harness.spec import Options, UsageError
 from harness.suites import suite
@@ -132,15 +133,15 @@ def test_rows_and_tables_say_whose_code_was_timed(
     plant: Plant, spiky: None, tmp_path: Path
 ) -> None:
     plant("steps", STEPS + f'NEURON = "{OWN}"')
-    of = {each: installation_of(replace(CASE, framework=each)).neuron
+    of = {each: installation_of(altered(CASE, contender=each)).neuron
           for each in ("steps", "steps:plain", "steps:untrue", "reference", "floor")}  # fmt: skip
     assert [*of.values()] == [OWN, OURS, None, OURS, None]
-    said, silent = (row(CertificateRow, framework="norse", neuron=each) for each in (CELL, None))
-    assert "neuron" in said.to_json() and "neuron" not in silent.to_json()
+    said, silent = (row(CertificateResult, contender="norse", neuron=each) for each in (CELL, None))
+    assert "neuron" in written(said) and "neuron" not in written(silent)
     Store(tmp_path / "out").append(said)
-    assert Store(tmp_path / "out").read()[0][0].neuron == CELL
+    assert Store(tmp_path / "out").read()[0][0].installation.neuron == CELL
     rows, own = rows_of_a_run(), "snntorch"
-    declared = [replace(each, neuron=OWN) if each.framework == own else each for each in rows]
+    declared = [altered(r, neuron=OWN) if r.contender.framework == own else r for r in rows]
     found = timings.table(timings.lines(frames(declared))).set_index("framework")["neuron"]
     assert {*found[own]} == {OWN} and found["floor"] == ""
     assert {*found.drop([own, "floor"])} == {"not declared"}
@@ -167,11 +168,11 @@ def test_a_broken_plug_in_is_no_default_and_is_named(
     plant("broken", "raise ValueError('of its own')")
     plant("whole", PLAIN + 'NEURON = "ours"')
     asked = Options(suite="acceleration", quick=True, device="cpu")
-    found = {case.framework for case in api.cases(asked, suite("acceleration"))}
+    found = {case.contender.name for case in api.cases(asked, suite("acceleration"))}
     assert "whole" in found and "broken" not in found
     assert "norse" in found  # one of ours stays: its row says how to get it
     named = replace(asked, frameworks=("broken",))
-    assert {case.framework for case in api.cases(named, suite("acceleration"))} == {"broken"}
+    assert {case.contender.name for case in api.cases(named, suite("acceleration"))} == {"broken"}
     monkeypatch.setattr(
         "harness.api.executor",
         lambda *given: SimpleNamespace(measure=lambda *given: (), train=lambda *given: ()),

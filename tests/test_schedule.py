@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,35 +14,41 @@ import in_process
 import pytest
 import torch
 from contenders import Forward, made, off_by, stepped
-from rows import CASE
+from rows import CASE, altered
 from torch import Tensor, nn
 
 import adapters
 from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
+from harness.analysis.frame import flat
 from harness.datasets import Batch
 from harness.records import (
-    AuditRow,
-    CertificateRow,
-    EndedRow,
-    IterationRow,
-    MemoryRow,
-    Record,
+    AuditResult,
+    CertificateResult,
+    EndedResult,
+    IterationResult,
+    MemoryResult,
+    Result,
     Row,
+    Run,
     Store,
-    TimedRow,
-    WarmupRow,
-    WarningRow,
+    TimedResult,
+    WarmupResult,
+    WarningResult,
+    of_kind,
 )
-from harness.records.run import Result, Run, new_run
+from harness.records.identity import PROTOCOL
+from harness.records.run import CaseRows, new_run
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.spec import (
     Access,
     Budget,
+    Contender,
     Network,
+    Precision,
     ProgressCallback,
-    Timed,
+    Timing,
     UsageError,
     options,
     paper,
@@ -55,14 +61,14 @@ from harness.speed.schedule import Plan, Schedule
 from harness.system import clock, machine
 from harness.training import descent
 
-R = TypeVar("R", bound=Record)
+K = TypeVar("K", bound=Result)
 
 TINY = paper.network("8C3(Encoding)-AP2-8C3-AP2-16FC-Voting", "cifar10")[1]
 
 
-def case(framework: str, **changes: Any) -> Timed:
+def case(name: str, precision: Precision = "fp32", **changes: Any) -> Timing:
     small = {"scale": "custom", "network": TINY, "T": 4, "batch_size": 4}
-    return replace(CASE, **{**small, "framework": framework, **changes})
+    return altered(CASE, contender=Contender.parse(name, precision), **{**small, **changes})
 
 
 def is_timed(x: Tensor) -> bool:  # and not examined
@@ -118,8 +124,8 @@ def plant(
     load, known = adapters.load, facts.Facts("planted", variants=forms)
 
     def found(name: str) -> Adapter:
-        framework, _, form = name.partition(":")
-        return find(form) if framework == "planted" else load(name)
+        contender = Contender.parse(name)
+        return find(contender.suffix or "") if contender.framework == "planted" else load(name)
 
     monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
     monkeypatch.setattr(adapters, "load", found)
@@ -143,15 +149,16 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def events(
     out: Path,
-    *cases: Timed,
+    *cases: Timing,
     seconds: float = 1e9,
     first: bool = False,
     rounds: int = 4,
     least: int | None = None,
     say: ProgressCallback = lambda *_: None,
-) -> Iterator[Result]:
+) -> Iterator[CaseRows]:
     """The cells, each when it is said; the rows are in `out`."""
-    at = Run(new_run(), machine.describe(torch.device("cpu")), "system")
+    here = machine.describe(torch.device("cpu"))
+    at = Run(id=new_run(), machine=here, allocator="system", protocol=PROTOCOL)
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     try:
@@ -160,7 +167,7 @@ def events(
         ledger.release()
 
 
-def run(out: Path, *cases: Timed, **settings: Any) -> list[Result]:
+def run(out: Path, *cases: Timing, **settings: Any) -> list[CaseRows]:
     """The cells as they are said."""
     return list(events(out, *cases, **settings))
 
@@ -171,15 +178,14 @@ def rows_in(out: Path) -> list[Row]:
     return rows
 
 
-def measure(out: Path, *frameworks: str, **changes: object) -> list[Row]:
+def measure(out: Path, *frameworks: str, **changes: Any) -> list[Row]:
     run(out, *(case(name, **changes) for name in frameworks))
     return rows_in(out)
 
 
-def of(rows: list[Row], kind: type[R], **fields: object) -> list[R]:
-    """The rows of a kind with these values."""
-    kinds = (row for row in rows if isinstance(row, kind))
-    return [row for row in kinds if all(getattr(row, k) == v for k, v in fields.items())]
+def of(rows: Iterable[Row], kind: type[K], **values: object) -> list[Row[K]]:
+    """The rows of a kind with these values in their tables' columns."""
+    return [row for row in of_kind(rows, kind) if values.items() <= flat(row).items()]
 
 
 def test_a_contender_is_certified_audited_and_timed_in_the_floors_rounds(tmp_path: Path) -> None:
@@ -188,30 +194,46 @@ def test_a_contender_is_certified_audited_and_timed_in_the_floors_rounds(tmp_pat
     run(tmp_path, *cases, seconds=math.inf, say=lambda *said: told.append(said))
     rows = rows_in(tmp_path)
     for name, twin in (("reference", False), ("floor", False), ("floor", True)):
-        timed = of(rows, IterationRow, framework=name, twin=twin)
-        assert [(row.round, row.start) for row in timed] == [(1, 1), (2, 1), (3, 2), (4, 2)]
-        assert all(row.seconds > 0 for row in timed)
-    assert [row.peak_memory_mib for row in of(rows, MemoryRow)] == [12.3]
-    assert [row.steps for row in of(rows, WarmupRow, framework="reference")] == [4, 4]
-    audits = [(row.when, row.passed) for row in of(rows, AuditRow)]
+        timed = of(rows, IterationResult, framework=name, twin=twin)
+        assert [(row.result.round, row.result.start) for row in timed] == [
+            (1, 1),
+            (2, 1),
+            (3, 2),
+            (4, 2),
+        ]
+        assert all(row.result.seconds > 0 for row in timed)
+    assert [row.result.peak_memory_mib for row in of(rows, MemoryResult)] == [12.3]
+    assert [row.result.steps for row in of(rows, WarmupResult, framework="reference")] == [4, 4]
+    audits = [(row.result.when, row.result.passed) for row in of(rows, AuditResult)]
     assert {("before", True), ("round", True), ("late", True)} == {*audits}
-    assert all((row.round is None) == (row.when != "round") for row in of(rows, AuditRow))
-    proofs = of(rows, CertificateRow)  # of the very network, and kept per layer
-    assert {row.network for row in proofs} == {str(TINY)}
-    outcomes = [(row.certificate_precision, row.certified) for row in proofs if row.layer is None]
+    assert all(
+        (row.result.round is None) == (row.result.when != "round") for row in of(rows, AuditResult)
+    )
+    proofs = of(rows, CertificateResult)  # of the very network, and kept per layer
+    assert {row.workload.network for row in proofs} == {TINY}
+    outcomes = [
+        (row.result.certificate_precision, row.result.certified)
+        for row in proofs
+        if row.result.layer is None
+    ]
     assert outcomes == [("fp64", True), ("fp32", True)]
-    layers = [row.layer for row in proofs if row.certificate_precision == "fp64" and row.layer]
+    layers = [
+        row.result.layer
+        for row in proofs
+        if row.result.certificate_precision == "fp64" and row.result.layer
+    ]
     assert layers == ["1 8C3(Encoding)", "2 8C3", "3 16FC", "4 Voting"]
     for row in rows:
-        assert row.data_source and row.data_sha256 and row.data_substitute
-        assert row.cpu and row.threads and row.torch and row.python and row.allocator
-        assert row.width == "1" and row.initialisation == "calibrated"
-    assert not of(rows, WarningRow)
+        assert row.data.source and row.data.source.sha256 and row.data.source.substitute
+        at = row.run.machine
+        assert at.cpu and at.threads and at.torch and at.python and row.run.allocator
+        assert row.workload.width == 1 and row.workload.initialisation == "calibrated"
+    assert not of(rows, WarningResult)
     assert all(doing.startswith(f"cifar10 {TINY}: ") for _, doing in told)
     # it is not measured again, and its keys are said
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
-    ended = {row.key for row in rows if isinstance(row, TimedRow | EndedRow)}
+    ended = {row.key for row in rows if isinstance(row.result, TimedResult | EndedResult)}
     assert measured.before and {row.key for row in measured.rows} == ended
     assert len(ended) == 3  # with the floor
 
@@ -221,31 +243,33 @@ def test_what_is_wrong_missing_or_breaks_costs_its_own_row(tmp_path: Path) -> No
     rows = measure(
         tmp_path, "reference", *(f"planted:{form}" for form in forms), "reference:channels-last"
     )
-    ended = {row.variant: row for row in of(rows, EndedRow)}
-    assert {form: row.status for form, row in ended.items()} == {
+    ended = {row.contender.suffix: row for row in of(rows, EndedResult)}
+    assert {form: row.result.status for form, row in ended.items()} == {
         "wrong": "not comparable",
         "absent": "missing",
         "unsupported": "unsupported",
         "breaks": "failed",
     }
-    wrong = ended["wrong"].reason
+    wrong = ended["wrong"].result.reason
     assert "spikes differ" in wrong or "gradients differ" in wrong
-    assert "pip install planted" in ended["absent"].reason
-    assert "no average pool" in ended["unsupported"].reason
-    assert ended["breaks"].reason == "RuntimeError: out of something"
-    timed = of(rows, IterationRow, framework="planted")
-    assert {(row.variant, row.deviations) for row in timed} == {("marked", "another decay")}
-    assert of(rows, IterationRow, variant="channels-last")
-    assert len(of(rows, IterationRow, framework="reference")) >= 2
+    assert "pip install planted" in ended["absent"].result.reason
+    assert "no average pool" in ended["unsupported"].result.reason
+    assert ended["breaks"].result.reason == "RuntimeError: out of something"
+    timed = of(rows, IterationResult, framework="planted")
+    assert {(row.contender.suffix, row.installation.deviations) for row in timed} == {
+        ("marked", "another decay")
+    }
+    assert of(rows, IterationResult, variant="channels-last")
+    assert len(of(rows, IterationResult, framework="reference")) >= 2
 
 
 def test_what_fails_its_exam_in_bf16_stands_in_float32(tmp_path: Path) -> None:
-    big = {"batch_size": 5}  # of which it says nothing in float32
+    big: dict[str, Any] = {"batch_size": 5}  # of which it says nothing in float32
     run(tmp_path, case("planted:breaks", **big), case("planted:breaks", precision="bf16", **big))
     rows = rows_in(tmp_path)
-    (ended,) = of(rows, EndedRow)
-    assert ended.precision == "bf16" and "no bf16 here" in ended.reason
-    assert len(of(rows, IterationRow, variant="breaks", precision="fp32")) == 4
+    (ended,) = of(rows, EndedResult)
+    assert ended.contender.precision == "bf16" and "no bf16 here" in ended.result.reason
+    assert len(of(rows, IterationResult, variant="breaks", precision="fp32")) == 4
 
 
 def test_a_floor_whose_process_is_changed_ranks_nobody(tmp_path: Path) -> None:
@@ -254,9 +278,9 @@ def test_a_floor_whose_process_is_changed_ranks_nobody(tmp_path: Path) -> None:
         rows = measure(tmp_path, "reference", "planted:meddles")
     finally:
         torch.set_num_threads(threads)
-    (ended,) = of(rows, EndedRow, framework="floor")[:1]
-    assert "changed from outside: sets torch's threads" in ended.reason
-    assert not of(rows, TimedRow)
+    (ended,) = of(rows, EndedResult, framework="floor")[:1]
+    assert "changed from outside: sets torch's threads" in ended.result.reason
+    assert not of(rows, TimedResult)
 
 
 @pytest.mark.parametrize(
@@ -275,13 +299,13 @@ def test_data_that_is_damaged_or_too_large_is_a_row_a_case(
         raise error
 
     monkeypatch.setattr(module, name, damaged)
-    found = of(measure(tmp_path, "reference", "norse"), EndedRow, reason="delete it")
-    assert [row.framework for row in found] == ["reference", "norse"]
+    found = of(measure(tmp_path, "reference", "norse"), EndedResult, reason="delete it")
+    assert [row.contender.framework for row in found] == ["reference", "norse"]
 
 
 def test_a_case_that_cannot_fit_is_refused_with_the_estimate(tmp_path: Path) -> None:
-    (ended,) = of(measure(tmp_path, "reference", T=10**8), EndedRow)
-    assert ended.status == "failed" and "it would take about" in ended.reason
+    (ended,) = of(measure(tmp_path, "reference", T=10**8), EndedResult)
+    assert ended.result.status == "failed" and "it would take about" in ended.result.reason
 
 
 @pytest.mark.parametrize("dataset", paper.SETTINGS)
@@ -298,9 +322,17 @@ def test_exams_are_of_full_width_for_small_and_of_a_quarter_for_larger_networks(
 def test_cells_come_by_worth_each_with_its_first_rounds_and_with_all(tmp_path: Path) -> None:
     said = run(tmp_path, case("reference"), case("reference", T=2), seconds=math.inf)
     rows = rows_in(tmp_path)
-    rounds = [(row.T, row.round) for row in of(rows, IterationRow, framework="floor", twin=True)]
+    rounds = [
+        (row.workload.T, row.result.round)
+        for row in of(rows, IterationResult, framework="floor", twin=True)
+    ]
     assert rounds == [(T, number) for T in (2, 4) for number in (1, 2, 3, 4)]
-    assert [(event.case.T, event.rounds) for event in said] == [(2, 1), (2, 4), (4, 1), (4, 4)]
+    assert [(event.case.workload.T, event.rounds) for event in said] == [
+        (2, 1),
+        (2, 4),
+        (4, 1),
+        (4, 4),
+    ]
 
 
 def test_all_runs_take_cells_in_one_order() -> None:
@@ -312,19 +344,19 @@ def test_all_runs_take_cells_in_one_order() -> None:
 def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0 * group[0].T)
+    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0 * group[0].workload.T)
     cases = case("reference"), case("reference", T=2), case("reference", T=3)
     says = r"no cell fits into a budget of 0.001 s: .*about 200 s here, .* 1.2 times .*--budget 5m"
     with pytest.raises(UsageError, match=says):  # 240 s, and a moment for data
         run(tmp_path, *cases, seconds=0.001)
     monkeypatch.setattr(options, "SURE", 1.0)
     (look, *_) = run(tmp_path / "look", *cases, seconds=100.0, first=True)
-    assert (look.case.T, look.rounds) == (2, 1)
+    assert (look.case.workload.T, look.rounds) == (2, 1)
     *first, last = run(tmp_path, *cases[:2], seconds=330.0)
-    assert [(each.case.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
-    assert (last.case.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
+    assert [(each.case.workload.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
+    assert (last.case.workload.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
     again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
-    assert [(bool(each.before), each.case.T, each.rounds) for each in again] == [
+    assert [(bool(each.before), each.case.workload.T, each.rounds) for each in again] == [
         *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0))
     ]
 
@@ -345,12 +377,12 @@ def test_a_failure_that_a_later_run_has_overcome_is_none_of_what_was_measured_be
 ) -> None:
     cases = case("reference"), case("planted:breaks")
     first = run(tmp_path, *cases)[-1]
-    assert [row.framework for row in of([*first.rows], EndedRow)] == ["planted"]
+    assert [row.contender.framework for row in of(first.rows, EndedResult)] == ["planted"]
     monkeypatch.setitem(PLANTED, "breaks", Variant((), ReferenceNetwork))
     run(tmp_path, *cases)
     (measured,) = run(tmp_path, *cases)
-    assert measured.before and not of([*measured.rows], EndedRow)
-    assert len(of([*measured.rows], TimedRow, framework="planted")) == 1
+    assert measured.before and not of(measured.rows, EndedResult)
+    assert len(of(measured.rows, TimedResult, framework="planted")) == 1
 
 
 def test_a_framework_that_is_not_installed_has_nothing_timed_again(
@@ -362,23 +394,25 @@ def test_a_framework_that_is_not_installed_has_nothing_timed_again(
     for _ in range(2):
         (measured,) = run(tmp_path, case("reference"), case("absent"))
         assert measured.before
-        ended = of([*measured.rows], EndedRow)
-        assert [(row.framework, row.status) for row in ended] == [("absent", "missing")]
-        assert of(rows_in(tmp_path), EndedRow) == ended
-    assert len(of(rows_in(tmp_path), TimedRow, framework="reference")) == 1
+        ended = of(measured.rows, EndedResult)
+        assert [(row.contender.framework, row.result.status) for row in ended] == [
+            ("absent", "missing")
+        ]
+        assert of(rows_in(tmp_path), EndedResult) == ended
+    assert len(of(rows_in(tmp_path), TimedResult, framework="reference")) == 1
 
 
 def test_rounds_say_how_their_own_weights_were_computed(tmp_path: Path) -> None:
     rows = measure(tmp_path, "planted:tells")
-    warm = of(rows, WarmupRow, framework="planted")
-    usual, large = [float(str(row.computed)) for row in warm]
+    warm = of(rows, WarmupResult, framework="planted")
+    usual, large = [float(str(row.build.computed)) for row in warm]
     assert large > 2 * usual  # of the late audit, drawn anew
-    rounds = of(rows, IterationRow, framework="planted")
-    assert {row.start for row in rounds} == {1, 2}
-    for each in (*rounds, *of(rows, TimedRow, framework="planted")):
-        assert float(str(each.computed)) == usual
-    late = of(rows, AuditRow, when="late")
-    assert late and all(float(str(each.computed)) == large for each in late)
+    rounds = of(rows, IterationResult, framework="planted")
+    assert {row.result.start for row in rounds} == {1, 2}
+    for each in (*rounds, *of(rows, TimedResult, framework="planted")):
+        assert float(str(each.build.computed)) == usual
+    late = of(rows, AuditResult, when="late")
+    assert late and all(float(str(each.build.computed)) == large for each in late)
 
 
 def test_a_cell_without_a_second_floor_is_not_done(
@@ -395,10 +429,10 @@ def test_a_cell_without_a_second_floor_is_not_done(
 
     monkeypatch.setattr(Worker, "build_floor", once)
     (*_, last) = run(tmp_path, case("reference"))
-    assert last.rounds == 4 and len(of([*last.rows], IterationRow, framework="reference")) == 4
-    assert not of([*last.rows], IterationRow, twin=True)
+    assert last.rounds == 4 and len(of(last.rows, IterationResult, framework="reference")) == 4
+    assert not of(last.rows, IterationResult, twin=True)
     (*_, last) = run(tmp_path, case("reference"))
-    assert not last.before and len(of([*last.rows], IterationRow, twin=True)) == 4
+    assert not last.before and len(of(last.rows, IterationResult, twin=True)) == 4
     assert all(each.before for each in run(tmp_path, case("reference")))
 
 
@@ -439,10 +473,13 @@ def test_a_first_look_has_the_rounds_of_a_rank_where_there_is_time_and_is_audite
     look: dict[str, Any] = {"seconds": 100.0, "rounds": 5, "least": 2, "first": True}
     run(tmp_path, case("reference"), **look)
     rows = rows_in(tmp_path)
-    timed = of(rows, IterationRow, framework="reference")
-    assert (max(row.round for row in timed), max(row.start for row in timed)) == (rounds, starts)
-    assert of(rows, AuditRow, when="round")
-    assert [row.rounds for row in of(rows, TimedRow, framework="reference")] == [rounds]
+    timed = of(rows, IterationResult, framework="reference")
+    assert (max(row.result.round for row in timed), max(row.result.start for row in timed)) == (
+        rounds,
+        starts,
+    )
+    assert of(rows, AuditResult, when="round")
+    assert [row.result.rounds for row in of(rows, TimedResult, framework="reference")] == [rounds]
     assert all(each.before for each in run(tmp_path, case("reference"), **look))
 
 
@@ -459,7 +496,7 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, case("reference"), say=say)
-    assert {row.round for row in of(rows_in(tmp_path), IterationRow)} == {1}
+    assert {row.result.round for row in of(rows_in(tmp_path), IterationResult)} == {1}
     assert not list(temporary.iterdir())
 
 
@@ -472,7 +509,7 @@ def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(
     ids=["fp64", "bf16"],
 )
 def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_floor(
-    precisions: tuple[str, ...], floors: set[tuple[str, bool]], tmp_path: Path
+    precisions: tuple[Precision, ...], floors: set[tuple[str, bool]], tmp_path: Path
 ) -> None:
     cases = (case("reference", precision=each) for each in precisions)
     run(tmp_path, *cases, seconds=math.inf)
@@ -480,18 +517,20 @@ def test_precisions_are_proved_each_and_run_in_the_same_rounds_each_with_its_flo
     expected = {("floor", *each) for each in floors}
     expected |= {("reference", precision, False) for precision in precisions}
     for number in (1, 2, 3, 4):
-        timed = of(rows, IterationRow, round=number)
-        assert {(row.framework, row.precision, row.twin) for row in timed} == expected
+        timed = of(rows, IterationResult, round=number)
+        assert {
+            (row.contender.framework, row.contender.precision, row.result.twin) for row in timed
+        } == expected
     wanted = {"fp64": ["fp64"], "fp32": ["fp64", "fp32"], "bf16": ["fp64", "fp32", "bf16"]}
     for each in precisions:
-        proofs = of(rows, CertificateRow, layer=None, precision=each)
-        assert [row.certificate_precision for row in proofs] == wanted[each]
+        proofs = of(rows, CertificateResult, layer=None, precision=each)
+        assert [row.result.certificate_precision for row in proofs] == wanted[each]
 
 
 def test_dead_layers_are_said(tmp_path: Path) -> None:
     network = replace(TINY, lif=replace(TINY.lif, v_th=3.0))
     rows = measure(tmp_path, "reference", network=network, initialisation="torch")
-    reason = of(rows, WarningRow)[0].reason
+    reason = of(rows, WarningResult)[0].result.reason
     assert reason.startswith("dead layers under the torch initialisation: ")
     assert "4 Voting (rate 0.0000)" in reason and "--init calibrated" in reason
 
@@ -535,7 +574,7 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
     monkeypatch.setattr(Plan, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
     rows = rows_in(tmp_path)
-    iterations = of(rows, IterationRow, T=2)
-    assert max(row.round for row in iterations) == expected
-    assert {row.start for row in iterations if row.round == expected} == {2}
-    assert {row.rounds for row in of(rows, TimedRow, T=2)} == {expected}
+    iterations = of(rows, IterationResult, T=2)
+    assert max(row.result.round for row in iterations) == expected
+    assert {row.result.start for row in iterations if row.result.round == expected} == {2}
+    assert {row.result.rounds for row in of(rows, TimedResult, T=2)} == {expected}

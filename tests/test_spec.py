@@ -7,17 +7,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
-from math import inf, nan
 from typing import Any
 
 import pytest
 from fuzzing import steady
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import CASE, fitted_case, row, trained_case
+from rows import CASE, COUNTED, altered, fitted_case, row, trained_case
 
 from harness import spec
-from harness.records import EndedRow, IterationRow, store
+from harness.records import EndedResult, IterationResult, store
 from harness.spec import LIF, AvgPool, Conv, Linear, Network, NeuNorm, Voting, paper
 
 LIF_ = LIF(k_tau=0.3, v_th=0.25, a=0.25)
@@ -131,25 +130,20 @@ def test_a_network_comes_with_its_data_sets_neuron_and_input() -> None:
 
 
 def comes_back(case: spec.Case) -> None:
-    """Through its fields, and through a line of JSON."""
-    assert spec.Case.of(case.fields) == case
-    written = row(EndedRow, case)
-    assert spec.Case.of(written) == case
-    read = store.parse_row(json.loads(written.to_json()))
-    assert read == written
-    assert spec.Case.of(read) == case
+    """Through a line of JSON."""
+    ended = row(EndedResult, case)
+    read = store.parse_row(json.loads(store.written(ended)))
+    assert read == ended and read.case == case
 
 
 OPTIMISERS = (
     spec.SGD(lr=1 / 3, momentum=0.1, step_epochs=10**9, factor=1e-9, fc_factor=0.7),
     spec.Adam(lr=1e9, betas=(0.0, 1 / 7)),
 )
-TRAINING = spec.Training(
-    10**8, samples=10**9, test_samples=1, embedded=True, tested_at=(9, 1, 9), bin_us=1,
-    simulated=True, loss="cross-entropy of votes", stages=(1, 10**8 - 1), least_epochs=2,
-)  # fmt: skip
 UNUSUAL: dict[str, Any] = {"T": 3, "batch_size": 1, "seed": 10**9, "width": Fraction(7, 10**9)}
-UNUSUAL |= {"precision": "fp64", "device": "cuda", "initialisation": "torch"}
+UNUSUAL |= {"precision": "fp64", "initialisation": "torch"}
+SAMPLING = spec.Sampling(train=10**9, test=1, embedded=True, bin_us=1, simulated=True)
+TRAINED: dict[str, Any] = {"sampling": SAMPLING, "epochs": 10**8, "tested_at": (9, 1, 9)}
 
 
 @pytest.mark.parametrize("neunorm", [NeuNorm(0.8, "literal"), NeuNorm(1 / 3, u=0.5)])
@@ -157,31 +151,42 @@ UNUSUAL |= {"precision": "fp64", "device": "cuda", "initialisation": "torch"}
 def test_no_setting_is_lost_or_replaced_by_the_usual_one(
     optimiser: spec.SGD | spec.Adam, neunorm: NeuNorm
 ) -> None:
-    network = replace(CASE.network, classes=3, population=7, dropout=1 / 3, neunorm=neunorm)
-    changed = {**UNUSUAL, "optimiser": optimiser, "network": network}
-    comes_back(replace(CASE, mode="inference", **changed))
-    comes_back(trained_case(training=TRAINING, **changed))
-    comes_back(fitted_case("hats", training=TRAINING, **changed))
+    small = CASE.workload.network
+    network = replace(small, classes=3, population=7, dropout=1 / 3, neunorm=neunorm)
+    changed = {**UNUSUAL, "network": network}
+    by_rate = {"optimiser": optimiser, "device": "cuda"}
+    comes_back(altered(CASE, mode="inference", **changed, **by_rate))
+    loss: dict[str, Any] = {"loss": "cross-entropy of votes", "least_epochs": 2}
+    stages = {"stages": (1, 10**8 - 1), "may_deviate": True}
+    comes_back(altered(trained_case(), **TRAINED, **changed, **by_rate, **loss, **stages))
+    comes_back(fitted_case("hats", **TRAINED, **changed))
+    comes_back(altered(COUNTED, device="cuda", **changed))
 
 
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"suite": "../../x"}, "unknown suite '../../x'"),
-    ({"dataset": "imagenet"}, "unknown data set 'imagenet'"),
-    ({"network": "8C3-Voting"}, "expected nC3\\(Encoding\\)"),
+NETWORK = "case.workload.network"
+BAD: list[tuple[str, object, str]] = [
+    ("case.suite", "../../x", "suite: "),
+    ("case.workload.dataset", "imagenet", "unknown data set 'imagenet'"),
+    (f"{NETWORK}.notation", "8C3-Voting", "expected nC3\\(Encoding\\)"),
     # the digits of the last would take hours
-    *[({"width": w}, f"'{w}', expected a fraction") for w in ("1/0", "-1/8", "1e999999999")],
-    ({"neunorm": "mean", "k_tau2": nan}, "k_tau2 is nan"),
-    ({"neunorm": "median", "k_tau2": 0.9}, "median, expected mean or literal"),
-    *[({"k_tau": each}, f"k_tau is {each}") for each in (nan, -0.1, 1.5)],
-    ({"v_th": 0.0}, "v_th is 0.0"),
-    ({"a": inf}, "a is inf"),
-    ({"input_shape": (3, 0, 32)}, "a side of the input is 0"),
+    *[("case.workload.width", width, "width") for width in ("1/0", "-1/8", "1e999999999")],
+    (f"{NETWORK}.neunorm", {"k_tau2": 2.0, "reading": "mean"}, "k_tau2 is 2.0"),
+    (f"{NETWORK}.neunorm", {"k_tau2": 0.9, "reading": "median"}, "reading"),
+    *[(f"{NETWORK}.lif.k_tau", decay, f"k_tau is {decay}") for decay in (-0.1, 1.5)],
+    (f"{NETWORK}.lif.v_th", 0.0, "v_th is 0.0"),
+    (f"{NETWORK}.input_shape", (3, 0, 32), "a side of the input is 0"),
+    ("case.optimiser.kind", "lion", "optimiser"),
 ]
 
 
-@pytest.mark.parametrize(("fields", "sentence"), BAD, ids=lambda value: str(value)[:40])
-def test_fields_that_make_no_case_are_refused(fields: dict[str, Any], sentence: str) -> None:
-    bad = row(IterationRow, **fields)
-    with pytest.raises(spec.UsageError, match=sentence) as refused:
-        spec.Case.of(bad)
+@pytest.mark.parametrize(("place", "value", "sentence"), BAD, ids=lambda part: str(part)[:40])
+def test_fields_that_make_no_case_are_refused(place: str, value: object, sentence: str) -> None:
+    content = json.loads(store.written(row(IterationResult)))
+    *parts, last = place.split(".")
+    part = content
+    for name in parts:
+        part = part[name]
+    part[last] = value
+    with pytest.raises(ValueError, match=sentence) as refused:
+        store.parse_row(content)
     assert len(str(refused.value)) < 300

@@ -8,53 +8,64 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.spec import ANN, Options, Trained, schedule
+from harness.records.identity import columns
+from harness.spec import ANN, Options, Training, schedule
 from harness.suites.trainings import ABLATIONS
 
 SUITES = ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
 TRAINED = pytest.mark.parametrize("suite", SUITES)
 
 
-def cases(suite: str, **fields: Any) -> list[Trained]:
+def cases(suite: str, **fields: Any) -> list[Training]:
     chosen = suites.suite(suite)
     given = {"frameworks": chosen.frameworks, "device": "cpu", **fields}
     found = chosen.cases(Options(suite=suite, **given))
-    return [case for case in found if isinstance(case, Trained)]
+    return [case for case in found if isinstance(case, Training)]
 
 
 def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
     found = cases("timesteps")
-    assert {case.training.tested_at for case in found} == {(1, 2, 4, 8)}
-    assert {(case.dataset, case.scale) for case in found} == {("cifar10", "CIFARNet")}
-    places = [(case.seed, case.T) for case in found]  # a whole figure first
+    assert {case.tested_at for case in found} == {(1, 2, 4, 8)}
+    assert {(case.workload.dataset, case.workload.scale) for case in found} == {
+        ("cifar10", "CIFARNet")
+    }
+    places = [(case.workload.seed, case.workload.T) for case in found]  # a whole figure first
     assert places == [(seed, T) for seed in (0, 1, 2) for T in (1, 2, 4, 8)]
-    assert {case.T for case in cases("timesteps", steps=(3,))} == {3}
+    assert {case.workload.T for case in cases("timesteps", steps=(3,))} == {3}
 
-    found = [(case.dataset, case.scale) for case in cases("scale", seeds=(0,))]
+    found = [(case.workload.dataset, case.workload.scale) for case in cases("scale", seeds=(0,))]
     assert found == [(d, s) for d in ("cifar10", "nmnist") for s in ("Small", "Middle", "Large")]
 
     found = cases("neunorm", seeds=(0,))
-    readings = [case.network.neunorm and case.network.neunorm.reading for case in found]
+    readings = [
+        case.workload.network.neunorm and case.workload.network.neunorm.reading for case in found
+    ]
     assert readings == [None, "mean", "literal"]
     (off,) = cases("neunorm", seeds=(0,), neunorm="off")
-    assert off.network.neunorm is None
+    assert off.workload.network.neunorm is None
 
     found = cases("accuracy", seeds=(0,))
-    rows = [(c.dataset, c.scale, bool(c.network.neunorm), c.framework) for c in found]
+    rows = [
+        (c.workload.dataset, c.workload.scale, bool(c.workload.network.neunorm), c.contender.name)
+        for c in found
+    ]
     nets = [("nmnist", "OurModel"), ("dvs-cifar10", "OurModel")]
     images = [("cifar10", "CIFARNet"), ("cifar10", "AlexNet")]
     expected = [(*net, on, "fused") for net in nets + images for on in (False, True)]
     expected += [(*net, False, ANN) for net in images]
     assert sorted(rows) == sorted(expected)
     small = cases("accuracy", seeds=(0,), networks=("Small",), neunorm="off")
-    assert [(c.dataset, c.scale, c.framework) for c in small] == [
+    assert [(c.workload.dataset, c.workload.scale, c.contender.name) for c in small] == [
         ("cifar10", "Small", each) for each in ("fused", ANN)
     ]
-    rows = [(c.dataset, c.scale, False, c.framework) for c in cases("accuracy", neunorm="off")]
+    rows = [
+        (c.workload.dataset, c.workload.scale, False, c.contender.name)
+        for c in cases("accuracy", neunorm="off")
+    ]
     assert set(rows) == {each for each in expected if not each[2]}
     for frameworks in ((ANN,), ("fused",)):  # each side has a rate of its own
         alone = cases("accuracy", frameworks=frameworks, networks=("CIFARNet",), rate=0.4)
-        assert {case.framework for case in alone} == {*frameworks}
+        assert {case.contender.name for case in alone} == {*frameworks}
         assert {case.optimiser.lr for case in alone} == {0.4}
 
 
@@ -62,37 +73,37 @@ def test_bf16_and_float32_are_timed_unless_a_precision_is_named() -> None:
     for named, expected in ((None, {"fp32", "bf16"}), ("fp32", {"fp32"}), ("bf16", {"bf16"})):
         given: dict[str, Any] = {"frameworks": ("fused",), "device": "cpu", "precision": named}
         found = suites.suite("acceleration").cases(Options(suite="acceleration", **given))
-        assert {case.precision for case in found} == expected
+        assert {case.contender.precision for case in found} == expected
 
 
 @TRAINED
 def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
     for case in cases(suite):
-        assert case.width == Fraction(1, 8) and case.network.dropout == 0
-        assert not case.training.embedded and case.batch_size == 20
+        assert case.workload.width == Fraction(1, 8) and case.workload.network.dropout == 0
+        assert not case.sampling.embedded and case.workload.batch_size == 20
     for case in cases(suite, quick=True):
-        assert case.training.embedded and case.seed == 0
+        assert case.sampling.embedded and case.workload.seed == 0
 
 
 @TRAINED
 def test_long_is_all_data_on_the_schedule_that_was_fixed(suite: str) -> None:
     found = cases(suite, long=True)
-    assert len({case.seed for case in found}) == 3
+    assert len({case.workload.seed for case in found}) == 3
     for case in found:
-        assert not case.training.embedded and case.width < 1
+        assert not case.sampling.embedded and case.workload.width < 1
         assert schedule.is_on_schedule(case) or suite == "ablations"  # of rates too
-        assert case.training.stages == schedule.STAGES[case.dataset]
+        assert case.stages == schedule.STAGES[case.workload.dataset]
         assert (
-            case.training.epochs == {"cifar10": 50, "nmnist": 22, "dvs-cifar10": 30}[case.dataset]
+            case.epochs == {"cifar10": 50, "nmnist": 22, "dvs-cifar10": 30}[case.workload.dataset]
         )
-        assert case.training.simulated == (case.dataset == "nmnist")
-        samples = 20_000 if suite == "ablations" or case.dataset == "nmnist" else None
-        assert case.training.samples == samples
+        assert case.sampling.simulated == (case.workload.dataset == "nmnist")
+        samples = 20_000 if suite == "ablations" or case.workload.dataset == "nmnist" else None
+        assert case.sampling.train == samples
 
 
 def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
     found = cases("accuracy", long=True, datasets=("nmnist",))
-    windows = {(case.T, case.training.bin_us) for case in found}
+    windows = {(case.workload.T, case.sampling.bin_us) for case in found}
     assert windows == {(10, 5_000), (20, 5_000), (10, 30_000)}
 
 
@@ -100,29 +111,29 @@ def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
 def test_paper_is_table_7_in_mixed_precision_on_a_gpu_alone(suite: str) -> None:
     precisions = {"bf16", "fp32"} if suite == "ablations" else {"bf16"}
     for case in cases(suite, paper=True, device="cuda"):
-        assert case.width == 1 and case.precision in precisions
-        assert case.training.epochs == (150 if case.dataset == "cifar10" else 200)
-        assert case.training.samples is None and not case.training.embedded
-        assert case.network.dropout == (0.5 if case.dataset == "cifar10" else 0.0)
+        assert case.workload.width == 1 and case.contender.precision in precisions
+        assert case.epochs == (150 if case.workload.dataset == "cifar10" else 200)
+        assert case.sampling.train is None and not case.sampling.embedded
+        assert case.workload.network.dropout == (0.5 if case.workload.dataset == "cifar10" else 0.0)
 
 
 def test_ablations_differ_in_one_thing_each() -> None:
     first, *others = cases("ablations", seeds=(0,), long=True)
     rates_of_adam = [name for name in ABLATIONS if name.startswith("Adam")]
-    assert first.precision == "bf16"
+    assert first.contender.precision == "bf16"
     assert len(others) == len(ABLATIONS) - 2 - len(rates_of_adam)
-    old = vars(first.fields).items()
-    changes = [{k for k, v in old if v != getattr(case.fields, k)} for case in others]
+    old = columns(first).items()
+    changes = [{name for name, value in old if value != columns(case)[name]} for case in others]
     two = [each for each in changes if len(each) > 1]  # at its own rate; at its own threshold
     assert [each for each in two if each != {"loss_function", "optimiser_lr"}] == [
         {"v_th", "initialisation"}
     ]
     assert two.count({"loss_function", "optimiser_lr"}) == 5
-    rates = {case.optimiser.lr for case in others if case.training.loss == "cross-entropy"}
+    rates = {case.optimiser.lr for case in others if case.loss == "cross-entropy"}
     shorter = 0.1 / 200  # 2 / (10 classes * 10 neurons * 4 steps)
     assert sorted(rates) == pytest.approx([shorter, 0.002, 0.01, 0.1])
-    assert {case.framework for case in others} == {"fused:detached-reset", "fused"}
-    assert {case.fields.optimiser_fc_factor for case in others} == {None, 0.1}
+    assert {case.contender.name for case in others} == {"fused:detached-reset", "fused"}
+    assert {columns(case)["optimiser_fc_factor"] for case in others} == {None, 0.1}
 
 
 @pytest.mark.parametrize(("dataset", "usual"), [("nmnist", 3e-4), ("dvs-cifar10", 1e-4)])
@@ -137,16 +148,19 @@ def test_settings_the_paper_leaves_open_are_options_and_in_every_row() -> None:
     for given, u in (("uniform", None), (0.5, 0.5), ("0.5", 0.5)):
         options = Options.of(suite="scale", neunorm="mean", neunorm_u=given, frameworks="fused")
         (case, *_) = suites.suite("scale").cases(options)
-        assert case.network.neunorm and case.network.neunorm.u == case.fields.neunorm_u == u
+        assert (
+            case.workload.network.neunorm
+            and case.workload.network.neunorm.u == columns(case)["neunorm_u"] == u
+        )
     chosen = Options.of(
         suite="scale", frameworks="fused", epochs="3+2", dropout="0.5", datasets="cifar10"
     )
     for case in suites.suite("scale").cases(chosen):
-        assert isinstance(case, Trained) and case.network.dropout == 0.5
-        assert (case.training.stages, case.training.epochs) == ((3, 2), 5)
+        assert isinstance(case, Training) and case.workload.network.dropout == 0.5
+        assert (case.stages, case.epochs) == ((3, 2), 5)
     for long, stages in ((True, (15,)), (False, ())):  # one number: the first rate; Table 7
         for case in cases("scale", long=long, epochs=(15,)):
-            assert (case.training.stages, case.training.epochs) == (stages, 15)
+            assert (case.stages, case.epochs) == (stages, 15)
 
 
 def test_options_decide_the_cases() -> None:
@@ -154,9 +168,17 @@ def test_options_decide_the_cases() -> None:
         "scale", networks=("8C3(Encoding)-16FC-Voting",), datasets=("nmnist",), seeds=(7,),
         epochs=(3,), samples=50, width=Fraction(2), steps=(6,), batch_size=5, precision="fp64",
     )  # fmt: skip
-    assert str(case.network) == "16C3(Encoding)-32FC-Voting" and case.scale == "custom"
-    assert (case.seed, case.T, case.batch_size, case.precision) == (7, 6, 5, "fp64")
-    assert (case.training.epochs, case.training.samples) == (3, 50)
+    assert (
+        str(case.workload.network) == "16C3(Encoding)-32FC-Voting"
+        and case.workload.scale == "custom"
+    )
+    assert (
+        case.workload.seed,
+        case.workload.T,
+        case.workload.batch_size,
+        case.contender.precision,
+    ) == (7, 6, 5, "fp64")
+    assert (case.epochs, case.sampling.train) == (3, 50)
 
 
 @pytest.mark.parametrize("suite", [name for name in SUITES if name != "accuracy"])
@@ -164,5 +186,5 @@ def test_a_notation_runs_as_written_unless_a_width_is_given(suite: str) -> None:
     notation = "8C3(Encoding)-AP4-32FC-Voting"
     for width, runs in ((None, notation), (Fraction(1, 8), "1C3")):
         found = cases(suite, width=width, networks=(notation,), quick=True)
-        assert all(str(case.network).startswith(runs) for case in found)
-        assert {case.width for case in found} == {width or 1}
+        assert all(str(case.workload.network).startswith(runs) for case in found)
+        assert {case.workload.width for case in found} == {width or 1}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Annotated, Literal, TypeVar, get_args
 
-from annotated_types import Interval  # pydantic's, which itself takes a moment to import
+from annotated_types import Interval, Predicate  # pydantic's, which takes a moment to import
 
 from harness.spec import paper
 from harness.spec.contender import ANN, Contender
@@ -19,6 +19,7 @@ Mode = Literal["training", "inference"]  # what an iteration is: a step, or a fo
 Window = Literal["first", "whole"]  # of a recording: its first T bins, or all of it
 Effort = Literal["quick", "default", "paper"]  # how large a baseline is
 # What rows may say; more is damage.
+SuiteName = Annotated[str, Predicate(str.isalpha)]  # it names a file too
 Size = Annotated[int, Interval(ge=1, le=10**9)]
 Seed = Annotated[int, Interval(ge=0, le=10**9)]
 # The squared error of the votes, eq. (11); cross-entropy of the spikes that they count, or of the
@@ -113,7 +114,7 @@ class Timing:
     """A contender whose iterations are timed."""
 
     kind: Literal["timing"] = "timing"
-    suite: str
+    suite: SuiteName
     workload: Workload
     contender: Contender
     device: str
@@ -136,7 +137,7 @@ class Training:
     """A network that is trained, with spikes or as an ANN, and tested."""
 
     kind: Literal["training"] = "training"
-    suite: str
+    suite: SuiteName
     workload: Workload
     contender: Contender
     device: str
@@ -170,7 +171,7 @@ class Count:
     """A network whose operations in inference are counted."""
 
     kind: Literal["count"] = "count"
-    suite: str
+    suite: SuiteName
     workload: Workload
     contender: Contender
     device: str
@@ -189,7 +190,7 @@ class Fit:
     """
 
     kind: Literal["fit"] = "fit"
-    suite: str
+    suite: SuiteName
     workload: Workload
     contender: Contender  # the baseline
     device: Literal["cpu"] = "cpu"
