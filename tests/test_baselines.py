@@ -14,20 +14,18 @@ import pytest
 import torch
 import trainings
 from recordings import answered, bars, events_of, recorded, squares, striped
-from rows import fitted_case, row
+from rows import altered, fitted_case, row
 
 from harness import baselines, datasets, suites
 from harness.analysis import tables
 from harness.baselines import converted, trial
 from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent
 from harness.datasets.events import BIN_US, EVENT
-from harness.records import EndedRow, FittedRow, Row, Store, TestedRow
-from harness.spec import Access, Options, ProgressCallback, System, Training, UsageError
+from harness.records import EndedResult, FittedResult, Row, Store, TestedResult, has, of_kind
+from harness.spec import Access, Fit, Options, ProgressCallback, UsageError
 from harness.training.epoch import DataSplits
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine", "read_once")
-
-SMALL = Training(1, samples=50, test_samples=20, embedded=True)
 
 
 class Counting:
@@ -101,14 +99,14 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Any:
     forget()
 
 
-def run(case: System, out: Path) -> list[Row]:
+def run(case: Fit, out: Path) -> list[Row]:
     """In this process, so that what a test has replaced is replaced; all rows that there are."""
     trainings.run((case,), out)
     return Store(out).read()[0]
 
 
-def small(system: str = "counting", **changes: Any) -> System:
-    return fitted_case(system, training=SMALL, **changes)
+def small(system: str = "counting", **changes: Any) -> Fit:
+    return fitted_case(system, train=50, test=20, embedded=True, **changes)
 
 
 # the registry
@@ -168,9 +166,13 @@ def test_one_that_is_unknown_or_says_too_little_or_something_odd_is_refused(
 # its cases
 
 
-def cases(**fields: Any) -> list[System]:
-    found = suites.suite("baselines").cases(Options(suite="baselines", **fields))
-    return [case for case in found if isinstance(case, System)]
+def cases(**fields: Any) -> list[Fit]:
+    planned = suites.suite("baselines").cases(Options(suite="baselines", **fields))
+    return [case for case in planned if isinstance(case, Fit)]
+
+
+def seeds(cases: list[Fit]) -> set[int]:
+    return {case.workload.seed for case in cases}
 
 
 def test_a_broken_package_costs_no_other(declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,29 +183,30 @@ def test_a_broken_package_costs_no_other(declare: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(Point, "load", broken)
     with pytest.raises(baselines.Missing, match="counting does not load .*'Nope'"):
         baselines.load("counting")
-    assert {case.framework for case in cases()} == {*baselines.OURS}
+    assert {case.contender.name for case in cases()} == {*baselines.OURS}
     with pytest.raises(baselines.Missing):
         cases(baselines=("counting",))
 
 
 def test_a_system_is_run_on_all_its_data_and_windows_by_default(declare: Any) -> None:
     declare()
-    found = cases(baselines=("counting",))
-    places = [(case.dataset, case.window) for case in found]
+    planned = cases(baselines=("counting",))
+    places = [(case.workload.dataset, case.window) for case in planned]
     assert places == [(d, w) for d in ("nmnist", "dvs-cifar10") for w in ("whole", "first")]
-    asked = cases(baselines=("counting",), seeds=(1, 2))
-    assert {case.seed for case in (*found, *asked)} == {0}  # nothing of it is random
+    planned += cases(baselines=("counting",), seeds=(1, 2))
+    assert seeds(planned) == {0}  # nothing of it is random
     (quick,) = cases(baselines=("counting",), quick=True)
-    assert (quick.dataset, quick.effort, quick.window) == ("nmnist", "quick", "whole")
+    assert (quick.workload.dataset, quick.effort, quick.window) == ("nmnist", "quick", "whole")
     declare(RANDOM=True)
-    assert {case.seed for case in cases(baselines=("counting",))} == {0, 1, 2}
-    assert {case.seed for case in cases(baselines=("counting",), seeds=(1, 2))} == {1, 2}
+    assert seeds(cases(baselines=("counting",))) == {0, 1, 2}
+    assert seeds(cases(baselines=("counting",), seeds=(1, 2))) == {1, 2}
 
 
 def test_t_is_of_the_first_bins_alone(declare: Any) -> None:
     declare(DATASETS=("nmnist",))
-    found = [(case.window, case.T) for case in cases(baselines=("counting",), steps=(2, 3))]
-    assert found == [("whole", 10), ("first", 2), ("first", 3)]
+    planned = cases(baselines=("counting",), steps=(2, 3))
+    lengths = [(case.window, case.workload.T) for case in planned]
+    assert lengths == [("whole", 10), ("first", 2), ("first", 3)]
 
 
 def test_images_have_no_windows_whatever_a_base_class_says(declare: Any) -> None:
@@ -265,23 +268,25 @@ def test_rows_say_how_it_did(declare: Any, tmp_path: Path, monkeypatch: pytest.M
     declare()
     monkeypatch.setattr(trial, "TEST_BATCH", 7)  # it is asked for some samples at a time
     rows = run(small(), tmp_path)
-    end = rows[-1]
-    assert isinstance(end, FittedRow)
-    assert (end.deviations, end.fidelity) == ("it only counts", "published equations")
-    assert (end.structure, end.chosen) == ("one number a class", "seed 0, 5 held out")
-    assert (end.sensor, end.random, end.spikes) == ((34, 34), False, 3.0)
-    assert (end.train_samples, end.validation_samples, end.test_samples) == (45, 5, 20)
-    assert end.test_accuracy == end.source_accuracy
-    tested = [(each.tested_T, each.test_accuracy) for each in rows if isinstance(each, TestedRow)]
-    assert tested[1] == (2, end.test_accuracy) and len(tested) == 2
-    assert end.window_us and end.window_us > 10 * BIN_US
+    end, data = rows[-1], rows[-1].data
+    assert has(end, FittedResult) and end.installation.deviations == "it only counts"
+    fitted = end.result
+    assert fitted.fidelity == "published equations"
+    assert (fitted.structure, fitted.chosen) == ("one number a class", "seed 0, 5 held out")
+    assert (fitted.sensor, fitted.random, fitted.spikes) == ((34, 34), False, 3.0)
+    assert (data.train_samples, data.validation_samples, data.test_samples) == (45, 5, 20)
+    assert fitted.test_accuracy == fitted.source_accuracy
+    tested = [row.result for row in of_kind(rows, TestedResult)]
+    assert [result.tested_T for result in tested] == [1, 2]
+    assert tested[1].test_accuracy == fitted.test_accuracy
+    assert fitted.window_us and fitted.window_us > 10 * BIN_US
 
 
 def test_what_is_done_is_not_done_again(declare: Any, tmp_path: Path) -> None:
     declare()
     once = run(small(), tmp_path)
     assert run(small(), tmp_path) == once
-    assert len(run(replace(small(), seed=1), tmp_path)) == 2 * len(once)
+    assert len(run(small(seed=1), tmp_path)) == 2 * len(once)
     declare(REVISION=1)
     assert len(run(small(), tmp_path)) == 3 * len(once)
 
@@ -293,17 +298,19 @@ def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path) -> None:
     for changes, reason in (
         ({"fit": refuse}, "fewer samples than neighbours"),
         ({"predict": lambda *given: np.zeros(3, np.int64)}, "answers are (3,)"),
-        ({"structure": None}, "does not fit a row (structure: "),
+        ({"structure": None}, "does not fit a row (result.structure: "),
         ({"structure": b"3"}, "does not fit a row (Object of type bytes"),
     ):
         declare(**changes)
         end = run(small(), tmp_path)[-1]
-        assert isinstance(end, EndedRow) and end.status == "failed" and reason in end.reason
+        assert has(end, EndedResult) and end.result.status == "failed"
+        assert reason in end.result.reason
 
 
 def test_a_cited_row_turns_live_by_its_systems_name() -> None:
     case = fitted_case("hats", dataset="dvs-cifar10")
-    hats = row(FittedRow, case, key="of a version", test_accuracy=0.4, deviations="it only counts")
+    shared = {"test_accuracy": 0.4, "deviations": "it only counts"}
+    hats = row(FittedResult, case, key="of a version", **shared)
     table = tables.TABLES["4"]([hats])
     (line,) = table.loc[table.framework == "hats"].to_dict("records")
     assert line["accuracy"] == 0.4 and line["published"] == 0.524
@@ -311,7 +318,7 @@ def test_a_cited_row_turns_live_by_its_systems_name() -> None:
     assert line["n"] == 1 and np.isnan(line["low"])
     assert table[table.model.str.startswith("Lagorce")].accuracy.isna().all()
     assert set(table["dataset"]) == {"dvs-cifar10"}  # so `--datasets` leaves all of them
-    renewed = replace(hats, key="of another version", framework_version="2")
+    renewed = altered(hats, key="of another version", framework_version="2")
     anew = tables.TABLES["4"]([hats, renewed])
     assert anew.loc[anew.framework == "hats", "n"].item() == 1  # a seed is one value
 

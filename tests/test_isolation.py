@@ -15,7 +15,14 @@ from trainings import TINY, case
 from harness.cli.check import outcome
 from harness.jobs.local import Local
 from harness.proof import check
-from harness.records import CertificateRow, EndedRow, EpochRow, Store, TrainedRow
+from harness.records import (
+    CertificateResult,
+    EndedResult,
+    EpochResult,
+    Store,
+    TrainedResult,
+    of_kind,
+)
 from harness.spec import Access, Case, Options
 
 pytestmark = pytest.mark.slow
@@ -86,7 +93,7 @@ def trained(out: Path, *cases: Case) -> list[list[float]]:
     out.mkdir()
     ended = list(Local().train(cases, Store(out), Access(out), quiet))
     assert [each.case for each in ended] == list(cases)
-    return [[row.loss for row in each.rows if isinstance(row, EpochRow)] for each in ended]
+    return [[row.result.loss for row in of_kind(case.rows, EpochResult)] for case in ended]
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
@@ -94,13 +101,13 @@ def test_settings_of_one_framework_leave_the_next_ones_weights(
     plant: Plant, tmp_path: Path
 ) -> None:
     plant("sets", SETS)
-    (alone,) = trained(tmp_path / "alone", case(framework="reference"))
-    out, cases = tmp_path / "both", (case(framework="sets"), case(framework="reference"))
+    (alone,) = trained(tmp_path / "alone", case(contender="reference"))
+    out, cases = tmp_path / "both", (case(contender="sets"), case(contender="reference"))
     first = trained(out, *cases)
     assert (tmp_path / "site" / "sets_module.built").exists()
     assert alone == first[1] and len(alone) == 2
-    proofs = [row for row in Store(out).read()[0] if isinstance(row, CertificateRow)]
-    outcomes = [row.certificate_precision for row in proofs if row.layer is None]
+    proofs = [row.result for row in of_kind(Store(out).read()[0], CertificateResult)]
+    outcomes = [proof.certificate_precision for proof in proofs if proof.layer is None]
     assert outcomes == ["fp64", "fp32"] * 2
 
 
@@ -143,10 +150,10 @@ def test_a_contender_that_dies_costs_its_own_training(plant: Plant, tmp_path: Pa
     plant("planted", "from hostile_contenders import DEVIATIONS, VARIANTS, build\n")
     forms = ("planted:crashes", "planted:eats", "planted:babbles", "reference")
     size: dict[str, Any] = {"T": hostile_contenders.T, "batch_size": hostile_contenders.BATCH}
-    trained(tmp_path / "out", *(case(framework=each, **size) for each in forms))
+    trained(tmp_path / "out", *(case(contender=form, **size) for form in forms))
     rows = Store(tmp_path / "out").read()[0]
-    ended = {row.variant: row.reason for row in rows if isinstance(row, EndedRow)}
+    ended = {row.contender.variant: row.result.reason for row in of_kind(rows, EndedResult)}
     assert set(ended) == {"crashes", "eats"}
-    assert "SIGSEGV" in str(ended["crashes"]) and "can't allocate memory" in str(ended["eats"])
-    done = [row.variant or row.framework for row in rows if isinstance(row, TrainedRow)]
+    assert "SIGSEGV" in ended["crashes"] and "can't allocate memory" in ended["eats"]
+    done = [row.contender.suffix or row.contender.name for row in of_kind(rows, TrainedResult)]
     assert done == ["babbles", "reference"]

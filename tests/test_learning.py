@@ -13,7 +13,7 @@ import pytest
 import torch
 from contenders import TruncatedAtFour, stepped
 from recordings import with_mnist
-from rows import row, training
+from rows import altered, row, training
 from torch import Tensor, nn
 from torch.nn import functional
 from trainings import case, data, rows_of, run
@@ -23,7 +23,7 @@ from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
-from harness.records import identity
+from harness.records import EpochResult, has, identity, of_kind
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
@@ -34,18 +34,20 @@ from harness.spec.paper import SGD
 from harness.system import machine
 from harness.training import checkpoint, epoch, step
 from harness.training import trial as training_trial
-from harness.training.checkpoint import Epoch, EpochPart
+from harness.training.checkpoint import EpochPart
 from harness.training.epoch import DataSplits, Learner
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 
-def trained(given: spec.Trained, parts: DataSplits, epochs: int = 2) -> tuple[Learner, list[Epoch]]:
-    learner = epoch.begin(given, parts)
+def trained(
+    settings: spec.Training, parts: DataSplits, epochs: int = 2
+) -> tuple[Learner, list[EpochResult]]:
+    learner = epoch.begin(settings, parts)
     return learner, [one_epoch(learner, n) for n in range(1, epochs + 1)]
 
 
-def one_epoch(learner: Learner, number: int) -> Epoch:
+def one_epoch(learner: Learner, number: int) -> EpochResult:
     rate = schedule.table_7(learner.case.optimiser, number)
     return epoch.train_epoch(learner, number, rate, lambda fraction: None)
 
@@ -66,7 +68,7 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
 
 @pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
 def test_a_resumed_run_has_an_undisturbed_ones_weights(framework: str, tmp_path: Path) -> None:
-    path, parts, settings = tmp_path / "a.pt", data(), case(framework=framework)
+    path, parts, settings = tmp_path / "a.pt", data(), case(contender=framework)
     undisturbed, epochs = trained(settings, parts)
     begun = epoch.begin(settings, parts)
     first = one_epoch(begun, 1)
@@ -83,13 +85,12 @@ def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
     framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(epoch, "KEEP_AFTER", 0.0)
-    parts, given = data(), case(framework=framework)
-    given = replace(given, network=replace(given.network, dropout=0.5), batch_size=10)
+    parts, settings = data(), case(contender=framework, dropout=0.5, batch_size=10)
     info = replace(parts.train.info, augmented=True)
     parts = replace(parts, train=replace(parts.train, info=info))
-    undisturbed = epoch.begin(given, parts)
+    undisturbed = epoch.begin(settings, parts)
     whole = epoch.train_epoch(undisturbed, 1, 0.1, lambda fraction: None)
-    begun, path = epoch.begin(given, parts), tmp_path / "a.pt"
+    begun, path = epoch.begin(settings, parts), tmp_path / "a.pt"
 
     def kill(fraction: float) -> None:
         if fraction > epoch.TRAINING_SHARE / 2:
@@ -101,7 +102,7 @@ def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         epoch.train_epoch(begun, 1, 0.1, kill, None, keep)
     torch.manual_seed(12345)  # another process stands elsewhere
-    again = epoch.begin(given, parts)
+    again = epoch.begin(settings, parts)
     epochs, part = checkpoint.restore(path, RUN, again.module, again.optimiser)
     assert part is not None and epochs == () and 0 < len(part.losses) < 5
     rest = epoch.train_epoch(again, 1, 0.1, lambda fraction: None, part)
@@ -110,7 +111,7 @@ def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
 
 
 RUN = {"T": "4"}
-EPOCH = Epoch(1, 0.1, 0.5, 0.5, 0.5, (0.1,), 1.0, 0.1, 1.0)
+EPOCH = row(EpochResult).result
 
 
 def saved(path: Path) -> Path:
@@ -123,7 +124,7 @@ def saved(path: Path) -> Path:
     return path
 
 
-def restored(path: Path, run: dict[str, str]) -> tuple[Epoch, ...]:
+def restored(path: Path, run: dict[str, str]) -> tuple[EpochResult, ...]:
     module = nn.Linear(2, 2)
     return checkpoint.restore(path, run, module, torch.optim.Adam(module.parameters()))[0]
 
@@ -147,9 +148,9 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named(tmp_path: Path) -> 
 
 def test_a_dead_layer_is_warned_of() -> None:
     # PyTorch's initial weights leave CIFARNet dead at the paper's threshold (PAPER.md)
-    given = case(framework="fused", initialisation="torch")
     _, network = paper.network("CIFARNet", "cifar10", width=Fraction(1, 16))
-    _, (first,) = trained(replace(given, network=network), data(), 1)
+    settings = case(contender="fused", initialisation="torch", network=network)
+    _, (first,) = trained(settings, data(), 1)
     dead, still = first.warnings
     assert "dead layers after epoch 1" in dead and "use --init calibrated" in dead
     assert "no gradient in epoch 1" in still
@@ -169,14 +170,15 @@ def test_layers_with_the_same_spikes_for_every_sample_are_warned_of() -> None:
 
 
 def test_the_share_of_potentials_inside_the_window_is_that_of_the_trained_network() -> None:
-    given, parts = case(), data()
-    learner, (first,) = trained(given, parts, 1)
+    settings, parts = case(), data()
+    network = settings.workload.network
+    learner, (first,) = trained(settings, parts, 1)
     assert len(first.inside) == len(first.rates) and all(0 < share < 1 for share in first.inside)
-    x = epoch.inputs(given, learner.data, learner.data.validation.raw)
-    narrow, wide = (replace(given.network, lif=LIF(0.25, 0.75, a)) for a in (1e-6, 1e6))
+    x = epoch.inputs(settings, learner.data, learner.data.validation.raw)
+    narrow, wide = (replace(network, lif=LIF(0.25, 0.75, a)) for a in (1e-6, 1e6))
     assert epoch.inside_window(narrow, learner.module, x) == (0.0,) * 4
     assert epoch.inside_window(wide, learner.module, x) == (1.0,) * 4
-    assert epoch.inside_window(given.network, learner.module, x) == pytest.approx(first.inside)
+    assert epoch.inside_window(network, learner.module, x) == pytest.approx(first.inside)
 
 
 def test_a_training_on_events_is_proved_at_all_its_steps(
@@ -184,8 +186,8 @@ def test_a_training_on_events_is_proved_at_all_its_steps(
 ) -> None:
     cut = Variant((), stepped(TruncatedAtFour))  # its gradients go four steps back
     monkeypatch.setattr(adapters, "load", lambda name: cut)
-    run((case("nmnist", framework="snntorch", T=6),), tmp_path)
-    (ended,) = rows_of(tmp_path, records.EndedRow)
+    run((case("nmnist", contender="snntorch", T=6),), tmp_path)
+    (ended,) = (row.result for row in rows_of(tmp_path, records.EndedResult))
     assert ended.status == "not comparable" and "gradients differ" in ended.reason
 
 
@@ -220,11 +222,9 @@ def test_testing_reports_progress_after_each_batch(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
-    given = case(framework=spec.ANN, training=spec.Training(epochs=8, embedded=True))
-    given = replace(given, network=replace(given.network, dropout=0.0))
-    parts = data(count=600)
-    learner, epochs = trained(given, parts, 8)
-    spiking = epoch.begin(replace(given, framework="reference"), parts)
+    settings, parts = case(contender=spec.ANN, epochs=8, dropout=0.0), data(count=600)
+    learner, epochs = trained(settings, parts, 8)
+    spiking = epoch.begin(altered(settings, contender="reference"), parts)
     shapes = [[p.shape for p in each.module.parameters()] for each in (learner, spiking)]
     assert shapes[0] == shapes[1]
     assert epochs[-1].test_accuracy > 0.5
@@ -233,38 +233,38 @@ def test_the_ann_learns_and_has_the_same_weights_to_train() -> None:
 # one iteration
 
 
-def rates(training: spec.Training, accuracy: float = 0.5) -> list[float]:
+def rates(settings: spec.Training, accuracy: float = 0.5) -> list[float]:
     """All rates of a training with that training accuracy in each epoch."""
-    given, found = case(training=training), list[float]()
-    while (rate := schedule.next_rate(given, [accuracy] * len(found))) is not None:
-        found.append(rate)
-    return found
+    rates = list[float]()
+    while (rate := schedule.next_rate(settings, [accuracy] * len(rates))) is not None:
+        rates.append(rate)
+    return rates
 
 
-STAGED = spec.Training(10, stages=(6, 3, 1))
+STAGED = case(epochs=10, stages=(6, 3, 1))
 
 
 def test_each_stage_has_a_tenth_of_the_rate_before_it() -> None:
     assert rates(STAGED) == pytest.approx([0.1] * 6 + [0.01] * 3 + [0.001])
-    assert rates(spec.Training(42)) == pytest.approx([0.1] * 40 + [0.01] * 2)  # Table 7
+    assert rates(case(epochs=42)) == pytest.approx([0.1] * 40 + [0.01] * 2)  # Table 7
 
 
 def test_a_training_that_has_learnt_nothing_ends_after_five_epochs() -> None:
     assert len(rates(STAGED, 0.19)) == 5
     assert len(rates(STAGED, 0.21)) == 10  # a network that only generalises badly
-    assert len(rates(spec.Training(10), 0.1)) == 10  # the paper's schedule is run whole
+    assert len(rates(case(epochs=10), 0.1)) == 10  # the paper's schedule is run whole
 
 
 @pytest.mark.parametrize("stages", [(6, 3), (11,), (0, 10)], ids=["short", "long", "empty"])
 def test_an_impossible_schedule_is_refused(stages: tuple[int, ...]) -> None:
     with pytest.raises(spec.UsageError, match="epochs is 10, expected|stage 1 is 0, expected"):
-        spec.Training(10, stages=stages)
+        case(epochs=10, stages=stages)
 
 
 def test_the_papers_schedule_decides_at_its_length_and_steps_alone() -> None:
-    whole = case(training=spec.Training(150))  # those with stages: test_claims.py
+    whole = case(epochs=150)  # those with stages: test_claims.py
     assert schedule.is_on_schedule(whole)
-    for change in ({"training": spec.Training(50)}, {"optimiser": SGD(step_epochs=4)}):
+    for change in ({"epochs": 50}, {"optimiser": SGD(step_epochs=4)}):
         assert not schedule.is_on_schedule(replace(whole, **change))
 
 
@@ -315,75 +315,80 @@ def test_bf16_runs_under_autocast_and_keeps_float32_weights() -> None:
 # trainings as rows
 
 
-FULL = spec.Training(epochs=2, samples=60, test_samples=30, embedded=True, tested_at=(1, 2))
+FULL = case(tested_at=(1, 2))
 
 
 def test_a_training_is_proved_and_kept_by_epoch_with_its_three_figures(tmp_path: Path) -> None:
-    run((case(training=FULL),), tmp_path)
-    proofs = rows_of(tmp_path, records.CertificateRow)
-    assert {row.certificate_precision for row in proofs} == {"fp64", "fp32"}
-    assert all(row.certified for row in proofs)
-    epochs = rows_of(tmp_path, records.EpochRow)
-    assert [row.epoch for row in epochs] == [1, 2]
-    (end,) = rows_of(tmp_path, records.TrainedRow)
+    run((FULL,), tmp_path)
+    proofs = rows_of(tmp_path, records.CertificateResult)
+    assert {row.result.certificate_precision for row in proofs} == {"fp64", "fp32"}
+    assert all(row.result.certified for row in proofs)
+    trained = rows_of(tmp_path, EpochResult)
+    epochs = [row.result for row in trained]
+    assert [result.epoch for result in epochs] == [1, 2]
+    (ended,) = rows_of(tmp_path, records.TrainedResult)
+    end, sizes = ended.result, ended.data
     assert end.test_accuracy == epochs[-1].test_accuracy
-    tests = [row.test_accuracy for row in epochs]
+    tests = [result.test_accuracy for result in epochs]
     assert end.best_test_accuracy == max(tests)
-    best = max(epochs, key=lambda row: row.validation_accuracy)
+    best = max(epochs, key=lambda result: result.validation_accuracy)
     assert (end.chosen_epoch, end.chosen_test_accuracy) == (best.epoch, best.test_accuracy)
-    tested = {row.tested_T: row.test_accuracy for row in rows_of(tmp_path, records.TestedRow)}
+    steps = [row.result for row in rows_of(tmp_path, records.TestedResult)]
+    tested = {result.tested_T: result.test_accuracy for result in steps}
     assert tested.keys() == {1, 2} and tested[2] == end.test_accuracy
-    (confusion,) = rows_of(tmp_path, records.ConfusionRow)  # all test samples are fewer than 500
+    (row,) = rows_of(tmp_path, records.ConfusionResult)  # all test samples are fewer than 500
+    confusion = row.result
     assert sum(map(sum, confusion.confusion)) == 30
     right = sum(confusion.confusion[n][n] for n in range(10))
     assert right / 30 == pytest.approx(end.test_accuracy)
     assert all(0 <= vote <= 1 for line in confusion.votes for vote in line)
-    for each in epochs:
-        assert each.data_source == each.data_test_source == "scikit-learn's digits"
-        assert each.data_test_substitute and each.data_test_sha256 != each.data_sha256
-    assert (end.train_samples, end.validation_samples, end.test_samples) == (54, 6, 30)
-    (audit,) = rows_of(tmp_path, records.AuditRow)
+    for row in trained:
+        source, test = row.data.source, row.data.test
+        assert source and test and source.substitute and test.substitute
+        assert source.description == test.description == "scikit-learn's digits"
+        assert test.sha256 != source.sha256
+    assert (sizes.train_samples, sizes.validation_samples, sizes.test_samples) == (54, 6, 30)
+    assert sizes.iterations_per_epoch == 6 and ended.workload.network.dropout == 0.5
+    (audit,) = (row.result for row in rows_of(tmp_path, records.AuditResult))
     assert audit.passed and audit.when == "after" and audit.spikes > 0
-    assert end.data_substitute and end.dropout == 0.5 and end.iterations_per_epoch == 6
-    assert {row.key for row in (*proofs, *epochs, end)} == {end.key}
+    assert {row.key for row in (*proofs, *trained, ended)} == {ended.key}
 
 
 def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> None:
-    stages = replace(FULL, epochs=18, samples=200, stages=(8, 10), tested_at=())
-    dead = case(training=stages, optimiser=SGD(lr=1e-12))
+    dead = case(epochs=18, stages=(8, 10), train=200, optimiser=SGD(lr=1e-12))
     run((dead,), tmp_path)
-    assert len(rows_of(tmp_path, records.EpochRow)) == 5
-    (end,) = rows_of(tmp_path, records.TrainedRow)
-    assert (end.trained_epochs, end.epochs, end.stages) == (5, 18, (8, 10))
-    warnings = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
+    assert len(rows_of(tmp_path, EpochResult)) == 5
+    (end,) = rows_of(tmp_path, records.TrainedResult)
+    assert end.result.trained_epochs == 5 and end.case == dead
+    warnings = [row.result.reason for row in rows_of(tmp_path, records.WarningResult)]
     assert any("nothing was learnt in 5 epochs" in reason for reason in warnings)
     (again,) = run((dead,), tmp_path)
-    assert again.before and len(rows_of(tmp_path, records.TrainedRow)) == 1
+    assert again.before and len(rows_of(tmp_path, records.TrainedResult)) == 1
 
 
 def test_a_done_training_repeats_only_on_request_and_serves_other_suites(tmp_path: Path) -> None:
-    given = case(framework=spec.ANN)
-    (first,) = run((given,), tmp_path)
-    (again,) = run((given,), tmp_path)
+    settings = case(contender=spec.ANN)
+    (first,) = run((settings,), tmp_path)
+    (again,) = run((settings,), tmp_path)
     assert not first.before and again.before and again.rows == first.rows
-    run((replace(given, suite="scale"),), tmp_path)
-    one, other = rows_of(tmp_path, records.TrainedRow)
+    run((replace(settings, suite="scale"),), tmp_path)
+    one, other = rows_of(tmp_path, records.TrainedResult)
     assert {one.suite, other.suite} == {"accuracy", "scale"}
-    assert one.key == other.key and one.seconds == other.seconds  # it was not trained again
-    run((given,), tmp_path, fresh=True)
-    before, anew, _ = sorted(rows_of(tmp_path, records.TrainedRow), key=lambda row: row.suite)
-    assert len(rows_of(tmp_path, records.EpochRow)) == 6
-    assert anew.seconds != before.seconds and anew.test_accuracy == before.test_accuracy
+    assert one.key == other.key and one.result == other.result  # it was not trained again
+    run((settings,), tmp_path, fresh=True)
+    before, anew, _ = sorted(rows_of(tmp_path, records.TrainedResult), key=lambda row: row.suite)
+    assert len(rows_of(tmp_path, EpochResult)) == 6
+    assert anew.result.seconds != before.result.seconds
+    assert anew.result.test_accuracy == before.result.test_accuracy
 
 
 def test_rows_of_another_suite_say_what_the_case_was_asked_for(tmp_path: Path) -> None:
-    whole = spec.Training(epochs=1, samples=60, test_samples=180, embedded=True)
-    given = case(framework=spec.ANN, training=whole)
+    whole = case(contender=spec.ANN, epochs=1, test=180)
     # all test samples are 180, and without data there are the digits
-    asked = replace(given, suite="scale", training=spec.Training(epochs=1, samples=60))
-    first, second = run((given, asked), tmp_path)
+    wanted = altered(whole, suite="scale", test=None, embedded=False)
+    first, second = run((whole, wanted), tmp_path)
     assert not first.before and second.before
-    assert {spec.Case.of(row) for row in second.rows} == {asked}
+    assert {row.case for row in second.rows} == {wanted}
 
 
 @pytest.mark.parametrize(("changed", "proofs"), [("nothing", 2), ("processor", 4), ("exam", 4)])
@@ -397,9 +402,9 @@ def test_a_proof_holds_for_all_seeds_of_one_processor_and_exam(
     elif changed == "exam":
         monkeypatch.setattr(training_trial, "EXAM", identity.EXAM + 1)
     run((case(seed=1),), tmp_path)
-    assert len(rows_of(tmp_path, records.TrainedRow)) == 2
-    found = [row for row in rows_of(tmp_path, records.CertificateRow) if row.layer is None]
-    assert len(found) == proofs  # one in float64, one in float32
+    assert len(rows_of(tmp_path, records.TrainedResult)) == 2
+    layers = [row.result.layer for row in rows_of(tmp_path, records.CertificateResult)]
+    assert layers.count(None) == proofs  # one in float64, one in float32
 
 
 @pytest.mark.parametrize(
@@ -422,38 +427,41 @@ def test_a_network_that_deviates_late_is_warned_of_at_the_end(
             return super().forward(x) * later
 
     monkeypatch.setattr("adapters.reference.build", Tires)
-    run((case(training=replace(FULL, epochs=1)),), tmp_path)
-    assert all(proof.certified for proof in rows_of(tmp_path, records.CertificateRow))
-    (audit,) = rows_of(tmp_path, records.AuditRow)
+    run((replace(FULL, epochs=1),), tmp_path)
+    assert all(row.result.certified for row in rows_of(tmp_path, records.CertificateResult))
+    (audit,) = (row.result for row in rows_of(tmp_path, records.AuditResult))
     assert not audit.passed and words in str(audit.reason)
-    said = [row.reason for row in rows_of(tmp_path, records.WarningRow)]
-    assert any("with its last weights it is not the reference" in each for each in said)
-    assert len(rows_of(tmp_path, records.TrainedRow)) == 1
+    said = [row.result.reason for row in rows_of(tmp_path, records.WarningResult)]
+    assert any("with its last weights it is not the reference" in reason for reason in said)
+    assert len(rows_of(tmp_path, records.TrainedResult)) == 1
 
 
 def test_too_few_samples_cost_their_own_case(tmp_path: Path) -> None:
-    given = case(framework=spec.ANN, training=replace(FULL, epochs=1))
-    few = replace(given, training=spec.Training(epochs=1, samples=3, embedded=True))
-    (short, good) = run((few, given), tmp_path)
+    enough = altered(FULL, contender=spec.ANN, epochs=1)
+    few = altered(enough, train=3, test=None, tested_at=())
+    (short, good) = run((few, enough), tmp_path)
     (end,) = short.rows
-    assert isinstance(end, records.EndedRow) and end.status == "failed"
-    assert "use --samples 10 or more" in end.reason
-    assert isinstance(good.rows[-1], records.TrainedRow)
+    assert has(end, records.EndedResult) and end.result.status == "failed"
+    assert "use --samples 10 or more" in end.result.reason
+    assert has(good.rows[-1], records.TrainedResult)
 
 
 def test_a_training_on_simulated_events_is_tested_on_recordings_too(tmp_path: Path) -> None:
     with_mnist(tmp_path)
-    given = case("nmnist", training=spec.Training(1, simulated=True, bin_us=10_000))
-    (ended,) = run((given,), tmp_path)
-    assert not [each for each in ended.rows if isinstance(each, records.EndedRow)]
-    (transfer,) = rows_of(tmp_path, records.TransferRow)
-    (trained,) = rows_of(tmp_path, records.TrainedRow)
-    assert transfer.key == trained.key and transfer.recorded_samples == 3
-    assert transfer.recorded_source == "N-MNIST recordings, 10 ms bins"
-    assert transfer.recorded_partial and transfer.bin_us == 10_000 and transfer.wants_simulated
-    assert trained.data_simulated and trained.data_test_simulated
-    run((replace(given, suite="scale"),), tmp_path)
-    assert {each.suite for each in rows_of(tmp_path, records.TransferRow)} == {"accuracy", "scale"}
+    sampling = spec.Sampling(simulated=True, bin_us=10_000)
+    settings = case("nmnist", epochs=1, sampling=sampling)
+    (ended,) = run((settings,), tmp_path)
+    assert not of_kind(ended.rows, records.EndedResult)
+    (transfer,) = rows_of(tmp_path, records.TransferResult)
+    (trained,) = rows_of(tmp_path, records.TrainedResult)
+    assert transfer.key == trained.key and transfer.case == settings
+    result, data = transfer.result, trained.data
+    assert result.recorded_source == "N-MNIST recordings, 10 ms bins"
+    assert result.recorded_partial and result.recorded_samples == 3
+    assert data.source and data.source.simulated and data.test and data.test.simulated
+    run((replace(settings, suite="scale"),), tmp_path)
+    suites = {row.suite for row in rows_of(tmp_path, records.TransferResult)}
+    assert suites == {"accuracy", "scale"}
 
 
 def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
@@ -461,9 +469,8 @@ def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
     for seed, accuracy in enumerate((0.4, 0.5, 0.6)):
         rows += training(seed, (0.9,), suite="accuracy", dataset="nmnist", scale="OurModel")
         end = rows[-1]
-        shared = {name: getattr(end, name) for name in ("key", "data_source", "train_samples")}
-        of = spec.Case.of(end)
-        rows.append(row(records.TransferRow, of, test_accuracy=accuracy, **shared))
+        shared = {"key": end.key, "data": end.data}
+        rows.append(row(records.TransferResult, end.case, test_accuracy=accuracy, **shared))
     (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
     assert line["accuracy"] == pytest.approx(0.9)
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from cells import contender, refused, run
 from fuzzing import MARKUP
 from markdown_it import MarkdownIt
 from rich.console import Console
-from rows import CASE, row, timed, trained_case, training, whole
+from rows import CASE, all_altered, altered, retrained, row, timed, trained_case, training
 
 from harness import suites
 from harness.analysis import tables, timings
@@ -25,14 +24,22 @@ from harness.analysis.frame import frames
 from harness.api import Work
 from harness.cli import console, measuring
 from harness.datasets import DOWNLOAD_FAILED
-from harness.jobs.local import Result
-from harness.records import IterationRow, Row, Store, TrainedRow, UnmeasuredRow
+from harness.records import (
+    IterationResult,
+    Row,
+    Store,
+    TrainedResult,
+    UnmeasuredResult,
+    has,
+    of_kind,
+)
+from harness.records.run import CaseRows
 from harness.reports import fastest
 from harness.reports import table as render
 from harness.reports.shown import shown
 from harness.reports.shown import timed as shown_timings
 from harness.reports.table import Table
-from harness.spec import Access, Case, Options
+from harness.spec import Access, Case, Options, paper
 
 
 def said(*shown: object, width: int = 80) -> list[str]:
@@ -65,7 +72,7 @@ def test_numbers_have_their_interval_and_their_unit() -> None:
 # commands
 
 RECORDED = Path(__file__).parents[1] / "results" / "published" / "intel-xeon-amx"
-STANDING_IN: dict[str, Any] = {"data_substitute": True, "data_source": "scikit-learn's digits"}
+STANDING_IN: dict[str, Any] = {"substitute": True, "description": "scikit-learn's digits"}
 
 
 def table(name: str, rows: Sequence[Row]) -> list[Table]:
@@ -87,10 +94,9 @@ def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
 
 def test_machines_have_letters_and_the_schedule_says_when_the_rate_falls() -> None:
     here, there = (
-        [replace(row, cpu=f"CPU {n}") for row in training(0, (0.5,) * n, suite="scale")]
-        for n in (1, 2)
+        all_altered(training(0, (0.5,) * n, suite="scale"), cpu=f"CPU {n}") for n in (1, 2)
     )
-    there = whole(replace(each, optimiser_step_epochs=1) for each in there)
+    there = retrained(there, step_epochs=1)
     *lines, one, other, of_one, of_other = said(*table("scale", [*here, *there]))
     assert one.split()[0] == "1" and one.endswith("a")
     assert other.split()[0] == "1+1" and other.endswith("b")
@@ -113,48 +119,48 @@ def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None
 
 
 def test_substituted_and_simulated_data_are_named_with_every_figure() -> None:
-    rows = [replace(each, **STANDING_IN) for each in training(0, (0.7667,), suite="accuracy")]
-    (end,) = (each for each in rows if isinstance(each, TrainedRow))
-    line = " ".join(said(measuring.trained(Result(Case.of(end), (end,)))))
+    rows = all_altered(training(0, (0.7667,), suite="accuracy"), **STANDING_IN)
+    (end,) = of_kind(rows, TrainedResult)
+    line = " ".join(said(measuring.trained(CaseRows(end.case, (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
     assert said(*table("accuracy", rows))[0] == "digits (for CIFAR-10)"
-    given: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
-    rows = [replace(each, data_simulated=True) for each in training(0, (0.4,), **given)]
+    rows = training(0, (0.4,), suite="accuracy", dataset="dvs-cifar10", scale="OurModel")
+    rows = all_altered(rows, simulated=True)
     assert said(*table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
 def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
     here = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
     assert {"on A processor, 2 threads", "on B, 2 threads"} <= {*said(*table("acceleration", here))}
-    lost = row(UnmeasuredRow, framework="fused", reason="its process died")
-    rows = [*refused(run()), lost, *contender("norse", 3.0, variant="compiled")]
+    lost = row(UnmeasuredResult, contender="fused", reason="its process died")
+    rows = [*refused(run()), lost, *contender("norse:compiled", 3.0)]
     text = " ".join(" ".join(said(*table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "as late in a training: it computes two samples" in text
     assert "fused: no peak memory: its process died" in text
-    few = [each for each in run() if not isinstance(each, IterationRow) or each.round == 1]
+    few = [line for line in run() if not has(line, IterationResult) or line.result.round == 1]
     assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
 
 
-def ran(case: Case, out: Path, *results: Result, **given: Any) -> None:
+def ran(case: Case, out: Path, *results: CaseRows, **options: Any) -> None:
     """Print a run whose executor has these results."""
-    options = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **given})
+    chosen = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **options})
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
         patch.setattr("harness.datasets.why_not_the_data", lambda request: "")
-        measuring.run(Work(options, suite, (case,), store, Access(out), executor))
+        measuring.run(Work(chosen, suite, (case,), store, Access(out), executor))
 
 
 def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows, other = tuple(run()), replace(CASE, dataset="nmnist")
-    cell = Case.of(rows[0]).cell
-    left = Result(other.cell, (), left_seconds=200.0)
-    long = Result(replace(other, scale="Large").cell, (), left_seconds=900.0)
-    ran(CASE, tmp_path, *(Result(cell, rows, n, n == 1) for n in (1, 5)), left, long, budget="8m")
+    rows, other = tuple(run()), altered(CASE, dataset="nmnist")
+    left = CaseRows(other.cell, (), left_seconds=200.0)
+    long = CaseRows(altered(other, scale="Large").cell, (), left_seconds=900.0)
+    done = (CaseRows(CASE.cell, rows, n, n == 1) for n in (1, 5))
+    ran(CASE, tmp_path, *done, left, long, budget="8m")
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
@@ -178,12 +184,12 @@ def test_missing_data_and_a_failed_download_are_said_before_the_run_and_once(
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
     monkeypatch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
-    note: dict[str, Any] = {"data_note": f"{DOWNLOAD_FAILED}: again", **STANDING_IN}
+    note: dict[str, Any] = {"note": f"{DOWNLOAD_FAILED}: again", **STANDING_IN}
     case, errors = trained_case(1, suite="timesteps"), list[str]()
 
-    def trained(*_: object) -> list[Result]:
+    def trained(*_: object) -> list[CaseRows]:
         errors.append(capsys.readouterr().err)
-        return [Result(case, tuple(replace(row, **note) for row in training(0, (0.5,))))]
+        return [CaseRows(case, tuple(all_altered(training(0, (0.5,)), **note)))]
 
     executor: Any = SimpleNamespace(train=trained)
     options = Options.of(suite="timesteps", out=tmp_path, precision="fp32")
@@ -198,9 +204,9 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = trained_case(1, suite="timesteps", precision="bf16")
-    result = Result(case, tuple(training(0, (0.5,))))
-    for has, precision, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
-        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, has=has: has)
+    result = CaseRows(case, tuple(training(0, (0.5,))))
+    for amx, precision, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
+        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, amx=amx: amx)
         ran(case, tmp_path, result, precision=precision)
         assert ("--precision fp32" in capsys.readouterr().err) == warns
 
@@ -232,13 +238,14 @@ def test_the_time_left_goes_by_all_that_is_done(
 
 def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     """Two of them are two networks, on the page too."""
-    given: list[Row] = []
+    rows: list[Row] = []
     for notation in ("8C3(Encoding)-Voting", "16C3(Encoding)-32FC-Voting"):
-        given += run(scale="custom", network=notation, run=notation)
-    lines = timings.lines(frames(given))
+        _, network = paper.network(notation, "cifar10")
+        rows += run(scale="custom", network=network, run=notation)
+    lines = timings.lines(frames(rows))
     text = " ".join(said(measuring.summary(lines), *shown_timings(lines), width=200))
     learnt = training(0, (0.3,), suite="scale", scale="CIFARNet")
-    learnt = [replace(each, scale="custom") for each in learnt]
+    learnt = all_altered(learnt, scale="custom")
     text += " ".join(said(*table("scale", learnt), width=200))
     assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
     assert {cell.name for cell in fastest.headline(lines)} == {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 import trainings
+from rows import altered
 from safetensors.torch import load_file, save
 from torch import Tensor
 from trainings import case, data, rows_of
@@ -19,9 +19,9 @@ from harness.datasets import load_batch
 from harness.formats import weights
 from harness.jobs import verify
 from harness.jobs.local import Local
-from harness.records import EndedRow, Store, TrainedRow
+from harness.records import EndedResult, Store, TrainedResult
 from harness.reference.network import ReferenceNetwork
-from harness.spec import Access, Case, Network, Reading, Timed, Trained, UsageError, paper
+from harness.spec import Access, Case, Network, Reading, Timing, Training, UsageError, paper
 from harness.speed.judge import Judge
 from harness.training import epoch
 
@@ -35,8 +35,8 @@ def parameters(network: Network) -> list[Tensor]:
     return [each.detach() for each in ReferenceNetwork(network).parameters()]
 
 
-def run(given: Case, out: Path, *, keep: bool = True) -> None:
-    trainings.run((given,), out, keep=keep)
+def run(case: Case, out: Path, *, keep: bool = True) -> None:
+    trainings.run((case,), out, keep=keep)
 
 
 @pytest.mark.parametrize("neunorm", [None, "mean"])
@@ -96,18 +96,19 @@ def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) ->
     run(given, tmp_path, keep=False)
     assert not (tmp_path / "weights").exists()
     run(given, tmp_path)
-    first, second = rows_of(tmp_path, TrainedRow)
-    assert second.kept_weights_sha256 is not None
-    assert replace(second, kept_weights_sha256=None, time=first.time, run=first.run) == first
-    kept = weights.load_kept(tmp_path, second.kept_weights_sha256, given.network)
+    first, second = rows_of(tmp_path, TrainedResult)
+    sha256, network = second.result.kept_weights_sha256, given.workload.network
+    assert sha256 is not None
+    assert altered(second, kept_weights_sha256=None, time=first.time, run=first.run) == first
+    kept = weights.load_kept(tmp_path, sha256, network)
     run(given, tmp_path)  # all is there
-    assert len(rows_of(tmp_path, TrainedRow)) == 2
-    weights.path_of(tmp_path, second.kept_weights_sha256).unlink()
+    assert len(rows_of(tmp_path, TrainedResult)) == 2
+    weights.path_of(tmp_path, sha256).unlink()
     run(given, tmp_path)  # the file alone was gone
-    assert len(rows_of(tmp_path, TrainedRow)) == 2
-    again = weights.load_kept(tmp_path, second.kept_weights_sha256, given.network)
+    assert len(rows_of(tmp_path, TrainedResult)) == 2
+    again = weights.load_kept(tmp_path, sha256, network)
     assert all(map(torch.equal, kept, again))
-    assert rows_of(tmp_path, EndedRow) == []
+    assert rows_of(tmp_path, EndedResult) == []
 
 
 def test_a_damaged_checkpoint_is_named_and_a_lost_one_is_trained_anew(tmp_path: Path) -> None:
@@ -116,21 +117,21 @@ def test_a_damaged_checkpoint_is_named_and_a_lost_one_is_trained_anew(tmp_path: 
     (path,) = (tmp_path / "checkpoints").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     run(given, tmp_path)
-    (end,) = rows_of(tmp_path, EndedRow)
-    assert "is damaged" in end.reason and "--fresh" in end.reason
+    (end,) = rows_of(tmp_path, EndedResult)
+    assert "is damaged" in end.result.reason and "--fresh" in end.result.reason
     path.unlink()
     run(given, tmp_path)
-    first, second = rows_of(tmp_path, TrainedRow)
+    first, second = (row.result for row in rows_of(tmp_path, TrainedResult))
     assert second.kept_weights_sha256 and second.test_accuracy == first.test_accuracy
 
 
-def from_file(out: Path) -> tuple[Trained, list[Tensor]]:
+def from_file(out: Path) -> tuple[Training, list[Tensor]]:
     """A case whose initial weights are kept in the folder."""
-    given = case()
+    network = case().workload.network
     torch.manual_seed(5)
-    drawn = parameters(given.network)
-    sha256 = weights.keep(out, weights.encode(given.network, drawn))
-    return replace(given, weights_sha256=sha256), drawn
+    drawn = parameters(network)
+    sha256 = weights.keep(out, weights.encode(network, drawn))
+    return case(weights_sha256=sha256), drawn
 
 
 def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> None:
@@ -139,11 +140,13 @@ def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> N
     learner = epoch.begin(given, parts, tmp_path)
     assert all(map(torch.equal, learner.module.parameters(), drawn))
     # whose drawing leaves the seeds of all else as they were
-    other = epoch.begin(replace(given, weights_sha256=None), parts)
+    other = epoch.begin(altered(given, weights_sha256=None), parts)
     assert not torch.equal(next(other.module.parameters()), drawn[0])
-    shared = {name: getattr(given, name) for name in Case.__dataclass_fields__}
-    timed = Timed(**{**shared, "suite": "acceleration"})
-    batch = load_batch(timed.dataset, timed.T, 4)
+    timed = Timing(
+        suite="acceleration", workload=given.workload, contender=given.contender,
+        device=given.device, optimiser=given.optimiser,
+    )  # fmt: skip
+    batch = load_batch(timed.workload.dataset, timed.workload.T, 4)
     module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(late=False)
     assert all(map(torch.equal, module.parameters(), drawn))
 
