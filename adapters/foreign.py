@@ -42,7 +42,7 @@ def _laid(trainer: Trainer, x: Tensor) -> Any:
     return trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
 
 
-class Layer(nn.Module):
+class ForeignLayer(nn.Module):
     """A layer's spike tap and parameters: weight, bias, and U where NeuNorm acts on its output."""
 
     def __init__(self, stage: Stage, network: Network) -> None:
@@ -58,7 +58,7 @@ class ForeignNetwork(nn.Module):
     def __init__(self, network: Network, make: MakeTrainer) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(Layer(stage, network) for stage in network.stages)
+        self.layers = nn.ModuleList(ForeignLayer(stage, network) for stage in network.stages)
         self._make = make
         self._trainers: dict[Precision, Trainer] = {}
         weakref.finalize(self, _close, self._trainers)

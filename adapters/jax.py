@@ -66,7 +66,7 @@ class Weights(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layer:
+class JaxLayer:
     """One layer of neurons: what it computes, and how its weights lie in memory."""
 
     stage: Stage
@@ -151,16 +151,16 @@ class Layer:
         return lax.scan(step, (rest, rest), current)[1]
 
 
-def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[Layer]:
+def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[JaxLayer]:
     """Return the network's layers of neurons, in order."""
-    made: list[Layer] = []
+    made: list[JaxLayer] = []
     for below, stage in zip((None, *network.stages), network.stages, strict=False):
         maps = None
         if below and isinstance(below.synapse, Conv) and not isinstance(stage.synapse, Conv):
             channels, height, width = below.output_shape
             size = below.pool.size if below.pool else 1
             maps = (channels, height // size, width // size)
-        made.append(Layer(stage, network, layout, neuron, maps))
+        made.append(JaxLayer(stage, network, layout, neuron, maps))
     return made
 
 
@@ -170,7 +170,7 @@ def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,
     return ((votes - jax.nn.one_hot(labels, classes, dtype=votes.dtype)) ** 2).mean()
 
 
-class Batch(NamedTuple):
+class JaxBatch(NamedTuple):
     """Inputs and labels in XLA's memory."""
 
     x: Array  # (T, B, maps), or (1, B, maps) of a static image
@@ -205,23 +205,23 @@ class JaxTrainer:
             for layer in self.layers
         ]
 
-    def put(self, x: Tensor, labels: Tensor) -> Batch:
+    def put(self, x: Tensor, labels: Tensor) -> JaxBatch:
         steps = len(x)
         given = (x[:1] if synapses.is_static(x) else x).detach().numpy()
         if self.layout == "NHWC":
             given = np.transpose(given, (0, 1, 3, 4, 2))
-        batch = Batch(jnp.array(given), jnp.array(labels.numpy().astype(np.int32)), steps)
+        batch = JaxBatch(jnp.array(given), jnp.array(labels.numpy().astype(np.int32)), steps)
         self._compiled("step" if self.settings.mode == "training" else "infer", batch)
         return batch
 
-    def step(self, batch: Batch) -> float:
+    def step(self, batch: JaxBatch) -> float:
         program = self._compiled("step", batch)
         came = program(self.weights, self._first(), batch.x, batch.labels)
         self.weights, self._state, loss, self._out, self._gradients = came
         jax.block_until_ready(came)
         return float(loss)
 
-    def infer(self, batch: Batch) -> None:
+    def infer(self, batch: JaxBatch) -> None:
         self._out = self._compiled("infer", batch)(self.weights, batch.x, batch.labels)
         jax.block_until_ready(self._out)
 
@@ -235,14 +235,14 @@ class JaxTrainer:
     def parameters(self) -> list[Tensor]:
         return self._tensors(self.weights)
 
-    def spikes(self, batch: Batch) -> list[Tensor]:
+    def spikes(self, batch: JaxBatch) -> list[Tensor]:
         program = self._compiled("spikes", batch)
         found = [np.array(each) for each in program(self.weights, batch.x, batch.labels)]
         if self.layout == "NHWC":
             found = [np.moveaxis(each, -1, 2) if each.ndim == 5 else each for each in found]
         return [torch.from_numpy(each) for each in found]
 
-    def differentiate(self, batch: Batch, back: Tensor) -> list[Tensor]:
+    def differentiate(self, batch: JaxBatch, back: Tensor) -> list[Tensor]:
         weighed = batch._replace(labels=jnp.array(back.numpy()))
         program = self._compiled("differentiate", weighed)
         return self._tensors(program(self.weights, weighed.x, weighed.labels))
@@ -259,7 +259,7 @@ class JaxTrainer:
         arrays = [array for layer, each in pairs for array in layer.to_torch(each)]
         return [torch.from_numpy(np.array(each, order="C")) for each in arrays]
 
-    def _compiled(self, name: str, batch: Batch) -> Any:
+    def _compiled(self, name: str, batch: JaxBatch) -> Any:
         """Return the program of the method `_name` for batches of this size."""
         key = name, batch.x.shape, batch.steps
         if key not in self._programs:

@@ -30,7 +30,7 @@ class Potential(NamedTuple):
     v: Tensor
 
 
-class Parameters(NamedTuple):
+class NorseParameters(NamedTuple):
     """What the activation reads: the paper's constants, Norse's reset potential and threshold."""
 
     lif: LIF
@@ -39,7 +39,7 @@ class Parameters(NamedTuple):
 
 
 def activation(
-    current: Tensor, state: Potential, p: Parameters, dt: float
+    current: Tensor, state: Potential, p: NorseParameters, dt: float
 ) -> tuple[Tensor, Potential]:
     """Compute one step, eqs. (5)-(6), with our rectangular surrogate: Norse has none."""
     v = p.lif.k_tau * state.v + current
@@ -54,7 +54,7 @@ def rest(current: Tensor) -> Potential:
 
 def faithful(lif: LIF) -> SNNCell:
     """Return the paper's neuron as a Norse cell."""
-    parameters = Parameters(lif, torch.tensor(0.0), torch.tensor(lif.v_th))
+    parameters = NorseParameters(lif, torch.tensor(0.0), torch.tensor(lif.v_th))
     # Norse's annotations admit one bare tensor of state; its own cells pass named tuples as here
     step, start = cast(Any, activation), cast(Any, rest)
     return SNNCell(activation=step, state_fallback=start, p=parameters, dt=1.0)

@@ -62,7 +62,7 @@ def default(lif: LIF) -> sl.LIFSqueeze:
     return _layer(lif, spike_fn=SingleSpike)
 
 
-class Layer(nn.Module):
+class SinabsLayer(nn.Module):
     """One layer, all steps at once: synapse, neurons, pool, NeuNorm, dropout."""
 
     def __init__(self, stage: Stage, network: Network, make_neuron: Any) -> None:
@@ -105,10 +105,12 @@ class SinabsNetwork(nn.Module):
     def __init__(self, network: Network, make_neuron: Any) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
+        self.layers = nn.ModuleList(
+            SinabsLayer(stage, network, make_neuron) for stage in network.stages
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
-        first, *others = cast("list[Layer]", list(self.layers))
+        first, *others = cast("list[SinabsLayer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
         steps, current = len(x), synapses.encoding_sequence(first.synapse, x)
         out = first(current.transpose(0, 1).flatten(0, 1), steps, keys[0])

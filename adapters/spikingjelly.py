@@ -51,7 +51,7 @@ def default(lif: LIF) -> neuron.LIFNode:
     return neuron.LIFNode(tau=tau(lif), v_threshold=lif.v_th, step_mode="m")
 
 
-class Layer(nn.Module):
+class SpikingJellyLayer(nn.Module):
     """One layer, all steps at once: synapse, `LIFNode`, pool, NeuNorm, dropout."""
 
     def __init__(self, stage: Stage, network: Network, make_neuron: Neuron) -> None:
@@ -82,11 +82,13 @@ class SpikingJellyNetwork(nn.Module):
     def __init__(self, network: Network, make_neuron: Neuron) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(Layer(stage, network, make_neuron) for stage in network.stages)
+        self.layers = nn.ModuleList(
+            SpikingJellyLayer(stage, network, make_neuron) for stage in network.stages
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         functional.reset_net(self)
-        first, *others = cast("list[Layer]", list(self.layers))
+        first, *others = cast("list[SpikingJellyLayer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
         out = first(synapses.encoding_sequence(first.synapse, x), keys[0])
         for following, layer_keys in zip(others, keys[1:], strict=True):

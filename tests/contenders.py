@@ -17,8 +17,8 @@ from harness.adapter import SpikeTap, channels_last
 from harness.proof.answer import Question
 from harness.reference import synapses
 from harness.reference.initialise import initialised
-from harness.reference.network import Layer, MakeCell, ReferenceNetwork, StepNetwork
-from harness.reference.neunorm import NeuNorm
+from harness.reference.network import MakeCell, ReferenceLayer, ReferenceNetwork, StepNetwork
+from harness.reference.neunorm import NeuNormStep
 from harness.reference.neuron import LIFCell, fire
 from harness.reference.precision import DTYPES
 from harness.spec import LIF, Mode, Network, Precision
@@ -76,7 +76,7 @@ class Rounding(ReferenceNetwork):
             out = self._neurons(current + varied.to(current.dtype), layer, lif)
         return out
 
-    def _neurons(self, current: Tensor, layer: Layer, lif: LIF) -> Tensor:
+    def _neurons(self, current: Tensor, layer: ReferenceLayer, lif: LIF) -> Tensor:
         v, fired, x, sent = torch.zeros_like(current[0]), [], None, []
         for arriving in current:
             v = v - v * (1 - lif.k_tau) + arriving
@@ -91,7 +91,7 @@ class Rounding(ReferenceNetwork):
         return torch.stack(sent)
 
 
-def _bias(layer: Layer, current: Tensor) -> Tensor:
+def _bias(layer: ReferenceLayer, current: Tensor) -> Tensor:
     bias = layer.synapse.bias
     assert bias is not None
     return bias.detach().reshape(-1, *[1] * (current.dim() - 3))
@@ -398,7 +398,7 @@ class StaleState(LIFCell):
         return o, after
 
 
-class StaleNeuNorm(NeuNorm):
+class StaleNeuNorm(NeuNormStep):
     left: Tensor | None = None
 
     def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -181,10 +181,10 @@ def test_a_broken_package_costs_no_other(declare: Any, monkeypatch: pytest.Monke
 
     declare()
     monkeypatch.setattr(Point, "load", broken)
-    with pytest.raises(baselines.Missing, match="counting does not load .*'Nope'"):
+    with pytest.raises(baselines.MissingBaseline, match="counting does not load .*'Nope'"):
         baselines.load("counting")
     assert {case.contender.name for case in cases()} == {*baselines.OURS}
-    with pytest.raises(baselines.Missing):
+    with pytest.raises(baselines.MissingBaseline):
         cases(baselines=("counting",))
 
 

@@ -17,7 +17,7 @@ from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, silent
 from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoised, rows_of
-from harness.baselines.hats import Parameters
+from harness.baselines.hats import HatsParameters
 from harness.baselines.hots import (
     first_surface,
     learn_prototypes,
@@ -30,7 +30,7 @@ from harness.spec import LIF
 
 # HOTS
 
-NEAR = hots.Layer(2, radius=1, tau_us=10.0)
+NEAR = hots.HotsLayer(2, radius=1, tau_us=10.0)
 
 
 def rows(*each: tuple[int, int, int, int]) -> Rows:
@@ -210,7 +210,7 @@ def test_most_spikes_decide() -> None:
 # HATS: two cells of 4 x 4 pixels beside each other; an event counts for 100 us
 
 SENSOR = (4, 8)
-SMALL = Parameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
+SMALL = HatsParameters(cell=4, radius=1, reach_us=100, tau_us=50.0)
 
 
 def test_an_earlier_event_near_by_adds_its_decay_at_its_offset() -> None:
@@ -242,10 +242,12 @@ def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
     [
         ((34, 34), hats.NMNIST),
         ((30, 45), hats.CIFAR10_DVS),  # cells cut by both edges
-        ((13, 7), Parameters(cell=7, radius=3, reach_us=5_000, tau_us=3_000.0)),
+        ((13, 7), HatsParameters(cell=7, radius=3, reach_us=5_000, tau_us=3_000.0)),
     ],
 )
-def test_histograms_are_tonics_but_for_two_things(sensor: tuple[int, int], of: Parameters) -> None:
+def test_histograms_are_tonics_but_for_two_things(
+    sensor: tuple[int, int], of: HatsParameters
+) -> None:
     """tonic adds the event at the centre of its own surface and divides by the events of the cell
     and the polarity, n(cell, polarity); the paper's surface holds earlier events alone and is
     divided by the cell's events, n(cell). So ours x n(cell) = (tonic's - 1 at the centre) x

@@ -498,7 +498,7 @@ def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None
 def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
     random = np.random.default_rng(2)
     first = random.uniform(-4, 4, (4, 3))
-    layer = hm2_bp.Layer(first.copy(), HIDDEN)
+    layer = hm2_bp.Hm2BpLayer(first.copy(), HIDDEN)
     weights = torch.from_numpy(first.copy()).requires_grad_()
     optimiser = torch.optim.Adam([weights], 0.01)
     for _ in range(3):

@@ -36,7 +36,7 @@ from harness.records.run import RowMaker
 from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.speed import contender, judge, schedule
-from harness.speed.schedule import Plan
+from harness.speed.estimates import Estimates
 from harness.system.child import Child
 from harness.training import descent
 from harness.training.descent import (
@@ -110,7 +110,7 @@ def short(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) ->
     plant("planted", "from test_bf16 import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(descent, "CHECK_SETTINGS", SHORT)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
 
 

@@ -27,9 +27,9 @@ from harness.records.run import RowMaker
 from harness.spec import FLOOR
 from harness.speed import cell, contender
 from harness.speed.contender import ContenderProcess, First, Turn, Worker
+from harness.speed.estimates import Estimates
 from harness.speed.iteration import of_round
 from harness.speed.judge import Judge
-from harness.speed.schedule import Plan
 from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)
@@ -44,7 +44,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) 
     """Install the hostile contenders, of which nothing is known before."""
     plant("planted", "from hostile_contenders import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(cell, "installation_of", lambda case: NOTHING_KNOWN)
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 0.0)
     monkeypatch.setitem(facts._known, "planted", facts.Facts("planted"))
 
 

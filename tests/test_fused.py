@@ -46,7 +46,7 @@ from adapters.fused import (  # noqa: E402
     winograd,
 )
 from adapters.fused import network as fused_network  # noqa: E402
-from adapters.fused.network import Layer  # noqa: E402
+from adapters.fused.network import FusedLayer  # noqa: E402
 from adapters.fused.synapse import Synapse  # noqa: E402
 
 LIF_ = LIF(0.3, 0.25, 0.25)
@@ -245,7 +245,7 @@ ENCODED = (
 
 def works(module: torch.nn.Module) -> list[Synapse]:
     """Of its convolutions."""
-    layers = [layer.work for layer in module.modules() if isinstance(layer, Layer)]
+    layers = [layer.work for layer in module.modules() if isinstance(layer, FusedLayer)]
     return [work for work in layers if not work.product]
 
 

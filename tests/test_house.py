@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from graphlib import TopologicalSorter
 
 import grimp
 import pytest
+
+from harness.system.installed import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +23,13 @@ def test_no_module_imports_the_public_package(graph: grimp.ImportGraph) -> None:
 def test_no_import_cycle(graph: grimp.ImportGraph) -> None:
     imported = {each: graph.find_modules_directly_imported_by(each) for each in graph.modules}
     TopologicalSorter(imported).prepare()  # its CycleError names the circle
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for room in ("harness", "adapters"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

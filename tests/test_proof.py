@@ -22,7 +22,7 @@ from harness.adapter import Variant, exam_builder
 from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Question, plain_pass, tapped_pass
-from harness.proof.audit import Audit, Finding, gradient_bounds
+from harness.proof.audit import Audit, AuditFinding, gradient_bounds
 from harness.proof.certificate import RULES, Certificate
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
 from harness.reference import neuron
@@ -52,11 +52,11 @@ def certify(build: Build, precision: Precision = "fp64") -> Certificate:
     return Exam(NETWORK, BATCH, precision).certify(Variant((), build))
 
 
-def audited(module: nn.Module, asked: Question) -> Finding:
+def audited(module: nn.Module, asked: Question) -> AuditFinding:
     return Audit(asked).judge(module.to(dtype=asked.x.dtype))
 
 
-def replayed(module: nn.Module, asked: Question) -> Finding:
+def replayed(module: nn.Module, asked: Question) -> AuditFinding:
     module.to(dtype=asked.x.dtype)
     return Audit(asked).replay(plain_pass(module, asked), tapped_pass(module, asked))
 

@@ -81,7 +81,7 @@ def test_autograd_agrees_with_the_adjoint_written_by_hand(lif: LIF) -> None:
 
 @pytest.mark.parametrize(("reading", "c"), [("mean", 0.1 / 2), ("literal", 0.1 / 4)])
 def test_neunorm_trace_by_hand(reading: Reading, c: float) -> None:
-    module = neunorm.NeuNorm(NeuNorm(0.9, reading), (2, 1, 1)).double()
+    module = neunorm.NeuNormStep(NeuNorm(0.9, reading), (2, 1, 1)).double()
     with torch.no_grad():
         module.U.copy_(torch.tensor([1.0, -2.0]).reshape(2, 1, 1))
     both = torch.ones(1, 2, 1, 1, dtype=torch.float64)

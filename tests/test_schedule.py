@@ -53,11 +53,12 @@ from harness.spec import (
     options,
     paper,
 )
-from harness.speed import cell, judge, schedule
+from harness.speed import cell, estimates, judge, schedule
 from harness.speed.contender import Worker
+from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter
 from harness.speed.judge import Judge
-from harness.speed.schedule import Plan, Schedule
+from harness.speed.schedule import Schedule
 from harness.system import clock, machine
 from harness.training import descent
 
@@ -131,7 +132,7 @@ def plant(
     monkeypatch.setattr(adapters, "load", found)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
 
 
@@ -344,7 +345,7 @@ def test_all_runs_take_cells_in_one_order() -> None:
 def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0 * group[0].workload.T)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0 * group[0].workload.T)
     cases = case("reference"), case("reference", T=2), case("reference", T=3)
     says = r"no cell fits into a budget of 0.001 s: .*about 200 s here, .* 1.2 times .*--budget 5m"
     with pytest.raises(UsageError, match=says):  # 240 s, and a moment for data
@@ -363,13 +364,13 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
 
 def test_an_estimate_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(schedule, "_rate", lambda device: 1e9)
-    plan, cases = Plan(5), (case("reference"), case("snntorch"))
+    monkeypatch.setattr(estimates, "_rate", lambda device: 1e9)
+    plan, cases = Estimates(5), (case("reference"), case("snntorch"))
     first = plan.seconds(cases)
     assert 0 < plan.round_seconds(cases) < first < plan.seconds((*cases, case("norse")))
-    rounds = first - 2 * schedule.EXAM_SECONDS
+    rounds = first - 2 * estimates.EXAM_SECONDS
     plan.correct(cases, 3 * rounds, 5)  # without its exams it took three times as long
-    assert plan.seconds(cases) == pytest.approx(3 * rounds + 2 * schedule.EXAM_SECONDS)
+    assert plan.seconds(cases) == pytest.approx(3 * rounds + 2 * estimates.EXAM_SECONDS)
 
 
 def test_a_failure_that_a_later_run_has_overcome_is_none_of_what_was_measured_before(
@@ -539,12 +540,14 @@ def test_dead_layers_are_said(tmp_path: Path) -> None:
 def test_what_is_said_of_a_run_begins_near_zero_and_is_whole_only_when_it_has_ended(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 1000.0)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 1000.0)
     told: list[tuple[float, str]] = []
     look: dict[str, Any] = {"seconds": seconds, "first": True}
     run(tmp_path, case("reference"), **look, say=lambda *said: told.append(said))
     assert told[0][1].endswith(": data") and told[0][0] < 0.1
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 0.0)  # it takes longer than foreseen
+    monkeypatch.setattr(
+        Estimates, "seconds", lambda plan, group: 0.0
+    )  # it takes longer than foreseen
     run(tmp_path, case("reference", T=2), say=lambda *said: told.append(said))
     assert max(fraction for fraction, _ in told) < 1
 
@@ -570,8 +573,8 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
     monkeypatch.setattr(clock, "Stopwatch", watch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
     monkeypatch.setattr(cell.Cell, "known", known)
-    monkeypatch.setattr(Plan, "seconds", lambda plan, group: 100.0)
-    monkeypatch.setattr(Plan, "round_seconds", lambda plan, group: 5.0)
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0)
+    monkeypatch.setattr(Estimates, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
     rows = rows_in(tmp_path)
     iterations = of(rows, IterationResult, T=2)

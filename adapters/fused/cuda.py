@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from adapters.fused.form import Form, Gradients
+from adapters.fused.form import Form, NeuronGradients
 from harness.reference import dropout
 
 
@@ -214,7 +214,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
     """Return None: no Triton kernel sends counts, so the next layer is sent values."""
 
 
-def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> NeuronGradients:
     """Return the gradients of a layer's current, U and bias; `back` is its output's gradient."""
     last = current.permute(0, 1, 3, 4, 2)
     moving, batch, height, width, maps = last.shape
@@ -234,7 +234,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
     )  # fmt: skip
     summed = None if U is None else d_U.sum(0).permute(2, 0, 1)
     d_bias = d_current.sum((0, 1, 2, 3), dtype=form.dtype)
-    return Gradients(d_current.permute(0, 1, 4, 2, 3), summed, d_bias)
+    return NeuronGradients(d_current.permute(0, 1, 4, 2, 3), summed, d_bias)
 
 
 def _stride(last: Tensor) -> int:

@@ -72,7 +72,7 @@ class Encoding(NamedTuple):
         return *self.x.shape[:2], len(self.bias), *self.x.shape[2:4]
 
 
-class Gradients(NamedTuple):
+class NeuronGradients(NamedTuple):
     """The gradients that a layer of neurons passes back."""
 
     current: Tensor | None  # of its shape: for (1, B, ...) the sum over the steps

@@ -25,7 +25,7 @@ AT_ONCE = 40  # samples times steps that an inference takes at once; what it hol
 LARGE = 128 * 32 * 32  # neurons of a layer: a network that has none as large takes more at once
 
 
-class Run(NamedTuple):
+class Pass(NamedTuple):
     """Sizes, precision and kernels that all layers of one call share."""
 
     steps: int
@@ -62,7 +62,7 @@ class NetworkFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, run: Run, calls: tuple[Call, ...], *parameters: Tensor | None
+        ctx, x: Tensor, run: Pass, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
         """Compute x (T, or 1 if static, B, ...), all layers' weight, bias and U -> (T, B, N)."""
         kept: list[Saved] = []
@@ -112,7 +112,7 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
     return zip(*(islice(parameters, start, None, 3) for start in range(3)), strict=True)
 
 
-def _forward(sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: Tensor) -> Saved:
+def _forward(sent: Tensor | Events, run: Pass, call: Call, weight: Tensor, bias: Tensor) -> Saved:
     """Input (N, ...) -> what is saved: the input, the current (T or 1, B, C, H, W), the weight."""
     inputs = call.synapse.inputs(sent, run.precision)
     own = weight.to(run.precision), bias.to(run.precision)
@@ -130,7 +130,7 @@ def _forward(sent: Tensor | Events, run: Run, call: Call, weight: Tensor, bias: 
     return inputs, current, own[0]
 
 
-def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | Events:
+def _sent(current: Current, U: Tensor | None, run: Pass, call: Call) -> Tensor | Events:
     """Return what goes to the next layer: events where it takes them, else (N, C, h, w)."""
     events = run.kernels.events(current, U, call.form) if call.sends_events else None
     if events is not None:
@@ -139,7 +139,7 @@ def _sent(current: Current, U: Tensor | None, run: Run, call: Call) -> Tensor | 
 
 
 def _backward(
-    back: Tensor, layer: Saved, run: Run, call: Call, given: LayerParameters, *, wants_dx: bool
+    back: Tensor, layer: Saved, run: Pass, call: Call, given: LayerParameters, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
     """Return the gradients of what was sent to a layer, of its weight, its bias and U."""
     (_, _, U), (inputs, current, weight), wide = given, layer, call.form.dtype
@@ -166,7 +166,7 @@ def _last(current: Tensor) -> Tensor:
     return last.permute(0, 1, 4, 2, 3)
 
 
-class Layer(nn.Module):
+class FusedLayer(nn.Module):
     """One layer of neurons over all steps: synapse, then one kernel for all that follows."""
 
     def __init__(self, stage: Stage, network: Network, *, dense: bool, detached: bool) -> None:
@@ -209,12 +209,12 @@ class FusedNetwork(nn.Module):
         largest = max(stage.neurons for stage in network.stages)
         self.at_once = AT_ONCE * max(1, LARGE // largest)
         self.layers = nn.ModuleList(
-            Layer(stage, network, dense=dense, detached=detached) for stage in network.stages
+            FusedLayer(stage, network, dense=dense, detached=detached) for stage in network.stages
         )
 
     @property
-    def _layers(self) -> list[Layer]:
-        return [each for each in self.layers if isinstance(each, Layer)]
+    def _layers(self) -> list[FusedLayer]:
+        return [each for each in self.layers if isinstance(each, FusedLayer)]
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         keys = dropout.stage_keys(self.network, x, training=self.training)
@@ -237,12 +237,12 @@ class FusedNetwork(nn.Module):
 
     def _asked(
         self, x: Tensor, keys: list[Tensor | None], made: list[PackedWeights], keeps: bool
-    ) -> tuple[Run, tuple[Call, ...]]:
+    ) -> tuple[Pass, tuple[Call, ...]]:
         """Return how some samples x (T, b, ...) are computed."""
         # the synapses' precision is x's own, or autocast's where that is on
         on = torch.is_autocast_enabled(x.device.type)
         precision = torch.get_autocast_dtype(x.device.type) if on else x.dtype
-        run = Run(len(x), x.shape[1], precision, kernels_for(x.device.type), keeps)
+        run = Pass(len(x), x.shape[1], precision, kernels_for(x.device.type), keeps)
         potential = torch.float64 if precision == torch.float64 else torch.float32
         calls, layers = [], self._layers
         along = zip(layers, [*layers[1:], None], keys, made, strict=True)
@@ -260,7 +260,7 @@ class FusedNetwork(nn.Module):
 
 def computed(module: nn.Module) -> str:
     """Describe which layers worked by events in the last call, and their inputs' densities."""
-    works = [each.work for each in module.modules() if isinstance(each, Layer)]
+    works = [each.work for each in module.modules() if isinstance(each, FusedLayer)]
     return "; ".join(f"layer {n}: {work.in_words}" for n, work in enumerate(works, 1))
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from adapters.fused import compiled
 from adapters.fused.compiled import as_call, callback, fields, inlined
-from adapters.fused.form import MARK, MOST, Encoding, Events, Form, Gradients
+from adapters.fused.form import MARK, MOST, Encoding, Events, Form, NeuronGradients
 from adapters.fused.intrinsics import (
     BYTES, TAPS, array, counts_only, in_whole_vectors, narrow, number, prefetch, put, sum_of_lanes,
     take, wide, with_bits,
@@ -672,7 +672,9 @@ def values(events: Events, dtype: torch.dtype) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+def gradients(
+    current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: Form
+) -> NeuronGradients:
     """Compute the gradients of a layer's U, bias, and current, or the weight of an `Encoding`.
 
     The current's gradient overwrites the current.
@@ -691,11 +693,11 @@ def gradients(current: Tensor | Encoding, U: Tensor | None, back: Tensor, form: 
     summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
     if isinstance(last, Encoding):
         assert d_weight is not None
-        return Gradients(None, summed, d_bias.sum(0), d_weight.sum(0))
+        return NeuronGradients(None, summed, d_bias.sum(0), d_weight.sum(0))
     # what fills no window of the pool has no gradient, and the kernel does not visit it
     last[:, :, h * form.pool :] = 0
     last[:, :, :, w * form.pool :] = 0
-    return Gradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
+    return NeuronGradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
 
 
 def _described(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:

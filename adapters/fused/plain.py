@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adapters.fused.form import Form, Gradients
+from adapters.fused.form import Form, NeuronGradients
 from harness.reference import dropout, neunorm, neuron
 from harness.reference.neuron import potential_gradient, spike_gradient
 
@@ -64,7 +64,7 @@ def events(current: Tensor, U: Tensor | None, form: Form) -> None:
     """Return None: plain torch sends values, not counts."""
 
 
-def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gradients:
+def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> NeuronGradients:
     """Return the gradients of a layer's current, U and bias; `back` is its output's gradient."""
     potentials, fired, auxiliaries = _forward(current.to(form.dtype), form)
     sent = back.to(form.dtype)
@@ -88,7 +88,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Gr
             d_current[0] += d_u
         else:
             d_current[t] = d_u
-    return Gradients(d_current.to(current.dtype), d_U, d_current.sum((0, 1, 3, 4)))
+    return NeuronGradients(d_current.to(current.dtype), d_U, d_current.sum((0, 1, 3, 4)))
 
 
 def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:

@@ -43,7 +43,7 @@ _PLACES = {
 OURS = tuple(_PLACES)
 
 
-class Missing(UsageError):
+class MissingBaseline(UsageError):
     """The module of a system cannot be imported; the message says what to install."""
 
 
@@ -96,14 +96,15 @@ def check_name(name: str) -> None:
 def load(name: str) -> SystemInfo:
     """Import a system and check its fields.
 
-    Raises UsageError if the name is unknown or a field is wrong, Missing if it cannot be imported.
+    Raises UsageError if the name is unknown or a field is wrong, MissingBaseline if it cannot be
+    imported.
     """
     check_name(name)
     try:
         found = _known()[name].load()
     except Exception as error:  # noqa: BLE001 a package's import may raise anything
         hint = "pip install 'snn-harness[baselines]'" if name in OURS else "see its package"
-        raise Missing(f"the baseline {name} does not load ({error}): {hint}") from error
+        raise MissingBaseline(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name}
     for each in fields(SystemInfo)[1:]:
         word = each.name if each.name == "build" else each.name.upper()

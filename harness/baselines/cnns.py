@@ -45,7 +45,7 @@ def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
 _SIZES = dict.fromkeys(("quick", "default", "paper"), learn.LearnerSizes(batch_size=50))
 
 
-class EventCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+class EventCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     """A CNN on one image of all events (Iyer et al. 2018)."""
 
     TITLE, PAPER = "CNN on summed events", "Iyer et al. 2018"
@@ -97,7 +97,7 @@ def cut_frames(recordings: Recordings) -> tuple[NDArray[np.uint8], NDArray[np.in
     return np.stack(counts), np.array(owners, np.int64)
 
 
-class FrameCNN(learn.Learner[Recordings, learn.LearnerSizes]):
+class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     """A CNN on centred frames of 1,000 to 1,999 events (Neil & Liu 2016)."""
 
     TITLE, PAPER = "CNN on frames", "Neil & Liu 2016"

@@ -31,7 +31,7 @@ from harness.spec import ProgressCallback
 
 
 @dataclass(frozen=True)
-class Parameters:
+class HatsParameters:
     """Constants of the time surfaces."""
 
     cell: int  # K, in pixels
@@ -52,8 +52,8 @@ class Parameters:
         return -(-height // self.cell), -(-width // self.cell)
 
 
-NMNIST = Parameters(cell=5, radius=2, reach_us=100_000, tau_us=1e11)  # it does not decay
-CIFAR10_DVS = Parameters(cell=12, radius=4, reach_us=10_000, tau_us=2e5)
+NMNIST = HatsParameters(cell=5, radius=2, reach_us=100_000, tau_us=1e11)  # it does not decay
+CIFAR10_DVS = HatsParameters(cell=12, radius=4, reach_us=10_000, tau_us=2e5)
 DENOISE_US = 10_000
 LARGE = 64  # pixels: from here on the parameters for 128 x 128, below those for 34 x 34
 
@@ -79,7 +79,9 @@ def _add_surfaces(
         newest[memory] = i
 
 
-def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> NDArray[np.float64]:
+def histograms(
+    rows: Rows, sensor: tuple[int, int], parameters: HatsParameters
+) -> NDArray[np.float64]:
     """Compute averaged time surfaces, by [cell, polarity, R + offset in y, R + offset in x]."""
     height, width = parameters.cells(sensor)
     cells, size = height * width, 2 * parameters.radius + 1
@@ -91,7 +93,9 @@ def histograms(rows: Rows, sensor: tuple[int, int], parameters: Parameters) -> N
     return sums.reshape(-1, 2, size, size) / np.maximum(count, 1)[:, None, None, None]
 
 
-def features(recordings: Recordings, parameters: Parameters, tell: ProgressCallback) -> Features:
+def features(
+    recordings: Recordings, parameters: HatsParameters, tell: ProgressCallback
+) -> Features:
     """Denoise each recording and compute its histograms as one row, (N, D)."""
     found = []
     for n in indices(recordings, tell, "time surfaces, recording"):

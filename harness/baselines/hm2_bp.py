@@ -218,7 +218,7 @@ def count_errors(counts: Array, label: int, steps: int) -> Array:  # (O,)
     return np.where(np.abs(over) > share * MARGIN, over, 0.0)
 
 
-class Layer:
+class Hm2BpLayer:
     """A layer's weights (I, O) and its optimiser."""
 
     def __init__(self, weights: Array, neuron: NeuronConstants) -> None:
@@ -267,8 +267,8 @@ class HM2BP(Method[Recordings, int]):
         inputs, hidden, classes = self.layer_sizes(train, self.sizes)
         tell(0.0, "compiling its loops")
         random = np.random.default_rng(seed)
-        self.hidden = Layer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
-        self.output = Layer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
+        self.hidden = Hm2BpLayer(random.uniform(-1, 1, (inputs, hidden)), HIDDEN)
+        self.output = Hm2BpLayer(random.uniform(-1, 1, (hidden, classes)), OUTPUT)
         for epoch in range(1, self.epochs + 1):
             lr = LEARNING_RATE / sqrt(max(1, epoch - 1))  # the first two are alike there
             order = np.random.default_rng((seed, epoch)).permutation(len(train))

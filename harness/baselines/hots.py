@@ -44,7 +44,7 @@ Entries: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
 
 
-class Layer(NamedTuple):  # numba reads no dataclass
+class HotsLayer(NamedTuple):  # numba reads no dataclass
     """A layer's number of prototypes, and the size and time constant of its surfaces."""
 
     prototypes: int
@@ -54,11 +54,11 @@ class Layer(NamedTuple):  # numba reads no dataclass
 
 
 # 2022_06_03_run_nmnist_jitter.py of hotsline
-LAYERS = (Layer(16, 2, 20_000.0), Layer(32, 4, 160_000.0))
+LAYERS = (HotsLayer(16, 2, 20_000.0), HotsLayer(32, 4, 160_000.0))
 
 
 @compiled
-def surfaces(events: Rows, layer: Layer, size: int) -> Iterator[tuple[int, Entries, Values]]:
+def surfaces(events: Rows, layer: HotsLayer, size: int) -> Iterator[tuple[int, Entries, Values]]:
     """Yield each `every`-th event's index and its surface: nonzero entries and values of norm 1.
 
     Surfaces whose sum is not above 2 R are skipped. `size` is the length of a dense surface. The
@@ -106,7 +106,7 @@ def nearest(
 
 @compiled
 def learn_prototypes(
-    events: Rows, layer: Layer, prototypes: Values, wins: NDArray[np.int64]
+    events: Rows, layer: HotsLayer, prototypes: Values, wins: NDArray[np.int64]
 ) -> None:
     """Update prototypes in place: C += alpha beta (S - C) for each surface S and its nearest C."""
     norms = np.sqrt((prototypes**2).sum(0))
@@ -121,7 +121,7 @@ def learn_prototypes(
 
 
 @compiled
-def relabel_events(events: Rows, layer: Layer, prototypes: Values) -> Rows:
+def relabel_events(events: Rows, layer: HotsLayer, prototypes: Values) -> Rows:
     """Replace events' polarities by their nearest prototypes; drop events without a surface."""
     norms = np.sqrt((prototypes**2).sum(0))
     passed, count = np.empty_like(events), 0
@@ -133,7 +133,7 @@ def relabel_events(events: Rows, layer: Layer, prototypes: Values) -> Rows:
 
 
 @compiled
-def first_surface(events: Rows, layer: Layer, start: int, dense: Values) -> bool:
+def first_surface(events: Rows, layer: HotsLayer, start: int, dense: Values) -> bool:
     """Write the first surface from event `start` on to `dense` (E,); return whether it exists."""
     for n, entries, values in surfaces(events, layer, len(dense)):
         if n >= start:
@@ -228,7 +228,7 @@ class HOTS(Method[Recordings, HOTSSizes]):
             rows = relabel_events(rows, self._thinned(number, rows), prototypes)
         return rows
 
-    def _thinned(self, number: int, rows: Rows) -> Layer:
+    def _thinned(self, number: int, rows: Rows) -> HotsLayer:
         """Return a layer; only the last one is thinned, to each n-th event."""
         most = self.sizes.last_layer_events if number == len(LAYERS) - 1 else None
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))

@@ -84,7 +84,7 @@ class LearnerSizes:
 Z = TypeVar("Z", bound=LearnerSizes)
 
 
-class Learner(Method[S, Z]):
+class GradientLearner(Method[S, Z]):
     """A system whose network learns by gradients."""
 
     PREDICT_BATCH = 100  # samples predicted at once
@@ -132,7 +132,7 @@ class HiddenSizes(LearnerSizes):
     hidden: int
 
 
-class FrameLearner(Learner[Recordings, Z]):
+class FrameLearner(GradientLearner[Recordings, Z]):
     """A learner whose network's input is all frames of 5 ms of a window, (B, T, 2, H, W)."""
 
     DATASETS, INPUT = ("nmnist",), "frames"
@@ -163,7 +163,7 @@ def predict_by_spikes(
 ) -> Answers:
     """Predict by the output that fires most; `layers` returns each layer's spikes (T, B, N)."""
     labels, total = [], 0.0
-    for chosen in torch.arange(count).split(Learner.PREDICT_BATCH):
+    for chosen in torch.arange(count).split(GradientLearner.PREDICT_BATCH):
         spikes = layers(pick(chosen))
         labels.append(spikes[-1].sum(0).argmax(1))
         total += sum(float(each.sum()) for each in spikes)

@@ -198,7 +198,7 @@ def pad_events(
     )
 
 
-class PhasedLSTM(learn.Learner[Recordings, PhasedLSTMSizes]):
+class PhasedLSTM(learn.GradientLearner[Recordings, PhasedLSTMSizes]):
     """The Phased LSTM on single events (Neil et al. 2016)."""
 
     TITLE, PAPER = "Phased LSTM", "Neil et al. 2016"

@@ -175,7 +175,7 @@ class SoftLIFSizes(learn.LearnerSizes):
     lr: float = 2e-3  # ours
 
 
-class SoftLIF(learn.Learner[Images, SoftLIFSizes]):
+class SoftLIF(learn.GradientLearner[Images, SoftLIFSizes]):
     """Soft-LIF units without spikes (Hunsberger & Eliasmith 2015)."""
 
     TITLE, PAPER = "Soft-LIF network without spikes", "Hunsberger & Eliasmith 2015"

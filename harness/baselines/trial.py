@@ -97,7 +97,7 @@ def fit(trial: Trial[spec.Fit]) -> bool:
     case = trial.case
     try:
         system = baselines.load(case.contender.framework)
-    except baselines.Missing as error:
+    except baselines.MissingBaseline as error:
         raise Failed(str(error), "missing") from error
     installation = installation_of(system)
     trial.maker = RowMaker(trial.run, case, installation)

@@ -36,7 +36,7 @@ from harness.reports import fastest, page, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Count, Fit, Timing, Training, UsageError, cells, network_name
 from harness.spec.options import RESULTS
-from harness.speed.schedule import training_seconds
+from harness.speed.estimates import training_seconds
 from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute

@@ -48,13 +48,13 @@ from harness.records.row import When
 from harness.records.run import shortened
 from harness.reference import dropout, synapses
 from harness.reference.initialise import as_drawn
-from harness.reference.network import Layer, ReferenceNetwork
+from harness.reference.network import ReferenceLayer, ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Stage
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """The outcome of an audit."""
 
     way: Literal["direct", "replay"]
@@ -67,7 +67,7 @@ class Finding:
     gradient_cosine: float | None = None  # the lowest over the parameters; only in bf16
 
 
-def result_of(when: When, finding: Finding, number: int | None = None) -> AuditResult:
+def result_of(when: When, finding: AuditFinding, number: int | None = None) -> AuditResult:
     """Return an audit's finding as a result; `number`: of the timed round, if any."""
     return AuditResult(
         exam=EXAM, when=when, round=number, way=finding.way, passed=finding.passed,
@@ -113,20 +113,20 @@ class Audit:
     question: Question
     device: torch.device = torch.device("cpu")
 
-    def judge(self, module: nn.Module) -> Finding:
+    def judge(self, module: nn.Module) -> AuditFinding:
         """Judge a module by an untapped pass and, where a replay must decide, by a tapped one."""
         try:
             given = plain_pass(module, self.question)
             return self.direct(given) or self.replay(given, tapped_pass(module, self.question))
         except Incomparable as reason:
-            return Finding("direct", False, str(reason))
+            return AuditFinding("direct", False, str(reason))
 
-    def direct(self, given: Answer) -> Finding | None:
+    def direct(self, given: Answer) -> AuditFinding | None:
         """Judge an untapped answer; None if a replay must decide: bf16, spikes or gradients off."""
         try:
             check(given, self.question)
         except Incomparable as reason:
-            return Finding("direct", False, str(reason))
+            return AuditFinding("direct", False, str(reason))
         if self._bf16 or not torch.equal(given.out, self.answer.out):
             return None
         pairs = zip(given.gradients, self.answer.gradients, strict=True)
@@ -135,9 +135,9 @@ class Audit:
             return None
         least = 0.0 if self.question.mode == "training" else None
         error = max((each for each in errors if not isnan(each)), default=least)
-        return Finding("direct", True, None, given.out.numel(), gradient_error=error)
+        return AuditFinding("direct", True, None, given.out.numel(), gradient_error=error)
 
-    def replay(self, given: Answer, tapped: Answer) -> Finding:
+    def replay(self, given: Answer, tapped: Answer) -> AuditFinding:
         """Judge `given` layer by layer, by the spikes that `tapped`, a second pass, recorded.
 
         It fails where their outputs differ, a spike is wrong, a layer has too many near-ties turned
@@ -150,7 +150,7 @@ class Audit:
                 of = f"{given.out.numel():,} output spikes"
                 raise Incomparable(f"{differ:,} of {of} are others with no tap recording")
         except Incomparable as reason:
-            return Finding("replay", False, str(reason))
+            return AuditFinding("replay", False, str(reason))
         layers, bf16 = self._replayed(given, tapped, "computed"), self._bf16
         mine = [each for layer in layers for each in layer.gradients]
         pairs = zip(given.gradients, mine, strict=True)
@@ -165,7 +165,7 @@ class Audit:
         error = max((each.error for each in gradients if not isnan(each.error)), default=None)
         cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
         turned = sum(layer.turned for layer in layers)
-        return Finding(
+        return AuditFinding(
             "replay", not reasons, reasons[0] if reasons else None,
             spikes=sum(layer.spikes for layer in layers),
             mismatches=turned + sum(layer.wrong for layer in layers), near_ties=turned,
@@ -367,7 +367,7 @@ def gradient_bounds(stages: Iterable[Stage], question: Question) -> list[float]:
     return bounds
 
 
-def passed_on(layer: Layer, spikes: Tensor, keys: Tensor | None) -> Tensor:
+def passed_on(layer: ReferenceLayer, spikes: Tensor, keys: Tensor | None) -> Tensor:
     """Return the next layer's input from spikes (T, B, ...); `keys`: of the dropout masks."""
     x, steps = None, []
     for t, step in enumerate(spikes):

@@ -20,7 +20,7 @@ MakeCell = Callable[..., nn.Module]
 State = tuple[Any, Tensor | None]  # the cell's own, and x of NeuNorm
 
 
-class Layer(nn.Module):
+class ReferenceLayer(nn.Module):
     """One layer of neurons: synapse, cell, then the pool and NeuNorm on the way to the next."""
 
     def __init__(self, stage: Stage, network: Network, cell: MakeCell) -> None:
@@ -63,12 +63,14 @@ class StepNetwork(nn.Module):
     def __init__(self, network: Network, cell: MakeCell) -> None:
         super().__init__()
         self.network = network
-        self._layers = nn.ModuleList(Layer(stage, network, cell) for stage in network.stages)
+        self._layers = nn.ModuleList(
+            ReferenceLayer(stage, network, cell) for stage in network.stages
+        )
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[ReferenceLayer]:
         """The layers of neurons, in order."""
-        return cast("list[Layer]", list(self._layers))
+        return cast("list[ReferenceLayer]", list(self._layers))
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         layers = self.layers

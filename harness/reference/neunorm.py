@@ -20,7 +20,7 @@ def normalise(spikes: Tensor, x: Tensor, U: Tensor) -> Tensor:
     return spikes - U * x  # eq. (10), inside the parentheses
 
 
-class NeuNorm(nn.Module):
+class NeuNormStep(nn.Module):
     """One step of NeuNorm with its trainable U, of the size of the maps that enter the next layer.
 
     The paper does not state U's first values. They are `neunorm.u` everywhere, or uniform within
@@ -44,8 +44,8 @@ class NeuNorm(nn.Module):
         return normalise(spikes, x, self.U), x
 
 
-def behind(stage: spec.Stage, network: spec.Network) -> NeuNorm | None:
+def behind(stage: spec.Stage, network: spec.Network) -> NeuNormStep | None:
     """Return a new NeuNorm for a layer's output; None where none acts on it."""
     if network.neunorm is None or stage.neunorm_shape is None:
         return None
-    return NeuNorm(network.neunorm, stage.neunorm_shape)
+    return NeuNormStep(network.neunorm, stage.neunorm_shape)

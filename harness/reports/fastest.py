@@ -62,7 +62,7 @@ def _kind(line: TimedLine) -> str:
     return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
-class Cell(NamedTuple):
+class RankedCell(NamedTuple):
     """The lines of one run on a network of Fig. 3: the floor, and contenders that are proved."""
 
     name: str  # of the data and the network
@@ -92,7 +92,7 @@ def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
     return [each for each in lines if each.in_figure_3 and each.framework != OCTAVE]
 
 
-def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
+def headline(lines: Iterable[TimedLine], machine: str = "") -> list[RankedCell]:
     """Return the cells of Fig. 3 that are compared: one machine, and one run for each network.
 
     By default the machine with most timed lines; its most complete run in float32, of these the
@@ -105,14 +105,14 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[Cell]:
     runs = grouped(found, lambda each: (each.cell, each.run)).values()
     in_order = sorted(runs, key=lambda of: completeness([e for e in of if e.precision == "fp32"]))
     best = {network(run[0]): run for run in in_order}
-    return [Cell(name, best[name]) for name in dict.fromkeys(map(network, found))]
+    return [RankedCell(name, best[name]) for name in dict.fromkeys(map(network, found))]
 
 
-def _fastest(cells: Iterable[Cell], kind: str) -> list[TimedLine]:
+def _fastest(cells: Iterable[RankedCell], kind: str) -> list[TimedLine]:
     return [line for cell in cells for line in cell.of(kind)[:1]]
 
 
-def _plain(cells: Iterable[Cell]) -> list[TimedLine]:
+def _plain(cells: Iterable[RankedCell]) -> list[TimedLine]:
     return [line for cell in cells for line in cell.of("plain")]
 
 
@@ -120,7 +120,7 @@ def _ratios(lines: Iterable[TimedLine]) -> str:
     return span(map(_ratio, lines), ".2f")
 
 
-def _titles(cells: Iterable[Cell]) -> dict[str, str]:
+def _titles(cells: Iterable[RankedCell]) -> dict[str, str]:
     """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
     there = {each.framework for each in _plain(cells)}
     return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
@@ -132,13 +132,13 @@ def _column(line: TimedLine) -> str:
     return {"plain": title, "tuned": TUNED, "ours": f"{OURS} (ours)"}.get(_kind(line), "")
 
 
-def _shown(cell: Cell) -> dict[str, TimedLine]:
+def _shown(cell: RankedCell) -> dict[str, TimedLine]:
     """Return the line of a cell that each column of the first table shows: its fastest."""
     slowest_first = sorted(cell.lines, key=_ratio, reverse=True)
     return {_column(each): each for each in slowest_first if _column(each)}
 
 
-def _columns(cells: Sequence[Cell]) -> list[str]:
+def _columns(cells: Sequence[RankedCell]) -> list[str]:
     there = {column for cell in cells for column in _shown(cell)}
     return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
 
@@ -228,7 +228,7 @@ def ratio_with_interval(line: TimedLine) -> str:
     return shown + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
-def run_columns(cell: Cell) -> dict[str, str]:
+def run_columns(cell: RankedCell) -> dict[str, str]:
     """Return a cell's rounds and its floor in ms, as columns of `table`."""
     found = {"n": str(min(each.rounds for each in cell.lines))}
     for floor in cell.of("floor")[:1]:
@@ -237,9 +237,9 @@ def run_columns(cell: Cell) -> dict[str, str]:
 
 
 def table(
-    cells: Sequence[Cell],
+    cells: Sequence[RankedCell],
     figure: Callable[[TimedLine], str],
-    about: Callable[[Cell], dict[str, str]] = run_columns,
+    about: Callable[[RankedCell], dict[str, str]] = run_columns,
 ) -> Table:
     """Return the first table, a line a network, with the columns that `about` adds.
 
@@ -263,17 +263,17 @@ def table(
     return Table(lines, heading, looks=looks)
 
 
-def narrow(cells: Iterable[Cell]) -> list[Cell]:
+def narrow(cells: Iterable[RankedCell]) -> list[RankedCell]:
     """Return cells with short names, of which a phone shows more columns: "CIFAR-10 S"."""
     scales = {f" {name}": f" {name[0]}" for name in paper.SCALES}
     found = []
     for cell in cells:
         end = next((scale for scale in scales if cell.name.endswith(scale)), "")
-        found.append(Cell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
+        found.append(RankedCell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
     return found
 
 
-def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
+def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
     """Yield the notes below `table`, such as why a figure is missing; none without cells."""
     if not cells:
         return
@@ -318,7 +318,7 @@ def notes(cells: Sequence[Cell], lines: Sequence[TimedLine], refused: Frame) -> 
             yield f"On {machine}: {', '.join(texts)}."
 
 
-def _missing(cells: Sequence[Cell], lines: Iterable[TimedLine]) -> str:
+def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:
     """Return why there is no figure where one is missing in the first table; "" if none is."""
     found: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
@@ -345,7 +345,7 @@ Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interva
 TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
-def charts(cells: Sequence[Cell]) -> Captioned:
+def charts(cells: Sequence[RankedCell]) -> Captioned:
     """Yield Fig. 3: the time and the memory of each contender, a figure for each data set."""
     above = "MiB above the process before it was built"
     for what, ends, form, title, bounds in (
@@ -379,7 +379,7 @@ def versions(frames: Frames) -> Captioned:
         yield caption, figures.dots(groups, title, bounds=bounds)
 
 
-def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
+def _dots(cells: Sequence[RankedCell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     """Return a line for each contender on each network, the least first and ours last.
 
     Of a framework's tuned forms only the best, and of bf16 only ours.
@@ -387,7 +387,7 @@ def _dots(cells: Sequence[Cell], ends: Ends, form: str) -> dict[str, list[Dot]]:
     names = sorted({each.framework for cell in cells for each in cell.lines} - {FLOOR})
     groups: dict[str, list[Dot]] = {}
     for cell in cells:
-        known = Cell(cell.name, [each for each in cell.lines if ends(each)[0] > 0])
+        known = RankedCell(cell.name, [each for each in cell.lines if ends(each)[0] > 0])
         tuned = grouped(known.of("tuned"), lambda each: each.framework).values()
         ours = [each for each in known.lines if each.framework == OURS]
         kept = [*known.of("plain"), *(forms[0] for forms in tuned), *ours]
@@ -414,7 +414,7 @@ def _hover(line: TimedLine) -> str:
     return f"{ms}, {ratio_with_interval(line)} {X_FLOOR}, n = {line.rounds}{memory}"
 
 
-def picture(cells: Sequence[Cell]) -> tuple[str, Figure] | None:
+def picture(cells: Sequence[RankedCell]) -> tuple[str, Figure] | None:
     """Draw the first picture, with its caption: of each data set the network with most contenders.
 
     Each framework as it comes, the best tuned form and ours, on as many networks as have room.
@@ -422,7 +422,7 @@ def picture(cells: Sequence[Cell]) -> tuple[str, Figure] | None:
     """
     by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()
     chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
-    chosen = [Cell(of.name, of.pictured) for of in chosen]
+    chosen = [RankedCell(of.name, of.pictured) for of in chosen]
     groups, room = dict[str, list[Dot]](), MOST_DOTS
     for name, group in _dots(chosen, TO_FLOOR, ".2f").items():
         if not groups or len(group) < room:

@@ -19,7 +19,7 @@ from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import initial_network
 from harness.proof.answer import Question, question_of
-from harness.proof.audit import Audit, Finding
+from harness.proof.audit import Audit, AuditFinding
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
 from harness.records import Bf16TrainingResult, Row, When
@@ -166,7 +166,7 @@ class Judge:
         parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
         return question_of(case, tuple(parameters), batch.inputs, batch.labels)
 
-    def audit(self, contender: ContenderProcess, when: When, number: int | None) -> Finding:
+    def audit(self, contender: ContenderProcess, when: When, number: int | None) -> AuditFinding:
         """Compare a contender's last iteration with the reference's. Raises Failed.
 
         `number` is its round's. `when` "before": compare its own optimiser's update too.

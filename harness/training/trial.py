@@ -22,7 +22,7 @@ from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
 from harness.proof import certificate
 from harness.proof.answer import question_of
-from harness.proof.audit import Audit, Finding, result_of
+from harness.proof.audit import Audit, AuditFinding, result_of
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
 from harness.proof.installation import NOTHING_KNOWN, installation_of
@@ -336,7 +336,7 @@ def _keep_results(
     ))  # fmt: skip
 
 
-def _audited(learner: Learner) -> Finding:
+def _audited(learner: Learner) -> AuditFinding:
     """Audit the network with its last weights: potentials and rates are not the first weights'."""
     case, held = learner.case, learner.data.validation
     part = held.part(torch.arange(min(case.workload.batch_size, len(held))))
