@@ -299,7 +299,8 @@ def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path) -> None:
         ({"fit": refuse}, "fewer samples than neighbours"),
         ({"predict": lambda *given: np.zeros(3, np.int64)}, "answers are (3,)"),
         ({"structure": None}, "does not fit a row (result.structure: "),
-        ({"structure": b"3"}, "does not fit a row (Object of type bytes"),
+        ({"structure": b"3"}, "[field_name='structure', input_value=b'3'"),
+        ({"structure": object()}, "does not fit a row (Unable to serialize"),
     ):
         declare(**changes)
         end = run(small(), tmp_path)[-1]
