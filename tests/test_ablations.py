@@ -17,7 +17,7 @@ from harness.analysis import tables
 from harness.analysis.frame import frames
 from harness.analysis.trainings import ablated
 from harness.conformance import Broken, checks, random_batch, small
-from harness.records import CertificateRow, EndedRow, EpochRow, Row, TrainedRow
+from harness.records import CertificateResult, EndedResult, EpochResult, Row, TrainedResult
 from harness.reference.initialise import initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import SGD, Case, Trained
@@ -44,15 +44,15 @@ def test_a_detached_reset_is_that_deviation_alone(
 
 
 def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path) -> None:
-    subtracts = case(framework="snntorch:subtract", suite="ablations")
+    subtracts = case(contender="snntorch:subtract", suite="ablations")
     run((subtracts, replace(subtracts, suite="accuracy")), tmp_path)
-    (trained,) = rows_of(tmp_path, TrainedRow)
+    (trained,) = rows_of(tmp_path, TrainedResult)
     assert trained.suite == "ablations" and "subtracts" in str(trained.deviations)
-    (ended,) = rows_of(tmp_path, EndedRow)
+    (ended,) = rows_of(tmp_path, EndedResult)
     assert (ended.suite, ended.status) == ("accuracy", "not comparable")
     assert "subtracts" in ended.reason
-    assert {each.suite for each in rows_of(tmp_path, EpochRow)} == {"ablations"}
-    outcomes = [each for each in rows_of(tmp_path, CertificateRow) if each.layer is None]
+    assert {each.suite for each in rows_of(tmp_path, EpochResult)} == {"ablations"}
+    outcomes = [each for each in rows_of(tmp_path, CertificateResult) if each.layer is None]
     assert outcomes and not any(each.certified for each in outcomes)
 
 
@@ -73,11 +73,11 @@ def test_a_change_trains_other_weights_under_a_key_of_its_own(tmp_path: Path) ->
     names = "cross-entropy of the spikes", "fully connected layers at a tenth of the rate"
     cases = given, *(ABLATIONS[name](given) for name in names)
     run(cases, tmp_path)
-    trained = rows_of(tmp_path, TrainedRow)
+    trained = rows_of(tmp_path, TrainedResult)
     assert len({row.key for row in trained}) == 3 and tuple(map(Case.of, trained)) == cases
     assert [row.loss_function for row in trained] == [None, "cross-entropy", None]
     assert [row.optimiser_fc_factor for row in trained] == [None, None, 0.1]
-    usual, entropy, slower = (row.loss for row in rows_of(tmp_path, EpochRow) if row.epoch == 1)
+    usual, entropy, slower = (row.loss for row in rows_of(tmp_path, EpochResult) if row.epoch == 1)
     assert entropy > 10 * usual and slower != usual  # ln(10), not 0.1
 
 
@@ -100,8 +100,8 @@ def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -
             rows = training(seed, (accuracy + 0.01 * seed,) * 2, suite="ablations")
             of = ABLATIONS[change](Trained.of(rows[0])).fields
             key = f"{change} {seed}"
-            found += [replace(row, **{**vars(of), "key": key}) for row in rows]
-    return changed(whole(found), EpochRow, lambda row: {"rates": (dead, 0.2)})
+            found += all_altered(rows, **{**vars(of), "key": key})
+    return changed(whole(found), EpochResult, {"rates": (dead, 0.2)})
 
 
 def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> None:
@@ -129,7 +129,7 @@ def test_trainings_of_two_networks_with_one_notation_are_compared_apart() -> Non
     rows = rows_with({AS_IT_IS: 0.5, "bf16": 0.51}, seeds=1)
     other = rows_with({AS_IT_IS: 0.3, "bf16": 0.29}, seeds=1)
     weights = {"weights_sha256": "a" * 64}
-    both = [*rows, *(replace(row, key=f"other {row.key}", **weights) for row in other)]
+    both = [*rows, *(altered(row, key=f"other {row.key}", **weights) for row in other)]
     found = tables.TABLES["ablations"](both)["difference"].dropna().round(3)
     assert sorted(found) == [-0.01, 0.01]
 

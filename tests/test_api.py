@@ -23,7 +23,7 @@ from harness import api, suites
 from harness.analysis import claims, tables
 from harness.cli.app import run
 from harness.jobs.local import Result
-from harness.records import EndedRow, Row, Store
+from harness.records import EndedResult, Row, Store
 from harness.spec import Options, paper
 from harness.spec.options import GIVEN
 
@@ -146,7 +146,7 @@ def test_a_run_that_fails_warns_and_returns_the_rest(
     ((*front, frameworks, _),) = commands  # as the run's file says what was asked for
     assert front == ["harness", "run", "suite=acceleration"] and "norse" in frameworks
     assert "norse does not load" in set(found.failed()["reason"])
-    assert any(isinstance(row, EndedRow) for row in found.rows)
+    assert any(has(row, EndedResult) for row in found.rows)
 
 
 @pytest.mark.usefixtures("commands")
@@ -220,7 +220,7 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
 
 def test_a_result_shows_as_a_table_and_each_contender_once() -> None:
     rows = rows_of_a_run()
-    fewer = [replace(each, run="another") for each in rows if each.framework != "snntorch"]
+    fewer = [altered(each, run="another") for each in rows if each.framework != "snntorch"]
     found = harness.Results((*rows, *fewer))
     contenders = found.acceleration()[["framework", "variant", "precision"]]
     assert not contenders.duplicated().any() and "snntorch" in set(contenders["framework"])

@@ -30,7 +30,7 @@ from harness.analysis.claims import (
     table,
 )
 from harness.analysis.trainings import NEARLY, LearningCurve, epochs_to, goal
-from harness.records import ConfusionRow, EpochRow, Row
+from harness.records import ConfusionResult, EpochResult, Row
 from harness.spec import Case, Options, Trained, paper, schedule
 from harness.statistics import Mean, mean
 
@@ -70,7 +70,7 @@ def full(rows: list[Row]) -> list[Row]:
 def some(rows: list[Row], seeds: int = SEEDS, **changes: Any) -> list[Row]:
     """The rows of the first seeds, with changes."""
     key = f"{changes} " if changes else ""
-    given = (replace(r, **{"key": f"{key}{r.key}", **changes}) for r in rows if r.seed < seeds)
+    given = (altered(r, **{"key": f"{key}{r.key}", **changes}) for r in rows if r.seed < seeds)
     return whole(given)
 
 
@@ -90,7 +90,7 @@ UNSEEN = scales(*[(0.3, 0.6, 0.5)] * 3)  # its interval is above nothing, its tr
 WHOLE = [row for row in full(RISING) if row.scale == "Small"]
 WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.scale != "Small"]
 WIDE_TOO = scales(*UP, width=Fraction(1, 4))
-EARLIER = whole(replace(row, stages=None, epochs=90, least_epochs=30) for row in RISING)
+EARLIER = whole(altered(row, stages=None, epochs=90, least_epochs=30) for row in RISING)
 CLEAR = "width 1/8; dropout 0; 50 epochs; +9.7 [+9.4, +10.0]; p < 0.001"
 
 # Of accuracies and shares in percent; its words have them.
@@ -161,7 +161,7 @@ def all_of(found: Finding) -> str:
         ([*some(FALLING, train_samples=90), *RISING], "reproduced", ""),
         ([*RISING, *WIDE_TOO], "reproduced", "width 1/4"),
         ([*RISING, *some(WIDE_TOO, 1)], "reproduced", "width 1/8"),
-        *(([*RISING, *some(FALLING, 3, optimiser_lr=lr)], "reproduced", "n=5") for lr in (0.01, 1)),
+        *(([*RISING, *some(FALLING, 3, lr=lr)], "reproduced", "n=5") for lr in (0.01, 1)),
         # fewer seeds than were fixed decide nothing: nobody looks in between
         *((some(rows, 3), "open", "3 of 4 seeds") for rows in (RISING, FALLING)),
         (some(RISING, 1), "open", "1 of 4 seeds, which were fixed; +10.0, n=1"),
@@ -184,23 +184,23 @@ def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     rest = [row for row in RISING if row.scale != "Large"]
     # CIFARNet is Table 1's Large; further tests of the trained network make no other training
     asked = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
-    there = [replace(row, **asked) for row in large]
+    there = all_altered(large, **asked)
     assert answers("fig4", rest) == ["not tested"]
     assert one("fig4", [*rest, *there]).ours == one("fig4", RISING).ours
     other = learnt([(0.9,)], {"scale": "CIFARNet"}, suite="accuracy", seeds=SEEDS + 1)
-    more = [replace(row, key=f"other {row.key}") for row in other]
+    more = [altered(row, key=f"other {row.key}") for row in other]
     for rows in ([*RISING, *more], [*more, *RISING]):  # its own suite's counts
         assert one("fig4", rows).ours == one("fig4", RISING).ours
     assert "+29.8" in one("fig4", [*rest, *there, *more]).ours  # else the last
     # what an ablation changes is none of the paper's
-    changed_by_one = [replace(row, suite="ablations") for row in large]
+    changed_by_one = all_altered(large, suite="ablations")
     assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
 
 
 def dead(rows: list[Row], **where: Any) -> list[Row]:
     """The rows, with trainings that learn nothing and end early."""
     chance: dict[str, Any] = {"test_accuracy": 0.1}
-    return whole(changed(along(rows, 0.1, **where), EpochRow, lambda _: chance, **where))
+    return whole(changed(along(rows, 0.1, **where), EpochResult, chance, **where))
 
 
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
@@ -281,13 +281,13 @@ def steps(curve: dict[int, float], spread: float = 0.001) -> list[Row]:
 def clearer(*gains: float) -> list[Row]:
     """A seed for each gain of NeuNorm: the votes of rows.py, with more for the right class."""
 
-    def votes(row: ConfusionRow) -> dict[str, Any]:
+    def votes(row: ConfusionResult) -> dict[str, Any]:
         more = 0.01 * row.seed + (gains[row.seed] if row.neunorm else 0)
         each = [[v + more * (a == b) for b, v in enumerate(of)] for a, of in enumerate(VOTES)]
         return {"votes": tuple(map(tuple, each))}
 
     rows = learnt([(0.5, 0.5)], OFF, ON, suite="neunorm", seeds=len(gains))
-    return changed(rows, ConfusionRow, votes)
+    return changed(rows, ConfusionResult, votes)
 
 
 def sooner(*epochs: tuple[int, int]) -> list[Row]:
@@ -336,18 +336,18 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
 def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
     rows, where = sooner(*[(6, 3)] * 8), {"seed": 15, "neunorm": "mean"}
     low = changed(
-        rows, EpochRow, lambda row: {"test_accuracy": min(row.test_accuracy, 0.4)}, **where
+        rows, EpochResult, lambda row: {"test_accuracy": min(row.test_accuracy, 0.4)}, **where
     )
     found = one("conv", whole(low))
     assert found.answer == "open" and found.ours.endswith("n=7")
     assert "with seed 15 it never reached 45." in found.why and "more epochs" in found.why
-    more = [replace(row, seed=16, key=f"16 {row.key}") for row in low if row.seed == 15]
+    more = [altered(row, seed=16, key=f"16 {row.key}") for row in low if row.seed == 15]
     assert one("conv", [*rows, *more]).ours.endswith("n=8")  # no seed of the plan
     assert answers("conv", dead(rows)) == ["not tested"]
 
 
 def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() -> None:
-    old = [replace(row, seed=row.seed - 8) for row in sooner(*[(6, 3)] * 8)]
+    old = [altered(row, seed=row.seed - 8) for row in sooner(*[(6, 3)] * 8)]
     found = one("conv", old)
     assert found.answer == "open" and "seeds 8 to 15" in found.text and "+51 %" in found.ours
     assert "Without seed" in found.against and found.given == "U = 1"
@@ -366,8 +366,8 @@ def searched(*rates: float) -> list[Row]:
     for rate in rates or (0.05, 0.1, 0.2):
         for side in (OFF, BARE):
             rows = training(trainings.RATE_SEED, (0.5,), suite="accuracy", **side)
-            more: dict[str, Any] = {"optimiser_lr": rate, "T": 4, "key": f"{rate} {side}"}
-            rows = [replace(row, **more) for row in rows]
+            more: dict[str, Any] = {"lr": rate, "T": 4, "key": f"{rate} {side}"}
+            rows = all_altered(rows, **more)
             found += staged(along(rows, 0.5 - abs(rate - 0.1)))
     return found
 
@@ -395,7 +395,7 @@ def in_bf16(*differences: float) -> list[Row]:
     both = {"precision": "fp32"}, {"precision": "bf16"}
     rows = learnt(by_seed, *both, suite="ablations", seeds=6)
     # a schedule of its own
-    return whole(replace(row, stages=None, epochs=15) for row in rows)
+    return whole(altered(row, stages=None, epochs=15) for row in rows)
 
 
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
@@ -470,7 +470,7 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
     usual = [row for row in alexnet(0.05) if row.scale == "AlexNet"]
     found = one("tab6", [*usual, *searched(), *pilot(0.0)])
     assert found.given == "rate 0.1" and found.answer == NO
-    fast = whole(replace(row, optimiser_lr=0.2, key=f"fast {row.key}") for row in usual)
+    fast = whole(altered(row, lr=0.2, key=f"fast {row.key}") for row in usual)
     assert one("tab6", [*searched(), *pilot(0.0), *fast]).answer == "not tested"
     # at the grid's edge nothing is chosen, and Table 5 says so with its figure
     edge = [*[row for row in BEHIND if row.seed != trainings.RATE_SEED], *searched(0.1, 0.2)]
@@ -533,7 +533,7 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
     half = str(paper.network("CIFARNet", "cifar10", width=Fraction(1, 2))[1])
     more = {"network": half} if name == "width" else {}
     at_full_size = [row for row in full(GOOD) if row.seed != trainings.RATE_SEED]
-    found = judged("tab5", whole(replace(row, **change, **more) for row in at_full_size))
+    found = judged("tab5", whole(altered(row, **change, **more) for row in at_full_size))
     assert {each.words.removeprefix("simulated ") for each in found} <= {GAIN, PARITY}
     assert found and all(each.where for each in found)
     if name.startswith("data_"):
@@ -541,16 +541,16 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
 
 
 AS_U = of_table_3((0.98, 0.99), (0.98, 0.99), (0.98, 0.99))
-RATE = {"optimiser_lr": 1e-3}
+RATE = {"lr": 1e-3}
 
 
 @ANY(
     ("claim", "rows", "answer"),
     [
         ("fig4", EVENTS, YES),
-        ("fig4", whole(replace(row, **RATE) for row in EVENTS), "open"),
-        ("tab5", [replace(r, neunorm_u=None) for r in GOOD if r.framework != "ann"], "open"),
-        ("tab3", [replace(r, neunorm_u=0.1 if r.neunorm else None) for r in AS_U], CANNOT),
+        ("fig4", whole(altered(row, **RATE) for row in EVENTS), "open"),
+        ("tab5", [altered(r, u=None) for r in GOOD if r.framework != "ann"], "open"),
+        ("tab3", [altered(r, u=0.1 if r.neunorm else None) for r in AS_U], CANNOT),
     ],
 )
 def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
@@ -560,9 +560,9 @@ def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
 
 
 def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> None:
-    by_u = [replace(r, neunorm_u=None, key=f"u {r.key}") for r in GOOD if r.neunorm]
+    by_u = [altered(r, u=None, key=f"u {r.key}") for r in GOOD if r.neunorm]
     short = learnt([(0.99,)], BARE, suite="accuracy", seeds=1)  # an ANN has no steps
-    longer = [replace(row, T=12, key=f"T {row.key}") for row in short]
+    longer = [altered(row, T=12, key=f"T {row.key}") for row in short]
     fixed = {each.words: (each.answer, each.ours) for each in judged("tab5", GOOD)}
     for rows in ([*GOOD, *by_u, *longer], [*longer, *by_u, *GOOD]):
         assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
@@ -571,7 +571,7 @@ def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> N
 def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
     trained = [*RISING, *steps(GOOD_STEPS), *clearer(0.1, 0.1, 0.1, 0.1), *sooner((6, 3)), *GOOD]
     for rows in (matlab(convn=50.0), trained):
-        stands_in = findings([replace(row, data_substitute=True) for row in rows])
+        stands_in = findings(all_altered(rows, data_substitute=True))
         assert any(each.answer != "not tested" for each in findings(rows))
         assert {each.answer for each in stands_in} == {"not tested"}
 
@@ -604,16 +604,16 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 
 
 def test_fig3_counts_each_network_of_table_1_once() -> None:
-    again = [replace(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
+    again = [altered(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
     assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60"
     # another machine, or another batch, is no other network
-    there = [replace(row, cpu="Other") for row in matlab(convn=50.0)]
+    there = [altered(row, cpu="Other") for row in matlab(convn=50.0)]
     assert one("fig3", [*again, *again, *there]).ours == "60"
-    batch = [replace(row, batch_size=40) for row in matlab(convn=50.0)]
+    batch = [altered(row, batch_size=40) for row in matlab(convn=50.0)]
     assert one("fig3", [*again, *batch]).ours == "50"
-    larger = [replace(row, scale="Middle") for row in matlab(convn=40.0)]
+    larger = [altered(row, scale="Middle") for row in matlab(convn=40.0)]
     assert one("fig3", [*again, *larger]).ours == "40 to 60, 2 networks"
-    own = [replace(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
+    own = [altered(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
     assert one("fig3", own).answer == "not tested"
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from cells import refused, rounds, run, run_in_bf16
-from rows import ROW, certified, changed, descended, timed, training
+from rows import ROW, certified, changed, bf16_training, timed, training
 from surroundings import Command
 
 from harness.analysis import timings
 from harness.analysis.compare import LEVEL, Change, compare, network, sentences, within_run
 from harness.analysis.frame import frames
 from harness.analysis.words import TITLES
-from harness.records import CertificateRow, Row, Store
+from harness.records import CertificateResult, Row, Store
 from harness.reports import fastest, stored
 from harness.spec import paper
 
@@ -39,8 +39,8 @@ def test_changed_machines_versions_and_data_are_listed() -> None:
     before["data_test_sha256"] = "c"
     now: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
     now["data_test_sha256"] = "d"
-    old: list[Row] = [replace(ROW, **before, data_sha256="a", framework_version="1")]
-    new: list[Row] = [replace(ROW, **now, data_sha256="b", framework_version="2")]
+    old: list[Row] = [altered(ROW, **before, data_sha256="a", framework_version="1")]
+    new: list[Row] = [altered(ROW, **now, data_sha256="b", framework_version="2")]
     assert compare(old, new).differences == (
         "CPU: A in A, B in B",
         "instructions: AVX512 in A, AVX2 in B",
@@ -52,7 +52,7 @@ def test_changed_machines_versions_and_data_are_listed() -> None:
 
 
 def test_many_differing_commits_are_counted() -> None:
-    old, new = ([replace(ROW, commit=each) for each in of] for of in ("abcd", "efgh"))
+    old, new = ([altered(ROW, commit=each) for each in of] for of in ("abcd", "efgh"))
     assert compare(old, new).differences == ("commit: 4 of them in A, 4 of them in B",)
     assert compare(old, old).differences == ()
 
@@ -147,7 +147,7 @@ def test_a_common_slowdown_is_called() -> None:
 def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
     tmp_path: Path, command: Command
 ) -> None:
-    Store(tmp_path).append(*run_in_bf16(), descended("fused"))
+    Store(tmp_path).append(*run_in_bf16(), bf16_training("fused"))
     for one, other, code, said in (
         ("fused bf16", "fused", 0, "faster by 45."),  # 0.6 and 1.1
         ("fused", "fused bf16", 0, "slower by 83."),
@@ -159,13 +159,13 @@ def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
 
 
 def test_an_unproved_contender_is_compared_with_nobody() -> None:
-    unproved = changed(run(), CertificateRow, None, framework="snntorch")
+    unproved = changed(run(), CertificateResult, None, contender="snntorch")
     for rows, why in ((refused(run()), "it computes two samples"), (unproved, "no exam")):
         for pair in (("snntorch", "reference"), ("reference", "snntorch")):
             (change,) = within_run(rows, *pair)
             (text,) = sentences([change], pair[1])
             assert change.call == "not judged" and why in text
-        slower = changed(run(run="later"), CertificateRow, None, framework="fused")
+        slower = changed(run(run="later"), CertificateResult, None, contender="fused")
         labels = {change.contender for change in compare(rows, slower).changes}
         assert labels & {"snntorch fp32", "fused fp32"} == set()
 

@@ -21,7 +21,7 @@ from harness import suites
 from harness.analysis import status, tables
 from harness.cli.status import key_now
 from harness.conformance import random_batch
-from harness.records import EndedRow, OperationsRow, Row, Store, TrainedRow
+from harness.records import EndedResult, OperationsResult, Row, Store, TrainedResult
 from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
 from harness.spec import ANN, LIF, Budget, Case, Network, NeuNorm, Options, Timed, Training, paper
@@ -107,9 +107,9 @@ BARE: Case = replace(INFERENCE, framework=ANN)
 
 # Of a network and that without spikes, and of another network.
 ROWS: list[Row] = [
-    row(OperationsRow, INFERENCE, key="a", data_source="photographs"),
-    row(OperationsRow, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-    row(OperationsRow, replace(INFERENCE, dataset="nmnist"), key="c", data_source="recordings"),
+    row(OperationsResult, INFERENCE, key="a", data_source="photographs"),
+    row(OperationsResult, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
+    row(OperationsResult, replace(INFERENCE, dataset="nmnist"), key="c", data_source="recordings"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
 
 
 def test_later_counts_of_a_network_replace_earlier_ones() -> None:
-    again = row(OperationsRow, INFERENCE, key="a", data_source="photographs", counted_samples=40)
+    again = row(OperationsResult, INFERENCE, key="a", data_source="photographs", counted_samples=40)
     assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
     other = replace(again, seed=1, key="d")  # another seed's stand in the same line
     assert list(tables.TABLES["energy"]([*ROWS, other])["n"]) == [2, 1, 1]
@@ -137,7 +137,7 @@ def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
         rows += training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
         case, shared = Case.of(rows[-1]), {"key": rows[-1].key, "data_source": "photographs"}
         counts: dict[str, Any] = dict.fromkeys(COUNTED, (1000 * T,) * len(case.network.stages))
-        more = row(OperationsRow, case, **counts, **shared, train_samples=900, test_samples=150)
+        more = row(OperationsResult, case, **counts, **shared, train_samples=900, test_samples=150)
         rows.append(more)
     made = tables.TABLES["energy"](rows)
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
@@ -228,7 +228,7 @@ def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command)
     found = energy_cases(**ASKED)
     for before in (False, True):
         assert [each.before for each in run(found, tmp_path)] == [before] * 2
-    ours, bare = rows_of(tmp_path, OperationsRow)
+    ours, bare = rows_of(tmp_path, OperationsResult)
     assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
     assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
     rows, now = Store(tmp_path).read()[0], key_now("cpu")
@@ -242,22 +242,22 @@ def test_an_impossible_case_is_a_row_with_its_reason(tmp_path: Path) -> None:
     (first, _) = energy_cases(**ASKED)
     large, elsewhere = replace(first, batch_size=10**8), replace(first, weights_sha256="0" * 64)
     run((large, elsewhere), tmp_path)  # weights that are not here are not replaced by others
-    one, other = rows_of(tmp_path, EndedRow)
+    one, other = rows_of(tmp_path, EndedResult)
     assert (one.status, other.status) == ("failed", "failed")
     assert "100000000" in one.reason.replace(",", "") and "weights" in other.reason
-    assert rows_of(tmp_path, OperationsRow) == []
+    assert rows_of(tmp_path, OperationsResult) == []
 
 
 def test_a_training_counts_its_networks_operations(tmp_path: Path) -> None:
     given = training_case(training=Training(1, samples=40, test_samples=12, embedded=True))
     run((given, replace(given, framework=ANN)), tmp_path)
-    ours, bare = rows_of(tmp_path, OperationsRow)
+    ours, bare = rows_of(tmp_path, OperationsResult)
     assert (ours.counted_samples, len(ours.spikes)) == (12, len(given.network.stages))
     assert bare.framework == ANN and sum(bare.accumulates) == 0 < sum(bare.multiplies)
-    assert {row.key for row in rows_of(tmp_path, TrainedRow)} == {ours.key, bare.key}
+    assert {row.key for row in rows_of(tmp_path, TrainedResult)} == {ours.key, bare.key}
     (again,) = run((given,), tmp_path)
     run((replace(given, suite="scale"),), tmp_path)
-    assert again.before and len(rows_of(tmp_path, OperationsRow)) == 3  # one is the other suite's
+    assert again.before and len(rows_of(tmp_path, OperationsResult)) == 3  # one is the other suite's
     # counts alone make no training done
-    counts = [each for each in rows_of(tmp_path, OperationsRow) if each.suite == given.suite]
+    counts = [each for each in rows_of(tmp_path, OperationsResult) if each.suite == given.suite]
     assert status.state(given, counts, key_now("cpu"), Budget()) == "missing"

@@ -2,67 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields, replace
-from types import SimpleNamespace
+from fractions import Fraction
 from typing import Any
 
 import golden
 import pytest
-from golden import DATA, MACHINE, SOFTWARE, TEST_DATA
-from rows import CASE, base, fitted_case, trained_case
+from golden import DATA, INSTALLATION, MACHINE, TEST_DATA
+from rows import CASE, altered, fitted_case, row, trained_case
 
 from adapters import facts
 from harness.proof.installation import installation_of
-from harness.records import identity
-from harness.records.identity import fields_that_train, timing_key, training_key
-from harness.spec import SGD, SUITES, Case, CaseFields, NeuNorm, Options, Training
-from harness.suites import suite
+from harness.records import EndedResult, identity
+from harness.records.identity import columns, columns_that_train, timing_key, training_key
+from harness.records.store import parse_row, written
+from harness.spec import Case, Conv, NeuNorm, Options, Voting
+from harness.suites import SUITES, suite
 from harness.system.installed import Machine
 
 # These decide no weight: names, wanted numbers of samples (the data's hash has them), further tests
 # of the trained network.
 IDLE = {"suite", "scale", "width", "wanted_samples", "wanted_test_samples", "embedded"}
 IDLE |= {"tested_at"}
-OF_OTHERS = {"effort", "window"}  # which other systems alone have
-# in a key where they are not as usual
-UNUSUAL = {"bin_us", "wants_simulated", "loss_function", "weights_sha256", "least_epochs"}
-UNUSUAL |= {"optimiser_fc_factor", "stages", "neunorm_u"}
-NAMES = tuple(each.name for each in fields(CaseFields))
-
-
-def changed(value: Any, name: str) -> Any:
-    """With another value in a field."""
-    of = getattr(value, name)
-    return replace(value, **{name: of + 1 if isinstance(of, int) else f"other {of}"})
-
-
-def that_move(key: Callable[[Any], str]) -> set[str]:
-    """The fields of a case that move its key."""
-    flat = trained_case().fields
-    before = key(SimpleNamespace(fields=flat))
-    others = {name: SimpleNamespace(fields=changed(flat, name)) for name in NAMES}
-    return {name for name, other in others.items() if key(other) != before}
-
-
-def test_every_field_of_a_case_moves_its_timing_key() -> None:
-    assert that_move(lambda case: timing_key(case, DATA, SOFTWARE, MACHINE, "system")) == {*NAMES}
-
-
-def test_a_training_key_holds_exactly_the_fields_that_decide_its_weights() -> None:
-    moves = that_move(lambda case: training_key(case, DATA, TEST_DATA, SOFTWARE))
-    assert moves == set(NAMES) - IDLE
-    assert set(fields_that_train(trained_case())) == set(NAMES) - IDLE - OF_OTHERS - UNUSUAL
-    assert set(fields_that_train(fitted_case("hats"))) == set(NAMES) - IDLE - UNUSUAL
-    unusual = Training(40, bin_us=30_000, simulated=True, loss="cross-entropy", stages=(40,))
-    unusual = replace(unusual, least_epochs=12)
-    rates, network = SGD(fc_factor=0.1), replace(trained_case().network, neunorm=NeuNorm(u=0.5))
-    case = replace(trained_case(), training=unusual, optimiser=rates, weights_sha256="0" * 64)
-    case = replace(case, network=network)
-    assert set(fields_that_train(case)) == set(NAMES) - IDLE - OF_OTHERS
-    assert Case.of(base(case)) == case
-
-
+# A field that differs, and the columns that it moves. Each column is among them.
+OF_WORKLOAD: list[tuple[dict[str, Any], set[str]]] = [
+    *(({name: 7}, {name}) for name in ("classes", "population", "T", "batch_size", "seed")),
+    *(({name: 0.5}, {name}) for name in ("k_tau", "v_th", "a", "dropout")),
+    *(({name: "other"}, {name}) for name in ("suite", "scale", "device", "weights_sha256")),
+    ({"dataset": "nmnist"}, {"dataset"}),
+    ({"layers": (Conv(4, encoding=True), Voting())}, {"network"}),
+    ({"input_shape": (3, 16, 16)}, {"input_shape"}),
+    ({"width": Fraction(1, 2)}, {"width"}),
+    ({"initialisation": "torch"}, {"initialisation"}),
+    ({"contender": "norse"}, {"framework"}),
+    ({"contender": "reference@2"}, {"framework"}),
+    ({"contender": "reference:other"}, {"variant"}),
+    ({"contender": "reference:compiled"}, {"variant"}),
+    ({"contender": "reference bf16"}, {"precision"}),
+    ({"neunorm": NeuNorm(0.8, "literal")}, {"neunorm", "k_tau2"}),
+    ({"neunorm": NeuNorm(u=0.5)}, {"neunorm", "k_tau2", "neunorm_u"}),
+]
 def test_data_versions_and_revision_move_both_keys() -> None:
     timed, trained = golden.key(CASE), golden.key(trained_case())
     for name in ("torch", "framework_version", "revision"):

@@ -20,7 +20,7 @@ from trainings import case, rows_of
 
 from harness import api
 from harness.jobs.local import Local, Result
-from harness.records import EpochRow, Store, TrainedRow
+from harness.records import EpochResult, Store, TrainedResult
 from harness.spec import ANN, Access, Budget, Case, Training, UsageError
 
 SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
@@ -53,14 +53,14 @@ def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
 
 def sweep() -> tuple[Case, ...]:
     """Twelve short trainings."""
-    given = case(framework="reference", training=SHORT)
+    given = case(contender="reference", training=SHORT)
     return tuple(replace(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
 
 
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     found: dict[tuple[object, ...], tuple[object, ...]] = {}
     names = ("key", "loss", "test_accuracy", "rates", "gradient_norm")
-    for row in [*rows_of(out, EpochRow), *rows_of(out, TrainedRow)]:
+    for row in [*rows_of(out, EpochResult), *rows_of(out, TrainedResult)]:
         place = (row.T, row.seed, row.kind, getattr(row, "epoch", None))
         assert place not in found, f"{place} is there twice"
         found[place] = tuple(getattr(row, name, None) for name in names)
@@ -100,7 +100,7 @@ def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
 
     given = case(framework=ANN, training=replace(SHORT, epochs=1))
     (result,) = Local().train((given,), Store(tmp_path), Access(tmp_path), look)
-    assert isinstance(result.rows[-1], TrainedRow) and found == {"30000"}
+    assert isinstance(result.rows[-1], TrainedResult) and found == {"30000"}
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             ray.shutdown()
             cluster.shutdown()
     assert len(ended) == 12
-    assert all(isinstance(each.rows[-1], TrainedRow) for each in ended)
+    assert all(isinstance(each.rows[-1], TrainedResult) for each in ended)
     assert figures(there) == figures(here)
     # a second request finds all done
     again = list(Local().train(sweep(), Store(there), access, quiet))
@@ -176,6 +176,6 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [len(each) for each in ended] == [4, 4]
-    assert sorted(row.seed for row in rows_of(tmp_path, TrainedRow)) == [0, 1, 2, 3]
+    assert sorted(row.seed for row in rows_of(tmp_path, TrainedResult)) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
     assert sum(not each.before for trained in ended for each in trained) == 4

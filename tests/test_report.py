@@ -31,7 +31,7 @@ from rows import (
     VOTES,
     certified,
     changed,
-    descended,
+    bf16_training,
     row,
     rows_of_a_run,
     scales,
@@ -46,16 +46,16 @@ from harness.analysis.claims import CLAIMS, findings
 from harness.analysis.frame import frames
 from harness.analysis.words import contender_title
 from harness.records import (
-    AuditRow,
-    CertificateRow,
-    ConfusionRow,
-    EndedRow,
-    EpochRow,
-    IterationRow,
+    AuditResult,
+    CertificateResult,
+    ConfusionResult,
+    EndedResult,
+    EpochResult,
+    IterationResult,
     Record,
     Row,
     Store,
-    TestedRow,
+    TestedResult,
     identity,
 )
 from harness.reports import fastest, figures, page
@@ -167,15 +167,15 @@ def test_the_page_can_be_read_on_phones_and_by_screen_readers(text: str) -> None
 
 def spoilt(row: Row, text: str) -> Row:
     """The row with that text in every field that may hold any."""
-    row = replace(row, framework=text, cpu=text, data_source=text, data_note=text, torch=text)
-    return replace(row, reason=text) if isinstance(row, EndedRow | CertificateRow) else row
+    row = altered(row, framework=text, cpu=text, data_source=text, data_note=text, torch=text)
+    return altered(row, reason=text) if isinstance(row, EndedResult | CertificateResult) else row
 
 
 @pytest.mark.parametrize("evil", [" ".join(MARKUP), MARKUP[0], "]]> $a$ \x00 \ud800"])
 def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_path: Path) -> None:
     found = [spoilt(each, evil) if each.framework == "snntorch" else each for each in run()]
-    found += [replace(each, scale=evil) for each in training(0, (0.5,), suite="scale")]
-    found.append(spoilt(row(EndedRow, framework="norse"), evil))
+    found += [altered(each, scale=evil) for each in training(0, (0.5,), suite="scale")]
+    found.append(spoilt(row(EndedResult, contender="norse"), evil))
     files = {path.name: path.read_text("utf-8") for path in page.write(found, tmp_path)}
     text, csv = files["report.html"], files["acceleration.csv"]
     assert ("\\ud800" in csv) == ("\ud800" in evil)  # lone surrogates are escaped
@@ -283,7 +283,7 @@ def verdict(rows: list[Row]) -> str:
 def test_the_picture_has_room_on_a_screen_whatever_was_timed() -> None:
     many = [each for n in range(9) for each in contender(f"framework {n}", 2.0 + n)]
     rows = [*run(), *many]
-    rows += [replace(each, dataset=name) for name in ("nmnist", "dvs-cifar10") for each in rows]
+    rows += all_altered(rows, dataset=name) for name in ("nmnist", "dvs-cifar10")
     drawn = fastest.picture(fastest.headline(timings.lines(frames(rows))))
     assert drawn and drawn[1].get_figheight() * 72 * 480 / figures.WIDTH <= 500
 
@@ -312,7 +312,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert "27 % less time" in text  # ours, against the tuned form
     # where one is timed alone its network counts too
     alone = run(scale="Middle", run="alone", cpu="Some CPU")
-    alone = changed(alone, Record, None, framework="snntorch")
+    alone = changed(alone, Record, None, contender="snntorch")
     assert "on 1 of 1 network." in first_sentences([*rows, *alone])
     assert "form, on 0 of 2 networks" in first_sentences([*rows, *alone])
     assert "PyTorch alone was timed as it comes." in first_sentences(alone)
@@ -328,7 +328,7 @@ def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
 ) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(former := f"{page.BEGIN}\nthe table\n{page.END}\n")
-    Store(tmp_path / "few").append(*changed(run(), Record, lambda _: {"width": "1/8"}))
+    Store(tmp_path / "few").append(*changed(run(), Record, {"width": "1/8"}))
     code, _, error = command("report", "--out", tmp_path / "few", "--readme", readme)
     assert code == 2 and "leave --readme out" in error and readme.read_text() == former
     assert command("report", "--out", tmp_path / "few")[0] == 0
@@ -353,7 +353,7 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         assert "Their data: photographs." in says
         assert f"The paper's claims, part by part: {counts}" in says
         assert ("what an open part lacks" in says) == ("open" in answer)
-    simulated = block([replace(row, data_simulated=True) for row in found], judged=True)
+    simulated = block(all_altered(found, data_simulated=True), judged=True)
     assert "Their data: photographs (simulated)." in simulated.replace("\\", "")
 
 
@@ -370,13 +370,13 @@ def test_a_claims_answer_has_a_sign_a_colour_an_id_and_what_speaks_against_it(
     assert visible(legend) == "✓ reproduced 1, ○ open 1"
     found = findings(frames(rows))
     assert "against it" not in page.claims_table(found).columns
-    table = page.claims_table([replace(each, against="one seed decides") for each in found])
+    table = page.claims_table(all_altered(found, against="one seed decides"))
     assert table.columns[-1] == "against it" and table.lines[0][-1] == "one seed decides"
 
 
 def test_our_own_check_is_a_line_below_the_claims_and_not_counted() -> None:
     rows = [row for seed in range(6) for row in training(seed, (0.5,), suite="ablations")]
-    bf16 = [replace(row, precision="bf16", key=f"bf16 {row.key}") for row in rows]
+    bf16 = [altered(row, precision="bf16", key=f"bf16 {row.key}") for row in rows]
     found = findings(frames([*rows, *bf16, *scales((0.3, 0.4, 0.5))]))
     table = page.claims_table(found)
     assert len(table.lines) == 1 and not any("bf16" in cell for (cell, *_) in table.lines)
@@ -444,17 +444,17 @@ def test_only_trainings_have_a_usual_width() -> None:
     assert "where no other is named" not in timed and "reproduced, Octave, CPU" in timed
 
 
-FEW = [each for each in run() if not isinstance(each, IterationRow) or each.round < 3]
+FEW = [each for each in run() if not has(each, IterationResult) or each.round < 3]
 LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
 OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
-DIED = row(EndedRow, framework="norse", scale="Middle", reason="its process died")
+DIED = row(EndedResult, contender="norse", scale="Middle", reason="its process died")
 ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
-ELSEWHERE = row(EndedRow, framework="norse", scale="Middle", status="missing", run="other")
+ELSEWHERE = row(EndedResult, contender="norse", scale="Middle", status="missing", run="other")
 NEVER_TIMED = [*run(), *contender("norse", 2.4), *run(scale="Middle"), ELSEWHERE]
-LACKING = changed(run(), AuditRow, None, framework="reference", when="late")
+LACKING = changed(run(), AuditResult, None, contender="reference", when="late")
 for name in ("snntorch", "fused"):
-    LACKING = changed(LACKING, AuditRow, None, framework=name, when="before")
+    LACKING = changed(LACKING, AuditResult, None, framework=name, when="before")
 ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
 NAMES = ("Middle", "Large", "OurModel", "AlexNet")
 FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
@@ -488,7 +488,7 @@ def test_reservations_about_the_first_table_are_stated(
 
 
 def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
-    passed = [*run_in_bf16(), descended("fused")]
+    passed = [*run_in_bf16(), bf16_training("fused")]
     said = ["in bf16, against float32: 45 %" in first_sentences(r) for r in (run_in_bf16(), passed)]
     assert said == [False, True]
     ((_, drawn),) = fastest.charts(fastest.headline(timings.lines(frames(passed))))
@@ -566,7 +566,7 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
 def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
     wide = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
-    dropped = [replace(row, dropout=0.5, key="dropped") for row in wide]
+    dropped = all_altered(wide, dropout=0.5, key="dropped")
     given = [*dropped, *wide, *narrow]
     given = staged(given)
     page = written(given, tmp_path)
@@ -578,7 +578,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     assert "paper, ANN 1: 90.49" in hovers(svg) and "n = 2" in " ".join(hovers(svg))
     # what differs in dropout alone is joined by no line
     assert joined(svg) == 1 and "paper" not in " ".join(hovers(svg)[:1])
-    of_ann = [replace(row, framework="ann", key=f"ann {row.key}") for row in (*narrow, *wide)]
+    of_ann = [altered(row, contender="ann", key=f"ann {row.key}") for row in (*narrow, *wide)]
     (both,) = drawn([*narrow, *wide, *of_ann], tmp_path, "Accuracy by width")
     assert {"SNN", "ANN"} <= {*written_in(both)} and joined(both) == 2
     assert "Accuracy by width" not in written(narrow, tmp_path)
@@ -586,7 +586,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
 
 def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Path) -> None:
     fixed, events = scales((0.3, 0.4, 0.5)), scales((0.3, 0.4, 0.5), dataset="nmnist")
-    older = whole(replace(r, stages=None, epochs=12, key=f"older {r.key}") for r in fixed)
+    older = whole(altered(r, stages=None, epochs=12, key=f"older {r.key}") for r in fixed)
     for n, (rows, count) in enumerate(((older, 1), ([*older, *fixed], 1), ([*older, *events], 2))):
         assert len(drawn(rows, tmp_path / str(n), "Accuracy by scale")) == count
     earlier = training(0, (0.5,), suite="neunorm")
@@ -602,7 +602,7 @@ def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(
     of = [
         row for suite in ("accuracy", "neunorm") for row in training(0, (0.5,), "mean", suite=suite)
     ]
-    uniform = [replace(row, neunorm_u=None, key=f"u {row.key}") for row in of]
+    uniform = [altered(row, u=None, key=f"u {row.key}") for row in of]
     wide = scales((0.3, 0.4, 0.5), width=Fraction(1, 4))
     alone, page = written(of, tmp_path / "a"), written([*of, *uniform], tmp_path / "b")
     assert "NeuNorm mean, U at first" not in alone
@@ -631,8 +631,8 @@ def joined(svg: str) -> int:
 
 def test_accuracy_by_first_rate_is_of_trainings_that_differ_in_nothing_else(tmp_path: Path) -> None:
     rows = [row for n in (0, 1) for row in training(n, (0.5 + n / 10,), suite="accuracy")]
-    steep = whole(replace(row, optimiser_lr=0.5, key=f"steep {row.key}") for row in rows)
-    other = [replace(row, dropout=0.5, key=f"d {row.key}") for row in steep]
+    steep = whole(altered(row, lr=0.5, key=f"steep {row.key}") for row in rows)
+    other = [altered(row, dropout=0.5, key=f"d {row.key}") for row in steep]
     (svg,) = drawn([*rows, *steep], tmp_path / "a", "Accuracy by first learning rate")
     assert "0.5" in written_in(svg) and "first learning rate" in written_in(svg)
     assert any("0.5: 55 [" in each and "n = 2" in each for each in hovers(svg))
@@ -643,7 +643,7 @@ def test_accuracy_by_first_rate_is_of_trainings_that_differ_in_nothing_else(tmp_
 def test_votes_are_drawn_as_what_neunorm_adds_with_a_scale(tmp_path: Path) -> None:
     less = tuple(tuple(0.25 * each for each in of) for of in VOTES)
     plain = training(0, (0.3,), suite="neunorm")
-    plain = changed(plain, ConfusionRow, lambda _: {"votes": less})
+    plain = changed(plain, ConfusionResult, {"votes": less})
     rows = [*plain, *training(0, (0.3,), "mean", suite="neunorm")]
     (svg,) = drawn(rows, tmp_path, "votes on")
     most = 0.75 * max(max(of) for of in VOTES)
@@ -653,7 +653,7 @@ def test_votes_are_drawn_as_what_neunorm_adds_with_a_scale(tmp_path: Path) -> No
 
 def test_figures_of_speed_side_by_side_have_one_axis() -> None:
     rows = [*run(), *contender("norse", 9.0)]
-    rows += [replace(each, dataset="nmnist") for each in run()]
+    rows += all_altered(run(), dataset="nmnist")
     drawn = [*fastest.charts(fastest.headline(timings.lines(frames(rows))))]
     first, second = (figure for name, figure in drawn if name.startswith("Time"))
     assert first.axes[0].get_xlim() == second.axes[0].get_xlim()
@@ -677,9 +677,9 @@ def test_dotted_lines_are_of_the_seeds_that_learnt(tmp_path: Path) -> None:
     rows: list[Row] = []
     for seed, value in enumerate((0.6, 0.62, 0.1)):
         rows += training(seed, (value,), suite="timesteps")
-    rows = changed(rows, EpochRow, lambda each: {"train_accuracy": each.test_accuracy})
+    rows = changed(rows, EpochResult, lambda each: {"train_accuracy": each.test_accuracy})
     lost, learnt = (
-        changed(rows, TestedRow, lambda _: {"test_accuracy": 0.9}, seed=seed, tested_T=1)
+        changed(rows, TestedResult, {"test_accuracy": 0.9}, seed=seed, tested_T=1)
         for seed in (2, 1)
     )
     first, same, other = (
@@ -693,7 +693,7 @@ def test_the_figure_of_votes_has_those_on_500_samples_alone(tmp_path: Path) -> N
     rows = training(0, (0.3,), suite="neunorm")
     others = tuple(tuple(1 - each for each in of) for of in VOTES)
     of_all: dict[str, Any] = {"confusion_samples": 150, "votes": others}
-    more = [replace(each, **of_all) for each in rows if isinstance(each, ConfusionRow)]
+    more = all_altered(rows if has(each, ConfusionResult), **of_all)
     both, alone = (
         drawn(each, tmp_path / name, "votes on")
         for name, each in (("both", [*rows, *more]), ("alone", rows))
@@ -703,10 +703,10 @@ def test_the_figure_of_votes_has_those_on_500_samples_alone(tmp_path: Path) -> N
 
 def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) -> None:
     fine, lost = training(0, (0.6,), suite="scale"), training(1, (0.1,), suite="scale")
-    lost = changed(lost, EpochRow, lambda _: {"train_accuracy": 0.1})
+    lost = changed(lost, EpochResult, {"train_accuracy": 0.1})
     proofs: list[Row] = [*certified("fused", spikes=3_000_000)]
     failed: list[Row] = [
-        row(CertificateRow, framework="norse", certified=False, reason="spikes differ", T=t)
+        row(CertificateResult, contender="norse", certified=False, reason="spikes differ", T=t)
         for t in range(1, 60)
     ]
     for found, named, absent in (

@@ -25,15 +25,15 @@ from harness.jobs import verify
 from harness.jobs.local import Local, Result
 from harness.jobs.verify import FigureCheck, VerifyContext, ratio_check
 from harness.records import (
-    EndedRow,
-    EpochRow,
-    FittedRow,
-    IterationRow,
+    EndedResult,
+    EpochResult,
+    FittedResult,
+    IterationResult,
     Row,
     Store,
-    TestedRow,
-    TimedRow,
-    TrainedRow,
+    TestedResult,
+    TimedResult,
+    TrainedResult,
 )
 from harness.records.identity import PROTOCOL
 from harness.reports import stored
@@ -53,32 +53,32 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def trained(out: Path) -> TrainedRow:
-    (found,) = rows_of(out, TrainedRow)
+def trained(out: Path) -> TrainedResult:
+    (found,) = rows_of(out, TrainedResult)
     return found
 
 
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
     assert all(Case.of(each) == GIVEN for each in rows_in(done))
-    gone = replace(GIVEN, framework="gone:variant")
+    gone = replace(GIVEN, contender="gone:variant")
     for given, change, now, state in (
         (GIVEN, {"code": "another", "commit": "another"}, NOW, "done"),
         (GIVEN, {}, lambda case, row: "another", "dated"),
         (GIVEN, {"data_sha256": "another"}, NOW, "dated"),  # the key follows from the row's data
         (gone, {"framework": "gone", "variant": "variant"}, NOW, "dated"),  # and nothing fails
     ):
-        found = [replace(each, **change) for each in rows_in(done)]
+        found = all_altered(rows_in(done), **change)
         assert status.state(given, found, now, Budget()) == state
     assert "unknown framework 'gone'" in str(lacks(gone))
 
 
 def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -> None:
-    every, failed = rows_in(done), row(EndedRow, GIVEN, reason="why")
+    every, failed = rows_in(done), row(EndedResult, GIVEN, reason="why")
     old = replace(trained(done), key="old")
     for found, state in (
         ([], "missing"),
         ([failed], "failed"),
-        ([replace(failed, status="missing")], "left out"),
+        ([altered(failed, status="missing")], "left out"),
         ([failed, *every], "done"),
         ([old, failed], "failed"),
         ([failed, old], "dated"),
@@ -88,10 +88,10 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
 
 def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -> None:
     given = timed_case("reference")
-    here = row(TimedRow, given, data_sha256="data", allocator="system", rounds=5)
+    here = row(TimedResult, given, data_sha256="data", allocator="system", rounds=5)
     here = replace(here, key=NOW(given, here))
     assert status.state(given, [here], NOW, Budget()) == "done"
-    cut_off = row(IterationRow, given, data_sha256="data", allocator="system", key=here.key)
+    cut_off = row(IterationResult, given, data_sha256="data", allocator="system", key=here.key)
     assert status.state(given, [cut_off], NOW, Budget()) == "missing"
     assert status.state(given, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
     another = replace(machine.describe(machine.torch.device("cpu")), cpu="another")
@@ -103,8 +103,8 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
     """As after two rounds of --quick, or where the cell's contenders were timed in two runs."""
     one, two = timed_case("reference"), timed_case("reference", precision="fp64")
     known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
-    rows = [row(TimedRow, each, **known, rounds=5) for each in (one, two)]
-    rows = [replace(each, key=NOW(Case.of(each), each)) for each in rows]
+    rows = [row(TimedResult, each, **known, rounds=5) for each in (one, two)]
+    rows = [altered(each, key=NOW(Case.of(each), each)) for each in rows]
     quick, usual = Options.of(suite="acceleration", quick=True), Options.of(suite="acceleration")
     for changes, budget, done in (
         (({}, {}), usual, 2),
@@ -113,20 +113,20 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
         (({}, {"run": "another"}), usual, 0),
         (({"converged": False, "budget_seconds": 60.0}, {}), usual, 0),
     ):
-        measured = [replace(each, **new) for each, new in zip(rows, changes, strict=True)]
+        measured = [altered(each, **new) for each, new in zip(rows, changes, strict=True)]
         (found,) = status.standings((one, two), measured, NOW, budget.spending)
         assert (found.done, found.missing) == (done, 2 - done)
 
 
 def test_what_does_not_count_is_not_done(done: Path) -> None:
     """Nobody would ever see it: a training whose epoch says otherwise, two times of a round."""
-    untrue = changed(rows_in(done), TrainedRow, lambda _: {"test_accuracy": 0.99})
+    untrue = changed(rows_in(done), TrainedResult, {"test_accuracy": 0.99})
     assert status.state(GIVEN, untrue, NOW, Budget()) == "missing"
     given = timed_case("reference")
     known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
-    rounds = [row(IterationRow, given, **known, round=n, seconds=0.5) for n in (1, 2)]
-    end = row(TimedRow, given, **known, rounds=2)
-    rows = [replace(each, key=NOW(given, end)) for each in (*rounds, end)]
+    rounds = [row(IterationResult, given, **known, round=n, seconds=0.5) for n in (1, 2)]
+    end = row(TimedResult, given, **known, rounds=2)
+    rows = all_altered((*rounds, end), key=NOW(given, end))
     assert status.state(given, rows, NOW, Budget(rounds=2)) == "done"
     twice = replace(rows[0], seconds=0.7)
     assert status.state(given, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
@@ -136,7 +136,7 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     """A run copies its rows, unless it was tested at other T or deviates."""
     other = replace(GIVEN, suite="scale")
     tested = replace(other, training=replace(GIVEN.training, tested_at=(1,)))
-    deviates = [replace(each, deviations="why") for each in rows_in(done)]
+    deviates = all_altered(rows_in(done), deviations="why")
     for case_, found, state in (
         (other, rows_in(done), "done"),
         (tested, rows_in(done), "missing"),
@@ -148,7 +148,7 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
 def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -> None:
     more = replace(GIVEN, training=replace(GIVEN.training, tested_at=(1, 2)))
     end = {"key": trained(done).key, "test_accuracy": trained(done).test_accuracy}
-    tested = [row(TestedRow, more, tested_T=T, **end) for T in (1, 2)]
+    tested = [row(TestedResult, more, tested_T=T, **end) for T in (1, 2)]
     for found, state in ((tested[:1], "missing"), (tested, "done")):
         assert status.state(more, [*rows_in(done), *found], NOW, Budget()) == state
 
@@ -161,7 +161,7 @@ def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -
 def test_a_training_on_another_number_of_samples_is_another(
     wanted: int | None, there: int, state: str, done: Path
 ) -> None:
-    rows = [replace(each, train_samples=there - 6) for each in rows_in(done)]  # 6 are held out
+    rows = all_altered(rows_in(done), train_samples=there - 6)  # 6 are held out
     asked = replace(GIVEN, training=replace(GIVEN.training, samples=wanted))
     assert status.state(asked, rows, NOW, Budget()) == state
 
@@ -205,8 +205,8 @@ def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
     given = replace(GIVEN, training=Training(epochs=4, samples=600, embedded=True))
-    other, end = replace(given, framework="fused"), trained(done)
-    slow = replace(end, framework="fused", seconds=1000 * end.seconds)
+    other, end = replace(given, contender="fused"), trained(done)
+    slow = replace(end, contender="fused", seconds=1000 * end.seconds)
     few = replace(end, T=end.T + 1, seconds=0.001 * end.seconds)
     expected = status.TESTING * given.forward_macs / GIVEN.forward_macs * end.seconds
     for cases, found, times in (
@@ -238,7 +238,7 @@ def test_verify_confirms_equal_numbers_and_says_why_others_cannot_be_tested(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     again: Any = Again(rows_in(done)) if change else Local()  # it trains where all is as it was
     here = VerifyContext(again, Access(done), lacks, quiet, done / "weights")
-    recorded = [replace(each, **change) for each in rows_in(done)]
+    recorded = all_altered(rows_in(done), **change)
     checks = [*verify.verify(recorded, here, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} == {verdict}
     assert all(reason in check.reason for check in checks)
@@ -247,7 +247,7 @@ def test_verify_confirms_equal_numbers_and_says_why_others_cannot_be_tested(
 
 def test_verify_names_the_figure_that_differs(done: Path) -> None:
     again = Again(rows_in(done))
-    checks = verified(changed(again.rows, EpochRow, lambda r: {"loss": r.loss + 1e-9}), again)
+    checks = verified(changed(again.rows, EpochResult, lambda r: {"loss": r.loss + 1e-9}), again)
     (differing,) = (check for check in checks if check.verdict == "differs")
     assert differing.figure == "epoch 1 loss"
     assert differing.reason == "nothing that is recorded explains it"
@@ -340,7 +340,7 @@ def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[FigureChe
 def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
     system = fitted_case("hats", training=Training(epochs=6))
     known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
-    old = row(FittedRow, system, **known)
+    old = row(FittedResult, system, **known)
     for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
         again = Again([replace(old, test_accuracy=accuracy)])
         (check,) = verified([old], again)
@@ -350,9 +350,9 @@ def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
 
 def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
     known = {"data_sha256": "a", "data_test_sha256": "b", "stages": (2, 1, 1)}
-    old = [replace(each, **known) for each in training(0, (0.2,) * 4)]
+    old = [altered(each, **known) for each in training(0, (0.2,) * 4)]
     rates = (0.1, 0.1, 0.01, 0.001)
-    old = changed(old, EpochRow, lambda each: {"learning_rate": rates[each.epoch - 1]})
+    old = changed(old, EpochResult, lambda each: {"learning_rate": rates[each.epoch - 1]})
     again = Again(old)
     checks = verified(old, again, epochs=4)
     assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]
@@ -361,14 +361,14 @@ def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
 
 
 def test_only_cells_of_the_present_protocol_are_drawn() -> None:
-    older = [replace(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
+    older = [altered(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
     again = Again(cell(2.0, run="now"))
     (check,) = verified([*older, *cell(2.0)], again)
     assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
 
 
 def test_verify_measures_what_the_last_run_of_a_cell_had() -> None:
-    slower = [replace(each, framework="fused") for each in timed("norse", *ROUNDS)]
+    slower = [altered(each, contender="fused") for each in timed("norse", *ROUNDS)]
     (check,) = verified([*cell(3.0), *slower, *cell(2.0, run="last")], Again(cell(2.0, run="now")))
     assert (check.case.split()[-1], check.verdict) == ("norse", "confirmed")
 

@@ -22,22 +22,22 @@ from cells import (
     seconds_of,
     slower_twin,
 )
-from rows import ROW, RUN, audited, certified, changed, descended, row, rows_of_a_run, timed
+from rows import ROW, RUN, audited, certified, changed, bf16_training, row, rows_of_a_run, timed
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, frames
 from harness.analysis.timings import TimedLine
 from harness.records import (
-    AuditRow,
-    CertificateRow,
-    EndedRow,
-    IterationRow,
-    MemoryRow,
+    AuditResult,
+    CertificateResult,
+    EndedResult,
+    IterationResult,
+    MemoryResult,
     Record,
     Row,
     Store,
-    UnmeasuredRow,
-    WarmupRow,
+    UnmeasuredResult,
+    WarmupResult,
     identity,
 )
 from harness.records.identity import EXAM, PROTOCOL
@@ -94,8 +94,8 @@ def test_precisions_are_classes_of_their_own() -> None:
     proof = certified("fused", **BF16)[0]
     rows = [
         *(*rows_of_a_run(), *certified("fused", **BF16)),
-        replace(proof, certificate_precision="bf16", spikes=1000, mismatches=5),
-        *(replace(proof, layer=n, gradient_cosine=c) for n, c in (("1", 0.99), ("2", 0.97))),
+        altered(proof, certificate_precision="bf16", spikes=1000, mismatches=5),
+        *(altered(proof, layer=n, gradient_cosine=c) for n, c in (("1", 0.99), ("2", 0.97))),
         *timed("floor", 0.5, 1.0, 0.5, **BF16),
         *timed("fused", 0.6, 1.2, 0.6, **BF16),
     ]
@@ -111,7 +111,7 @@ def test_precisions_are_classes_of_their_own() -> None:
 
 def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
     later = seconds_of(
-        [replace(each, **LATER) for each in rows_of_a_run()],
+        all_altered(rows_of_a_run(), **LATER),
         lambda each: 3.0 if each.framework == "floor" else each.seconds,
     )
     found = lines([*rows_of_a_run(), *later])
@@ -154,15 +154,15 @@ def test_the_machine_with_most_rows_comes_first_then_cells_in_the_papers_order()
 @pytest.mark.parametrize(
     "setting",
     [
-        *({"v_th": 0.5}, {"population": 5}, {"optimiser_lr": 0.01}, {"batch_size": 10}),
+        *({"v_th": 0.5}, {"population": 5}, {"lr": 0.01}, {"batch_size": 10}),
         *({"seed": 1}, {"initialisation": "torch"}, {"neunorm": "mean", "k_tau2": 0.9}),
         {"mode": "inference"},
     ],
     ids=str,
 )
 def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, Any]) -> None:
-    assert cell_of(row(IterationRow, **setting)) != cell_of(ROW)
-    other = row(IterationRow, framework="norse", variant="super", precision="bf16")
+    assert cell_of(row(IterationResult, **setting)) != cell_of(ROW)
+    other = row(IterationResult, contender="norse", variant="super", precision="bf16")
     assert cell_of(other) == cell_of(ROW)
     rows = [*timed("floor", 1.0), *timed("reference", 2.0), *timed("floor", 4.0, **setting)]
     (found,) = (each for each in shown(rows) if each.name == "reference")
@@ -186,7 +186,7 @@ def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None
     paired = [*run(), *contender("norse", 2.06, 1)]
     for name in ("reference", "norse"):
         paired = changed(
-            paired, IterationRow, lambda r: {"seconds": r.seconds * drift[r.round]}, framework=name
+            paired, IterationResult, lambda r: {"seconds": r.seconds * drift[r.round]}, framework=name
         )
     found = lines(paired)
     assert found["norse"].ratio_low < found["reference"].ratio_high
@@ -201,7 +201,7 @@ def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: i
     factors = {number: drawn.uniform(0.6, 1.6) for number in range(1, 6)}
     rows = [*run(), *contender("norse", 2.3), *contender("spikingjelly", 2.4, 3)]
     rows = changed(
-        rows, IterationRow, lambda r: {"seconds": r.seconds * factors[r.round]}, framework="norse"
+        rows, IterationResult, lambda r: {"seconds": r.seconds * factors[r.round]}, contender="norse"
     )
     ranked = [line for line in shown(rows) if line.rank]
     for line, other in permutations(ranked, 2):
@@ -215,7 +215,7 @@ def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: i
 def test_contenders_that_share_no_round_have_no_ranks() -> None:
     rows = [*rounds("floor", 1.0, of=10), *rounds("floor", 1.0, 3, of=10, twin=True)]
     rows += contender("reference", 2.0) + changed(
-        contender("norse", 2.5), IterationRow, lambda r: {"round": r.round + 5}
+        contender("norse", 2.5), IterationResult, lambda r: {"round": r.round + 5}
     )
     assert places(rows) == {"reference": "", "norse": ""}
     assert "no other contender that can be ranked ran in its rounds" in lines(rows)["norse"].reason
@@ -244,20 +244,20 @@ FAILED = {"certified": False, "reason": "spikes differ"}
 @pytest.mark.parametrize(
     ("kind", "new", "where", "certificate", "reason"),
     [
-        (AuditRow, REFUSED, {"when": "late"}, "audit failed", f"audit {LATE}: {REFUSED['reason']}"),
-        (AuditRow, None, {}, BY_EXAM, "not audited"),
-        (AuditRow, None, {"when": "before"}, BY_EXAM, "not audited before its rounds"),
-        (AuditRow, None, {"when": "round"}, EQUAL, "not audited of a round"),
-        (AuditRow, None, {"when": "late"}, EQUAL, f"not audited {LATE}"),
-        (AuditRow, {"exam": EXAM - 1}, {}, BY_EXAM, "not audited"),
-        (CertificateRow, {"exam": EXAM + 1}, {}, "none", "no exam was taken"),
+        (AuditResult, REFUSED, {"when": "late"}, "audit failed", f"audit {LATE}: {REFUSED['reason']}"),
+        (AuditResult, None, {}, BY_EXAM, "not audited"),
+        (AuditResult, None, {"when": "before"}, BY_EXAM, "not audited before its rounds"),
+        (AuditResult, None, {"when": "round"}, EQUAL, "not audited of a round"),
+        (AuditResult, None, {"when": "late"}, EQUAL, f"not audited {LATE}"),
+        (AuditResult, {"exam": EXAM - 1}, {}, BY_EXAM, "not audited"),
+        (CertificateResult, {"exam": EXAM + 1}, {}, "none", "no exam was taken"),
         (
-            *(CertificateRow, FAILED, {"certificate_precision": "fp32"}),
+            *(CertificateResult, FAILED, {"certificate_precision": "fp32"}),
             *("none", "its exam failed: spikes differ"),
         ),
-        (CertificateRow, None, {}, "none", "no exam was taken"),
+        (CertificateResult, None, {}, "none", "no exam was taken"),
         (Record, {"deviations": "why"}, {}, "not the paper's function", "why"),
-        (IterationRow, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
+        (IterationResult, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
 def test_a_rank_needs_proof_audits_and_rounds(
@@ -268,7 +268,7 @@ def test_a_rank_needs_proof_audits_and_rounds(
     reason: str,
 ) -> None:
     of = {"framework": "snntorch", **where}
-    rows = changed(run(), kind, None if new is None else lambda _: new, **of)
+    rows = changed(run(), kind, None if new is None else new, **of)
     assert ranks(rows) == {"fused": 1, "reference": 2, "snntorch": None}
     found = lines(rows)["snntorch"]
     assert (found.certificate, found.reason) == (certificate, reason)
@@ -280,20 +280,20 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
         rows = slower_twin(run(), factor)
         assert any(ranks(rows).values()) == ranked
         assert ("is not within 0.8 to 1.25" in lines(rows)["fused"].reason) != ranked
-    alone = changed(run(), IterationRow, None, twin=True)
+    alone = changed(run(), IterationResult, None, twin=True)
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
     # as where the second floor ran too few rounds to know
-    twin = [each for each in run() if isinstance(each, IterationRow) and each.twin]
+    twin = [each for each in run() if has(each, IterationResult) and each.twin]
     assert set(ranks([*alone, *twin[:2]]).values()) == {None}
 
 
 def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not() -> None:
-    lost = row(UnmeasuredRow, framework="fused", reason="its process died")
-    found = lines([*run(), lost, row(MemoryRow, framework="snntorch", peak_memory_mib=300.0)])
+    lost = row(UnmeasuredResult, contender="fused", reason="its process died")
+    found = lines([*run(), lost, row(MemoryResult, contender="snntorch", peak_memory_mib=300.0)])
     assert found["fused"].rank == 1 and isnan(found["fused"].peak_memory_mib)
     assert (found["fused"].memory_note, found["fused"].reason) == ("its process died", "")
     assert (found["snntorch"].peak_memory_mib, found["snntorch"].memory_note) == (300.0, "")
-    assert ranks([*run(), row(EndedRow, framework="fused")])["fused"] is None
+    assert ranks([*run(), row(EndedResult, contender="fused")])["fused"] is None
 
 
 def in_bf16(rows: list[Row]) -> TimedLine:
@@ -302,8 +302,8 @@ def in_bf16(rows: list[Row]) -> TimedLine:
 
 
 def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> None:
-    trained, refused = descended("fused"), run_in_bf16(passed=False, reason="gradients")
-    bare = [each for each in run_in_bf16() if not isinstance(each, AuditRow)]
+    trained, refused = bf16_training("fused"), run_in_bf16(passed=False, reason="gradients")
+    bare = [each for each in run_in_bf16() if not has(each, AuditResult)]
     for rows, certificate, reason in (
         (run_in_bf16(), "not proved", "no training in bf16 yet"),
         ([*bare, trained], "not proved", "not audited"),
@@ -328,14 +328,14 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
     ids=str,
 )
 def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
-    trained = descended(**{"framework": "fused", **other})
+    trained = bf16_training(**{"framework": "fused", **other})
     assert not in_bf16([*run_in_bf16(), trained]).is_proved
 
 
 def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
-    passed = descended("fused")
-    failed = replace(passed, passed=False, reason="its loss ends at 0.09, in float32 at 0.05")
-    cut = replace(failed, finished=False, reason="it died")
+    passed = bf16_training("fused")
+    failed = altered(passed, passed=False, reason="its loss ends at 0.09, in float32 at 0.05")
+    cut = altered(failed, finished=False, reason="it died")
     for descents, rank in (
         ((failed,), None),
         ((failed, passed), 1),
@@ -351,9 +351,9 @@ def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_befo
     found = lines(
         [
             *(*run(), *contender("norse", 2.0, variant="compiled")),
-            row(WarmupRow, seconds=30.0, variant="compiled", framework="norse"),
-            row(WarmupRow, framework="snntorch", seconds=2.0, compile_seconds=9.0),
-            row(WarmupRow, framework="fused", seconds=3.0),
+            row(WarmupResult, seconds=30.0, variant="compiled", contender="norse"),
+            row(WarmupResult, contender="snntorch", seconds=2.0, compile_seconds=9.0),
+            row(WarmupResult, contender="fused", seconds=3.0),
         ]
     )
     assert found["norse:compiled"].compile_seconds == 30.0
@@ -365,11 +365,11 @@ def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_befo
 def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
     """Whatever stands in it, wherever it stands, timed against a floor or not."""
     unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
-    untimed = [each for each in rows_of_a_run() if not isinstance(each, IterationRow)]
+    untimed = [each for each in rows_of_a_run() if not has(each, IterationResult)]
     for rows in (rows_of_a_run(), unpaired, untimed):
         before = {(each.name, each.rounds, each.certificate) for each in shown(rows)}
         of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
-        for odd in (replace(each, run="odd") for each in of_kind.values()):
+        for odd in (altered(each, run="odd") for each in of_kind.values()):
             for found in (shown([*rows, odd]), shown([odd, *rows])):
                 kept = (each for each in found if each.run != "odd")
                 assert before <= {(each.name, each.rounds, each.certificate) for each in kept}
@@ -377,7 +377,7 @@ def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
 
 @pytest.mark.parametrize("seconds", [5e-324, 0.0, 1e308])
 def test_an_impossible_time_is_damage_and_ranks_nobody(tmp_path: Path, seconds: float) -> None:
-    first = changed(run(), IterationRow, lambda _: {"seconds": seconds}, framework="fused")
+    first = changed(run(), IterationResult, {"seconds": seconds}, contender="fused")
     Store(tmp_path).append(*first)
     rows, damaged = Store(tmp_path).read()
     assert damaged and all("an iteration takes" in each for each in damaged)
@@ -385,7 +385,7 @@ def test_an_impossible_time_is_damage_and_ranks_nobody(tmp_path: Path, seconds: 
 
 
 def test_a_round_in_which_the_floor_ran_once_is_no_pair() -> None:
-    rows = changed(run(), IterationRow, None, twin=True, round=2)
+    rows = changed(run(), IterationResult, None, twin=True, round=2)
     whole = {line.name: line.rounds for line in timings.lines(frames(run()))}
     (floor, *_) = timings.lines(frames(rows))
     assert floor.rounds == whole["floor"] - 1

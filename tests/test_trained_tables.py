@@ -14,7 +14,7 @@ from harness.analysis import tables, trainings
 from harness.analysis.frame import frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of
-from harness.records import EpochRow, Row
+from harness.records import EpochResult, Row
 from harness.reports.shown import shown
 from harness.spec import Case, Training
 
@@ -39,7 +39,7 @@ def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> Non
 
 
 def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
-    flagged = [replace(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
+    flagged = [altered(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
     found = frames(rows)
     many, alone = trainings.lines(found, "timesteps")
@@ -47,7 +47,7 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
     assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
-    assert [row.epoch for row in rows_of(found, EpochRow, many)] == [1, 2, 1, 2]
+    assert [row.epoch for row in rows_of(found, EpochResult, many)] == [1, 2, 1, 2]
     # further tests of a trained network make no other condition
     asked = Training(1, samples=1_000, tested_at=(1, 2))
     both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
@@ -101,7 +101,7 @@ def test_a_figures_table_includes_matching_trainings_of_other_suites() -> None:
 def test_networks_of_two_files_are_not_compared_and_named_by_their_hashes() -> None:
     files = "1a2b3c4d", "5e6f7a8b"
     rows = [
-        replace(each, weights_sha256=file * 8)
+        altered(each, weights_sha256=file * 8)
         for T, file in zip((1, 2), files, strict=True)
         for each in training(0, (0.4,), T=T, suite="timesteps")
     ]
@@ -112,7 +112,7 @@ def test_networks_of_two_files_are_not_compared_and_named_by_their_hashes() -> N
 
 def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
     last = training(1, (0.5, 0.1))
-    lost = changed(last, EpochRow, lambda row: {"train_accuracy": 0.19}, epoch=2)
+    lost = changed(last, EpochResult, {"train_accuracy": 0.19}, epoch=2)
     rows = [*training(0, (0.5, 0.7)), *lost, *training(0, (0.5,), T=1)]
     one, two = tables.TABLES["timesteps"](rows).to_dict("records")
     assert (one["n"], one["at_chance"]) == (1, 0) and (two["n"], two["at_chance"]) == (2, 1)
@@ -122,7 +122,7 @@ def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
 def test_table_5_is_in_the_papers_order_with_our_column() -> None:
     rows = [*training(0, (0.4,), suite="accuracy"), *training(1, (0.5,), suite="accuracy")]
     rows += training(0, (0.6,), suite="accuracy", neunorm="mean")
-    rows += training(0, (0.7,), suite="accuracy", framework="ann")
+    rows += training(0, (0.7,), suite="accuracy", contender="ann")
     rows += training(0, (0.3,), suite="accuracy", scale="AlexNet", neunorm="mean")
     table = tables.TABLES["5"](rows)
     assert list(table["published"]) == [0.7542, 0.7743, 0.908, 0.8746, 0.9049, 0.8983, 0.9053]

@@ -204,8 +204,8 @@ OTHER = "norse@1.0.0"
 
 def versions(slower: float) -> list[Row]:
     """A run of two versions of a framework, one slower by a factor."""
-    rows = changed(run(), Record, lambda _: {"framework": "norse"}, framework="reference")
-    rows = changed(rows, Record, lambda _: {"framework": OTHER}, framework="snntorch")
+    rows = changed(run(), Record, {"framework": "norse"}, contender="reference")
+    rows = changed(rows, Record, {"framework": OTHER}, contender="snntorch")
     return seconds_of(rows, lambda e: e.seconds * (slower if e.framework == OTHER else 1))
 
 

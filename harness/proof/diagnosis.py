@@ -113,7 +113,7 @@ def _carries(network: Network, *, neunorm: bool) -> nn.Module:
     for layer in module.layers:
         layer.cell = Carried(layer.cell)
         if neunorm and layer.neunorm is not None:
-            layer.neunorm = Carried(layer.neunorm)
+            layer.neunorm = Carried(layer.neunorm)  # type: ignore[assignment]
     return module
 
 
