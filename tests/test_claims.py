@@ -14,7 +14,19 @@ from typing import Any
 import pandas as pd
 import pytest
 from cells import matlab
-from rows import EPOCHS, SEEDS, VOTES, along, changed, learnt, scales, staged, training, whole
+from rows import (
+    SEEDS,
+    TEST,
+    TRAIN,
+    VOTES,
+    all_altered,
+    altered,
+    changed,
+    learnt,
+    retrained,
+    scales,
+    training,
+)
 
 from harness import api, suites
 from harness.analysis import claims, trainings
@@ -31,13 +43,14 @@ from harness.analysis.claims import (
 )
 from harness.analysis.trainings import NEARLY, LearningCurve, epochs_to, goal
 from harness.records import ConfusionResult, EpochResult, Row
-from harness.spec import Case, Options, Trained, paper, schedule
+from harness.spec import Network, Options, Training, paper, schedule
 from harness.statistics import Mean, mean
 
 ANY = pytest.mark.parametrize
 # without NeuNorm, with it, and without spikes
 OFF: dict[str, Any] = {}
 ON: dict[str, Any] = {"neunorm": "mean"}
+FIXED = {"stages": schedule.STAGES["cifar10"]}
 BARE: dict[str, Any] = {"framework": "ann"}
 
 
@@ -55,23 +68,34 @@ def answers(claim: str, rows: list[Row]) -> list[str]:
 
 
 def full(rows: list[Row]) -> list[Row]:
-    """The same rows as if they were of the paper's size."""
-    sizes = {"width": "1", "stages": None}
-    return whole(
-        replace(
-            row, **sizes, dropout=of.dropout, epochs=of.epochs, key=f"full {row.key}", network=net
-        )
-        for row in rows
-        for of in [paper.settings(row.dataset)]
-        for net in [str(paper.network(row.scale, row.dataset)[1])]
-    )
+    """The same trainings as if they were of the paper's size."""
+    by_network: dict[Network, list[Row]] = {}
+    for row in rows:
+        by_network.setdefault(row.workload.network, []).append(row)
+    large: list[Row] = []
+    for network, those in by_network.items():
+        workload = those[0].workload
+        settings = paper.settings(workload.dataset)
+        _, wide = paper.network(workload.scale, workload.dataset)
+        wide = replace(wide, neunorm=network.neunorm, dropout=settings.dropout)
+        size = {"width": Fraction(1), "stages": (), "epochs": settings.epochs}
+        large += retrained(those, network=wide, **size)
+    return large
 
 
-def some(rows: list[Row], seeds: int = SEEDS, **changes: Any) -> list[Row]:
-    """The rows of the first seeds, with changes."""
-    key = f"{changes} " if changes else ""
-    given = (altered(r, **{"key": f"{key}{r.key}", **changes}) for r in rows if r.seed < seeds)
-    return whole(given)
+def some(rows: list[Row], seeds: int = SEEDS, **fields: Any) -> list[Row]:
+    """The trainings of the first seeds, with other fields."""
+    return retrained((row for row in rows if row.workload.seed < seeds), **fields)
+
+
+def along(rows: list[Row], *curve: float, **where: Any) -> list[Row]:
+    """The rows with that accuracy in training and validation, epoch by epoch; then the last."""
+
+    def new(row: Row[EpochResult]) -> dict[str, Any]:
+        value = curve[min(row.result.epoch, len(curve)) - 1]
+        return dict.fromkeys(("train_accuracy", "validation_accuracy"), value)
+
+    return changed(rows, EpochResult, new, **where)
 
 
 UP = ((0.3, 0.4, 0.5), (0.31, 0.42, 0.5), (0.3, 0.38, 0.49))
@@ -87,10 +111,10 @@ NOISY = scales((0.46, 0.48, 0.5), (0.42, 0.4, 0.5), (0.5, 0.51, 0.488), (0.44, 0
 NOISE_ALONE = scales((0.5, 0.4, 0.3), (0.4, 0.4, 0.51), (0.3, 0.41, 0.4))
 UNSEEN = scales(*[(0.3, 0.6, 0.5)] * 3)  # its interval is above nothing, its trend is not
 # the paper's Small and wider ones are no larger networks of the same size
-WHOLE = [row for row in full(RISING) if row.scale == "Small"]
-WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.scale != "Small"]
+WHOLE = [row for row in full(RISING) if row.workload.scale == "Small"]
+WIDER = [r for r in scales((0.3, 0.4, 0.5), width=Fraction(1, 4)) if r.workload.scale != "Small"]
 WIDE_TOO = scales(*UP, width=Fraction(1, 4))
-EARLIER = whole(altered(row, stages=None, epochs=90, least_epochs=30) for row in RISING)
+EARLIER = retrained(RISING, stages=(), epochs=90, least_epochs=30)
 CLEAR = "width 1/8; dropout 0; 50 epochs; +9.7 [+9.4, +10.0]; p < 0.001"
 
 # Of accuracies and shares in percent; its words have them.
@@ -122,11 +146,15 @@ def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(clai
     texts = {name.replace("-", "_"): value or True for name, value in given}
     cases = api.cases(Options.of(**texts, device="cpu"), suites.suite(claim.suite))
     if claim.suite == "acceleration":
-        assert {case.framework for case in cases} >= {"reference", "octave:convn", "octave:conv2"}
+        assert {case.contender.name for case in cases} >= {
+            "reference",
+            "octave:convn",
+            "octave:conv2",
+        }
         return
-    trained = [case for case in cases if isinstance(case, Trained)]
+    trained = [case for case in cases if isinstance(case, Training)]
     assert all(map(schedule.is_on_schedule, trained)) or claim.id == claims.OURS
-    seeds = len({case.seed for case in trained})
+    seeds = len({case.workload.seed for case in trained})
     assert re.search(rf"\b{seeds} (seeds|pairs)|N-MNIST {seeds}\)", claim.test)
 
 
@@ -141,7 +169,11 @@ def all_of(found: Finding) -> str:
     [
         (RISING, "reproduced", CLEAR),
         (some(full(RISING), precision="bf16"), "reproduced", ", bf16, "),
-        ([r for r in RISING if paper.SCALES.index(r.scale) == r.seed], "not tested", "common seed"),
+        (
+            [r for r in RISING if paper.SCALES.index(r.workload.scale) == r.workload.seed],
+            "not tested",
+            "common seed",
+        ),
         (FALLING, "contradicted", "an effect of +1.0 is excluded"),
         (full(CLOSE), "contradicted", ""),
         (full(NOISY), "open", "seeds were fixed, leave it open, and none will be added"),
@@ -152,7 +184,7 @@ def all_of(found: Finding) -> str:
         (HARDLY, "same direction, smaller", "+4 % ["),
         # what was trained by another rule decides nothing
         (EARLIER, "open", "another schedule"),
-        (staged(RISING, (20, 5, 5)), "open", "another schedule"),
+        (retrained(RISING, stages=(20, 5, 5), epochs=30), "open", "another schedule"),
         # trainings of unlike sizes are never compared
         ([*WHOLE, *RISING], "reproduced", ""),
         ([*WHOLE, *WIDER], "not tested", ""),
@@ -180,27 +212,26 @@ def test_each_data_set_is_a_part_with_an_answer_of_its_own() -> None:
 
 
 def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
-    large = [row for row in RISING if row.scale == "Large"]
-    rest = [row for row in RISING if row.scale != "Large"]
+    large = [row for row in RISING if row.workload.scale == "Large"]
+    rest = [row for row in RISING if row.workload.scale != "Large"]
     # CIFARNet is Table 1's Large; further tests of the trained network make no other training
     asked = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
-    there = all_altered(large, **asked)
+    there = retrained(large, **asked)
     assert answers("fig4", rest) == ["not tested"]
     assert one("fig4", [*rest, *there]).ours == one("fig4", RISING).ours
     other = learnt([(0.9,)], {"scale": "CIFARNet"}, suite="accuracy", seeds=SEEDS + 1)
-    more = [altered(row, key=f"other {row.key}") for row in other]
-    for rows in ([*RISING, *more], [*more, *RISING]):  # its own suite's counts
+    for rows in ([*RISING, *other], [*other, *RISING]):  # its own suite's counts
         assert one("fig4", rows).ours == one("fig4", RISING).ours
-    assert "+29.8" in one("fig4", [*rest, *there, *more]).ours  # else the last
+    assert "+29.8" in one("fig4", [*rest, *there, *other]).ours  # else the last
     # what an ablation changes is none of the paper's
-    changed_by_one = all_altered(large, suite="ablations")
+    changed_by_one = retrained(large, suite="ablations", may_deviate=True)
     assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
 
 
 def dead(rows: list[Row], **where: Any) -> list[Row]:
     """The rows, with trainings that learn nothing and end early."""
     chance: dict[str, Any] = {"test_accuracy": 0.1}
-    return whole(changed(along(rows, 0.1, **where), EpochResult, chance, **where))
+    return retrained(changed(along(rows, 0.1, **where), EpochResult, chance, **where))
 
 
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
@@ -281,8 +312,9 @@ def steps(curve: dict[int, float], spread: float = 0.001) -> list[Row]:
 def clearer(*gains: float) -> list[Row]:
     """A seed for each gain of NeuNorm: the votes of rows.py, with more for the right class."""
 
-    def votes(row: ConfusionResult) -> dict[str, Any]:
-        more = 0.01 * row.seed + (gains[row.seed] if row.neunorm else 0)
+    def votes(row: Row[ConfusionResult]) -> dict[str, Any]:
+        seed, has_neunorm = row.workload.seed, row.workload.network.neunorm
+        more = 0.01 * seed + (gains[seed] if has_neunorm else 0)
         each = [[v + more * (a == b) for b, v in enumerate(of)] for a, of in enumerate(VOTES)]
         return {"votes": tuple(map(tuple, each))}
 
@@ -292,16 +324,15 @@ def clearer(*gains: float) -> list[Row]:
 
 def sooner(*epochs: tuple[int, int]) -> list[Row]:
     """By seed, from the first new one on: the epochs to 50 % without and with NeuNorm."""
-    of: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
-    return staged(
-        [
-            row
-            for seed, pair in enumerate(epochs, claims.NEW_SEEDS.start)
-            for its, n in zip((None, "mean"), pair, strict=True)
-            for curve in [(0.2,) * (n - 1) + (0.5,) * (EPOCHS + 1 - n)]
-            for row in along(training(seed, curve, its, **of), *curve)
-        ]
-    )
+    place: dict[str, Any] = {"suite": "accuracy", "dataset": "dvs-cifar10", "scale": "OurModel"}
+    place["stages"] = schedule.STAGES["dvs-cifar10"]
+    return [
+        row
+        for seed, pair in enumerate(epochs, claims.NEW_SEEDS.start)
+        for reading, n in zip((None, "mean"), pair, strict=True)
+        for curve in [(0.2,) * (n - 1) + (0.5,)]
+        for row in training(seed, curve, reading, learning=curve, **place)
+    ]
 
 
 def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
@@ -314,7 +345,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
     curves = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
     of = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
-    return SimpleNamespace(curves=of, case=Case.of(RISING[0]))
+    return SimpleNamespace(curves=of, case=RISING[0].case)
 
 
 @ANY("seeds", [3, 6])
@@ -334,20 +365,28 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
 
 
 def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
-    rows, where = sooner(*[(6, 3)] * 8), {"seed": 15, "neunorm": "mean"}
-    low = changed(
-        rows, EpochResult, lambda row: {"test_accuracy": min(row.test_accuracy, 0.4)}, **where
-    )
-    found = one("conv", whole(low))
+    rows = sooner(*[(6, 3)] * 8)
+
+    def lower(row: Row[EpochResult]) -> dict[str, Any]:
+        is_it = row.workload.seed == 15 and row.workload.network.neunorm
+        return {"test_accuracy": min(row.result.test_accuracy, 0.4 if is_it else 1.0)}
+
+    low = changed(rows, EpochResult, lower)
+    found = one("conv", retrained(low))
     assert found.answer == "open" and found.ours.endswith("n=7")
     assert "with seed 15 it never reached 45." in found.why and "more epochs" in found.why
-    more = [altered(row, seed=16, key=f"16 {row.key}") for row in low if row.seed == 15]
+    more = retrained((row for row in low if row.workload.seed == 15), seed=16)
     assert one("conv", [*rows, *more]).ours.endswith("n=8")  # no seed of the plan
     assert answers("conv", dead(rows)) == ["not tested"]
 
 
 def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() -> None:
-    old = [altered(row, seed=row.seed - 8) for row in sooner(*[(6, 3)] * 8)]
+    new = sooner(*[(6, 3)] * 8)
+    old = [
+        row
+        for seed in claims.NEW_SEEDS
+        for row in retrained((r for r in new if r.workload.seed == seed), seed=seed - 8)
+    ]
     found = one("conv", old)
     assert found.answer == "open" and "seeds 8 to 15" in found.text and "+51 %" in found.ours
     assert "Without seed" in found.against and found.given == "U = 1"
@@ -364,11 +403,10 @@ def searched(*rates: float) -> list[Row]:
     """CIFARNet and its ANN at those first rates with the seed that chooses one: 0.1, by default."""
     found: list[Row] = []
     for rate in rates or (0.05, 0.1, 0.2):
+        learning, at_rate = (0.5 - abs(rate - 0.1),), {"lr": rate, "T": 4}
         for side in (OFF, BARE):
-            rows = training(trainings.RATE_SEED, (0.5,), suite="accuracy", **side)
-            more: dict[str, Any] = {"lr": rate, "T": 4, "key": f"{rate} {side}"}
-            rows = all_altered(rows, **more)
-            found += staged(along(rows, 0.5 - abs(rate - 0.1)))
+            fields: dict[str, Any] = {"suite": "accuracy", **FIXED, **at_rate, **side}
+            found += training(trainings.RATE_SEED, (0.5,), learning=learning, **fields)
     return found
 
 
@@ -377,8 +415,8 @@ def pilot(moved: float) -> list[Row]:
     rate, by which the gap moves so much.
     """
     short = learnt([(0.4, 0.5)], OFF, BARE, suite="accuracy", seeds=1)
-    longer = learnt([(0.4 + moved, 0.5)], OFF, BARE, suite="accuracy", seeds=1)
-    return [*short, *staged(longer, claims.PILOT)]
+    longer: dict[str, Any] = {"suite": "accuracy", "seeds": 1, "stages": claims.PILOT}
+    return [*short, *learnt([(0.4 + moved, 0.5)], OFF, BARE, **longer)]
 
 
 WORSE_ANN = learnt([(0.1,)], BARE, suite="accuracy", scale="AlexNet")
@@ -386,8 +424,8 @@ WORSE_ANN = learnt([(0.1,)], BARE, suite="accuracy", scale="AlexNet")
 
 def of_table_3(*by_seed: tuple[float, float]) -> list[Row]:
     """By seed: without and with NeuNorm."""
-    of = {"dataset": "nmnist", "scale": "OurModel", "suite": "accuracy", "seeds": 3}
-    return learnt(by_seed, OFF, ON, **of)
+    place: dict[str, Any] = {"dataset": "nmnist", "scale": "OurModel", "suite": "accuracy"}
+    return learnt(by_seed, OFF, ON, seeds=3, **place)
 
 
 def in_bf16(*differences: float) -> list[Row]:
@@ -395,7 +433,7 @@ def in_bf16(*differences: float) -> list[Row]:
     both = {"precision": "fp32"}, {"precision": "bf16"}
     rows = learnt(by_seed, *both, suite="ablations", seeds=6)
     # a schedule of its own
-    return whole(altered(row, stages=None, epochs=15) for row in rows)
+    return retrained(rows, stages=(), epochs=15)
 
 
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
@@ -410,7 +448,12 @@ CANNOT: claims.Answer = "cannot be decided here"
         ("fig5", steps(GOOD_STEPS), [YES, YES, YES], ""),
         ("fig5", steps(BAD_STEPS), [YES, NO, YES], "-3.0"),
         # a T that fewer seeds have takes none from the others
-        ("fig5", [r for r in steps(BAD_STEPS) if r.T != 2 or r.seed == 0], [YES, NO, YES], "-3.0"),
+        (
+            "fig5",
+            [r for r in steps(BAD_STEPS) if r.workload.T != 2 or r.workload.seed == 0],
+            [YES, NO, YES],
+            "-3.0",
+        ),
         ("fig5", steps({**GOOD_STEPS, 1: 0.2}), [YES, YES, NO], ""),
         ("fig5", steps({1: 0.54, 2: 0.53, 4: 0.52, 8: 0.51}), [NO, YES, YES], ""),
         # 0.5 - 0.1, and a mean of 0.01 a seed
@@ -461,19 +504,22 @@ def test_each_claim_has_its_own_test(
     ],
 )
 def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
-    alone = [row for row in alexnet(0.05) if row.scale == "AlexNet"]
+    alone = [row for row in alexnet(0.05) if row.workload.scale == "AlexNet"]
     found = one("tab6", [*alone, *searched(), *more])
     assert found.answer == answer and said in found.why
 
 
 def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
-    usual = [row for row in alexnet(0.05) if row.scale == "AlexNet"]
+    usual = [row for row in alexnet(0.05) if row.workload.scale == "AlexNet"]
     found = one("tab6", [*usual, *searched(), *pilot(0.0)])
     assert found.given == "rate 0.1" and found.answer == NO
-    fast = whole(altered(row, lr=0.2, key=f"fast {row.key}") for row in usual)
+    fast = retrained(usual, lr=0.2)
     assert one("tab6", [*searched(), *pilot(0.0), *fast]).answer == "not tested"
     # at the grid's edge nothing is chosen, and Table 5 says so with its figure
-    edge = [*[row for row in BEHIND if row.seed != trainings.RATE_SEED], *searched(0.1, 0.2)]
+    edge = [
+        *[row for row in BEHIND if row.workload.seed != trainings.RATE_SEED],
+        *searched(0.1, 0.2),
+    ]
     (found,) = (each for each in judged("tab5", edge) if each.words == PARITY)
     assert found.answer == "open" and "(rate)" in found.text
     assert "0.05 is next" in found.why and found.ours.startswith("-8.0")
@@ -482,7 +528,7 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
     """By seed: without and with NeuNorm, and the ANN; the pilot."""
     gap = [(by_seed[0][0], by_seed[0][2])]
-    longer = staged(learnt(gap, OFF, BARE, suite="accuracy", seeds=1), claims.PILOT)
+    longer = learnt(gap, OFF, BARE, suite="accuracy", seeds=1, stages=claims.PILOT)
     return [*learnt(by_seed, OFF, ON, BARE, suite="accuracy"), *longer, *searched()]
 
 
@@ -506,7 +552,10 @@ SIZED = [
         (full(GOOD), {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         ([*GOOD, *full(GOOD)], {**dict.fromkeys(SIZED, YES), GAIN: YES, PARITY: YES}),
         (full(LOW), {SIZED[0]: YES, SIZED[1]: NO, SIZED[2]: YES, GAIN: YES, PARITY: NO}),
-        ([r for r in GOOD if r.neunorm is None], {PARITY: YES}),  # parity is without
+        (
+            [r for r in GOOD if r.workload.network.neunorm is None],
+            {PARITY: YES},
+        ),  # parity is without
     ],
 )
 def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
@@ -517,27 +566,38 @@ def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
     assert dict(zip(names, (each.answer for each in found), strict=True)) == expected
     for each in found:
         if each.by:  # what has the paper's size says so by naming no width
-            assert (each.where == "") == (rows[-1].width == "1")
+            assert (each.where == "") == (rows[-1].workload.width == 1)
 
 
 @ANY(
     "change",
     [
-        *({"data_partial": True}, {"data_test_lossy": True}, {"data_simulated": True}),
-        *({"precision": "bf16"}, {"dropout": 0.0}, {"epochs": 9}, {"width": "1/2"}),
+        *({"partial": True}, {"test": replace(TEST, lossy=True)}, {"simulated": True}),
+        *({"precision": "bf16"}, {"dropout": 0.0}, {"epochs": 9}, {"width": Fraction(1, 2)}),
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[str, Any]) -> None:
     (name,) = change
-    half = str(paper.network("CIFARNet", "cifar10", width=Fraction(1, 2))[1])
-    more = {"network": half} if name == "width" else {}
-    at_full_size = [row for row in full(GOOD) if row.seed != trainings.RATE_SEED]
-    found = judged("tab5", whole(altered(row, **change, **more) for row in at_full_size))
+    fixed = [row for row in GOOD if row.training.stages != claims.PILOT]
+    at_full_size = [row for row in full(fixed) if row.workload.seed != trainings.RATE_SEED]
+    rows: list[Row] = []
+    for neunorm in (True, False):
+        those = [r for r in at_full_size if bool(r.workload.network.neunorm) == neunorm]
+        half = those[0].workload.network.scaled(Fraction(1, 2))
+        rows += retrained(those, **change, **({"network": half} if name == "width" else {}))
+    found = judged("tab5", rows)
     assert {each.words.removeprefix("simulated ") for each in found} <= {GAIN, PARITY}
     assert found and all(each.where for each in found)
-    if name.startswith("data_"):
-        assert all(f"({name.rpartition('_')[2]})" in each.why for each in found)
+    if flag := {"partial": "partial", "test": "lossy", "simulated": "simulated"}.get(name):
+        assert all(f"({flag})" in each.why for each in found)
+
+
+def with_u(rows: list[Row], u: float | None) -> list[Row]:
+    """The rows of networks with spikes, those with NeuNorm with another first value of U."""
+    spiking = [row for row in rows if row.contender.framework != "ann"]
+    on = [row for row in spiking if row.workload.network.neunorm]
+    return [*(row for row in spiking if not row.workload.network.neunorm), *retrained(on, u=u)]
 
 
 AS_U = of_table_3((0.98, 0.99), (0.98, 0.99), (0.98, 0.99))
@@ -548,9 +608,9 @@ RATE = {"lr": 1e-3}
     ("claim", "rows", "answer"),
     [
         ("fig4", EVENTS, YES),
-        ("fig4", whole(altered(row, **RATE) for row in EVENTS), "open"),
-        ("tab5", [altered(r, u=None) for r in GOOD if r.framework != "ann"], "open"),
-        ("tab3", [altered(r, u=0.1 if r.neunorm else None) for r in AS_U], CANNOT),
+        ("fig4", retrained(EVENTS, **RATE), "open"),
+        ("tab5", with_u(GOOD, None), "open"),
+        ("tab3", with_u(AS_U, 0.1), CANNOT),
     ],
 )
 def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
@@ -560,9 +620,9 @@ def test_another_rate_or_first_value_of_neunorms_u_decides_nothing(
 
 
 def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> None:
-    by_u = [altered(r, u=None, key=f"u {r.key}") for r in GOOD if r.neunorm]
+    by_u = retrained((r for r in GOOD if r.workload.network.neunorm), u=None)
     short = learnt([(0.99,)], BARE, suite="accuracy", seeds=1)  # an ANN has no steps
-    longer = [altered(row, T=12, key=f"T {row.key}") for row in short]
+    longer = retrained(short, T=12)
     fixed = {each.words: (each.answer, each.ours) for each in judged("tab5", GOOD)}
     for rows in ([*GOOD, *by_u, *longer], [*longer, *by_u, *GOOD]):
         assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
@@ -571,7 +631,7 @@ def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> N
 def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
     trained = [*RISING, *steps(GOOD_STEPS), *clearer(0.1, 0.1, 0.1, 0.1), *sooner((6, 3)), *GOOD]
     for rows in (matlab(convn=50.0), trained):
-        stands_in = findings(all_altered(rows, data_substitute=True))
+        stands_in = findings(all_altered(rows, source=replace(TRAIN, substitute=True)))
         assert any(each.answer != "not tested" for each in findings(rows))
         assert {each.answer for each in stands_in} == {"not tested"}
 
