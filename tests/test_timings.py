@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import permutations
 from math import isnan
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 from cells import (
-    BF16,
     LATE,
     REFUSED,
     contender,
@@ -22,7 +20,19 @@ from cells import (
     seconds_of,
     slower_twin,
 )
-from rows import ROW, RUN, audited, certified, changed, bf16_training, row, rows_of_a_run, timed
+from rows import (
+    ROW,
+    RUN,
+    all_altered,
+    altered,
+    audited,
+    bf16_training,
+    certified,
+    changed,
+    row,
+    rows_of_a_run,
+    timed,
+)
 
 from harness.analysis import tables, timings
 from harness.analysis.frame import cell_of, frames
@@ -33,14 +43,15 @@ from harness.records import (
     EndedResult,
     IterationResult,
     MemoryResult,
-    Record,
     Row,
     Store,
     UnmeasuredResult,
     WarmupResult,
+    has,
     identity,
 )
 from harness.records.identity import EXAM, PROTOCOL
+from harness.spec import NeuNorm
 
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
 
@@ -91,13 +102,13 @@ def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
 
 
 def test_precisions_are_classes_of_their_own() -> None:
-    proof = certified("fused", **BF16)[0]
+    proof = certified("fused bf16")[0]
     rows = [
-        *(*rows_of_a_run(), *certified("fused", **BF16)),
+        *(*rows_of_a_run(), *certified("fused bf16")),
         altered(proof, certificate_precision="bf16", spikes=1000, mismatches=5),
         *(altered(proof, layer=n, gradient_cosine=c) for n, c in (("1", 0.99), ("2", 0.97))),
-        *timed("floor", 0.5, 1.0, 0.5, **BF16),
-        *timed("fused", 0.6, 1.2, 0.6, **BF16),
+        *timed("floor bf16", 0.5, 1.0, 0.5),
+        *timed("fused bf16", 0.6, 1.2, 0.6),
     ]
     found = in_bf16(rows)
     assert found.ratio_to_floor == pytest.approx(0.6)  # of 1, 2, 1, as every ratio is
@@ -105,20 +116,20 @@ def test_precisions_are_classes_of_their_own() -> None:
     assert (found.mismatch_rate, found.gradient_cosine) == (0.005, 0.97)
     assert isnan(found.speedup_vs_reference)  # it did not run in bf16
     # what an audit finds given its own spikes stands before what runs freely
-    found = in_bf16([*rows, *audited("fused", **BF16, mismatches=2, gradient_cosine=0.9995)])
+    found = in_bf16([*rows, *audited("fused bf16", mismatches=2, gradient_cosine=0.9995)])
     assert (found.mismatch_rate, found.gradient_cosine) == (0.002, 0.9995)
 
 
 def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
     later = seconds_of(
         all_altered(rows_of_a_run(), **LATER),
-        lambda each: 3.0 if each.framework == "floor" else each.seconds,
+        lambda r: 3.0 if r.contender.framework == "floor" else r.result.seconds,
     )
     found = lines([*rows_of_a_run(), *later])
     assert {each.run for each in found.values()} == {LATER["run"]}
     assert found["floor"].seconds_per_iteration == 3.0
     # a run in another precision leaves the figures
-    found = lines([*rows_of_a_run(), *timed("floor", 3.0, **LATER, **BF16)])
+    found = lines([*rows_of_a_run(), *timed("floor bf16", 3.0, **LATER)])
     assert found["snntorch"].ratio_to_floor == pytest.approx(1.5)
 
 
@@ -155,7 +166,7 @@ def test_the_machine_with_most_rows_comes_first_then_cells_in_the_papers_order()
     "setting",
     [
         *({"v_th": 0.5}, {"population": 5}, {"lr": 0.01}, {"batch_size": 10}),
-        *({"seed": 1}, {"initialisation": "torch"}, {"neunorm": "mean", "k_tau2": 0.9}),
+        *({"seed": 1}, {"initialisation": "torch"}, {"neunorm": NeuNorm(0.9)}),
         {"mode": "inference"},
     ],
     ids=str,
@@ -186,7 +197,10 @@ def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None
     paired = [*run(), *contender("norse", 2.06, 1)]
     for name in ("reference", "norse"):
         paired = changed(
-            paired, IterationResult, lambda r: {"seconds": r.seconds * drift[r.round]}, framework=name
+            paired,
+            IterationResult,
+            lambda r: {"seconds": r.result.seconds * drift[r.result.round]},
+            framework=name,
         )
     found = lines(paired)
     assert found["norse"].ratio_low < found["reference"].ratio_high
@@ -201,7 +215,10 @@ def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: i
     factors = {number: drawn.uniform(0.6, 1.6) for number in range(1, 6)}
     rows = [*run(), *contender("norse", 2.3), *contender("spikingjelly", 2.4, 3)]
     rows = changed(
-        rows, IterationResult, lambda r: {"seconds": r.seconds * factors[r.round]}, contender="norse"
+        rows,
+        IterationResult,
+        lambda r: {"seconds": r.result.seconds * factors[r.result.round]},
+        contender="norse",
     )
     ranked = [line for line in shown(rows) if line.rank]
     for line, other in permutations(ranked, 2):
@@ -213,9 +230,9 @@ def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: i
 
 
 def test_contenders_that_share_no_round_have_no_ranks() -> None:
-    rows = [*rounds("floor", 1.0, of=10), *rounds("floor", 1.0, 3, of=10, twin=True)]
+    rows = [*rounds("floor", 1.0, count=10), *rounds("floor", 1.0, 3, count=10, twin=True)]
     rows += contender("reference", 2.0) + changed(
-        contender("norse", 2.5), IterationResult, lambda r: {"round": r.round + 5}
+        contender("norse", 2.5), IterationResult, lambda r: {"round": r.result.round + 5}
     )
     assert places(rows) == {"reference": "", "norse": ""}
     assert "no other contender that can be ranked ran in its rounds" in lines(rows)["norse"].reason
@@ -244,7 +261,13 @@ FAILED = {"certified": False, "reason": "spikes differ"}
 @pytest.mark.parametrize(
     ("kind", "new", "where", "certificate", "reason"),
     [
-        (AuditResult, REFUSED, {"when": "late"}, "audit failed", f"audit {LATE}: {REFUSED['reason']}"),
+        (
+            AuditResult,
+            REFUSED,
+            {"when": "late"},
+            "audit failed",
+            f"audit {LATE}: {REFUSED['reason']}",
+        ),
         (AuditResult, None, {}, BY_EXAM, "not audited"),
         (AuditResult, None, {"when": "before"}, BY_EXAM, "not audited before its rounds"),
         (AuditResult, None, {"when": "round"}, EQUAL, "not audited of a round"),
@@ -256,19 +279,18 @@ FAILED = {"certified": False, "reason": "spikes differ"}
             *("none", "its exam failed: spikes differ"),
         ),
         (CertificateResult, None, {}, "none", "no exam was taken"),
-        (Record, {"deviations": "why"}, {}, "not the paper's function", "why"),
+        (object, {"deviations": "why"}, {}, "not the paper's function", "why"),
         (IterationResult, None, {"round": 5}, EQUAL, "preliminary: 4 rounds, ranked from 5 on"),
     ],
 )
 def test_a_rank_needs_proof_audits_and_rounds(
-    kind: type[Record],
+    kind: Any,
     new: dict[str, Any] | None,
     where: dict[str, Any],
     certificate: str,
     reason: str,
 ) -> None:
-    of = {"framework": "snntorch", **where}
-    rows = changed(run(), kind, None if new is None else new, **of)
+    rows = changed(run(), kind, new, contender="snntorch", **where)
     assert ranks(rows) == {"fused": 1, "reference": 2, "snntorch": None}
     found = lines(rows)["snntorch"]
     assert (found.certificate, found.reason) == (certificate, reason)
@@ -283,7 +305,7 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
     alone = changed(run(), IterationResult, None, twin=True)
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
     # as where the second floor ran too few rounds to know
-    twin = [each for each in run() if has(each, IterationResult) and each.twin]
+    twin = [each for each in run() if has(each, IterationResult) and each.result.twin]
     assert set(ranks([*alone, *twin[:2]]).values()) == {None}
 
 
@@ -328,7 +350,7 @@ def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> Non
     ids=str,
 )
 def test_a_training_in_bf16_is_of_one_form_version_and_machine(other: dict[str, Any]) -> None:
-    trained = bf16_training(**{"framework": "fused", **other})
+    trained = altered(bf16_training("fused"), **other)
     assert not in_bf16([*run_in_bf16(), trained]).is_proved
 
 
@@ -350,8 +372,8 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
 def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:
     found = lines(
         [
-            *(*run(), *contender("norse", 2.0, variant="compiled")),
-            row(WarmupResult, seconds=30.0, variant="compiled", contender="norse"),
+            *(*run(), *contender("norse:compiled", 2.0)),
+            row(WarmupResult, contender="norse:compiled", seconds=30.0),
             row(WarmupResult, contender="snntorch", seconds=2.0, compile_seconds=9.0),
             row(WarmupResult, contender="fused", seconds=3.0),
         ]
@@ -361,14 +383,14 @@ def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_befo
     assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
 
 
-@pytest.mark.parametrize("kind", sorted({type(each).__name__ for each in rows_of_a_run()}))
+@pytest.mark.parametrize("kind", sorted({each.result.kind for each in rows_of_a_run()}))
 def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
     """Whatever stands in it, wherever it stands, timed against a floor or not."""
     unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
     untimed = [each for each in rows_of_a_run() if not has(each, IterationResult)]
     for rows in (rows_of_a_run(), unpaired, untimed):
         before = {(each.name, each.rounds, each.certificate) for each in shown(rows)}
-        of_kind = {each.contender: each for each in rows if type(each).__name__ == kind}
+        of_kind = {each.contender: each for each in rows if each.result.kind == kind}
         for odd in (altered(each, run="odd") for each in of_kind.values()):
             for found in (shown([*rows, odd]), shown([odd, *rows])):
                 kept = (each for each in found if each.run != "odd")

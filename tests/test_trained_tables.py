@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from math import isnan
+from typing import Any
 
 import pytest
-from rows import along, changed, staged, training, whole
+from rows import TEST, altered, changed, retrained, training
 from surroundings import SHARED, needs_shared
 
 from harness.analysis import tables, trainings
@@ -16,7 +17,9 @@ from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of
 from harness.records import EpochResult, Row
 from harness.reports.shown import shown
-from harness.spec import Case, Training
+from harness.spec import schedule
+
+FIXED: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
 
 
 def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> None:
@@ -39,25 +42,26 @@ def test_timesteps_has_a_line_for_each_t_and_a_column_for_each_tested_t() -> Non
 
 
 def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
-    flagged = [altered(r, data_test_lossy=True) for r in training(7, (0.1, 0.3), neunorm="mean")]
+    lossy = replace(TEST, lossy=True)
+    flagged = retrained(training(7, (0.1, 0.3), neunorm="mean"), test=lossy)
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
     found = frames(rows)
     many, alone = trainings.lines(found, "timesteps")
-    assert many.case == replace(Case.of(rows[0]), seed=0, training=Training(2))
+    assert many.case == altered(rows[0].training, seed=0)
     assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
     assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
-    assert [row.epoch for row in rows_of(found, EpochResult, many)] == [1, 2, 1, 2]
+    assert [row.result.epoch for row in rows_of(found, EpochResult, many)] == [1, 2, 1, 2]
     # further tests of a trained network make no other condition
-    asked = Training(1, samples=1_000, tested_at=(1, 2))
-    both = [*training(0, (0.4,)), *training(1, (0.6,), training=asked)]
+    asked = training(1, (0.6,), train=1_000, tested_at=(1, 2))
+    both = [*training(0, (0.4,)), *asked]
     (one,) = trainings.lines(frames(both), "timesteps")
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
 
 def test_the_gain_of_the_last_epochs_at_the_first_rate_is_a_column() -> None:
     curve = (0.1, 0.2, 0.3, 0.4, 0.42, 0.44, 0.45, 0.47)  # quarters of two: 0.46 over 0.43
-    rows = along(training(0, (0.5,) * 8, suite="accuracy"), *curve)
+    rows = training(0, (0.5,) * 8, learning=curve, suite="accuracy")
     (line,) = tables.TABLES["accuracy"](rows).to_dict("records")
     assert line["gained_at_first"] == pytest.approx(0.03)
     (short,) = tables.TABLES["accuracy"](training(0, (0.5,), suite="accuracy")).to_dict("records")
@@ -65,9 +69,8 @@ def test_the_gain_of_the_last_epochs_at_the_first_rate_is_a_column() -> None:
 
 
 def test_the_neunorm_table_has_epochs_to_a_common_goal() -> None:
-    rows = along(training(0, (0.5,) * 4, suite="neunorm"), 0.2, 0.3, 0.5, 0.5)
-    of_mean = training(0, (0.5,) * 4, suite="neunorm", neunorm="mean")
-    rows += along(of_mean, 0.4, 0.6, 0.6, 0.7)
+    rows = training(0, (0.5,) * 4, learning=(0.2, 0.3, 0.5, 0.5), suite="neunorm")
+    rows += training(0, (0.5,) * 4, "mean", (0.4, 0.6, 0.6, 0.7), suite="neunorm")
     off, on = tables.TABLES["neunorm"](rows).to_dict("records")
     assert [each["neunorm"] for each in (off, on)] == ["off", "mean"]
     goal = 0.1 + 0.9 * (0.6 - 0.1)  # from chance to the mean of 0.5 and 0.7
@@ -82,9 +85,12 @@ def test_the_epochs_column_counts_trained_epochs() -> None:
         rows = [row for seed in (0, 1) for row in training(seed, (0.5,) * 8, suite=suite)]
         assert list(tables.TABLES[name](rows)["epochs"].dropna()) == [8]
         # one of two learns nothing, and ends after five of them
-        rows = [row for seed in (0, 1) for row in training(seed, (0.5,), suite=suite)]
-        ended = whole(along(staged(rows), 0.1, seed=1))
-        assert list(tables.TABLES[name](ended)["epochs"].dropna()) == [round((50 + 5) / 2)]
+        rows = [
+            row
+            for seed, learning in enumerate((0.4, 0.1))
+            for row in training(seed, (0.5,), learning=(learning,), suite=suite, **FIXED)
+        ]
+        assert list(tables.TABLES[name](rows)["epochs"].dropna()) == [round((50 + 5) / 2)]
 
 
 def test_a_figures_table_includes_matching_trainings_of_other_suites() -> None:
@@ -137,8 +143,8 @@ def test_table_5_is_in_the_papers_order_with_our_column() -> None:
 
 def test_a_row_of_table_5_has_the_trainings_that_answer_its_claim() -> None:
     short = [*training(0, (0.4,), suite="accuracy"), *training(0, (0.5,), "mean", suite="neunorm")]
-    fixed = [*staged(training(0, (0.6,), suite="scale", scale="Large"))]
-    fixed += staged(training(1, (0.8,), suite="neunorm"))
+    fixed = training(0, (0.6,), suite="scale", scale="Large", **FIXED)
+    fixed += training(1, (0.8,), suite="neunorm", **FIXED)
 
     def ours(rows: list[Row]) -> list[float]:
         return [*tables.TABLES["5"](rows)["accuracy"].dropna()]
