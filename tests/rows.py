@@ -42,6 +42,7 @@ from harness.spec import (
     Contender,
     Count,
     Fit,
+    Precision,
     Reading,
     Sampling,
     Source,
@@ -108,8 +109,10 @@ def _read(old: object, value: Any) -> Any:
     """What a name stands for, in the place of a contender or a run."""
     match old:
         case Contender() if isinstance(value, str):
-            name, _, precision = value.partition(" ")
-            return Contender.parse(name, cast(Any, precision or "fp32"))
+            name, _, precision = value.rpartition(" ")
+            if precision in get_args(Precision):
+                return Contender.parse(name, cast(Any, precision))
+            return Contender.parse(value)
         case Run() if isinstance(value, str):
             return replace(old, id=value)
         case _:

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rows import CASE, rows_of_a_run, training
+from rows import CASE, altered, rows_of_a_run, training
 from surroundings import Command
 
 import harness
 from harness import api, suites
 from harness.analysis import claims, tables
 from harness.cli.app import run
-from harness.jobs.local import Result
-from harness.records import EndedResult, Row, Store
+from harness.records import EndedResult, Row, Store, has
+from harness.records.run import CaseRows
 from harness.spec import Options, paper
 from harness.spec.options import GIVEN
 
@@ -122,12 +121,12 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The commands that were run; each kept the rows of a run in which a case failed."""
     found: list[tuple[str, ...]] = []
 
-    def measure(cases: object, store: Store, *rest: object) -> Iterator[Result]:
+    def measure(cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
         rows = rows_of_a_run()
         filled(store.out, rows)
-        yield Result(CASE.cell, tuple(rows), 1, more=True)
-        yield Result(CASE.cell, tuple(rows), 2)
-        yield Result(replace(CASE, T=5).cell, (), left_seconds=180.0)
+        yield CaseRows(CASE.cell, tuple(rows), 1, more=True)
+        yield CaseRows(CASE.cell, tuple(rows), 2)
+        yield CaseRows(altered(CASE, T=5).cell, (), left_seconds=180.0)
 
     def executor(name: str, command: tuple[str, ...]) -> SimpleNamespace:
         found.append(command)
@@ -175,7 +174,7 @@ def test_bf16_without_instructions_is_not_timed_unless_it_is_named(
 ) -> None:
     monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: False)
     options = Options.of(suite=name, precision=precision)
-    cases = CASE, replace(CASE, precision="bf16")
+    cases = CASE, altered(CASE, precision="bf16")
     assert api.suited(cases, suites.suite(name), options) == cases[:count]
 
 
@@ -220,7 +219,9 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
 
 def test_a_result_shows_as_a_table_and_each_contender_once() -> None:
     rows = rows_of_a_run()
-    fewer = [altered(each, run="another") for each in rows if each.framework != "snntorch"]
+    fewer = [
+        altered(each, run="another") for each in rows if each.contender.framework != "snntorch"
+    ]
     found = harness.Results((*rows, *fewer))
     contenders = found.acceleration()[["framework", "variant", "precision"]]
     assert not contenders.duplicated().any() and "snntorch" in set(contenders["framework"])

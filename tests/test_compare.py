@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cells import refused, rounds, run, run_in_bf16
-from rows import ROW, certified, changed, bf16_training, timed, training
+from rows import ROW, TEST, TRAIN, altered, bf16_training, certified, changed, timed, training
 from surroundings import Command
 
 from harness.analysis import timings
@@ -27,7 +27,7 @@ PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 
 
 def without(rows: list[Row], framework: str) -> list[Row]:
-    return [row for row in rows if row.framework != framework]
+    return [row for row in rows if row.contender.framework != framework]
 
 
 def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
@@ -36,11 +36,11 @@ def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
 
 def test_changed_machines_versions_and_data_are_listed() -> None:
     before: dict[str, Any] = {"cpu": "A", "capability": "AVX512", "torch": "2.12"}
-    before["data_test_sha256"] = "c"
+    before |= {"source": replace(TRAIN, sha256="a"), "test": replace(TEST, sha256="c")}
     now: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
-    now["data_test_sha256"] = "d"
-    old: list[Row] = [altered(ROW, **before, data_sha256="a", framework_version="1")]
-    new: list[Row] = [altered(ROW, **now, data_sha256="b", framework_version="2")]
+    now |= {"source": replace(TRAIN, sha256="b"), "test": replace(TEST, sha256="d")}
+    old: list[Row] = [altered(ROW, **before, framework_version="1")]
+    new: list[Row] = [altered(ROW, **now, framework_version="2")]
     assert compare(old, new).differences == (
         "CPU: A in A, B in B",
         "instructions: AVX512 in A, AVX2 in B",
@@ -216,10 +216,10 @@ def test_two_folders_begin_with_a_summary_that_says_which_is_which(
 
 def test_a_run_that_was_cut_off_hides_no_whole_one() -> None:
     late: dict[str, Any] = {"run": "later"}
-    cut = [*rounds("floor", 1.0, of=2, **late), *certified("reference", **late)]
-    cut += [*certified("snntorch", **late), *rounds("reference", 9.0, of=2, **late)]
+    cut = [*rounds("floor", 1.0, count=2, **late), *certified("reference", **late)]
+    cut += [*certified("snntorch", **late), *rounds("reference", 9.0, count=2, **late)]
     (change,) = within_run(
-        [*run(), *cut, *rounds("snntorch", 2.0, of=2, **late)], "snntorch", "reference"
+        [*run(), *cut, *rounds("snntorch", 2.0, count=2, **late)], "snntorch", "reference"
     )
     assert abs(change.change) < 0.02
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from rows import CASE, row, training
+from rows import COUNTED, TEST, TRAIN, altered, row, training
 from surroundings import Command
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +24,7 @@ from harness.conformance import random_batch
 from harness.records import EndedResult, OperationsResult, Row, Store, TrainedResult
 from harness.reference.initialise import initialised
 from harness.reference.operations import LayerOperations, ann_operations, spiking_operations
-from harness.spec import ANN, LIF, Budget, Case, Network, NeuNorm, Options, Timed, Training, paper
+from harness.spec import ANN, LIF, Budget, Case, Count, Network, NeuNorm, Options, paper
 from harness.spec.network import unpadded_macs
 from harness.training import trial as counting
 
@@ -100,16 +100,16 @@ def test_an_ann_multiplies_each_nonzero_value_once() -> None:
     assert second == LayerOperations(0, 1, 12, 0, 12)
 
 
-COUNTED = ("spikes", "events", "operations", "accumulates", "multiplies")
-INFERENCE = replace(CASE, suite="energy", mode="inference")
-BARE: Case = replace(INFERENCE, framework=ANN)
+COUNTS = ("spikes", "events", "operations", "accumulates", "multiplies")
+INFERENCE = COUNTED
+BARE = altered(COUNTED, contender=ANN)
 
 
 # Of a network and that without spikes, and of another network.
 ROWS: list[Row] = [
-    row(OperationsResult, INFERENCE, key="a", data_source="photographs"),
-    row(OperationsResult, BARE, key="b", data_source="photographs", accumulates=(0, 0)),
-    row(OperationsResult, replace(INFERENCE, dataset="nmnist"), key="c", data_source="recordings"),
+    row(OperationsResult, INFERENCE, key="a", source=TRAIN),
+    row(OperationsResult, BARE, key="b", source=TRAIN, accumulates=(0, 0)),
+    row(OperationsResult, altered(INFERENCE, dataset="nmnist"), key="c", source=TEST),
 ]
 
 
@@ -120,14 +120,14 @@ def test_counted_is_operations_times_horowitz_energies() -> None:
     assert ours["counted_uj_float32"] == pytest.approx((450 * 4.6 + 500 * 0.9) / 1e6)
     assert ours["spike_rate"] == pytest.approx(5 / (8 * 32 * 32 * 10))
     assert without["acs_millions"] == 0 and without["macs_millions"] == 950 / 1e6
-    whole = sum(unpadded_macs(stage) for stage in INFERENCE.network.stages)
+    whole = sum(unpadded_macs(stage) for stage in INFERENCE.workload.network.stages)
     assert ours["ann_counted_uj_float32"] == pytest.approx(whole * 4.6 / 1e6)
 
 
 def test_later_counts_of_a_network_replace_earlier_ones() -> None:
-    again = row(OperationsResult, INFERENCE, key="a", data_source="photographs", counted_samples=40)
+    again = row(OperationsResult, INFERENCE, key="a", source=TRAIN, counted_samples=40)
     assert list(tables.TABLES["energy"]([*ROWS, again])["samples"]) == [40, 20, 20]
-    other = replace(again, seed=1, key="d")  # another seed's stand in the same line
+    other = altered(again, seed=1, key="d")  # another seed's stand in the same line
     assert list(tables.TABLES["energy"]([*ROWS, other])["n"]) == [2, 1, 1]
 
 
@@ -135,10 +135,11 @@ def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
     rows: list[Row] = []
     for T, seed in ((2, 0), (2, 1), (4, 0), (4, 1)):  # twice as many spikes over twice the steps
         rows += training(seed, (0.2, 0.4 + 0.1 * seed), suite="timesteps", T=T)
-        case, shared = Case.of(rows[-1]), {"key": rows[-1].key, "data_source": "photographs"}
-        counts: dict[str, Any] = dict.fromkeys(COUNTED, (1000 * T,) * len(case.network.stages))
-        more = row(OperationsResult, case, **counts, **shared, train_samples=900, test_samples=150)
-        rows.append(more)
+        case, shared = rows[-1].case, {"key": rows[-1].key, "data": rows[-1].data}
+        counts: dict[str, Any] = dict.fromkeys(
+            COUNTS, (1000 * T,) * len(case.workload.network.stages)
+        )
+        rows.append(row(OperationsResult, case, **counts, **shared))
     made = tables.TABLES["energy"](rows)
     assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
     assert list(made["T"]) == [2, 4] and list(made["n"]) == [2, 2]
@@ -160,13 +161,13 @@ def energy_cases(**fields: Any) -> tuple[Case, ...]:
 def case(*, neunorm: bool) -> Case:
     _, network = paper.network(NOTATION, "cifar10", neunorm="mean" if neunorm else None)
     made, _ = energy_cases(datasets=("cifar10",), networks=(NOTATION,), steps=(3,))
-    return replace(made, network=network)
+    return altered(made, network=network)
 
 
 def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
     """A network that fires, a batch, and its counted operations."""
-    x = random_batch(of.network, of.T, 3, static=static)
-    module = initialised(of.network, x, seed=0).eval()
+    x = random_batch(of.workload.network, of.workload.T, 3, static=static)
+    module = initialised(of.workload.network, x, seed=0).eval()
     return module, x, counting.count_operations(of, module, [x])
 
 
@@ -191,7 +192,7 @@ def test_counts_by_value_are_neurobenchs(static: bool, neunorm: bool) -> None:
     of = case(neunorm=neunorm)
     module, x, layers = counts(of, static=static)
     totals = [0, 0]  # an accumulate is of spikes as they were sent
-    for before, layer in zip((None, *of.network.stages[:-1]), layers, strict=True):
+    for before, layer in zip((None, *of.workload.network.stages[:-1]), layers, strict=True):
         assert layer.operations > 0
         accumulates = before is not None and not (before.pool or before.neunorm_shape)
         totals[accumulates] += layer.operations
@@ -203,7 +204,7 @@ def test_counts_do_not_depend_on_framework_or_batch() -> None:
     module, x, layers = counts(of, static=True)
     parts = counting.count_operations(of, module, x.split(1, dim=1))
     assert parts == layers
-    other = adapters.load("snntorch").build(of.network)
+    other = adapters.load("snntorch").build(of.workload.network)
     for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
         theirs.data.copy_(ours.data)
     assert counting.count_operations(of, other, [x]) == layers
@@ -211,14 +212,14 @@ def test_counts_do_not_depend_on_framework_or_batch() -> None:
 
 def test_the_suite_is_the_nine_networks_at_full_width_and_their_anns() -> None:
     found = energy_cases()
-    assert len(found) == 18 and {each.width for each in found} == {Fraction(1)}
-    assert {(each.dataset, each.scale) for each in found} == {
+    assert len(found) == 18 and {each.workload.width for each in found} == {Fraction(1)}
+    assert {(each.workload.dataset, each.workload.scale) for each in found} == {
         (dataset, scale) for dataset in paper.SETTINGS for scale in paper.SCALES
     }
-    assert [each.framework for each in found] == ["reference", ANN] * 9
-    assert all(isinstance(each, Timed) and each.mode == "inference" for each in found)
+    assert [each.contender.framework for each in found] == ["reference", ANN] * 9
+    assert all(isinstance(each, Count) for each in found)
     on = energy_cases(neunorm="mean")
-    assert [bool(each.network.neunorm) for each in on] == [True, False] * 9
+    assert [bool(each.workload.network.neunorm) for each in on] == [True, False] * 9
 
 
 ASKED = {"networks": (NOTATION,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
@@ -229,35 +230,40 @@ def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command)
     for before in (False, True):
         assert [each.before for each in run(found, tmp_path)] == [before] * 2
     ours, bare = rows_of(tmp_path, OperationsResult)
-    assert (ours.framework, bare.framework, ours.counted_samples) == ("reference", ANN, 12)
-    assert min(ours.spikes) > 0 and ours.accumulates[0] == 0 == sum(bare.accumulates)
+    assert (ours.contender.framework, bare.contender.framework) == ("reference", ANN)
+    assert ours.result.counted_samples == 12 and min(ours.result.spikes) > 0
+    assert ours.result.accumulates[0] == 0 == sum(bare.result.accumulates)
     rows, now = Store(tmp_path).read()[0], key_now("cpu")
     assert [status.state(each, rows, now, Budget()) for each in found] == ["done", "done"]
-    assert status.state(replace(found[0], seed=1), [], now, Budget()) == "missing"
+    assert status.state(altered(found[0], seed=1), [], now, Budget()) == "missing"
     code, shown, _ = command("tables", "energy", "--out", tmp_path)
     assert code == 0 and "PyTorch" in shown
 
 
 def test_an_impossible_case_is_a_row_with_its_reason(tmp_path: Path) -> None:
     (first, _) = energy_cases(**ASKED)
-    large, elsewhere = replace(first, batch_size=10**8), replace(first, weights_sha256="0" * 64)
+    large, elsewhere = altered(first, batch_size=10**8), altered(first, weights_sha256="0" * 64)
     run((large, elsewhere), tmp_path)  # weights that are not here are not replaced by others
     one, other = rows_of(tmp_path, EndedResult)
-    assert (one.status, other.status) == ("failed", "failed")
-    assert "100000000" in one.reason.replace(",", "") and "weights" in other.reason
+    assert (one.result.status, other.result.status) == ("failed", "failed")
+    assert "100000000" in one.result.reason.replace(",", "") and "weights" in other.result.reason
     assert rows_of(tmp_path, OperationsResult) == []
 
 
 def test_a_training_counts_its_networks_operations(tmp_path: Path) -> None:
-    given = training_case(training=Training(1, samples=40, test_samples=12, embedded=True))
-    run((given, replace(given, framework=ANN)), tmp_path)
+    given = training_case(epochs=1, train=40, test=12, embedded=True)
+    run((given, altered(given, contender=ANN)), tmp_path)
     ours, bare = rows_of(tmp_path, OperationsResult)
-    assert (ours.counted_samples, len(ours.spikes)) == (12, len(given.network.stages))
-    assert bare.framework == ANN and sum(bare.accumulates) == 0 < sum(bare.multiplies)
+    assert ours.result.counted_samples == 12
+    assert len(ours.result.spikes) == len(given.workload.network.stages)
+    assert bare.contender.framework == ANN
+    assert sum(bare.result.accumulates) == 0 < sum(bare.result.multiplies)
     assert {row.key for row in rows_of(tmp_path, TrainedResult)} == {ours.key, bare.key}
     (again,) = run((given,), tmp_path)
     run((replace(given, suite="scale"),), tmp_path)
-    assert again.before and len(rows_of(tmp_path, OperationsResult)) == 3  # one is the other suite's
+    assert (
+        again.before and len(rows_of(tmp_path, OperationsResult)) == 3
+    )  # one is the other suite's
     # counts alone make no training done
     counts = [each for each in rows_of(tmp_path, OperationsResult) if each.suite == given.suite]
     assert status.state(given, counts, key_now("cpu"), Budget()) == "missing"

@@ -9,21 +9,23 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from recordings import quiet
+from rows import altered
 from surroundings import needs_linux
 from trainings import case, rows_of
 
 from harness import api
-from harness.jobs.local import Local, Result
-from harness.records import EpochResult, Store, TrainedResult
-from harness.spec import ANN, Access, Budget, Case, Training, UsageError
+from harness.jobs.local import Local
+from harness.records import EpochResult, Store, TrainedResult, has
+from harness.records.run import CaseRows
+from harness.spec import ANN, Access, Budget, Case, UsageError
 
-SHORT = Training(epochs=6, samples=200, test_samples=50, embedded=True)
+SHORT: dict[str, Any] = {"epochs": 6, "train": 200, "test": 50, "embedded": True}
 NESTED = "HARNESS_TEST_NESTED"
 
 
@@ -53,17 +55,18 @@ def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
 
 def sweep() -> tuple[Case, ...]:
     """Twelve short trainings."""
-    given = case(contender="reference", training=SHORT)
-    return tuple(replace(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
+    given = case(contender="reference", **SHORT)
+    return tuple(altered(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
 
 
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
     found: dict[tuple[object, ...], tuple[object, ...]] = {}
-    names = ("key", "loss", "test_accuracy", "rates", "gradient_norm")
+    names = ("loss", "test_accuracy", "rates", "gradient_norm")
     for row in [*rows_of(out, EpochResult), *rows_of(out, TrainedResult)]:
-        place = (row.T, row.seed, row.kind, getattr(row, "epoch", None))
+        result, workload = row.result, row.workload
+        place = workload.T, workload.seed, result.kind, getattr(result, "epoch", None)
         assert place not in found, f"{place} is there twice"
-        found[place] = tuple(getattr(row, name, None) for name in names)
+        found[place] = (row.key, *(getattr(result, name, None) for name in names))
     return found
 
 
@@ -80,7 +83,7 @@ def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPa
 def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):  # Ray's own
         from harness.jobs import ray
-    given = case(framework=ANN, training=replace(SHORT, epochs=2))
+    given = case(contender=ANN, **{**SHORT, "epochs": 2})
     work = 1, Local.train, Local(), (given,), Access(tmp_path)
     with pytest.raises(UsageError, match=f"does not see {tmp_path}: give --out"):
         ray.run_task(tmp_path / "no such mark", *work)
@@ -98,9 +101,9 @@ def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
         for each in {*psutil.Process().children(recursive=True)} - before:
             found.add(each.environ().get("GOMP_SPINCOUNT"))
 
-    given = case(framework=ANN, training=replace(SHORT, epochs=1))
+    given = case(contender=ANN, **{**SHORT, "epochs": 1})
     (result,) = Local().train((given,), Store(tmp_path), Access(tmp_path), look)
-    assert isinstance(result.rows[-1], TrainedResult) and found == {"30000"}
+    assert has(result.rows[-1], TrainedResult) and found == {"30000"}
 
 
 @pytest.mark.slow
@@ -125,7 +128,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             doomed = cluster.add_node(num_cpus=2)
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
-            ended: list[Result] = []
+            ended: list[CaseRows] = []
             for each in Ray().train(sweep(), Store(there), access, quiet):
                 ended.append(each)
                 if len(ended) == 3:
@@ -154,17 +157,21 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
         cases = (timed("reference"), timed("norse"))
         (first, last) = Ray().measure(cases, store, access, budget, quiet)
     assert first.case == last.case and last.rounds >= budget.rounds
-    kinds = {row.kind for row in store.read()[0] if row.framework == "norse"}
+    kinds = {row.result.kind for row in store.read()[0] if row.contender.framework == "norse"}
     assert kinds == {"certificate", "warmup", "memory", "audit", "iteration", "timed"}
     (again,) = Local().measure(cases, store, access, budget, quiet)  # not measured a second time
-    assert again.before and {row.framework for row in again.rows} == {"reference", "norse", "floor"}
+    assert again.before and {row.contender.framework for row in again.rows} == {
+        "reference",
+        "norse",
+        "floor",
+    }
 
 
 @pytest.mark.slow
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     cases = sweep()[:4]
     access = Access(tmp_path)
-    ended: list[list[Result]] = [[], []]
+    ended: list[list[CaseRows]] = [[], []]
 
     def command(n: int) -> None:
         ended[n] += Local().train(cases, Store(tmp_path), access, quiet)
@@ -176,6 +183,6 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [len(each) for each in ended] == [4, 4]
-    assert sorted(row.seed for row in rows_of(tmp_path, TrainedResult)) == [0, 1, 2, 3]
+    assert sorted(row.workload.seed for row in rows_of(tmp_path, TrainedResult)) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
     assert sum(not each.before for trained in ended for each in trained) == 4

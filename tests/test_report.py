@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from cells import (
-    BF16,
     MATLAB_REFUSED,
+    REFUSED,
     contender,
     matlab,
     refused,
@@ -28,16 +28,18 @@ from cells import (
 )
 from fuzzing import MARKUP
 from rows import (
+    TRAIN,
     VOTES,
+    all_altered,
+    altered,
+    bf16_training,
     certified,
     changed,
-    bf16_training,
+    retrained,
     row,
     rows_of_a_run,
     scales,
-    staged,
     training,
-    whole,
 )
 from surroundings import Command
 
@@ -52,14 +54,15 @@ from harness.records import (
     EndedResult,
     EpochResult,
     IterationResult,
-    Record,
     Row,
     Store,
     TestedResult,
+    has,
     identity,
 )
 from harness.reports import fastest, figures, page
 from harness.reports.figures import Curve, Dot
+from harness.spec import paper
 
 RESULTS = Path(__file__).parents[1] / "results"
 BEGIN, END = page.BEGIN, page.END
@@ -167,18 +170,21 @@ def test_the_page_can_be_read_on_phones_and_by_screen_readers(text: str) -> None
 
 def spoilt(row: Row, text: str) -> Row:
     """The row with that text in every field that may hold any."""
-    row = altered(row, framework=text, cpu=text, data_source=text, data_note=text, torch=text)
-    return altered(row, reason=text) if isinstance(row, EndedResult | CertificateResult) else row
+    source = replace(TRAIN, description=text, note=text)
+    row = altered(row, framework=text, cpu=text, source=source, torch=text)
+    has_reason = isinstance(row.result, EndedResult | CertificateResult)
+    return altered(row, reason=text) if has_reason else row
 
 
-@pytest.mark.parametrize("evil", [" ".join(MARKUP), MARKUP[0], "]]> $a$ \x00 \ud800"])
+@pytest.mark.parametrize("evil", [" ".join(MARKUP), MARKUP[0], "]]> $a$ \x00"])
 def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_path: Path) -> None:
-    found = [spoilt(each, evil) if each.framework == "snntorch" else each for each in run()]
+    found = [
+        spoilt(each, evil) if each.contender.framework == "snntorch" else each for each in run()
+    ]
     found += [altered(each, scale=evil) for each in training(0, (0.5,), suite="scale")]
     found.append(spoilt(row(EndedResult, contender="norse"), evil))
     files = {path.name: path.read_text("utf-8") for path in page.write(found, tmp_path)}
-    text, csv = files["report.html"], files["acceleration.csv"]
-    assert ("\\ud800" in csv) == ("\ud800" in evil)  # lone surrogates are escaped
+    text = files["report.html"]
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
     tree = ElementTree.fromstring(files["picture.svg"])
     assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
@@ -191,7 +197,7 @@ MARKS = f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more"
 
 @pytest.mark.parametrize("evil", [MARKS, MARKS.replace("<!-- ", "<!--\n"), " ".join(MARKUP)])
 def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: str) -> None:
-    rows = [spoilt(r, evil) if r.framework == "snntorch" else r for r in run(cpu=evil)]
+    rows = [spoilt(r, evil) if r.contender.framework == "snntorch" else r for r in run(cpu=evil)]
     made = block(rows, judged=True)
     once = page.updated(f"before\n{BEGIN}\n{END}\nafter\n", made, Path("x"))
     assert page.updated(once, made, Path("x")) == once
@@ -236,7 +242,7 @@ def test_of_several_machines_one_is_open_at_a_time_and_contents_stay_in_view(
     assert re.search(r"@media \(min-width: \d+px\) \{[^@]*\bnav \{[^}]*position: sticky", text)
 
 
-SEVERAL = [*run(), *contender("norse", 2.4), *contender("norse", 1.5, variant="compiled")]
+SEVERAL = [*run(), *contender("norse", 2.4), *contender("norse:compiled", 1.5)]
 
 
 def test_in_bold_stand_those_that_no_other_of_their_line_is_faster_than(tmp_path: Path) -> None:
@@ -283,7 +289,7 @@ def verdict(rows: list[Row]) -> str:
 def test_the_picture_has_room_on_a_screen_whatever_was_timed() -> None:
     many = [each for n in range(9) for each in contender(f"framework {n}", 2.0 + n)]
     rows = [*run(), *many]
-    rows += all_altered(rows, dataset=name) for name in ("nmnist", "dvs-cifar10")
+    rows = [row for name in paper.SETTINGS for row in all_altered(rows, dataset=name)]
     drawn = fastest.picture(fastest.headline(timings.lines(frames(rows))))
     assert drawn and drawn[1].get_figheight() * 72 * 480 / figures.WIDTH <= 500
 
@@ -312,7 +318,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert "27 % less time" in text  # ours, against the tuned form
     # where one is timed alone its network counts too
     alone = run(scale="Middle", run="alone", cpu="Some CPU")
-    alone = changed(alone, Record, None, contender="snntorch")
+    alone = [row for row in alone if row.contender.framework != "snntorch"]
     assert "on 1 of 1 network." in first_sentences([*rows, *alone])
     assert "form, on 0 of 2 networks" in first_sentences([*rows, *alone])
     assert "PyTorch alone was timed as it comes." in first_sentences(alone)
@@ -328,7 +334,7 @@ def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
 ) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(former := f"{page.BEGIN}\nthe table\n{page.END}\n")
-    Store(tmp_path / "few").append(*changed(run(), Record, {"width": "1/8"}))
+    Store(tmp_path / "few").append(*all_altered(run(), width=Fraction(1, 8)))
     code, _, error = command("report", "--out", tmp_path / "few", "--readme", readme)
     assert code == 2 and "leave --readme out" in error and readme.read_text() == former
     assert command("report", "--out", tmp_path / "few")[0] == 0
@@ -353,7 +359,7 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         assert "Their data: photographs." in says
         assert f"The paper's claims, part by part: {counts}" in says
         assert ("what an open part lacks" in says) == ("open" in answer)
-    simulated = block(all_altered(found, data_simulated=True), judged=True)
+    simulated = block(all_altered(found, source=replace(TRAIN, simulated=True)), judged=True)
     assert "Their data: photographs (simulated)." in simulated.replace("\\", "")
 
 
@@ -370,13 +376,13 @@ def test_a_claims_answer_has_a_sign_a_colour_an_id_and_what_speaks_against_it(
     assert visible(legend) == "✓ reproduced 1, ○ open 1"
     found = findings(frames(rows))
     assert "against it" not in page.claims_table(found).columns
-    table = page.claims_table(all_altered(found, against="one seed decides"))
+    table = page.claims_table([replace(each, against="one seed decides") for each in found])
     assert table.columns[-1] == "against it" and table.lines[0][-1] == "one seed decides"
 
 
 def test_our_own_check_is_a_line_below_the_claims_and_not_counted() -> None:
     rows = [row for seed in range(6) for row in training(seed, (0.5,), suite="ablations")]
-    bf16 = [altered(row, precision="bf16", key=f"bf16 {row.key}") for row in rows]
+    bf16 = retrained(rows, precision="bf16")
     found = findings(frames([*rows, *bf16, *scales((0.3, 0.4, 0.5))]))
     table = page.claims_table(found)
     assert len(table.lines) == 1 and not any("bf16" in cell for (cell, *_) in table.lines)
@@ -415,14 +421,14 @@ def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:
 def test_the_first_table_has_the_best_proved_tuned_form() -> None:
     tuned = [*contender("snntorch", 1.5, variant="compiled")]
     tuned += contender("snntorch", 1.8, variant="channels-last")
-    cheat = refused(contender("snntorch", 0.2, variant="fast"))
+    cheat = changed(contender("snntorch:fast", 0.2), AuditResult, REFUSED, when="late")
     (line,) = table([*run(), *tuned, *cheat])
     assert line["best tuned"] == "1.50 snnTorch, compiled"
     assert list(line)[-2:] == ["best tuned", "fused (ours)"]
 
 
 def test_later_runs_in_bf16_of_other_seeds_and_batches_take_no_figure_away() -> None:
-    of = {"run": "later", **BF16}
+    of: dict[str, Any] = {"run": "later", "precision": "bf16"}
     later = [*rounds("floor", 0.5, **of), *contender("jax", 0.5, **of)]
     later += contender("snntorch", 0.5, variant="fast", **of)
     later += [*contender("norse", 0.6, **of), *contender("fused", 0.6, **of)]
@@ -433,8 +439,8 @@ def test_later_runs_in_bf16_of_other_seeds_and_batches_take_no_figure_away() -> 
 
 
 def test_a_version_is_drawn_against_the_installed_form_of_its_variant() -> None:
-    form: dict[str, Any] = {"variant": "compiled"}
-    rows = [*run(), *contender("norse", 1.0, **form), *contender("norse@1.0.0", 2.0, **form)]
+    compiled = contender("norse:compiled", 1.0)
+    rows = [*run(), *compiled, *contender("norse@1.0.0:compiled", 2.0)]
     ((_, drawn),) = fastest.versions(frames([*rows, *contender("norse", 4.0)]))
     assert "2.00" in texts(drawn)
 
@@ -444,7 +450,8 @@ def test_only_trainings_have_a_usual_width() -> None:
     assert "where no other is named" not in timed and "reproduced, Octave, CPU" in timed
 
 
-FEW = [each for each in run() if not has(each, IterationResult) or each.round < 3]
+STANDS_IN = replace(TRAIN, substitute=True)
+FEW = [each for each in run() if not has(each, IterationResult) or each.result.round < 3]
 LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
 OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
@@ -455,7 +462,7 @@ NEVER_TIMED = [*run(), *contender("norse", 2.4), *run(scale="Middle"), ELSEWHERE
 LACKING = changed(run(), AuditResult, None, contender="reference", when="late")
 for name in ("snntorch", "fused"):
     LACKING = changed(LACKING, AuditResult, None, framework=name, when="before")
-ONE_TUNED = [*run(), *contender("norse", 1.5, variant="compiled"), *run(scale="Middle")]
+ONE_TUNED = [*run(), *contender("norse:compiled", 1.5), *run(scale="Middle")]
 NAMES = ("Middle", "Large", "OurModel", "AlexNet")
 FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
@@ -473,7 +480,11 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         (FEW_TUNED, "No figure: best tuned on 4 networks (not timed).", "AlexNet ("),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snnTorch failed a proof in some run of CIFAR-10", "preliminary"),
-        (refused(run(data_substitute=True)), "snnTorch failed a proof in some", "preliminary"),
+        (
+            refused(run(source=replace(TRAIN, substitute=True))),
+            "snnTorch failed a proof in some",
+            "preliminary",
+        ),
         (LACKING, "Nobody is ranked on CIFAR-10 Small: not audited", "Small: ."),
         (NEVER_TIMED, "Norse on CIFAR-10 Middle (not timed)", "timed in another"),
         ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),
@@ -550,7 +561,7 @@ def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_fir
 
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> None:
-    page.write(run(data_source="a < b", cpu="Some CPU"), tmp_path)
+    page.write(run(source=replace(TRAIN, description="a < b"), cpu="Some CPU"), tmp_path)
     drawn = (tmp_path / "picture.svg").read_text("utf-8")
     said = " ".join(ElementTree.fromstring(drawn).itertext())
     assert "a < b" in said and "Some CPU" in said and "fused" in said and "CIFAR-10 Small" in said
@@ -566,9 +577,7 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
 def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
     wide = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
-    dropped = all_altered(wide, dropout=0.5, key="dropped")
-    given = [*dropped, *wide, *narrow]
-    given = staged(given)
+    given = retrained([*retrained(wide, dropout=0.5), *wide, *narrow], stages=(40, 5, 5), epochs=50)
     page = written(given, tmp_path)
     assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, epochs: 40+5+5, from a " in page
     (svg,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
@@ -578,7 +587,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     assert "paper, ANN 1: 90.49" in hovers(svg) and "n = 2" in " ".join(hovers(svg))
     # what differs in dropout alone is joined by no line
     assert joined(svg) == 1 and "paper" not in " ".join(hovers(svg)[:1])
-    of_ann = [altered(row, contender="ann", key=f"ann {row.key}") for row in (*narrow, *wide)]
+    of_ann = retrained([*narrow, *wide], contender="ann")
     (both,) = drawn([*narrow, *wide, *of_ann], tmp_path, "Accuracy by width")
     assert {"SNN", "ANN"} <= {*written_in(both)} and joined(both) == 2
     assert "Accuracy by width" not in written(narrow, tmp_path)
@@ -586,11 +595,11 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
 
 def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Path) -> None:
     fixed, events = scales((0.3, 0.4, 0.5)), scales((0.3, 0.4, 0.5), dataset="nmnist")
-    older = whole(altered(r, stages=None, epochs=12, key=f"older {r.key}") for r in fixed)
+    older = retrained(fixed, stages=(), epochs=12)
     for n, (rows, count) in enumerate(((older, 1), ([*older, *fixed], 1), ([*older, *events], 2))):
         assert len(drawn(rows, tmp_path / str(n), "Accuracy by scale")) == count
     earlier = training(0, (0.5,), suite="neunorm")
-    both = [*earlier, *staged(training(0, (0.5,), "mean", suite="neunorm"))]
+    both = [*earlier, *training(0, (0.5,), "mean", suite="neunorm", stages=(40, 5, 5))]
     for rows, reading in ((earlier, "off"), (both, "mean")):
         (of_votes,) = drawn(rows, tmp_path / reading, "votes on")
         assert f"NeuNorm {reading}" in of_votes
@@ -602,7 +611,7 @@ def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(
     of = [
         row for suite in ("accuracy", "neunorm") for row in training(0, (0.5,), "mean", suite=suite)
     ]
-    uniform = [altered(row, u=None, key=f"u {row.key}") for row in of]
+    uniform = retrained(of, u=None)
     wide = scales((0.3, 0.4, 0.5), width=Fraction(1, 4))
     alone, page = written(of, tmp_path / "a"), written([*of, *uniform], tmp_path / "b")
     assert "NeuNorm mean, U at first" not in alone
@@ -631,8 +640,8 @@ def joined(svg: str) -> int:
 
 def test_accuracy_by_first_rate_is_of_trainings_that_differ_in_nothing_else(tmp_path: Path) -> None:
     rows = [row for n in (0, 1) for row in training(n, (0.5 + n / 10,), suite="accuracy")]
-    steep = whole(altered(row, lr=0.5, key=f"steep {row.key}") for row in rows)
-    other = [altered(row, dropout=0.5, key=f"d {row.key}") for row in steep]
+    steep = retrained(rows, lr=0.5)
+    other = retrained(steep, dropout=0.5)
     (svg,) = drawn([*rows, *steep], tmp_path / "a", "Accuracy by first learning rate")
     assert "0.5" in written_in(svg) and "first learning rate" in written_in(svg)
     assert any("0.5: 55 [" in each and "n = 2" in each for each in hovers(svg))
@@ -677,7 +686,7 @@ def test_dotted_lines_are_of_the_seeds_that_learnt(tmp_path: Path) -> None:
     rows: list[Row] = []
     for seed, value in enumerate((0.6, 0.62, 0.1)):
         rows += training(seed, (value,), suite="timesteps")
-    rows = changed(rows, EpochResult, lambda each: {"train_accuracy": each.test_accuracy})
+    rows = changed(rows, EpochResult, lambda r: {"train_accuracy": r.result.test_accuracy})
     lost, learnt = (
         changed(rows, TestedResult, {"test_accuracy": 0.9}, seed=seed, tested_T=1)
         for seed in (2, 1)
@@ -693,7 +702,7 @@ def test_the_figure_of_votes_has_those_on_500_samples_alone(tmp_path: Path) -> N
     rows = training(0, (0.3,), suite="neunorm")
     others = tuple(tuple(1 - each for each in of) for of in VOTES)
     of_all: dict[str, Any] = {"confusion_samples": 150, "votes": others}
-    more = all_altered(rows if has(each, ConfusionResult), **of_all)
+    more = all_altered((r for r in rows if has(r, ConfusionResult)), **of_all)
     both, alone = (
         drawn(each, tmp_path / name, "votes on")
         for name, each in (("both", [*rows, *more]), ("alone", rows))

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 from recordings import quiet
-from rows import changed, fitted_case, row, staged, timed, training
+from rows import (
+    TEST,
+    TRAIN,
+    all_altered,
+    altered,
+    changed,
+    fitted_case,
+    row,
+    timed,
+    training,
+)
 from surroundings import Command
 from test_schedule import case as timed_case
 from test_schedule import rows_in
@@ -22,7 +32,7 @@ from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
 from harness.cli.status import key_now, lacks
 from harness.jobs import verify
-from harness.jobs.local import Local, Result
+from harness.jobs.local import Local
 from harness.jobs.verify import FigureCheck, VerifyContext, ratio_check
 from harness.records import (
     EndedResult,
@@ -36,12 +46,13 @@ from harness.records import (
     TrainedResult,
 )
 from harness.records.identity import PROTOCOL
+from harness.records.run import CaseRows
 from harness.reports import stored
-from harness.spec import ANN, Access, Budget, Case, Options, Trained, Training
+from harness.spec import ANN, Access, Budget, Case, Options, Training, schedule
 from harness.suites.trainings import STEPS
 from harness.system import machine
 
-GIVEN = case(framework=ANN)
+GIVEN = case(contender=ANN)
 NOW = key_now("cpu")
 
 
@@ -53,19 +64,24 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def trained(out: Path) -> TrainedResult:
+def trained(out: Path) -> Row[TrainedResult]:
     (found,) = rows_of(out, TrainedResult)
     return found
 
 
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
-    assert all(Case.of(each) == GIVEN for each in rows_in(done))
-    gone = replace(GIVEN, contender="gone:variant")
+    assert all(each.case == GIVEN for each in rows_in(done))
+    gone = altered(GIVEN, contender="gone:variant")
     for given, change, now, state in (
         (GIVEN, {"code": "another", "commit": "another"}, NOW, "done"),
         (GIVEN, {}, lambda case, row: "another", "dated"),
-        (GIVEN, {"data_sha256": "another"}, NOW, "dated"),  # the key follows from the row's data
-        (gone, {"framework": "gone", "variant": "variant"}, NOW, "dated"),  # and nothing fails
+        (
+            GIVEN,
+            {"source": replace(TRAIN, sha256="another")},
+            NOW,
+            "dated",
+        ),  # the key follows from the row's data
+        (gone, {"contender": "gone:variant"}, NOW, "dated"),  # and nothing fails
     ):
         found = all_altered(rows_in(done), **change)
         assert status.state(given, found, now, Budget()) == state
@@ -88,10 +104,10 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
 
 def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -> None:
     given = timed_case("reference")
-    here = row(TimedResult, given, data_sha256="data", allocator="system", rounds=5)
+    here = row(TimedResult, given, source=TRAIN, allocator="system", rounds=5)
     here = replace(here, key=NOW(given, here))
     assert status.state(given, [here], NOW, Budget()) == "done"
-    cut_off = row(IterationResult, given, data_sha256="data", allocator="system", key=here.key)
+    cut_off = row(IterationResult, given, source=TRAIN, allocator="system", key=here.key)
     assert status.state(given, [cut_off], NOW, Budget()) == "missing"
     assert status.state(given, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
     another = replace(machine.describe(machine.torch.device("cpu")), cpu="another")
@@ -102,9 +118,9 @@ def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -
 def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
     """As after two rounds of --quick, or where the cell's contenders were timed in two runs."""
     one, two = timed_case("reference"), timed_case("reference", precision="fp64")
-    known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
+    known: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
     rows = [row(TimedResult, each, **known, rounds=5) for each in (one, two)]
-    rows = [altered(each, key=NOW(Case.of(each), each)) for each in rows]
+    rows = [altered(each, key=NOW(each.case, each)) for each in rows]
     quick, usual = Options.of(suite="acceleration", quick=True), Options.of(suite="acceleration")
     for changes, budget, done in (
         (({}, {}), usual, 2),
@@ -123,19 +139,19 @@ def test_what_does_not_count_is_not_done(done: Path) -> None:
     untrue = changed(rows_in(done), TrainedResult, {"test_accuracy": 0.99})
     assert status.state(GIVEN, untrue, NOW, Budget()) == "missing"
     given = timed_case("reference")
-    known: dict[str, Any] = {"data_sha256": "data", "allocator": "system"}
+    known: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
     rounds = [row(IterationResult, given, **known, round=n, seconds=0.5) for n in (1, 2)]
     end = row(TimedResult, given, **known, rounds=2)
     rows = all_altered((*rounds, end), key=NOW(given, end))
     assert status.state(given, rows, NOW, Budget(rounds=2)) == "done"
-    twice = replace(rows[0], seconds=0.7)
+    twice = altered(rows[0], seconds=0.7)
     assert status.state(given, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
 
 
 def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     """A run copies its rows, unless it was tested at other T or deviates."""
     other = replace(GIVEN, suite="scale")
-    tested = replace(other, training=replace(GIVEN.training, tested_at=(1,)))
+    tested = replace(other, tested_at=(1,))
     deviates = all_altered(rows_in(done), deviations="why")
     for case_, found, state in (
         (other, rows_in(done), "done"),
@@ -146,8 +162,8 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
 
 
 def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -> None:
-    more = replace(GIVEN, training=replace(GIVEN.training, tested_at=(1, 2)))
-    end = {"key": trained(done).key, "test_accuracy": trained(done).test_accuracy}
+    more = replace(GIVEN, tested_at=(1, 2))
+    end = {"key": trained(done).key, "test_accuracy": trained(done).result.test_accuracy}
     tested = [row(TestedResult, more, tested_T=T, **end) for T in (1, 2)]
     for found, state in ((tested[:1], "missing"), (tested, "done")):
         assert status.state(more, [*rows_in(done), *found], NOW, Budget()) == state
@@ -162,18 +178,20 @@ def test_a_training_on_another_number_of_samples_is_another(
     wanted: int | None, there: int, state: str, done: Path
 ) -> None:
     rows = all_altered(rows_in(done), train_samples=there - 6)  # 6 are held out
-    asked = replace(GIVEN, training=replace(GIVEN.training, samples=wanted))
+    asked = altered(GIVEN, train=wanted)
     assert status.state(asked, rows, NOW, Budget()) == state
 
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
-    cases = (GIVEN, replace(GIVEN, seed=1), replace(GIVEN, seed=2))
+    cases = (GIVEN, altered(GIVEN, seed=1), altered(GIVEN, seed=2))
     (found,) = status.standings(cases, rows_in(done), NOW, Budget())
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
-    assert found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).seconds) != 0
+    assert (
+        found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).result.seconds) != 0
+    )
     (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
-    fewer = replace(GIVEN, seed=1, training=replace(GIVEN.training, samples=40))
+    fewer = altered(GIVEN, seed=1, train=40)
     (other,) = status.standings((fewer,), rows_in(done), NOW, Budget())
     assert other.seconds_left == pytest.approx(found.seconds_left / 2 * 40 / 60)
 
@@ -195,8 +213,9 @@ def test_status_counts_the_trainings_that_the_report_rests_on_and_names_them(
 
 
 def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
-    of = [*staged(training(0, (0.5,))), *staged(training(3, (0.5,))), *training(1, (0.5,))]
-    of += staged(training(2, (0.5,)), stages=(1,))
+    fixed: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
+    of = [row for seed in (0, 3) for row in training(seed, (0.5,), **fixed)]
+    of += [*training(1, (0.5,)), *training(2, (0.5,), stages=(1,))]
     assert [str(each) for each in status.plans("timesteps", of)] == [
         "--long --datasets cifar10 --networks CIFARNet --seeds 0,3"
     ]
@@ -204,11 +223,11 @@ def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
 
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
-    given = replace(GIVEN, training=Training(epochs=4, samples=600, embedded=True))
-    other, end = replace(given, contender="fused"), trained(done)
-    slow = replace(end, contender="fused", seconds=1000 * end.seconds)
-    few = replace(end, T=end.T + 1, seconds=0.001 * end.seconds)
-    expected = status.TESTING * given.forward_macs / GIVEN.forward_macs * end.seconds
+    given = altered(GIVEN, epochs=4, train=600, test=None)
+    other, end = altered(given, contender="fused"), trained(done)
+    slow = altered(end, contender="fused", seconds=1000 * end.result.seconds)
+    few = altered(end, T=end.workload.T + 1, seconds=0.001 * end.result.seconds)
+    expected = status.TESTING * given.forward_macs / GIVEN.forward_macs * end.result.seconds
     for cases, found, times in (
         ([given], [slow, few, end], 1),
         ([other], [few, end, slow], 1000),
@@ -216,7 +235,7 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
     ):
         assert status.seconds_of(cases, found) == pytest.approx(times * expected)
     # one that learnt nothing, and ended half-way, took half of its work
-    halved = replace(end, trained_epochs=1, seconds=end.seconds / 2)
+    halved = altered(end, trained_epochs=1, seconds=end.result.seconds / 2)
     assert status.seconds_of([given], [halved]) == pytest.approx(expected)
     assert isnan(status.seconds_of([fitted_case("hats")], [end]))  # a training tells nothing of it
 
@@ -225,10 +244,10 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
     ("change", "verdict", "reason"),
     [
         ({}, "confirmed", ""),
-        ({"data_sha256": "another"}, "not tested", "data"),
-        ({"data_test_sha256": "another"}, "not tested", "data"),
+        ({"source": replace(TRAIN, sha256="another")}, "not tested", "data"),
+        ({"test": replace(TEST, sha256="another")}, "not tested", "data"),
         ({"device": "cuda"}, "not tested", "it ran on cuda, and there is none here"),
-        ({"framework": "gone"}, "not tested", "unknown framework 'gone'"),
+        ({"contender": "gone"}, "not tested", "unknown framework 'gone'"),
     ],
     ids=str,
 )
@@ -247,7 +266,9 @@ def test_verify_confirms_equal_numbers_and_says_why_others_cannot_be_tested(
 
 def test_verify_names_the_figure_that_differs(done: Path) -> None:
     again = Again(rows_in(done))
-    checks = verified(changed(again.rows, EpochResult, lambda r: {"loss": r.loss + 1e-9}), again)
+    checks = verified(
+        changed(again.rows, EpochResult, lambda r: {"loss": r.result.loss + 1e-9}), again
+    )
     (differing,) = (check for check in checks if check.verdict == "differs")
     assert differing.figure == "epoch 1 loss"
     assert differing.reason == "nothing that is recorded explains it"
@@ -313,13 +334,13 @@ class Again:
     rows: list[Row]
     asked: list[Case] = field(default_factory=list)
 
-    def train(self, cases: tuple[Case, ...], *given: object) -> Iterator[Result]:
+    def train(self, cases: tuple[Case, ...], *given: object) -> Iterator[CaseRows]:
         self.asked.extend(cases)
-        yield Result(cases[0], tuple(self.rows), 1)
+        yield CaseRows(cases[0], tuple(self.rows), 1)
 
-    def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[Result]:
-        store.append(*(row for row in self.rows if row.T == cases[0].T))
-        yield Result(cases[0], tuple(self.rows), 3)
+    def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[CaseRows]:
+        store.append(*(row for row in self.rows if row.workload.T == cases[0].workload.T))
+        yield CaseRows(cases[0], tuple(self.rows), 3)
 
 
 ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
@@ -338,24 +359,21 @@ def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[FigureChe
 
 
 def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
-    system = fitted_case("hats", training=Training(epochs=6))
-    known = {"key": "a", "data_sha256": "a", "data_test_sha256": "b"}
+    system = fitted_case("hats", epochs=6)
+    known: dict[str, Any] = {"key": "a", "source": TRAIN, "test": TEST}
     old = row(FittedResult, system, **known)
     for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
-        again = Again([replace(old, test_accuracy=accuracy)])
+        again = Again([altered(old, test_accuracy=accuracy)])
         (check,) = verified([old], again)
         assert (check.figure, check.verdict) == ("test_accuracy", verdict)
         assert again.asked == [system]
 
 
 def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
-    known = {"data_sha256": "a", "data_test_sha256": "b", "stages": (2, 1, 1)}
-    old = [altered(each, **known) for each in training(0, (0.2,) * 4)]
-    rates = (0.1, 0.1, 0.01, 0.001)
-    old = changed(old, EpochResult, lambda each: {"learning_rate": rates[each.epoch - 1]})
+    old = training(0, (0.2,) * 4, stages=(2, 1, 1))
     again = Again(old)
     checks = verified(old, again, epochs=4)
-    assert [each.training.epochs for each in again.asked if isinstance(each, Trained)] == [2]
+    assert [each.epochs for each in again.asked if isinstance(each, Training)] == [2]
     assert {check.verdict for check in checks} == {"confirmed"}
     assert len(checks) == 2 * len(verify.FIGURES)
 
@@ -368,7 +386,7 @@ def test_only_cells_of_the_present_protocol_are_drawn() -> None:
 
 
 def test_verify_measures_what_the_last_run_of_a_cell_had() -> None:
-    slower = [altered(each, contender="fused") for each in timed("norse", *ROUNDS)]
+    slower = timed("fused", *ROUNDS)
     (check,) = verified([*cell(3.0), *slower, *cell(2.0, run="last")], Again(cell(2.0, run="now")))
     assert (check.case.split()[-1], check.verdict) == ("norse", "confirmed")
 

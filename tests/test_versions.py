@@ -15,21 +15,20 @@ import pytest
 import torch
 from cells import run, seconds_of
 from recordings import quiet
-from rows import base, changed
+from rows import altered
 from surroundings import Command
 from test_schedule import case as timed
 
 import adapters
 from adapters import facts, overlay
 from harness.analysis.compare import sentences, within_run
-from harness.proof.installation import NOTHING_KNOWN
-from harness.records import Record, Row, Store
-from harness.records.run import Failed, Run, of_case
+from harness.records import IterationResult, Row, Run, Store
+from harness.records.run import Failed, RowMaker
 from harness.records.store import Ledger
 from harness.reports import page
-from harness.spec import Access, Budget, Timed, UsageError
+from harness.spec import Access, Budget, Timing, UsageError
 from harness.speed.cell import Cell
-from harness.speed.contender import Contender, Worker
+from harness.speed.contender import ContenderProcess, Worker
 from harness.system import machine
 from harness.system.child import Child
 
@@ -89,7 +88,7 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     known = facts.of(name)
-    contender = Contender(name, base(timed(name)))
+    contender = ContenderProcess(name, RowMaker(Run(id="run"), timed(name)))
     contender.start()
     assert contender.call(Worker.part) is None
     contender.end()
@@ -204,23 +203,28 @@ OTHER = "norse@1.0.0"
 
 def versions(slower: float) -> list[Row]:
     """A run of two versions of a framework, one slower by a factor."""
-    rows = changed(run(), Record, {"framework": "norse"}, contender="reference")
-    rows = changed(rows, Record, {"framework": OTHER}, contender="snntorch")
-    return seconds_of(rows, lambda e: e.seconds * (slower if e.framework == OTHER else 1))
+    names = {"reference": "norse", "snntorch": OTHER}
+    rows = [altered(r, contender=names.get(r.contender.name, r.contender.name)) for r in run()]
+
+    def seconds(row: Row[IterationResult]) -> float:
+        return row.result.seconds * (slower if row.contender.name == OTHER else 1)
+
+    return seconds_of(rows, seconds)
 
 
 NOISE = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight rounds
 
 
-def is_known(out: Path, measured: Mapping[Timed, Sequence[float]]) -> bool:
+def is_known(out: Path, measured: Mapping[Timing, Sequence[float]]) -> bool:
     """Whether the ratios of a cell with the seconds of these rounds are known."""
-    at = Run("r", machine.describe(torch.device("cpu")), "system")
+    at = Run(id="r", machine=machine.describe(torch.device("cpu")), allocator="system")
     ledger = Ledger(Store(out), quiet)
-    cases = tuple(case for case in measured if case.framework != "floor")
+    cases = tuple(case for case in measured if case.contender.framework != "floor")
     cell = Cell(cases[0], cases, at, ledger, Access(out), Budget())
     for case, seconds in measured.items():
-        name, row = f"{case.framework} ({case.precision})", of_case(case, at, NOTHING_KNOWN)
-        cell.contenders.append(Contender(name, row, seconds=[*seconds]))
+        name = case.contender.full_name
+        process = ContenderProcess(name, RowMaker(at, case), seconds=[*seconds])
+        cell.contenders.append(process)
     cell.number, cell.starts = len(NOISE), [0]
     return cell.known
 

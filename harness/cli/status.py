@@ -13,7 +13,7 @@ import typer
 from harness import api
 from harness.cli import endings
 from harness.cli.console import out, progress, read_rows, takes
-from harness.spec import ANN, FLOOR, Access, Case, Fit, Options, Timing, UsageError
+from harness.spec import ANN, FLOOR, Access, Case, Count, Fit, Options, Timing, UsageError
 from harness.spec.options import RESULTS, parse_path
 
 if TYPE_CHECKING:  # these imports take a moment
@@ -97,7 +97,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
             installation = trial.installation_of(baselines.load(case.contender.framework))
         else:
             installation = installation_of(case)
-        if isinstance(case, Timing):
+        if isinstance(case, Timing | Count):
             return timing_key(case, source.sha256, installation, here, row.run.allocator or "")
         return training_key(case, source.sha256, test.sha256 if test else "", installation)
 
