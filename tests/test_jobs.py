@@ -137,7 +137,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             ray.shutdown()
             cluster.shutdown()
     assert len(ended) == 12
-    assert all(isinstance(each.rows[-1], TrainedResult) for each in ended)
+    assert all(has(each.rows[-1], TrainedResult) for each in ended)
     assert figures(there) == figures(here)
     # a second request finds all done
     again = list(Local().train(sweep(), Store(there), access, quiet))
