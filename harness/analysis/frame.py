@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from harness.records import Result, Row, has
+from harness.records import K, Result, Row, has
 from harness.records.current import cell_of, current, machine_names
 from harness.records.identity import Installation, columns
 from harness.records.row import KINDS
@@ -17,7 +17,6 @@ from harness.spec import Source, network_name
 from harness.system.installed import Machine, Moment
 
 Frame = pd.DataFrame
-R = TypeVar("R", bound=Result)
 X = TypeVar("X")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -36,7 +35,7 @@ class Frames:
         self.machines = machine_names(self.rows)
         self.cells = [numbers.setdefault(cell_of(row), len(numbers)) for row in self.rows]
 
-    def current_rows(self, kind: type[R]) -> list[Row[R]]:
+    def current_rows(self, kind: type[K]) -> list[Row[K]]:
         """Return the rows of a kind that count, by `records.current`."""
         rows = zip(self.rows, self.counts, strict=True)
         return [row for row, counts in rows if counts and has(row, kind)]

@@ -10,7 +10,6 @@ from itertools import product
 from math import isnan, nan, sqrt
 from operator import attrgetter
 from statistics import median
-from typing import TypeVar
 
 import pandas as pd
 
@@ -22,8 +21,8 @@ from harness.records import (
     CertificateResult,
     EndedResult,
     IterationResult,
+    K,
     MemoryResult,
-    Result,
     Row,
     UnmeasuredResult,
     WarmupResult,
@@ -49,7 +48,6 @@ FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 STEADY = (0.8, 1.25)
 
 
-K = TypeVar("K", bound=Result)
 Seconds = dict[int, float]  # of each round
 # Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
 THE_FLOOR = Contender(FLOOR)

@@ -18,12 +18,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from harness.analysis.frame import Frame, Frames, R, grouped
+from harness.analysis.frame import Frame, Frames, grouped
 from harness.analysis.words import initial_weights
 from harness.records import (
     ConfusionResult,
     EpochResult,
     FittedResult,
+    K,
     Row,
     TestedResult,
     TrainedResult,
@@ -336,7 +337,7 @@ def _line(
     )
 
 
-def rows_of(frames: Frames, kind: type[R], line: TrainingLine) -> list[Row[R]]:
+def rows_of(frames: Frames, kind: type[K], line: TrainingLine) -> list[Row[K]]:
     """Return the rows of a kind (epochs, tests, votes) that belong to a line's trainings."""
     return [row for row in frames.current_rows(kind) if line.keys.get(row.key or "") == row.suite]
 

@@ -40,10 +40,12 @@ _FORMATS = {".png": ("PNG",), ".jpg": ("JPEG",), ".jpeg": ("JPEG",)}
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """Read a file as RGB, uint8 (size, size, 3). Raises UsageError if damaged or of other size."""
     try:
-        with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
-            width, height = image.size
-            if height == width == size:
-                return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata
+            with Image.open(path, formats=_FORMATS[path.suffix.lower()]) as image:
+                width, height = image.size
+                if height == width == size:
+                    return np.asarray(image.convert("RGB"))
     except Exception as error:  # noqa: BLE001 Pillow raises any type for a file cut short
         raise damaged(path, error) from error
     raise damaged(path, f"{height}x{width} pixels, expected {size}x{size}")
@@ -110,6 +112,7 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @lru_cache(maxsize=4)
 def _statistics(size: int) -> tuple[float, float]:
+    """Return mean and standard deviation of the training digits' pixels."""
     grey = np.stack(digits("train", size).all())
     return float(grey.mean(dtype=np.float64)), float(grey.std(dtype=np.float64))
 

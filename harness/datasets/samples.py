@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.spec import UsageError
 from harness.spec.options import parse_folder
-from harness.system.files import user_cache
+from harness.system.files import printable, user_cache
 
 Split = Literal["train", "test"]
 X = TypeVar("X")
@@ -50,7 +51,7 @@ class SampleInfo:
     note: str = ""  # why they are not the whole original, what is left out, why nothing is cached
 
     def __str__(self) -> str:
-        place = f", in {self.folder}" if self.folder else ""
+        place = f", in {printable(self.folder)}" if self.folder else ""
         return f"{self.count:,} of {self.whole:,}: {self.description}{place}"
 
 
@@ -91,8 +92,12 @@ def files_fingerprint(paths: Iterable[Path]) -> str:
     """Hash the files' folders, names, sizes and times of last change."""
     digest = hashlib.sha256()
     for path in paths:
-        state, name = path.stat(), "/".join(path.parts[-2:])
-        digest.update(f"{name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        try:
+            state = path.stat()
+            known = f"{state.st_size} {state.st_mtime_ns}"
+        except OSError as error:  # deleted since it was listed
+            known = f"error {error.errno}"
+        digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {known}\n".encode())
     return digest.hexdigest()
 
 
@@ -102,25 +107,31 @@ def list_files(
     """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
     `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file.
+    What is no file, such as a broken link, is left out, which `info.note` says.
 
-    Raises UsageError if a folder cannot be read, or one with such files is not among `classes`
-    (they would be lost).
+    Raises UsageError if a folder cannot be read, if one with such files is not among `classes`
+    (they would be lost), or if all are no files.
     """
     try:
-        every = [path for inside in _inside(folder) for path in _inside(inside)]
-        named = [path for path in every if path.name.lower().endswith(suffixes)]
-        paths = [path for path in named if path.is_file() and not path.name.startswith(".")]
+        found = [path for inside in _inside(folder) for path in _inside(inside)]
+        found = [path for path in found if path.name.lower().endswith(suffixes)]
+        found = [path for path in found if not path.name.startswith(".")]
+        paths = [path for path in found if path.is_file()]
     except OSError as error:
         name, why = error.filename, error.strerror
-        raise UsageError(f"{name} cannot be read ({why})") from error
-    for path in paths:
+        raise UsageError(printable(f"{name} cannot be read ({why})")) from error
+    for path in found:
         if path.parent.name not in classes:
             known = ", ".join(classes)
-            raise UsageError(f"{path.parent} is no class folder, expected {known}")
+            raise UsageError(printable(f"{path.parent} is no class folder, expected {known}"))
     labels = np.array([classes.index(path.parent.name) for path in paths], np.int64)
-    return Samples(
-        replace(info, count=len(paths)), labels, paths.__getitem__, lambda: files_fingerprint(paths)
-    )
+    if lost := sorted(set(found) - set(paths)):
+        note = f"left out: {len(lost)} that are no files, such as {home_relative(lost[0])}"
+        if not paths:
+            raise UsageError(f"no sample in {home_relative(folder)} can be used: {note}")
+        info = replace(info, note=note)
+    info = replace(info, count=len(paths))
+    return Samples(info, labels, paths.__getitem__, lambda: files_fingerprint(paths))
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -129,7 +140,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def damaged(path: Path, reason: object) -> UsageError:
     """Build the error for a file or folder that exists but cannot be used."""
-    return UsageError(f"{path} is damaged ({reason}), delete it or extract it again")
+    return UsageError(printable(f"{path} is damaged ({reason}), delete it or extract it again"))
 
 
 def data_root(given: Path | str | None) -> Path:
@@ -144,13 +155,16 @@ def data_root(given: Path | str | None) -> Path:
         return parse_folder(Path(text).expanduser())
     except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of an unknown user
         source = "--data-root" if given else "HARNESS_DATA"
-        raise UsageError(f"the data root {text} ({source}): {error}") from error
+        raise UsageError(f"the data root {printable(text)} ({source}): {error}") from error
 
 
 def home_relative(path: Path) -> str:
     """Return a path as text, ~ for the home folder: rows are shared, without the user's name."""
-    home = Path.home()
-    return str(Path("~") / path.relative_to(home) if path.is_relative_to(home) else path)
+    with suppress(RuntimeError):  # no home folder is known
+        home = Path.home()
+        if path.is_relative_to(home):
+            return printable(Path("~") / path.relative_to(home))
+    return printable(path)
 
 
 # choices
