@@ -15,6 +15,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def ensure_installed(version: Version) -> Path:
     here = f"{sys.implementation.cache_tag}-torch-{metadata.version('torch')}"
     folder = make_user_cache(f"versions/{here}") / f"{version.framework}-{state}"
     if folder.is_dir():
+        _refuse_edited(folder)
         return folder
     release = f"{version.framework}=={version.wanted}"
     spec = release if version.path is None else str(version.path)
@@ -156,12 +158,24 @@ def _pip(what: str, *arguments: str) -> str:
     return done.stdout
 
 
+def _refuse_edited(folder: Path) -> None:
+    """Raise NotInstalled where a file of an installation is not what pip wrote there."""
+    for package in metadata.distributions(path=[str(folder)]):
+        for file in package.files or ():
+            path = Path(str(file.locate()))
+            if file.hash is None or ".." in file.parts:  # compiled at import; a script elsewhere
+                continue
+            digest = path.is_file() and hashlib.new(file.hash.mode, path.read_bytes()).digest()
+            if not digest or urlsafe_b64encode(digest).decode().rstrip("=") != file.hash.value:
+                raise NotInstalled(f"{file} of {folder} was edited or removed: remove that folder")
+
+
 def _hash(path: Path) -> str:
-    """Return twelve hex digits of a wheel, or of all files of a checkout."""
+    """Return twelve hex digits of a wheel, or of all files and linked folders of a checkout."""
     digest = hashlib.sha256()
     for file in _files(path):
         digest.update(str(file.relative_to(path.parent)).encode())
-        digest.update(file.read_bytes())
+        digest.update(os.fsencode(file.readlink()) if file.is_dir() else file.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -170,11 +184,19 @@ BUILT = {"build", "dist"}  # by an installation, at the top alone: a package may
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield a wheel, or a checkout's files."""
+    """Yield a wheel, or a checkout's files and links to folders; each folder is entered once."""
     if path.is_file():
         yield path
-    for folder, folders, names in os.walk(path):
+    entered = {path, *path.parents}  # a link to a folder above leads out, to what is not ours
+    for folder, folders, names in os.walk(path, followlinks=True):
         skipped = SKIPPED | BUILT if Path(folder) == path else SKIPPED
-        kept = (n for n in folders if n not in skipped and not n.endswith(".egg-info"))
-        folders[:] = sorted(kept)
+        kept = [n for n in sorted(folders) if n not in skipped and not n.endswith(".egg-info")]
+        folders.clear()
+        for name in kept:
+            below = Path(folder, name)
+            if below.is_symlink():
+                yield below
+            if (real := below.resolve()) not in entered:
+                entered.add(real)
+                folders.append(name)
         yield from filter(Path.is_file, (Path(folder, name) for name in sorted(names)))

@@ -24,7 +24,7 @@ import adapters
 from adapters import facts
 from harness import conformance
 from harness.adapter import Adapter, Unsupported, Variant
-from harness.conformance import Broken, Check, small
+from harness.conformance import Broken, Check, random_batch, small
 from harness.proof.answer import plain_pass, tapped_pass
 from harness.proof.audit import Audit
 from harness.proof.certificate import required
@@ -315,3 +315,45 @@ def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
     assert found == ["fused fp32", "norse fp32", "fused bf16"] + [
         f"norse:{form} {each}" for each in ("fp32", "bf16") for form in FORMS
     ]
+
+
+def test_ctrl_c_amid_an_import_interrupts(plant: Plant) -> None:
+    plant("interrupted", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        adapters.load("interrupted")
+
+
+@COMPILER_WARNS
+def test_a_failed_compilation_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import BackendCompilerFailed  # which takes a second
+
+    network = small("cifar10")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", broken)
+    module = adapters.load("reference:compiled").build(network)
+    with pytest.raises(BackendCompilerFailed):
+        module(random_batch(network, 1, 1, static=True))
+    torch.compiler.reset()
+
+
+def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant("deep", "")
+    site = tmp_path / "site"
+    (site / "deep_package").mkdir()
+    (site / "deep_package" / "__init__.py").touch()
+    points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
+    kept = {facts._place("deep")}
+    for source in (SOUND, SOUND + "REVISION = 2"):
+        (site / "deep_package" / "adapter_module.py").write_text(source)
+        kept.add(facts._place("deep"))
+    for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "nowhere")
+        kept.add(facts._place("deep"))
+    assert len(kept) == 5

@@ -290,3 +290,12 @@ def test_ours_passes_at_full_length(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(contender, "Child", Child)
     (row,) = trained(tmp_path, "fused")
     assert row.result.passed, row.result.reason
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
+    said: list[str] = []
+    ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
+    judge.check_bf16_training(RowMaker(Run(id="run"), IN_BF16), (), ledger, said.append, has_time)
+    assert len([each for each in said if " of 5" in each]) == 2
+    assert not rows_in(tmp_path)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from surroundings import needs_linux
 from torch import Tensor
 
 from harness.spec import UsageError
-from harness.system import memory
+from harness.system import child, memory
 from harness.system.child import Child, Died, tell
 
 
@@ -177,3 +178,22 @@ def test_a_killed_owner_leaves_no_processes() -> None:
 def test_an_owner_ends_without_waiting_for_a_forgotten_child() -> None:
     done = subprocess.run(owner(), capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == "" and not psutil.pid_exists(int(done.stdout))
+
+
+def test_a_folder_too_long_for_a_socket_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 150)
+    assert child.warm("cpu").get_start_method() == "spawn"
+
+
+@needs_linux
+@pytest.mark.parametrize("variable", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_a_user_decides_how_threads_wait(variable: str) -> None:
+    code = "import psutil; from harness.system.child import Child; found = Child(short_spin=True); "
+    code += "print(psutil.Process(found.pid).environ().get('GOMP_SPINCOUNT', '')); found.end()"
+    environment = os.environ | {variable: "7"}
+    if variable == "OMP_WAIT_POLICY":
+        environment.pop("GOMP_SPINCOUNT", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ("7" if variable == "GOMP_SPINCOUNT" else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ from adapters import facts
 from harness.datasets import load_batch
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditResult, EndedResult, IterationResult, Row, Run, WarningResult
-from harness.records.run import RowMaker
+from harness.records.run import Failed, RowMaker
 from harness.spec import FLOOR
 from harness.speed import cell, contender
 from harness.speed.contender import ContenderProcess, First, Turn, Worker
 from harness.speed.estimates import Estimates
-from harness.speed.iteration import of_round
+from harness.speed.iteration import Meter, of_round
 from harness.speed.judge import Judge
 from harness.system import clock, memory
 
@@ -278,3 +279,26 @@ def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_
             assert spin_count(timed) is None
     with started("reference", trains=True) as trained:
         assert spin_count(trained) == "30000"
+
+
+def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contender, "SILENCE", 0.01)
+    with started("reference") as one, pytest.raises(Failed, match="said nothing"):
+        one.call(Worker.build, ASKED)
+
+
+def test_a_peak_that_cannot_be_read_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(meter: Meter) -> float:
+        raise FileNotFoundError("/proc/1/status")
+
+    monkeypatch.setattr(Meter, "peak_mib", gone)
+    found = Worker(case("reference")).build(ASKED)
+    assert found.seconds > 0 and found.peak_mib is None and "/proc/1" in found.unmeasured
+
+
+@needs_linux
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert Meter(torch.device("cpu"), 0.0).peak_mib() > 0

@@ -31,6 +31,8 @@ import torchvision
 from fuzzing import spoilt, steady
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from recordings import (
     LABELS,
     ROW,
@@ -230,7 +232,7 @@ def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_pa
         load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
 
 
-def test_files_are_listed_by_class_and_name(tmp_path: Path) -> None:
+def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_path: Path) -> None:
     for name in ("b/2.bin", "b/10.bin", "a/3.bin", "a/._3.bin", "a/3.txt"):
         write_bin(tmp_path / name)
     listed = list_files(tmp_path, "ab", (".bin",), SampleInfo("bins", 0, 3))
@@ -239,6 +241,14 @@ def test_files_are_listed_by_class_and_name(tmp_path: Path) -> None:
     write_bin(tmp_path / "c" / "1.bin")
     with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
         list_files(tmp_path, "ab", (".bin",), SampleInfo("bins", 0, 3))
+    first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
+    found = cifar10(tmp_path, "train")
+    assert found is not None
+    before = found.fingerprint()
+    first.unlink()
+    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
+    with pytest.raises(UsageError, match="1.png is damaged"):
+        found.read(0)
 
 
 @pytest.mark.parametrize("base", [".", "cifar10"])
@@ -700,3 +710,46 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
     again = cached_arrays("key", lambda: entry(9), quiet)  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
+
+
+def test_a_user_without_a_home_folder_gets_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(*given: object) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    found = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
+    assert f"not found under {tmp_path}" in found.problem
+    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
+    with pytest.raises(UsageError, match="could not determine the home directory"):
+        data_root(None)
+
+
+@pytest.mark.parametrize("dangles", [True, False])
+def test_a_link_that_leads_to_no_file_is_left_out_by_name(dangles: bool, tmp_path: Path) -> None:
+    def make(path: Path) -> None:
+        path.symlink_to(path.parent / "nowhere" if dangles else path)
+
+    path = recording(tmp_path)
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(UsageError, match=f"no sample in .* can be used: left out: 1 .*{path}"):
+        load_split(SplitRequest("nmnist", T=1, root=tmp_path), "train", quiet)
+    folder = write_image(images(tmp_path)).parent
+    make(folder / "0.png")
+    make(folder.parent / "dog")  # the name of a class
+    whole = load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
+    batch = load_batch("cifar10", 1, 1, root=tmp_path)
+    assert whole.labels.tolist() == batch.labels.tolist() == [3]
+    for note in (whole.source.note, batch.source.note, find("cifar10", tmp_path).problem):
+        assert note.count(f"left out: 1 that are no files, such as {folder}/0.png") == 1
+
+
+def test_an_image_of_odd_metadata_is_read_without_a_warning(tmp_path: Path) -> None:
+    path = images(tmp_path)
+    path.parent.mkdir(parents=True)
+    odd = PngInfo()
+    odd.add(b"acTL", bytes(8))  # an animation of no frames
+    Image.new("RGB", (32, 32)).save(path, pnginfo=odd)
+    assert load_batch("cifar10", 1, 1, root=tmp_path).labels.tolist() == [3]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from surroundings import needs_octave
-from test_schedule import TINY, case, measure, of, plant
+from test_schedule import TINY, case, measure, of, plant, rows_in
 from torch import Tensor, nn
 from torch_modules import close, compare, pair
 
@@ -513,3 +515,27 @@ def test_a_missing_interpreter_is_named_with_its_install_command(
     monkeypatch.setenv("HARNESS_OCTAVE", "matlab")
     with pytest.raises(Missing, match="matlab, which HARNESS_OCTAVE names, is not on the PATH"):
         octave.program()
+
+
+@needs_octave
+@pytest.mark.slow
+def test_a_small_cell_runs_in_octave(tmp_path: Path) -> None:
+    options = ["--suite", "acceleration", "--networks", str(TINY), "--datasets", "cifar10"]
+    forms = ["--frameworks", ",".join(("reference", *OCTAVE)), "--quick", "--out", str(tmp_path)]
+    main = "from harness.cli import main; main()"
+    command = [sys.executable, "-P", "-c", main, "run", *options, *forms]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    rows = rows_in(tmp_path)
+    assert not of(rows, records.EndedResult)
+    for variant in (None, "convn", "conv2"):
+        own = {"framework": "octave", "variant": variant}
+        assert len(of(rows, records.IterationResult, **own)) >= 2
+        audits = [
+            (row.result.when, row.result.passed) for row in of(rows, records.AuditResult, **own)
+        ]
+        assert {*audits} >= {("before", True), ("round", True)}
+        assert {*audits} <= {("before", True), ("round", True), ("late", True)}  # a second start
+        assert (
+            of(rows, records.AuditResult, **own)[0].installation.framework_version
+            == facts.of("octave").version
+        )

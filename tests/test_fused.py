@@ -33,7 +33,7 @@ from adapters.fused import plain
 from adapters.fused.form import MARK, Dispatch, Events, Form
 from harness.conformance import random_batch, small
 from harness.reference import dropout
-from harness.spec import LIF, NeuNorm, Reading
+from harness.spec import LIF, Network, NeuNorm, Reading
 
 numba = pytest.importorskip("numba", reason="needs numba, the extra `fused`")
 from adapters.fused import (  # noqa: E402
@@ -463,3 +463,57 @@ def test_other_registers_compute_the_same(processor: str) -> None:
         f"sys.exit(pytest.main({[*of_fused, *files]!r}))"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, **forced}, check=True)
+
+
+def test_lines_too_long_for_lists_of_events_are_done_densely() -> None:
+    network = Network.parse(
+        "4C3(Encoding)-4C3-Voting", input_shape=(1, 1, 2**15), lif=LIF_, classes=2, population=1
+    )
+    module, reference, x = pair("fused", network, 2, 1, static=False)
+    assert torch.equal(module(x), reference(x))
+
+
+def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> None:
+    # of one step: a spike that turns takes few with it
+    module, _, x = pair("fused", small("cifar10"), 1, 4, static=True)
+    module.float()
+    found = []
+    for by_events in (False, True):
+        choose(by_events, by_events, by_events)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = module(x.float())
+        found.append(torch.autograd.grad(out.sum(), list(module.parameters())))
+    assert all(work.ran is not None and work.ran.forward for work in works(module)[1:])
+    for dense, ours in zip(*found, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
+
+
+SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, valued=False, precision="float64")])
+def test_a_measured_break_even_is_a_density_that_later_processes_find(shape: choice.Shape) -> None:
+    choice.break_even.cache_clear()
+    found = choice.break_even(shape)
+    assert all(0 <= each <= 1 for each in vars(found).values())
+    choice.break_even.cache_clear()
+    assert choice.break_even(shape) == found
+
+
+@pytest.mark.slow
+def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
+    code = (
+        "import torch, adapters; from harness.spec import paper; "
+        "network = paper.network('8C3(Encoding)-8FC-Voting', 'nmnist')[1]; "
+        "adapters.load('fused').build(network)(torch.rand(2, 1, 2, 34, 34))"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True)
+    folder = tmp_path / "snn-harness" / "numba"
+    assert folder.parent.stat().st_mode & 0o777 == 0o700  # numba reads pickles there
+    kept, here = list(tmp_path.rglob("*spikes*.nb?")), folder / compiled.sources_sha256()
+    assert kept and all(path.is_relative_to(here) for path in kept)

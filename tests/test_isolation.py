@@ -10,6 +10,7 @@ from typing import Any
 import hostile_contenders
 import pytest
 from recordings import quiet
+from surroundings import Command
 from trainings import TINY, case
 
 from harness.cli.check import outcome
@@ -157,3 +158,18 @@ def test_a_contender_that_dies_costs_its_own_training(plant: Plant, tmp_path: Pa
     assert "SIGSEGV" in ended["crashes"] and "can't allocate memory" in ended["eats"]
     done = [row.contender.suffix or row.contender.name for row in of_kind(rows, TrainedResult)]
     assert done == ["babbles", "reference"]
+
+
+def test_list_and_doctor_name_failed_imports_and_their_settings(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    plant("crashes", "import os\nos.kill(os.getpid(), 11)")
+    plant("sets", "import torch\ntorch.use_deterministic_algorithms(True)\n" + SETS)
+    monkeypatch.setenv("COLUMNS", "240")
+    for words in (("list", "frameworks"), ("doctor", "--data-root", tmp_path)):
+        code, out, _ = command(*words)
+        shown = " ".join(out.split())
+        assert code == 0
+        assert "crashes does not load: its process died of SIGSEGV" in shown
+        assert "the paper's function; sets deterministic algorithms to on at import" in shown
+        assert "snntorch 1.0.0 the paper's function" in shown

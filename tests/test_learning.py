@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
-from harness.records import EpochResult, has, identity, of_kind
+from harness.records import EpochResult, TrainedResult, has, identity, of_kind
+from harness.records.current import current
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
@@ -66,17 +68,25 @@ def test_a_tenth_is_held_out_whatever_the_seed() -> None:
 # checkpoints
 
 
+def resumed(
+    path: Path, first: spec.Training, then: spec.Training, parts: DataSplits
+) -> tuple[Learner, EpochResult]:
+    """After one epoch of the first, and one more of what goes on from its checkpoint."""
+    begun = epoch.begin(first, parts)
+    one = one_epoch(begun, 1)
+    checkpoint.save(path, RUN, (one,), begun.module, begun.optimiser)
+    torch.manual_seed(12345)  # another process stands elsewhere
+    again = epoch.begin(then, parts)
+    assert checkpoint.restore(path, RUN, again.module, again.optimiser) == ((one,), None)
+    return again, one_epoch(again, 2)
+
+
 @pytest.mark.parametrize("framework", ["reference", "fused", spec.ANN])
 def test_a_resumed_run_has_an_undisturbed_ones_weights(framework: str, tmp_path: Path) -> None:
-    path, parts, settings = tmp_path / "a.pt", data(), case(contender=framework)
+    parts, settings = data(), case(contender=framework)
     undisturbed, epochs = trained(settings, parts)
-    begun = epoch.begin(settings, parts)
-    first = one_epoch(begun, 1)
-    checkpoint.save(path, RUN, (first,), begun.module, begun.optimiser)
-    torch.manual_seed(12345)  # another process stands elsewhere
-    again = epoch.begin(settings, parts)
-    assert checkpoint.restore(path, RUN, again.module, again.optimiser) == ((first,), None)
-    assert replace(one_epoch(again, 2), seconds=0) == replace(epochs[1], seconds=0)
+    again, second = resumed(tmp_path / "a.pt", settings, settings, parts)
+    assert replace(second, seconds=0) == replace(epochs[1], seconds=0)
     assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
@@ -110,6 +120,14 @@ def test_an_epoch_that_is_stopped_goes_on_bit_for_bit(
     assert all(map(torch.equal, weights(undisturbed), weights(again)))
 
 
+def test_a_checkpoint_goes_on_where_weights_lie_otherwise_in_memory(tmp_path: Path) -> None:
+    parts, given = data("nmnist"), case("nmnist", precision="fp64")  # Adam walks through its memory
+    undisturbed, _ = trained(given, parts)
+    again, _ = resumed(tmp_path / "a.pt", given, altered(given, contender="fused fp64"), parts)
+    for ours, theirs in zip(weights(again), weights(undisturbed), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)  # the order of sums
+
+
 RUN = {"T": "4"}
 EPOCH = row(EpochResult).result
 
@@ -129,7 +147,9 @@ def restored(path: Path, run: dict[str, str]) -> tuple[EpochResult, ...]:
     return checkpoint.restore(path, run, module, torch.optim.Adam(module.parameters()))[0]
 
 
-def test_a_damaged_checkpoint_or_one_of_another_run_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_or_one_of_another_run_is_named_and_runs_no_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "a.pt"
     assert restored(path, RUN) == ()
     whole = saved(path).read_bytes()
@@ -137,10 +157,42 @@ def test_a_damaged_checkpoint_or_one_of_another_run_is_named(tmp_path: Path) -> 
     with pytest.raises(spec.UsageError, match=r"of another run \(T is 4, expected 8\): delete it"):
         restored(path, {"T": "8"})
     flipped = whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:]
-    for damage in (b"", whole[:100], flipped):
+    torch.save({"identity": Evil()}, path)
+    for damage in (b"", whole[:100], flipped, path.read_bytes()):
         path.write_bytes(damage)
         with pytest.raises(spec.UsageError, match=f"{path} is damaged"):
             restored(path, RUN)
+    assert capsys.readouterr().out == ""
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("code was run",)
+
+
+def test_a_checkpoint_with_nan_is_not_restored(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt")
+    assert restored(path, RUN) == (EPOCH,)
+    for part in ("weights", "optimiser"):
+        content = checkpoint.read_sealed(saved(path))
+        assert content is not None
+        spoilt = content["weights"] if part == "weights" else content[part]["state"][0].values()
+        next(value for value in spoilt if value.dim()).fill_(float("nan"))
+        checkpoint.write_sealed(path, content)
+        with pytest.raises(spec.UsageError, match="is damaged"):
+            restored(path, RUN)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a disk that is always full")
+
+    def full(target: Path, write: Callable[[Path], object]) -> None:
+        write(Path("/dev/full"))
+
+    monkeypatch.setattr("harness.system.files.write_whole", full)
+    with pytest.raises(spec.UsageError, match=r"No space left on device.*--out"):
+        saved(tmp_path / "a.pt")
 
 
 # warnings
@@ -476,3 +528,51 @@ def test_the_table_has_accuracies_on_simulations_and_on_recordings() -> None:
     assert line["recorded_accuracy"] == pytest.approx(0.5) and line["recorded_samples"] == "1100"
     assert line["recorded_low"] < 0.5 < line["recorded_high"]
     assert line["bin_ms"] == 5.0
+
+
+def test_units_without_spikes_are_not_said_to_have_a_threshold() -> None:
+    given = case(contender=spec.ANN)
+    layers = [(0.0, True), (1.0, True), (0.5, False), (1.0, True)]
+    (dead,) = epoch.warnings_of(given, 1, layers, 1.0)
+    assert "dead layers after epoch 1: 1 8C3" in dead and "V_th" not in dead
+    assert len([*epoch.warnings_of(altered(given, contender="fused"), 1, layers, 1.0)]) == 2
+
+
+def test_a_training_made_anew_for_its_weights_counts_with_its_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = case(contender=spec.ANN)
+    run((given,), tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    real = epoch.train_epoch
+
+    def elsewhere(*given: Any) -> EpochResult:  # where sums are rounded otherwise
+        found = real(*given)
+        return replace(found, test_accuracy=found.test_accuracy + 0.1)
+
+    monkeypatch.setattr(epoch, "train_epoch", elsewhere)
+    (again,) = run((given,), tmp_path, keep=True)
+    rows, _ = records.Store(tmp_path).read()
+    counted = [row for row, counts in zip(rows, current(rows).counts, strict=True) if counts]
+    (end,) = (row for row in counted if has(row, TrainedResult))
+    assert end.result.kept_weights_sha256 and end.run == again.rows[-1].run
+    tests = [row.result.test_accuracy for row in counted if has(row, EpochResult)]
+    assert len(tests) == 2 and tests[-1] == end.result.test_accuracy
+
+
+def test_a_failure_that_was_overcome_is_none_of_a_training_that_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> Learner:
+        raise Failed("no room")
+
+    small = case(contender=spec.ANN)
+    with monkeypatch.context() as patch:
+        patch.setattr(epoch, "begin", full)
+        (failed,) = run((small,), tmp_path)
+    assert [row.result.kind for row in failed.rows] == ["ended"]
+    run((small,), tmp_path)
+    (again,) = run((small,), tmp_path)
+    kinds = {row.result.kind for row in again.rows}
+    assert again.before and "trained" in kinds and "ended" not in kinds

@@ -264,3 +264,9 @@ def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None
     (found,) = check.prove_adapters(("reference",), scope, lambda *_: None)
     named = [(each.named, each.certificate.passed) for each in found.proofs]
     assert named == [(f"CIFAR-10 {small('cifar10')} NeuNorm literal", True)] * 2
+
+
+def test_an_older_nir_reads_a_file_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, read = nir_file.read(str(path)), nir.read
+    monkeypatch.setattr(nir, "read", lambda filename: read(filename))  # as nir 1.0.4 has it
+    assert nir_file.read(str(path)).network == expected.network

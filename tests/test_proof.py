@@ -23,7 +23,7 @@ from harness.conformance import random_batch, small
 from harness.proof import exam, gradients
 from harness.proof.answer import Question, plain_pass, tapped_pass
 from harness.proof.audit import Audit, AuditFinding, gradient_bounds
-from harness.proof.certificate import RULES, Certificate
+from harness.proof.certificate import RULES, Certificate, beyond
 from harness.proof.exam import Exam, edge_potential, exam_input, plant
 from harness.reference import neuron
 from harness.reference.initialise import initialised
@@ -436,3 +436,8 @@ def test_a_replayed_weight_gradient_is_nearer_than_what_is_allowed() -> None:
     (exact,) = torch.autograd.grad(current, [synapse.weight], du.double().flatten(0, 1))
     off = (found.double() - exact).abs().max() / exact.abs().max()
     assert found.dtype == torch.float32 and off < RULES.fp32.gradient_error / 5
+
+
+@pytest.mark.parametrize(("error", "shown"), [(1.04e-5, "1.04e-05"), (1.0004e-5, "1.0004e-05")])
+def test_an_error_beyond_its_bound_never_reads_as_the_bound(error: float, shown: str) -> None:
+    assert beyond(error, 1e-5) == f"{shown} of the largest entry, allowed is 1e-05"

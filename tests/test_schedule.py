@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis.frame import flat
 from harness.datasets import Batch
+from harness.proof.exam import Exam
 from harness.records import (
     AuditResult,
     CertificateResult,
@@ -97,6 +99,17 @@ def _unsupported(network: Network) -> nn.Module:
 WRONG = stepped(off_by(k_tau=0.5))
 
 
+class Compiles:
+    """The reference, whose kernels are still to be compiled, as it says."""
+
+    DEVIATIONS = ()
+    build = ReferenceNetwork
+
+    @staticmethod
+    def compiles(device: str) -> bool:
+        return device == "cpu"
+
+
 class Tells:
     """The reference, which computes otherwise with large weights, as it says."""
 
@@ -109,6 +122,7 @@ class Tells:
 
 
 PLANTED: dict[str, Adapter] = {
+    "compiles": Compiles(),
     "tells": Tells(),
     "unsupported": Variant((), _unsupported),
     "wrong": Variant((), WRONG),
@@ -581,3 +595,70 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
     assert max(row.result.round for row in iterations) == expected
     assert {row.result.start for row in iterations if row.result.round == expected} == {2}
     assert {row.result.rounds for row in of(rows, TimedResult, T=2)} == {expected}
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("judging", [(Exam, "judge"), (Judge, "audit")])
+def test_an_exam_or_an_audit_without_memory_costs_one_row(
+    judging: tuple[type, str], error: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **named: object) -> None:
+        raise error("no room")
+
+    monkeypatch.setattr(*judging, full)
+    (ended,) = of(measure(tmp_path, "reference"), EndedResult)
+    assert (ended.contender.framework, ended.result.reason) == ("reference", "no room")
+
+
+@pytest.mark.parametrize(("seconds", "begun"), [(110.0, False), (200.0, True)])
+def test_a_cell_is_begun_where_a_fifth_of_its_estimate_is_to_spare(
+    seconds: float, begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0)
+    with nullcontext() if begun else pytest.raises(UsageError, match="no cell fits"):
+        run(tmp_path, case("reference"), seconds=seconds)
+    assert bool(of(rows_in(tmp_path), IterationResult)) == begun
+
+
+def test_bf16_is_estimated_by_the_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = (case("reference"), case("reference", precision="bf16"))
+    monkeypatch.setattr(estimates, "_rate", lambda device: 1e9)
+    seconds = list[float]()
+    for bf16, amx in ((False, False), (True, False), (True, True)):
+        monkeypatch.setattr(machine, "has_bf16", lambda device, has=bf16: has)
+        monkeypatch.setattr(machine, "has_amx", lambda has=amx: has)
+        seconds.append(Estimates(5).round_seconds(mixed))
+    assert seconds[0] > seconds[1] > seconds[2]
+
+
+def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "LOOK_SECONDS", 0.01)
+    told: list[str] = []
+    cases = case("reference"), case("planted:compiles")
+    run(tmp_path, *cases, say=lambda _, doing: told.append(doing.partition(": ")[2]))
+    exams = [each for each in dict.fromkeys(told) if "exam" in each or "compiling" in each]
+    # one is examined at a time here, in that order
+    assert exams[:2] == ["exams", "exam of reference"]
+    assert exams[-1] == "compiling planted:compiles's kernels"
+
+
+def test_a_cell_with_versions_is_started_anew_until_their_ratio_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell.Cell, "versions", [()])
+    monkeypatch.setattr(cell.Cell, "known", property(lambda each: each.number >= 8))
+    run(tmp_path, case("reference"))
+    rows = of(rows_in(tmp_path), IterationResult, framework="reference")
+    assert [row.result.start for row in rows] == [
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]  # without versions: two starts
+    assert {row.result.rounds for row in of(rows_in(tmp_path), TimedResult)} == {8}

@@ -222,3 +222,24 @@ def test_another_machine_and_a_timed_contender_measure_for_themselves(
     assert CACHE.get(("a",), lambda: 4.0, 0.1) == 4.0
     kept.share_with("nobody")
     assert CACHE.get(("a",), never, 0.1) == 0.1
+
+
+def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(path: Path, *given: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    for name in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, name, refused)
+    assert CACHE.get(("read only",), lambda: 0.5, 0.1) == 0.5
+
+
+@pytest.mark.parametrize("existing", [None, 0o755, 0o777])
+def test_the_cache_folder_is_the_users_alone(existing: int | None, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "snn-harness"
+    if existing is not None:
+        folder.mkdir(parents=True)
+        folder.chmod(existing)
+    assert make_user_cache("numba").parent == folder
+    assert folder.stat().st_mode & 0o777 == 0o700

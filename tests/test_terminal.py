@@ -20,9 +20,11 @@ from rows import CASE, all_altered, altered, retrained, row, timed, trained_case
 
 from harness import suites
 from harness.analysis import tables, timings
+from harness.analysis.compare import Change, Comparison
 from harness.analysis.frame import frames
 from harness.api import Work
 from harness.cli import console, measuring
+from harness.cli.tables import comparison
 from harness.datasets import DOWNLOAD_FAILED
 from harness.records import (
     IterationResult,
@@ -251,3 +253,11 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
     assert {cell.name for cell in fastest.headline(lines)} == {
         *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
     }
+
+
+def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
+    front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
+    wide = Change(*front, -1.0, 6254.2, 0.1, "cpu T=10 batch 20")
+    lines = said(comparison(Comparison((), (wide,), ()), "old", "new"))
+    (line,) = (each for each in lines if each.startswith("norse"))
+    assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]

@@ -271,3 +271,42 @@ def test_a_slower_version_fails_the_command(tmp_path: Path, command: Command) ->
     assert code == 2 and "give two folders, or one folder with" in error
     code, _, error = command("compare", tmp_path, "--contender", "x", "--against", "norse")
     assert code == 2 and "is of 'x', but of " in error and "--frameworks norse,x" in error
+
+
+def test_a_checkout_is_also_its_linked_folders_and_packages_named_build(tmp_path: Path) -> None:
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "real"
+    (checkout / "norse" / "build").mkdir(parents=True)
+    elsewhere.mkdir()
+    sources = elsewhere / "__init__.py", checkout / "norse" / "build" / "__init__.py"
+    (checkout / "norse" / "linked").symlink_to("../../real")
+    (checkout / "norse" / "again").symlink_to(elsewhere)
+    (elsewhere / "cycle").symlink_to(checkout)  # ends all the same
+    (checkout / "up").symlink_to(tmp_path)
+    found = set[str]()
+    for n in range(2):
+        for source in sources:
+            source.write_text(f"a = {n}\n")
+            found.add(overlay._hash(checkout))
+    (tmp_path / "unrelated.py").write_text("")  # not of the checkout, though a link leads there
+    found.add(overlay._hash(checkout))
+    assert len(found) == 4
+    (checkout / "norse" / "again").unlink()
+    (checkout / "norse" / "again").symlink_to("build")  # another folder, already walked
+    assert overlay._hash(checkout) not in found
+
+
+def test_an_installation_that_is_edited_in_the_cache_is_refused(tmp_path: Path) -> None:
+    version = overlay.version_of(f"norse@{wheel(tmp_path, '9.9', of_norse())}")
+    assert version
+    folder = overlay.ensure_installed(version)
+    assert overlay.ensure_installed(version) == folder
+    source = folder / "norse" / "__init__.py"
+    former = source.read_text()
+    source.write_text(f"{former}\nraise ImportError\n")
+    with pytest.raises(overlay.NotInstalled, match=r"norse/__init__.py .*remove that folder"):
+        overlay.ensure_installed(version)
+    source.write_text(former)
+    assert overlay.ensure_installed(version) == folder
+    source.unlink()
+    with pytest.raises(overlay.NotInstalled, match="__init__.py"):
+        overlay.ensure_installed(version)

@@ -1,9 +1,11 @@
 """How numba's kernels are compiled, kept in the user's cache folder, and run in threads.
 
-numba looks only at the file of the function that it is called with, not at those it inlines: so
-kernels of other sources are kept in another folder. In numba's index the forms of one function are
-numbered: two processes that compile two of them at once would give them one number, and one would
-be taken for the other. So each form has a folder of its own.
+numba's index of what it keeps is a pickle, and what it keeps is machine code: both are run as they
+are found. So nobody but the user may write there: the folder is theirs alone. numba looks only at
+the file of the function that it is called with, not at those it inlines: so kernels of other
+sources are kept in another folder. In numba's index the forms of one function are numbered: two
+processes that compile two of them at once would give them one number, and one would be taken for
+the other. So each form has a folder of its own.
 
 The threads are torch's own, where torch uses GNU OpenMP. A pool of threads of our own would be in
 their way: after each of torch's operations its threads stay awake for a moment, waiting for the

@@ -76,9 +76,14 @@ def user_cache() -> Path:
 
 
 def make_user_cache(name: str) -> Path:
-    """Return the folder `name` in the user's cache folder. Raises OSError if it cannot be made."""
+    """Return the folder `name` in the user's cache folder, made where there is none.
+
+    Nobody else may enter: compiled code is run from there. Raises OSError where it cannot be made.
+    """
     folder = user_cache() / name
     folder.mkdir(parents=True, exist_ok=True)
+    if user_cache().stat().st_mode & 0o777 != 0o700:
+        user_cache().chmod(0o700)  # not permitted where it is another user's
     return folder
 
 
