@@ -146,6 +146,7 @@ def plant(
     monkeypatch.setattr(adapters, "load", found)
     monkeypatch.setattr(Meter, "peak_mib", lambda meter: 12.34)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 4)
+    monkeypatch.setattr(schedule, "STARTS", 2)
     monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
 
@@ -586,7 +587,7 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
 ) -> None:
     monkeypatch.setattr(clock, "Stopwatch", watch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
-    monkeypatch.setattr(cell.Cell, "known", known)
+    monkeypatch.setattr(cell.Cell, "known", lambda each, within=cell.WITHIN: known)
     monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0)
     monkeypatch.setattr(Estimates, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
@@ -644,21 +645,26 @@ def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
     assert exams[-1] == "compiling planted:compiles's kernels"
 
 
-def test_a_cell_with_versions_is_started_anew_until_their_ratio_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("versions", "known_after", "starts"),
+    [([()], 8, 4), ([()], 99, 10), ([], 6, 3), ([], 99, 5)],
+    ids=["versions", "versions, never", "known within 2 %", "never known"],
+)
+def test_a_cell_is_started_anew_until_its_ratios_are_known_closely(
+    versions: list[object],
+    known_after: int,
+    starts: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cell.Cell, "versions", [()])
-    monkeypatch.setattr(cell.Cell, "known", property(lambda each: each.number >= 8))
+    def known(each: cell.Cell, within: float = cell.WITHIN) -> bool:
+        asked_closely = bool(versions) or within == cell.CLOSELY
+        return each.number >= known_after if asked_closely else True
+
+    monkeypatch.setattr(schedule, "STARTS", 5)
+    monkeypatch.setattr(cell.Cell, "versions", versions)
+    monkeypatch.setattr(cell.Cell, "known", known)
     run(tmp_path, case("reference"))
     rows = of(rows_in(tmp_path), IterationResult, framework="reference")
-    assert [row.result.start for row in rows] == [
-        1,
-        1,
-        2,
-        2,
-        3,
-        3,
-        4,
-        4,
-    ]  # without versions: two starts
-    assert {row.result.rounds for row in of(rows_in(tmp_path), TimedResult)} == {8}
+    assert [row.result.start for row in rows] == [1 + n // 2 for n in range(2 * starts)]
+    assert {row.result.rounds for row in of(rows_in(tmp_path), TimedResult)} == {len(rows)}

@@ -226,7 +226,7 @@ def is_known(out: Path, measured: Mapping[Timing, Sequence[float]]) -> bool:
         process = ContenderProcess(name, RowMaker(at, case), seconds=[*seconds])
         cell.contenders.append(process)
     cell.number, cell.starts = len(NOISE), [0]
-    return cell.known
+    return cell.known()
 
 
 def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(tmp_path: Path) -> None:

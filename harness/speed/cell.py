@@ -36,7 +36,7 @@ from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
-VERSIONS_WITHIN = 0.02  # of a version to another one of its framework: changes are small
+CLOSELY = 0.02  # of a version to another one of its framework, and from the third start on
 DRAWN = 0.1  # of the rounds; one more is audited in any case
 AUDITED = 2  # iterations whose memory an audit takes: the contender's and the reference's
 # Of all votes so many may differ from the others' of its round before that turn is audited: where
@@ -270,9 +270,8 @@ class Cell:
                 pairs.append((process, first[name]))
         return pairs
 
-    @property
-    def known(self) -> bool:
-        """Whether all ratios of the rounds so far are known within 5 %, versions' within 2 %."""
+    def known(self, within: float = WITHIN) -> bool:
+        """Return whether all ratios to the floor are known `within`, of versions within 2 %."""
         assert self._floor is not None
         spans = [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
 
@@ -282,9 +281,9 @@ class Cell:
 
         to_floor = [ratio(each, self._floor) for each in self._running]
         moves = estimate_start_variance(to_floor)
-        wanted = [(each, WITHIN) for each in to_floor]
-        wanted += [(ratio(*pair), VERSIONS_WITHIN) for pair in self.versions]
-        return all(mean_ratio(each, moves).half_width <= within for each, within in wanted)
+        wanted = [(each, within) for each in to_floor]
+        wanted += [(ratio(*pair), CLOSELY) for pair in self.versions]
+        return all(mean_ratio(each, moves).half_width <= width for each, width in wanted)
 
     def round(self) -> None:
         """Run each contender once, warm, in random order; audit some rounds, and all odd votes."""
@@ -344,7 +343,7 @@ class Cell:
         if self.comparable and any(each.twin for each in self._running):
             budget = None if self.budget.seconds == inf else self.budget.seconds
             done = records.TimedResult(
-                rounds=self.number, converged=self.known, budget_seconds=budget
+                rounds=self.number, converged=self.known(), budget_seconds=budget
             )
             for each in self._running:
                 if not each.twin:

@@ -18,13 +18,15 @@ from harness.records.run import CaseRows
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Timing, UsageError, cells, network_name, paper
 from harness.spec.options import SURE
-from harness.speed.cell import Cell
+from harness.speed.cell import CLOSELY, Cell
 from harness.speed.estimates import RANKED, TRAINING_IN_BF16_SECONDS, Estimates, Group
 from harness.speed.judge import check_bf16_training
 from harness.system import clock
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
-MOST_STARTS = 10  # of a cell with two versions of a framework: starts move their ratio most
+# A process is a little faster or slower as long as it lives: what starts differ by is most of what
+# is not known of a ratio. More of them where two versions of a framework are compared.
+STARTS, STARTS_OF_VERSIONS = 5, 10
 RESTARTED = 4  # rounds from which on the processes are started anew half-way: else it is a look
 AGAIN = 0.6  # of its first half a cell's second takes: nothing is compiled, chosen or metered
 NEAR_THE_END = 0.99  # the most that is shown while anything runs: estimates are rough
@@ -163,13 +165,16 @@ class Schedule:
         Here and after its second start, once all the others have theirs.
         """
         few = self.budget.may_stop_early or self.budget.rounds < RESTARTED
-        if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known:
+        if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known():
             return False
         rounds = 2 * self.estimates.round_seconds(cell.group)
         return self._may_last(self._ends(cell, began) + rounds)
 
     def _needs_a_start(self, cell: Cell, began: float) -> bool:
-        if not cell.versions or len(cell.starts) >= MOST_STARTS or cell.known:
+        most, known = STARTS, partial(cell.known, CLOSELY)
+        if cell.versions:
+            most, known = STARTS_OF_VERSIONS, cell.known
+        if self.budget.rounds < RESTARTED or len(cell.starts) >= most or known():
             return False
         now = self.watch.seconds
         return self._may_last(now + (now - began) / len(cell.starts))
