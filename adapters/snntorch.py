@@ -49,19 +49,38 @@ class LeakyCell(nn.Module):
         return self.leaky(current, membrane)
 
 
+class DefaultCell(nn.Module):
+    """One step of a `Leaky` neuron with this decay and threshold, and snnTorch's other defaults."""
+
+    def __init__(self, lif: LIF) -> None:
+        super().__init__()
+        self.leaky = snntorch.Leaky(beta=lif.k_tau, threshold=lif.v_th)
+        SpikingNeuron.init()
+
+    def forward(self, current: Tensor, membrane: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.leaky(current, torch.zeros_like(current) if membrane is None else membrane)
+
+
 NEURON = "the framework's own class"
 DEVIATIONS: tuple[str, ...] = ()
 # it has no multi-step form of this neuron (`LeakyParallel` has no reset), so it is stepped
 build = partial(StepNetwork, cell=LeakyCell)
 _DETACHED = "the reset carries no gradient (reset_delay=True, snnTorch's default)"
 _DelayedCell = partial(LeakyCell, reset_delay=True)
+_SUBTRACTS = "the reset subtracts V_th, it does not clear the potential (snnTorch's default)"
 VARIANTS = {
     "detached-reset": Variant((_DETACHED,), partial(StepNetwork, cell=_DelayedCell)),
     "subtract": Variant(
-        (
-            "the reset subtracts V_th, it does not clear the potential (snnTorch's default)",
-            _DETACHED,
-        ),
+        (_SUBTRACTS, _DETACHED),
         partial(StepNetwork, cell=partial(_DelayedCell, reset_mechanism="subtract")),
+    ),
+    "defaults": Variant(
+        (
+            _SUBTRACTS,
+            _DETACHED,
+            "the surrogate is the arctangent's derivative (snnTorch's default), not a rectangle",
+            "the neuron fires above the threshold, not at it",
+        ),
+        partial(StepNetwork, cell=DefaultCell),
     ),
 }

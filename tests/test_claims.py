@@ -532,6 +532,47 @@ def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
     return [*learnt(by_seed, OFF, ON, BARE, suite="accuracy"), *longer, *searched()]
 
 
+def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
+    """Small behind its ANN by these gaps, from an eighth of the width to the whole."""
+    off = (0.0, 0.001, -0.001, 0.0005, -0.0005)  # of the seeds, the more the wider the network
+    return [
+        row
+        for n, (width, gap) in enumerate(zip(claims.RUNGS, gaps, strict=True))
+        for row in learnt(
+            [(0.6 - gap + n * each, 0.6) for each in off], OFF, BARE,
+            suite="accuracy", scale="Small", width=width, seeds=seeds,
+        )
+    ]  # fmt: skip
+
+
+def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
+    def closing(rows: list[Row]) -> Finding:
+        found = [each for each in judged("tab5", [*GOOD, *rows]) if "closes" in each.words]
+        assert len(found) == 1 and found[0].is_ours and found[0].given == "rate 0.1"
+        return found[0]
+
+    def is_half_ann(row: Row) -> bool:
+        return row.workload.width == Fraction(1, 2) and row.contender.framework == "ann"
+
+    whole = rungs(0.04, 0.03, 0.02, 0.01)
+    assert closing(whole).answer == YES and closing(whole).ours.startswith("+1.0 ")
+    assert closing(rungs(0.03, 0.03, 0.03, 0.03)).answer not in (YES, "same direction, smaller")
+    assert closing(rungs(0.01, 0.02, 0.03, 0.04)).answer == NO
+    without = [row for row in whole if not is_half_ann(row)]
+    fast = retrained([row for row in whole if is_half_ann(row)], lr=0.2)
+    for rows, there in ((without, ""), ([*without, *fast], " (there: 40+5+5 epochs at 0.2, ")):
+        found = closing(rows)
+        assert found.short == "open (a rung is missing)"
+        assert f"width 1/2 has no ANN{there}" in found.why
+
+
+@ANY(("seeds", "gap", "answer"), [(5, 0.0, YES), (4, 0.0, "open"), (5, 0.04, NO)])
+def test_parity_at_the_whole_width_needs_five_seeds(seeds: int, gap: float, answer: str) -> None:
+    found = judged("tab5", [*GOOD, *rungs(0.04, 0.03, 0.02, gap, seeds=seeds)])
+    at = {each.words: each.answer for each in found if "Small minus" in each.words}
+    assert at == {"Small minus its ANN at width 1, points": answer}
+
+
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
 LOW = of_table_5((0.70, 0.906, 0.9), (0.71, 0.907, 0.9), (0.70, 0.906, 0.9))
 BEHIND = of_table_5((0.4, 0.42, 0.5), (0.41, 0.43, 0.51), (0.4, 0.42, 0.5))

@@ -17,6 +17,8 @@ import typer.main
 from rows import CASE, ROW, rows_of_a_run, timed
 from surroundings import Command
 
+from harness.analysis import timings
+from harness.analysis.frame import frames
 from harness.cli.app import app
 from harness.jobs.local import Local
 from harness.records import Store
@@ -172,7 +174,7 @@ def test_torch_is_imported_once_the_options_are_read(arguments: str, without: se
 
 LISTS = {
     "list suites": ["acceleration"],
-    "list frameworks": ["reference", "snntorch:subtract", "whose neuron"],
+    "list frameworks": ["reference", "snntorch:subtract", "its class"],
     # whole in a line, for a pipe
     "list networks": [f"{each.name} {each.notation}" for each in paper.NETWORKS],
     "list datasets": list(paper.SETTINGS),
@@ -302,6 +304,28 @@ def test_a_run_of_a_custom_network_ends_with_its_table(tmp_path: Path) -> None:
     assert "equal" in shown and "not the paper's function" in shown
     lines = run("tables", "acceleration", "--format", "csv").splitlines()
     assert lines[1].split(",")[2:4] == ["floor", ""] and len(lines) == 1 + 3
+
+
+@pytest.mark.slow
+def test_one_layer_is_timed_in_the_papers_neuron_and_in_the_frameworks_own(tmp_path: Path) -> None:
+    words = ["--suite", "layer", "--quick", "--networks", "32", "--steps", "4", "--batch-size", "2"]
+    words += ["--frameworks", "reference,norse,snntorch,spikingjelly,sinabs,fused,jax"]
+    environment = {**os.environ, "COLUMNS": "160"}
+    shown = subprocess.check_output(
+        [*HARNESS, "run", *words, "--out", "out"],
+        env=environment, cwd=tmp_path, timeout=300, text=True,
+    )  # fmt: skip
+    assert "random spikes 32 neurons  Voting\n" in shown
+    proofs = {each.name: each for each in timings.lines(frames(Store(tmp_path / "out").read()[0]))}
+    own = {"norse:super", "snntorch:defaults", "spikingjelly:defaults", "sinabs:defaults"}
+    equal = {"reference", "norse", "snntorch", "spikingjelly", "sinabs", "fused", "jax"}
+    assert proofs.keys() == {"floor", *own, *equal}
+    assert {proofs[name].certificate for name in own} == {"not the paper's function"}
+    assert all(proofs[name].certificate.startswith("equal") for name in equal)
+    assert all(proofs[name].ratio_to_floor > 0 for name in own | equal)
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Time of a training step of one layer: random spikes, one in 10 steps" in page
+    assert (tmp_path / "out" / "tables" / "layer.csv").exists()
 
 
 # signals, and faults of the surroundings

@@ -1,4 +1,4 @@
-"""The suites that train: which cases they are, under which of the command line's choices."""
+"""The suites: which cases they are, under which of the command line's choices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from harness import suites
 from harness.records.identity import columns
-from harness.spec import ANN, Options, Training, schedule
+from harness.datasets import load_batch
+from harness.spec import ANN, Options, Timing, Training, UsageError, paper, schedule
 from harness.suites.trainings import ABLATIONS
 
 SUITES = ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
@@ -188,3 +189,42 @@ def test_a_notation_runs_as_written_unless_a_width_is_given(suite: str) -> None:
         found = cases(suite, width=width, networks=(notation,), quick=True)
         assert all(str(case.workload.network).startswith(runs) for case in found)
         assert {case.workload.width for case in found} == {width or 1}
+
+
+def layers(**fields: Any) -> list[Timing]:
+    given = {"suite": "layer", "device": "cpu", "frameworks": ("reference", "norse", "fused")}
+    found = suites.suite("layer").cases(Options(**{**given, **fields}))
+    return [case for case in found if isinstance(case, Timing)]
+
+
+def test_a_layer_has_as_many_inputs_as_neurons_and_the_frameworks_own_neuron_too() -> None:
+    found = layers()
+    assert [*dict.fromkeys(case.workload.scale for case in found)] == [
+        f"{size} neurons" for size in (256, 1024, 4096, 16384)
+    ]
+    names = ["reference", "norse", "fused", "fused bf16", "norse:super"]
+    assert [case.contender.full_name for case in found[:5]] == names
+    for case in found:
+        (stage,), workload = case.workload.network.stages, case.workload
+        assert stage.input_shape == stage.output_shape == workload.network.input_shape[:1]
+        assert (workload.T, workload.batch_size) == (500, 16)
+    assert {case.workload.scale for case in layers(quick=True)} == {"256 neurons"}
+    named = layers(networks=("32", "48 neurons"), steps=(3,), batch_size=2)
+    assert {(c.workload.scale, c.workload.T) for c in named} == {("32 neurons", 3), ("48 neurons", 3)}
+
+
+@pytest.mark.parametrize("name", ["33", "0", "Small", "65552", "1e3", ""])
+def test_a_layer_that_cannot_be_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(UsageError, match="a multiple of 16 up to 65536"):
+        layers(networks=(name,))
+    with pytest.raises(UsageError, match="the layer suite times one layer.*--width"):
+        layers(width=Fraction(1, 2))
+
+
+def test_a_layers_input_is_random_spikes_by_the_seed() -> None:
+    batch, again = (load_batch("spikes-64", 50, 8, 1) for _ in range(2))
+    assert batch.inputs.shape == (50, 8, 64, 1, 1) and {*batch.inputs.unique().tolist()} == {0, 1}
+    assert batch.inputs.equal(again.inputs) and batch.source == again.source
+    assert abs(batch.inputs.mean().item() - 0.1) < 0.01
+    assert batch.labels.max() < paper.LAYER_CLASSES and batch.labels.dtype == again.labels.dtype
+    assert not batch.inputs.equal(load_batch("spikes-64", 50, 8, 2).inputs)

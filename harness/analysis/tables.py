@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, TypeAdapter
 from harness.analysis import timings, trainings
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
+from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import ALIKE, CONDITION, FIGURES, FRONT, TrainingLine
 from harness.analysis.words import FLAGS, WINDOWS
 from harness.records import FittedResult, Row
@@ -152,9 +153,21 @@ def measures(row: PublishedRow, line: TrainingLine) -> bool:
     )
 
 
+TIMED = "acceleration", "layer"  # suites, by which timings are told apart
+
+
+def timed(suite: str, frames: Frames) -> list[TimedLine]:
+    """Return the timings of a suite, in the order of `timings.lines`."""
+    return [line for line in timings.lines(frames) if line.suite == suite]
+
+
+def _timed(suite: str, frames: Frames) -> Frame:
+    return timings.table(timed(suite, frames))
+
+
 # Tables by name, with the names of machines, which a csv leaves out.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
-    "acceleration": lambda frames: timings.table(timings.lines(frames)),
+    **{name: partial(_timed, name) for name in TIMED},
     "timesteps": trainings.timesteps,
     "scale": trainings.scale,
     "neunorm": trainings.neunorm,

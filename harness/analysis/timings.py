@@ -158,6 +158,7 @@ class TimedLine:
     run: str
     reason: str = ""  # why it has no rank; the table's last column
     machine: str
+    suite: str
     cell: int
     contender: Contender
     name: str  # "norse:compiled bf16"; float32 is left out
@@ -383,6 +384,7 @@ def _line(
         noise_low=noise.low,
         noise_high=noise.high,
         machine=machine,
+        suite=case.suite,
         cell=cell,
         contender=contender,
         name=contender.full_name,

@@ -227,19 +227,34 @@ def reading(network: Network) -> str:
 def lines(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
     """Return the finished trainings of suites: a line a condition, in the paper's order.
 
-    Where a condition has a seed twice, the training of `suite` counts, else the last.
+    Where a condition has a seed twice, the training of `suite` counts, else the last. Trainings of
+    the seed that chooses rates are none of them (`rate_trials`).
     """
-    rows = [row for row in frames.current_rows(TrainedResult) if row.suite in (suite, *others)]
+    ended = (row for row in frames.current_rows(TrainedResult) if row.workload.seed != RATE_SEED)
+    return _lines(frames, ended, suite, others)
+
+
+@lru_cache(maxsize=4)
+def rate_trials(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine, ...]:
+    """Return the trainings of RATE_SEED, by which rates are chosen (`chosen_rate`), as `lines`."""
+    ended = (row for row in frames.current_rows(TrainedResult) if row.workload.seed == RATE_SEED)
+    return _lines(frames, ended, suite, others)
+
+
+def _lines(
+    frames: Frames, found: Iterable[Row[TrainedResult]], suite: str, others: tuple[str, ...]
+) -> tuple[TrainingLine, ...]:
+    rows = [row for row in found if row.suite in (suite, *others)]
     rows.sort(key=lambda row: row.suite == suite)
     # who may deviate is no part of how it was trained
     ended = ((replace(row.training, may_deviate=False), row) for row in rows)
-    found = [_line(suite, _curves(frames), *condition) for condition in conditions(ended, suite)]
+    made = [_line(suite, _curves(frames), *condition) for condition in conditions(ended, suite)]
 
     def in_order(line: TrainingLine) -> tuple[object, ...]:
         place = paper.paper_order(line.dataset, line.scale)
         return *place, *same_but()(replace(line, neunorm=line.neunorm.replace("off", "")))
 
-    return tuple(sorted(found, key=in_order))
+    return tuple(sorted(made, key=in_order))
 
 
 def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:

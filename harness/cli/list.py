@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
-from harness.spec import FORMS, NOT_DECLARED, Contender, Options, UsageError, paper
+from harness.spec import FORMS, NOT_DECLARED, Contender, NeuronSource, Options, UsageError, paper
 from harness.system.installed import version
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
 WHOLE = 10_000  # columns
+# Short, for a table in 80 columns.
+NEURONS: dict[NeuronSource | None, str] = {
+    "the framework's own class": "its class",
+    "our function in the framework's cell": "ours, its cell",
+    "ours": "ours",
+}
 
 
 def list_(
@@ -91,23 +98,25 @@ def _frameworks(title: str = "") -> Table:
             text = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
             text += known.undeclared
             usual = "" if name in opt_in or name in broken else "yes"
-            neuron = "" if known.missing else known.neuron or NOT_DECLARED
-            release = (known.version or "").partition(" (")[0]  # without how it was built
+            neuron = "" if known.missing else NEURONS.get(known.neuron, NOT_DECLARED)
+            release = re.split(" [(]|, ", known.version or "")[0]  # without how it was built
             yield name, release, known.missing or "; ".join(text), usual, neuron
             for variant, deviations in known.variants.items():
-                neuron = known.neuron_of(variant) or NOT_DECLARED
+                neuron = NEURONS.get(known.neuron_of(variant), NOT_DECLARED)
                 yield Contender(name, variant=variant).name, "", _function(deviations), "", neuron
 
     facts.discover(adapters.names())
-    heads = ("framework", "version", "what it computes", "by default", "whose neuron")
+    heads = ("framework", "version", "function", "default", "neuron")
     named = ", ".join(facts.versioned())
     note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
     also = ", ".join(f"NAME:{form}" for form in FORMS)
-    return _table(title, heads, forms(), note, f"Any also runs in another form: {also}.")
+    neurons = "; ".join(f"{short}: {source}" for source, short in NEURONS.items() if source != short)
+    also = f"Any also runs in another form: {also}."
+    return _table(title, heads, forms(), f"Neuron, whose code it is: {neurons}.", note, also)
 
 
 def _function(deviations: Sequence[str]) -> str:
-    return "a different model: " + "; ".join(deviations) if deviations else "the paper's function"
+    return "another: " + "; ".join(deviations) if deviations else "the paper's"
 
 
 def _suites() -> Table:

@@ -61,8 +61,9 @@ def tables_(
     elif form == "html":
         sys.stdout.write(tables.csv_columns(frame).to_html(index=False, na_rep="") + "\n")
     else:
-        if name == "acceleration":
-            lines = [timings.lines(rows)[n] for n in frame.index]
+        if name in tables.TIMED:
+            its = tables.timed(name, rows)
+            lines = [its[n] for n in frame.index]
             found = shown.timed(lines if all_ else timings.most_complete(lines))
         else:
             found = shown.shown(name, frame)

@@ -45,7 +45,7 @@ from harness.datasets.samples import (
     data_root,
     home_relative,
 )
-from harness.spec import BIN_US, Access, Fit, ProgressCallback, Source, Training, UsageError
+from harness.spec import BIN_US, Access, Fit, ProgressCallback, Source, Training, UsageError, paper
 from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
@@ -53,6 +53,7 @@ DOWNLOAD_FAILED = "the download failed"  # the start of its note
 TIMEOUT_SECONDS = 10  # of a download without an answer of the server
 # Share of test samples that may be training samples too; next to none of the originals are.
 MAX_SHARED = 0.005
+SPIKE_SHARE = 0.1  # of the steps, at which a random spike train has a spike
 FEW_EVENTS = 16  # recordings of as many events are not equal by chance
 SPLITS: tuple[Split, ...] = ("train", "test")
 Arrays: TypeAlias = tuple[NDArray[Any], ...]
@@ -198,6 +199,8 @@ def load_batch(
     Raises UsageError for an unknown data set or data root, a damaged file, and if there are fewer
     samples than `batch_size`.
     """
+    if (trains := paper.spike_trains(dataset)) is not None:
+        return _random_spikes((T, batch_size, trains, 1, 1), seed)
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
     info, chosen = samples.info, choose(samples.info.count, batch_size, seed)
@@ -206,6 +209,16 @@ def load_batch(
     inputs = network_input(raw, T, info.normalisation)
     once = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
     return Batch(inputs, labels, _source(info, sha256(once.numpy(), labels.numpy())))
+
+
+def _random_spikes(shape: tuple[int, ...], seed: int) -> Batch:
+    """Draw a batch of spike trains (T, B, N, 1, 1), 0 or 1, and labels, both without a meaning."""
+    drawn = np.random.default_rng(seed)
+    spikes = (drawn.random(shape, np.float32) < SPIKE_SHARE).astype(np.float32)
+    labels = drawn.integers(paper.LAYER_CLASSES, size=shape[1])
+    about = f"random spikes, one in {1 / SPIKE_SHARE:g} steps"
+    source = Source(about, shape[1], sha256(spikes, labels))
+    return Batch(torch.from_numpy(spikes), torch.from_numpy(labels), source)
 
 
 def load_split(request: SplitRequest, split: Split, say: ProgressCallback) -> LabelledSplit:

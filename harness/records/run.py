@@ -91,7 +91,7 @@ def maker(case: Case, run: Run, installation: Installation = NOTHING_KNOWN) -> R
     """Return what makes rows of a case; of its data only the size of an epoch is known."""
     workload = case.workload
     epoch = paper.settings(workload.dataset).iterations_per_epoch(workload.batch_size)
-    return RowMaker(run, case, installation, Data(iterations_per_epoch=epoch))
+    return RowMaker(run, case, installation, Data(iterations_per_epoch=epoch or None))
 
 
 def new_run() -> str:

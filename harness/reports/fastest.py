@@ -42,6 +42,7 @@ KEY = (
     "the framework, the best tuned; squares: this project's own engine."
 )
 X_FLOOR = "x the float32 floor's time"
+UNLIKE = 1.5  # a floor that takes so many times as long as in another run is told
 MOST_DOTS = 24  # lines of the first picture: less than a screen
 
 
@@ -155,52 +156,63 @@ class Summary(NamedTuple):
 Pair = tuple[TimedLine, TimedLine]  # a contender, and the one that it is compared with
 
 
+def _leader(cells: Iterable[RankedCell]) -> str:
+    """Say which framework as it comes is beaten by none on most networks; "" without two."""
+    several = [of for cell in cells if len(of := cell.ranked("plain")) > 1]
+    if not several:
+        return ""
+    unbeaten = [e for of in several for e in of if not any(r.is_faster(e) for r in of)]
+    name, count = Counter(line.framework for line in unbeaten).most_common(1)[0]
+    pairs = [
+        (e, r) for of in several for e, r in product(of, of) if r.framework == name != e.framework
+    ]
+    return (
+        f"{TITLES.get(name, name)} is fastest: none is faster than it on {count} of "
+        f"{counted(len(several), 'network')}. {_compared(pairs)}"
+    )
+
+
 def summary(lines: Sequence[TimedLine]) -> Summary:
     """Return who is fastest of the ranked contenders, by their paired rounds (`TimedLine.over`)."""
     cells = [cell for cell in headline(lines) if cell.ranked("plain")]
     if not cells:
         return Summary()
-    several = [of for cell in cells if len(of := cell.ranked("plain")) > 1]
-    first, frameworks = cells[0].ranked("plain")[0], ""
-    if several:
-        unbeaten = [e for of in several for e in of if not any(r.is_faster(e) for r in of)]
-        name, count = Counter(line.framework for line in unbeaten).most_common(1)[0]
-        first = next(line for line in unbeaten if line.framework == name)
-        pairs = [
-            (e, r)
-            for of in several
-            for e, r in product(of, of)
-            if r.framework == name != e.framework
-        ]
-        frameworks = (
-            f"As they come, {contender_title(first.name)} is fastest: none is faster than it on "
-            f"{count} of {counted(len(several), 'network')}. {_compared(pairs)}"
-        )
+    first, leader = cells[0].ranked("plain")[0], _leader(cells)
+    alone = f"{contender_title(first.name)} alone was timed as it comes"
     leaders = {cell.name: cell.ranked("plain")[0] for cell in cells}
     tuned = [(line, leaders[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
     forms = f"against the fastest as it comes: {_compared(tuned)}" if tuned else "none was timed"
     best = leaders | {network(line): line for line, rival in tuned if line.is_faster(rival)}
     ours = [(line, best[cell.name]) for cell in cells for line in cell.ranked("ours")]
     bf16 = [pair for c in cells for pair in product(c.ranked("ours bf16"), c.ranked("ours"))]
-    own = f"`{OURS}`, this project's own engine, against the fastest framework, tuned or not: "
-    own += _difference(ours) + (f"; in bf16, against float32: {_difference(bf16)}" if bf16 else "")
+    own = f"Against the fastest framework, tuned or not, `{OURS}`, this project's own engine, "
+    own += _difference(ours) + (f"; in bf16, against float32, it {_difference(bf16)}" if bf16 else "")
+    if all(line.ratio_high < 1 for line, _ in ours):
+        own += ". It is below the floor because it leaves out products with zeros"
     of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""
+    others = {machine: _leader(headline(lines, machine)) for machine in _others(lines, first)}
+    there = "".join(f"; on {e}, {of.partition(':')[0]}" for e, of in others.items() if of)
     return Summary(
-        f"{frameworks or f'{contender_title(first.name)} alone was timed as it comes'}.",
+        f"{f'As they come, {leader}' if leader else alone}.",
         f"Best tuned form, on {len(tuned)} of {counted(len(cells), 'network')}, {forms}.",
         f"{own}." if ours else "",
-        f"One machine: {first.machine}{of_gpus}.",
+        f"Timed on {first.machine}{of_gpus}{there}.",
     )
+
+
+def _others(lines: Iterable[TimedLine], first: TimedLine) -> list[str]:
+    """Return the machines of the lines, in their order, without the first line's."""
+    return [*dict.fromkeys(each.machine for each in lines if each.machine != first.machine)]
 
 
 def _compared(pairs: Iterable[Pair]) -> str:
     """Say of each contender how much longer it takes than the other of its pairs."""
     by_name = grouped(pairs, lambda pair: contender_title(pair[0].name)).items()
-    return "; ".join(f"{name} takes {_difference(of)}" for name, of in by_name)
+    return "; ".join(f"{name} {_difference(of)}" for name, of in by_name)
 
 
 def _difference(pairs: Sequence[Pair]) -> str:
-    """Say how much longer the first takes than the second: "5 to 9 % longer on 3, ...".
+    """Say how much longer the first takes than the second: "takes 5 to 9 % longer on 3 and ...".
 
     A difference is named where the interval of the paired rounds leaves out 1.
     """
@@ -212,8 +224,8 @@ def _difference(pairs: Sequence[Pair]) -> str:
         return "" if len(pairs) == 1 else f" on {'all ' * (count == len(pairs))}{count}"
 
     named = (("longer", longer), ("less time", less))
-    parts = [f"{span(of, '.0f')} % {word}{on(len(of))}" for word, of in named if of]
-    parts += [f"as long within the noise{on(level)}"] if level else []
+    parts = [f"takes {span(of, '.0f')} % {word}{on(len(of))}" for word, of in named if of]
+    parts += [f"cannot be told apart{on(level)}"] if level else []
     return " and ".join(parts)
 
 
@@ -293,6 +305,9 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
         f"{span(each.day for each in timed)}. Every contender was proved equal to the paper's "
         f"equations. `{REFERENCE}` is plain PyTorch."
     )
+    if forms := Counter(contender_title(e.name) for cell in cells for e in cell.of("tuned")):
+        named = (f"{name} on {count}" for name, count in forms.items())
+        yield f"Tuned forms timed, by networks: {'; '.join(named)}."
     if missing := _missing(cells, lines):
         yield missing
     for cell in cells:
@@ -309,13 +324,33 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
         yield f"{contender_title(str(name))} failed a proof in some run of {networks}."
     if data := sources(timed):
         yield f"Data: {data}."
-    for machine in dict.fromkeys(each.machine for each in lines if each.machine != first.machine):
+    yield from _unlike(cells, lines)
+    for machine in _others(lines, first):
         other = [cell for cell in headline(lines, machine) if cell.is_ranked]
         plain, ours = _plain(other), _fastest(other, "ours")
         texts = [f"as they come {_ratios(plain)}"] if plain else []
         texts += [f"`{OURS}` {_ratios(ours)}"] if ours else []
         if texts:
-            yield f"On {machine}: {', '.join(texts)}."
+            leader = f". {leader}" if (leader := _leader(other)) else ""
+            yield f"On {machine}: {', '.join(texts)}{leader}."
+
+
+def _unlike(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> Iterator[str]:
+    """Yield what tells a run that is not shown from the one that is: other data, another pace."""
+    runs = grouped(_of_figure_3(lines), lambda each: (network(each), each.machine, each.run))
+    for cell in cells:
+        first, floors = cell.lines[0], cell.of("floor")
+        for (name, machine, run), of in runs.items():
+            if (name, machine) != (cell.name, first.machine) or run == first.run:
+                continue
+            then = RankedCell(name, of)
+            differs = [f"was on {of[0].data_source}"] * (of[0].data_source != first.data_source)
+            if then.is_ranked and floors and (its := then.of("floor")):
+                pace = floors[0].seconds_per_iteration / its[0].seconds_per_iteration
+                if max(pace, 1 / pace) > UNLIKE:
+                    differs.append(f"had a floor that took {1 / pace:.2g} times as long")
+            if differs:
+                yield f"{name}: a run of {of[0].day}, not shown, {' and '.join(differs)}."
 
 
 def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:
@@ -345,18 +380,38 @@ Ends = Callable[[TimedLine], tuple[float, ...]]  # a figure, or with its interva
 TO_FLOOR: Ends = attrgetter("ratio_to_floor", "ratio_low", "ratio_high")
 
 
+def _memory(line: TimedLine) -> tuple[float]:
+    return (line.peak_memory_mib,)
+
+
+# What is drawn of each contender, its ends, their form, the axis and its marks.
+DRAWN: tuple[tuple[str, Ends, str, str, dict[float, str]], ...] = (
+    ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
+    ("Peak memory of a step", _memory, ",.0f", "MiB above the process before it was built", {}),
+)
+
+
 def charts(cells: Sequence[RankedCell]) -> Captioned:
     """Yield Fig. 3: the time and the memory of each contender, a figure for each data set."""
-    above = "MiB above the process before it was built"
-    for what, ends, form, title, bounds in (
-        ("Time of a training step", TO_FLOOR, ".2f", X_FLOOR, {1.0: "floor"}),
-        ("Peak memory of a step", lambda line: (line.peak_memory_mib,), ",.0f", above, {}),
-    ):
+    for what, ends, form, title, bounds in DRAWN:
         beside = [dot for group in _dots(cells, ends, form).values() for dot in group]
         for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
             if groups := _dots(of, ends, form):
                 drawn = figures.dots(groups, title, log=True, bounds=bounds, beside=beside)
                 yield f"{what}: {sources(line for cell in of for line in cell.lines)}", drawn
+
+
+def layers(lines: Sequence[TimedLine]) -> Captioned:
+    """Yield the time and the memory of one layer by its neurons, of those that are no equal too."""
+    timed = [each for each in timings.most_complete(lines) if not isnan(each.ratio_to_floor)]
+    machine = next(iter(machines(each.machine for each in timed)), "")
+    here = [each for each in timed if each.machine == machine]
+    cells = [RankedCell(name, of) for name, of in grouped(here, attrgetter("scale")).items()]
+    for what, ends, form, title, bounds in DRAWN:
+        if groups := _dots(cells, ends, form):
+            drawn = figures.dots(groups, title, log=True, bounds=bounds)
+            settings = f"T = {here[0].T}, batch {here[0].batch_size}, {machine}"
+            yield f"{what} of one layer: {sources(here)}; {settings}", drawn
 
 
 def versions(frames: Frames) -> Captioned:

@@ -102,6 +102,7 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     drawn = {
         "picture": [first] if (first := fastest.picture(cells)) else [],
         "versions": [*fastest.versions(frames)],
+        "layer": [*fastest.layers(tables.timed("layer", frames))],
         "scale": _curves(frames, trainings.by_scale(frames), "scale", "network"),
         "timesteps": _curves(frames, trainings.compared(frames, "timesteps", "T"), "T"),
         "width": _widths(frames),
@@ -204,7 +205,8 @@ def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
         table = fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {})
         parts.append(markdown(table).strip())
         parts.append(
-            "Bold: no other in its line is faster, ours aside. S, M, L: Small, Middle, Large."
+            "Bold: by paired rounds no other in its line is faster, ours aside. S, M, L: Small, "
+            "Middle, Large."
         )
         parts.append(_bullets(_escaped(said.tuned), _escaped(said.ours)))
         notes = " ".join(map(_escaped, fastest.notes(cells, lines, stored.refused(frames))))
@@ -233,8 +235,12 @@ def brief_claims_table(found: Sequence[Finding]) -> Table:
 
     What speaks against an answer is on the page.
     """
-    counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in states(found).items()]
-    legend = f"The paper's claims, part by part: {', '.join(counts)}." if counts else ""
+    of = states(found)
+    counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in of.items()]
+    untested = [each.claim.id for each in found if each.answer == NOT_TESTED and not each.is_ours]
+    parts = counted(sum(of.values()), "part")
+    legend = f"The paper's {claims.PAPERS} claims, in {parts}: {', '.join(counts)}." if of else ""
+    legend += f" Not tested: {', '.join(untested)}." if legend and untested else ""
     return claims_table([replace(each, against="") for each in found], legend)
 
 
@@ -251,7 +257,8 @@ def claims_table(found: Sequence[Finding], legend: str = "") -> Table:
     usual = max(places, key=places.count, default="")
     lines = [
         {
-            "claim": each.words,
+            "claim": each.claim.id,
+            "part": each.words,
             "paper": each.published,
             "ours": each.ours,
             "answer": f"{SIGNS[each.answer]} "
@@ -268,11 +275,8 @@ def claims_table(found: Sequence[Finding], legend: str = "") -> Table:
     effects = (each.by for each in tested if isinstance(each.by, Effect))
     data = fastest.sources(line for of in effects for line in of.groups)
     text += [f"Their data: {data}."] if data else []
-    if "open" in states(found):
-        text.append(
-            "In brackets, what an open part lacks: seeds (3 of 5: three of the fixed five are "
-            "trained), the fixed schedule (epochs, rate, first U of NeuNorm), or a trend."
-        )
+    lacks = {each.brief: each.why.partition("; ")[0] for each in paper_s if each.brief}
+    text += [f"({brief}): {why}." for brief, why in lacks.items()]
     looks = {(n, "answer"): each.answer for n, each in enumerate(paper_s)}
     first = {id(of[0]) for of in grouped(paper_s, lambda each: each.claim.id).values()}
     ids = [each.claim.id if id(each) in first else "" for each in paper_s]
@@ -368,7 +372,7 @@ COMPARED: tuple[Column, ...] = ("framework", "neunorm", "neunorm_u", "T", "dropo
 
 
 def _widths(frames: Frames) -> Captioned:
-    """Draw accuracy of spiking networks and their ANN by width, with the paper's at width 1."""
+    """Draw accuracy of spiking networks and their ANN by width, the paper's at width 1, the gap."""
     found = as_fixed(trainings.lines(frames, "accuracy", *ALIKE))
     for trained in grouped(found, same_but("width", "network", *COMPARED)).values():
         by_kind = grouped(trained, attrgetter(*COMPARED[:-1])).values()
@@ -387,11 +391,36 @@ def _widths(frames: Frames) -> Captioned:
         names = dict.fromkeys(name for curve in series for name in curve.points)
         drawn = figures.curves(series, ("width", "test accuracy, %"), [*names])
         yield f"Accuracy by width: {_caption(group)}", drawn
+        if gaps := [*_gaps(group)]:
+            widths = dict.fromkeys(name for curve in gaps for name in curve.points)
+            drawn = figures.curves(gaps, ("width", "with spikes minus ANN, points"), [*widths])
+            yield f"The gap by width, seed by seed: {_caption(group)}", drawn
+
+
+def _gaps(group: Sequence[TrainingLine]) -> Iterator[Curve]:
+    """Yield the accuracy of spiking networks minus that of the ANN of their width, in points."""
+    anns = {(each.width, each.dropout): each for each in group if each.framework == ANN}
+    spiking = [each for each in group if each.framework != ANN]
+    for of in grouped(spiking, attrgetter(*COMPARED)).values():
+        points = dict[str, Dot]()
+        for each in of:
+            ann = anns.get((each.width, each.dropout))
+            seeds = sorted(ann.accuracies.keys() & each.accuracies.keys()) if ann else []
+            if ann and seeds:
+                gaps = tuple(100 * (each.accuracies[s] - ann.accuracies[s]) for s in seeds)
+                value, low, high, _ = mean(gaps)
+                points[each.width] = Dot("", value, low, high, seeds=gaps)
+        if points:
+            yield Curve(_condition(of, group), points)
 
 
 def _rates(frames: Frames) -> Captioned:
     """Draw accuracy by the first learning rate, of trainings that differ in nothing else."""
-    found = trainings.lines(frames, "accuracy", *ALIKE)
+    for of in (trainings.lines, trainings.rate_trials):
+        yield from _by_rate(of(frames, "accuracy", *ALIKE))
+
+
+def _by_rate(found: Sequence[TrainingLine]) -> Captioned:
     alike = same_but("optimiser", "scale", "network", *COMPARED)
 
     def other_settings(each: TrainingLine) -> tuple[object, ...]:

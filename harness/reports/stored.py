@@ -124,9 +124,10 @@ class Results:
         With `latest`, one line a contender: each cell's most complete run. Else all runs.
         """
         found = self.table("acceleration")  # raises where there are none
-        lines = timings.lines(self.frames)
+        lines = tables.timed("acceleration", self.frames)
         return tables.csv_columns(timings.table(timings.most_complete(lines))) if latest else found
 
+    layer = partialmethod(table, "layer")  # the same of one fully connected layer
     timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
     scale = partialmethod(table, "scale")  # Fig. 4: of the Small, Middle and Large networks
     neunorm = partialmethod(table, "neunorm")  # Fig. 6: accuracy and votes without and with it

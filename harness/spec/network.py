@@ -231,6 +231,8 @@ class Network:
         for size in self.input_shape:
             expect(0 < size < 100_000, "a side of the input", size, "1 to 99999")
         expected, place = _NEXT[None], 1
+        if prod(self.input_shape[1:]) == 1:  # no image: one layer of neurons is a network
+            expected = (*expected, "Voting")
         for layer in self.layers:
             encoding = "(Encoding)" if isinstance(layer, Conv) and layer.encoding else ""
             if _SYMBOLS[type(layer)] + encoding not in expected:

@@ -250,7 +250,7 @@ class Options:
     batch_size: int | None = _case(parse_count, "Samples of a batch.", "N")
     precision: Precision | None = _case(Precision, "Default: fp32, fused bf16 too.")
     device: Device = _case(Device, "Default: auto.", default="auto")
-    seeds: Numbers | None = _case(parse_seeds, "Each is a training.", "N,...")
+    seeds: Numbers | None = _case(parse_seeds, "Each is a training or a cell.", "N,...")
     epochs: Numbers | None = _case(parse_stages, "Of a training, at each rate.", "N|N+N+...")
     rate: float | None = _case(parse_rate, "Of a training, at first.", "0.1")
     samples: int | None = _case(parse_count, "Training samples, drawn once.", "N")

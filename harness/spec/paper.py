@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Interval  # pydantic's, which itself takes a moment to import
 
-from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError
+from harness.spec.network import LIF, Network, NeuNorm, Reading, UsageError, Voting
 
 Rate = Annotated[float, Interval(gt=0)]
 
@@ -115,8 +116,36 @@ def paper_order(dataset: str, scale: str) -> tuple[int, int]:
     return first, second
 
 
+# Not the paper's: what other comparisons of frameworks time, a fully connected layer on random
+# spike trains, as many as it has neurons. Its neurons vote for so many classes.
+_SPIKES = re.compile(r"spikes-([1-9][0-9]{0,4})")
+LAYER_CLASSES = 16
+
+
+def spike_trains(dataset: str) -> int | None:
+    """Return how many random spike trains a data set has: of "spikes-256" 256, of others None."""
+    found = _SPIKES.fullmatch(dataset)
+    return int(found[1]) if found else None
+
+
+def layer(neurons: int) -> Network:
+    """Return one fully connected layer from as many inputs to so many neurons, which vote."""
+    chosen, population = settings(f"spikes-{neurons}"), neurons // LAYER_CLASSES
+    shape, classes = chosen.input_shape, LAYER_CLASSES
+    return Network((Voting(),), shape, chosen.lif, classes=classes, population=population)
+
+
 def settings(dataset: str) -> Settings:
-    """Return Table 7's column for `dataset`. Raises UsageError where there is none."""
+    """Return Table 7's column for `dataset`; of random spike trains CIFAR-10's.
+
+    Raises UsageError where there is none.
+    """
+    if (trains := spike_trains(dataset)) is not None:
+        shape = trains, 1, 1
+        usual = SETTINGS["cifar10"]
+        return replace(
+            usual, title="random spikes", input_shape=shape, static=False, train_samples=0
+        )
     if dataset not in SETTINGS:
         raise UsageError(f"unknown data set {dataset!r}, choose from {', '.join(SETTINGS)}")
     return SETTINGS[dataset]

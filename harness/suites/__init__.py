@@ -31,6 +31,7 @@ class Suite:
 
 SUITES: dict[str, Suite] = {
     "acceleration": Suite(Timing, timings.acceleration, opt_in=timings.OPT_IN),
+    "layer": Suite(Timing, timings.layer, opt_in=timings.LAYER_OPT_IN),
     **{cases.__name__: Suite(Training, cases, trainings.FRAMEWORKS) for cases in trainings.SUITES},
     "accuracy": Suite(Training, trainings.accuracy, (*trainings.FRAMEWORKS, ANN)),
     "baselines": Suite(Fit, baselines.cases, ()),

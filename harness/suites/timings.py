@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -12,9 +13,11 @@ from harness.spec import (
     FORMS,
     Contender,
     Count,
+    NamedNetwork,
     Options,
     Precision,
     Timing,
+    UsageError,
     Workload,
     paper,
 )
@@ -27,6 +30,13 @@ QUICK_DATASETS = ("cifar10",)  # all three take more than the two minutes of a f
 MIXED = ("fused",)
 # A default run is long without them: Octave's convolutions take minutes, or are scaled.
 OPT_IN = ("jax", "octave", "sinabs")
+LAYER_OPT_IN = ("octave",)
+# The sizes, steps and batch of Open Neuromorphic's comparison.
+LAYERS, LAYER_STEPS, LAYER_BATCH = ("256", "1024", "4096", "16384"), 500, 16
+MOST_NEURONS = 65536
+# The variant with the framework's own neuron and its defaults, of those whose neuron is another.
+OWN_NEURON = {"norse": "super", "snntorch": "defaults", "spikingjelly": "defaults"}
+OWN_NEURON |= {"sinabs": "defaults"}
 OF_TRAININGS = ("epochs", "rate", "samples", "neunorm_u", "dropout")
 COUNTED, QUICK_COUNTED = 100, 20  # test samples
 QUICK_WIDTH = Fraction(1, 8)
@@ -52,6 +62,51 @@ def acceleration(options: Options) -> tuple[Timing, ...]:
         for workload in _workloads(options, Fraction(1), BATCH_SIZE)
         for contender in _contenders(options)
     )
+
+
+def layer(options: Options) -> tuple[Timing, ...]:
+    """One fully connected layer and its neurons, over 500 steps: what other comparisons time.
+
+    Random spikes, 256 to 16,384 neurons; each contender in the paper's neuron, and the frameworks
+    that have another of their own in that one too, with its defaults: a different function, which
+    its rows say. `--networks 1024` names the neurons of a layer.
+
+    Raises UsageError for options that a layer has no use for.
+    """
+    no_use = "width", "neunorm", "datasets"
+    options.refuse(*OF_TRAININGS, *no_use, why="times one layer on random spikes")
+    sizes = map(_neurons, options.networks or LAYERS[: 1 if options.quick else None])
+    contenders = _contenders(options)
+    plain = [by for by in contenders if by.suffix is None and by.precision != "bf16"]
+    own = [replace(by, variant=OWN_NEURON[by.name]) for by in plain if by.name in OWN_NEURON]
+    return tuple(
+        Timing(
+            suite=options.suite,
+            workload=NamedNetwork(f"{size} neurons", paper.layer(size), Fraction(1)).on(
+                f"spikes-{size}", T=T, batch_size=options.batch_size or LAYER_BATCH, seed=seed,
+                initialisation=options.init,
+            ),
+            contender=contender,
+            device=options.device,
+            optimiser=paper.settings(f"spikes-{size}").optimiser,
+            mode=options.mode,
+        )
+        for size in sizes
+        for T, seed in product(options.steps or (LAYER_STEPS,), options.seeds or SEEDS)
+        for contender in dict.fromkeys((*contenders, *own))
+    )  # fmt: skip
+
+
+def _neurons(name: str) -> int:
+    """Return a layer's size: "256" or "256 neurons". Raises UsageError for anything else."""
+    text, classes = name.removesuffix(" neurons"), paper.LAYER_CLASSES
+    size = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    if not 0 < size <= MOST_NEURONS or size % classes:
+        raise UsageError(
+            f"--networks: {name[:40]!r} is no layer, give a number of neurons: a multiple of "
+            f"{classes} up to {MOST_NEURONS}"
+        )
+    return size
 
 
 def energy(options: Options) -> tuple[Count, ...]:
