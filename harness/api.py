@@ -98,7 +98,7 @@ class Work:
 
         suite = suites.suite(options.suite)
         if suite.kind is not Fit:
-            options.refuse("baselines", why="has no other systems")
+            options.refuse("baselines", why="has no baselines")
         if not suite.long:
             options.refuse("long", why="has no trainings of --long")
             options.refuse("keep_weights", why="trains no network")

@@ -1,4 +1,4 @@
-"""Other systems: their registry, cases, samples and rows, and what each of ours must do."""
+"""Baselines: their registry, cases, samples and rows, and what each of ours must do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rows import altered, fitted_case, row
 from harness import baselines, datasets, suites
 from harness.analysis import tables
 from harness.baselines import converted, trial
-from harness.baselines.contract import Answers, Images, Method, Recordings, Samples, silent
+from harness.baselines.contract import Answers, Baseline, Images, Recordings, Samples, silent
 from harness.datasets.events import BIN_US, EVENT
 from harness.records import EndedResult, FittedResult, Row, Store, TestedResult, has, of_kind
 from harness.spec import Access, Fit, Options, ProgressCallback, UsageError
@@ -338,7 +338,7 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def built(name: str) -> Method:
+def built(name: str) -> Baseline:
     return baselines.load(name).build("quick", EPOCHS.get(name, 8))
 
 

@@ -319,7 +319,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     for words in (
         "As they come, PyTorch is fastest: none is faster than it on 1 of 1 network. ",
         "snnTorch cannot be told apart. ",
-        "Against the fastest framework, tuned or not, `fused`, this project's own engine, takes 45 %",
+        "Against the fastest framework, tuned or not, `fused`, this project's own engine, takes 4",
         "Timed on Some CPU, 2 threads; no GPU was timed.",
         "Best tuned form, on 0 of 1 network, none was timed.",
     ):

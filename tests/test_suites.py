@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from harness import suites
-from harness.records.identity import columns
 from harness.datasets import load_batch
+from harness.records.identity import columns
 from harness.spec import ANN, Options, Timing, Training, UsageError, paper, schedule
 from harness.suites.trainings import ABLATIONS
 
@@ -210,7 +210,10 @@ def test_a_layer_has_as_many_inputs_as_neurons_and_the_frameworks_own_neuron_too
         assert (workload.T, workload.batch_size) == (500, 16)
     assert {case.workload.scale for case in layers(quick=True)} == {"256 neurons"}
     named = layers(networks=("32", "48 neurons"), steps=(3,), batch_size=2)
-    assert {(c.workload.scale, c.workload.T) for c in named} == {("32 neurons", 3), ("48 neurons", 3)}
+    assert {(c.workload.scale, c.workload.T) for c in named} == {
+        ("32 neurons", 3),
+        ("48 neurons", 3),
+    }
 
 
 @pytest.mark.parametrize("name", ["33", "0", "Small", "65552", "1e3", ""])

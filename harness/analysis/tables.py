@@ -60,7 +60,7 @@ def published() -> tuple[PublishedRow, ...]:
 
 @lru_cache(maxsize=4)
 def baselines(frames: Frames) -> Frame:
-    """Return the results of the other systems, a line for each condition, in the tables' order."""
+    """Return the results of the baselines, a line for each condition, in the tables' order."""
     rows = frames.current_rows(FittedResult)
     ended = [(case, row) for row in rows if isinstance(case := row.case, Fit)]
     known = list(dict.fromkeys(name for row in published() for name in row.baselines))
@@ -75,7 +75,7 @@ def baselines(frames: Frames) -> Frame:
     return pd.DataFrame(sorted(found, key=order), columns=COLUMNS)
 
 
-# Of other systems.
+# Of baselines.
 COLUMNS = (
     *("dataset", "framework", "accuracy", "low", "high", "n", "random", "window", "sensor"),
     *("structure", "fidelity", "deviations", "chosen", "source_accuracy", "spikes", "seconds"),
@@ -115,7 +115,7 @@ def paper_table(number: int, frames: Frames) -> Frame:
     Of trainings those on the fixed schedule, as for the claims, where a row has any; of these the
     conditions that suite `accuracy` has a seed of, else those of other suites. A row that was not
     run has one line too. `published` and the measured figures are in [0, 1]; `source` is whether
-    the paper measured the row or cites it, `note` what of it is doubtful. Of another system
+    the paper measured the row or cites it, `note` what of it is doubtful. Of a baseline
     `framework` is its name, and `fidelity` and `deviations` say how near it is to what was
     published.
     """

@@ -23,7 +23,7 @@ X = TypeVar("X", float, str)
 # Flags of data that must be shown with every figure.
 FLAGS = ("partial", "lossy", "simulated", "substitute")
 
-# How much of a recording another system is given.
+# How much of a recording a baseline is given.
 WINDOWS = {"first": "first {T} bins", "whole": "whole recording", None: ""}
 
 # Frameworks by the names that their users know; others by their adapters' names.

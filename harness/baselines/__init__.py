@@ -1,8 +1,8 @@
-"""Find and load the other systems of Tables 3 to 6: ours, and those of other packages.
+"""Find and load the baselines of Tables 3 to 6: ours, and those of other packages.
 
-A package declares one of its own as an entry point of the group `harness.baselines`. A system is
-a class, or a module, with the fields of `SystemInfo` in capitals, and `build(effort, epochs)`,
-which gives a `contract.Method`. It is imported only when it is loaded.
+A package declares one of its own as an entry point of the group `harness.baselines`. A baseline is
+a class, or a module, with the fields of `BaselineInfo` in capitals, and `build(effort, epochs)`,
+which gives a `contract.Baseline`. It is imported only when it is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from harness.spec import Effort, UsageError, Window, paper
 
 if TYPE_CHECKING:  # torch's import takes seconds
-    from harness.baselines.contract import Method
+    from harness.baselines.contract import Baseline
 
 ENTRY_POINTS = "harness.baselines"
 # By name, the file and the class, in the order of the paper's tables.
@@ -44,15 +44,15 @@ OURS = tuple(_PLACES)
 
 
 class MissingBaseline(UsageError):
-    """The module of a system cannot be imported; the message says what to install."""
+    """The module of a baseline cannot be imported; the message says what to install."""
 
 
 @dataclass(frozen=True)
-class SystemInfo:
-    """A system: the function that builds it, what it runs on, and what tables say of it."""
+class BaselineInfo:
+    """A baseline: the function that builds it, what it runs on, and what tables say of it."""
 
     name: str
-    build: Callable[[Effort, int], Method]
+    build: Callable[[Effort, int], Baseline]
     title: str  # as a table names it: "HATS"
     paper: str  # its publication: "Sironi et al. 2018"
     datasets: tuple[str, ...]  # that it can run on, the one of the paper's table first
@@ -72,7 +72,7 @@ class SystemInfo:
 
 @cache
 def _known() -> Mapping[str, EntryPoint]:
-    """Return systems by name; one that another package declares under a name of ours is ours."""
+    """Return baselines by name; one that another package declares under a name of ours is ours."""
     ours = {
         name: EntryPoint(name, f"{__name__}.{place}", ENTRY_POINTS)
         for name, place in _PLACES.items()
@@ -82,19 +82,19 @@ def _known() -> Mapping[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """List all known systems: ours in the order of the tables, then those of other packages."""
+    """List all known baselines: ours in the order of the tables, then those of other packages."""
     return tuple(_known())
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError if no system has this name."""
+    """Raise UsageError if no baseline has this name."""
     if name not in names():
         raise UsageError(f"unknown baseline {name!r}, choose from {', '.join(names())}")
 
 
 @cache
-def load(name: str) -> SystemInfo:
-    """Import a system and check its fields.
+def load(name: str) -> BaselineInfo:
+    """Import a baseline and check its fields.
 
     Raises UsageError if the name is unknown or a field is wrong, MissingBaseline if it cannot be
     imported.
@@ -106,7 +106,7 @@ def load(name: str) -> SystemInfo:
         hint = "pip install 'snn-harness[baselines]'" if name in OURS else "see its package"
         raise MissingBaseline(f"the baseline {name} does not load ({error}): {hint}") from error
     known: dict[str, Any] = {"name": name}
-    for each in fields(SystemInfo)[1:]:
+    for each in fields(BaselineInfo)[1:]:
         word = each.name if each.name == "build" else each.name.upper()
         if hasattr(found, word):
             value = known[each.name] = getattr(found, word)
@@ -114,14 +114,14 @@ def load(name: str) -> SystemInfo:
                 raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
         elif each.default is each.default_factory is MISSING:
             raise UsageError(f"the baseline {name} has no {word}")
-    if known["input"] == "images":  # of which `Method` knows nothing
+    if known["input"] == "images":  # of which `Baseline` knows nothing
         known["windows"] = ()
     if not {*known["windows"]} <= {*get_args(Window)}:
         raise UsageError(
             f"WINDOWS of the baseline {name} are {known['windows']!r}, expected "
             f"some of {', '.join(get_args(Window))}"
         )
-    system = SystemInfo(**known)
-    for dataset in system.datasets:
+    baseline = BaselineInfo(**known)
+    for dataset in baseline.datasets:
         paper.settings(dataset)  # raises UsageError for another
-    return system
+    return baseline

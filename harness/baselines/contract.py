@@ -1,6 +1,6 @@
-"""Input and output of another system: numpy arrays; no clock, no file, no data set.
+"""Input and output of a baseline: numpy arrays; no clock, no file, no data set.
 
-`SystemInfo` of this package has the names with which a system describes itself.
+`BaselineInfo` of this package has the names with which a baseline describes itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Samples = Recordings | Images
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The classes predicted for test samples, and what else a system reports of them."""
+    """The classes predicted for test samples, and what else a baseline reports of them."""
 
     labels: Labels
     # by number of time steps, if it has steps; `labels` are those of the largest number
@@ -54,10 +54,10 @@ S = TypeVar("S", bound=Samples)
 P = TypeVar("P")  # its parameters
 
 
-class Method(ABC, Generic[S, P]):
-    """A system with its parameters; like a scikit-learn estimator it is fitted, then predicts.
+class Baseline(ABC, Generic[S, P]):
+    """A baseline with its parameters; like a scikit-learn estimator it is fitted, then predicts.
 
-    A system of another package need not inherit from it.
+    A baseline of another package need not inherit from it.
     """
 
     WINDOWS: ClassVar[tuple[Window, ...]] = ("whole", "first")
@@ -73,7 +73,7 @@ class Method(ABC, Generic[S, P]):
 
     @classmethod
     def build(cls, effort: Effort, epochs: int) -> Self:
-        """Create the system with an effort's parameters, to be trained for `epochs`."""
+        """Create the baseline with an effort's parameters, to be trained for `epochs`."""
         return cls(cls.SIZES[effort], epochs)
 
     def layer_sizes(self, train: Recordings, hidden: int) -> tuple[int, int, int]:
@@ -86,7 +86,7 @@ class Method(ABC, Generic[S, P]):
     def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
         """Learn from `train`; choose hyperparameters on `validation`. `tell` reports progress.
 
-        Raises UsageError if the system cannot learn from these samples; the message gives a remedy.
+        Raises UsageError, with a remedy, if the baseline cannot learn from these samples.
         """
 
     @abstractmethod

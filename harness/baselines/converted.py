@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Method, ProgressCallback, progress_part
+from harness.baselines.contract import Answers, Baseline, Images, ProgressCallback, progress_part
 from harness.datasets import CachedArrays, cached_arrays, sha256
 from harness.spec import Conv, Linear, Network, UsageError, Voting, paper
 
@@ -225,8 +225,8 @@ class ConversionSizes:
 Z = TypeVar("Z", bound=ConversionSizes)
 
 
-class Conversion(Method[Images, Z]):
-    """A system that converts the shared network without spikes to a spiking one."""
+class Conversion(Baseline[Images, Z]):
+    """A baseline that converts the shared network without spikes to a spiking one."""
 
     DATASETS, INPUT = ("cifar10",), "images"
     EPOCHS = {"quick": 20, "default": 15, "paper": 150}

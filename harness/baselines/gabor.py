@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from harness.baselines import svm
-from harness.baselines.contract import Answers, Method, Recordings, progress_part, silent
+from harness.baselines.contract import Answers, Baseline, Recordings, progress_part, silent
 from harness.baselines.svm import Features
 from harness.datasets.events import BIN_US
 from harness.reference.neuron import LIFCell
@@ -85,7 +85,7 @@ class GaborSizes:
     reduced: bool  # whether 3 x 3 pixels of large sensors become one
 
 
-class GaborSNN(Method[Recordings, GaborSizes]):
+class GaborSNN(Baseline[Recordings, GaborSizes]):
     """Spikes of fixed Gabor filters, counted for a linear SVM (Sironi et al. 2018)."""
 
     TITLE, PAPER = "Gabor-SNN", "Sironi et al. 2018"

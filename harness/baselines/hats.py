@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import svm
-from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
+from harness.baselines.contract import Baseline, Labels, Recordings, indices, progress_part, silent
 from harness.baselines.events import NEXT_4, Rows, compiled, denoised, rows_of
 from harness.baselines.svm import Features
 from harness.spec import ProgressCallback
@@ -107,7 +107,7 @@ def features(
     return np.stack(found)
 
 
-class HATS(Method[Recordings, None]):
+class HATS(Baseline[Recordings, None]):
     """Histograms of averaged time surfaces and a linear SVM (Sironi et al. 2018)."""
 
     TITLE, PAPER = "HATS", "Sironi et al. 2018"

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.baselines import gabor
-from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings, indices
+from harness.baselines.contract import Answers, Baseline, ProgressCallback, Recordings, indices
 from harness.baselines.events import NEVER, NEXT_8, Rows, compiled, denoised, rows_of
 from harness.datasets.events import Events
 
@@ -158,7 +158,7 @@ def s2(spikes: Rows, weights: Voltages, peak: Voltages) -> Iterator[Spike]:
             yield 0, 0, t, winner
 
 
-class HFirst(Method[Recordings, int | None]):
+class HFirst(Baseline[Recordings, int | None]):
     """Gabor filters of spiking neurons, of which the first to fire wins (Orchard et al. 2015a)."""
 
     TITLE, PAPER = "HFirst", "Orchard et al. 2015a"

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import Answers, Method, ProgressCallback, Recordings
+from harness.baselines.contract import Answers, Baseline, ProgressCallback, Recordings
 from harness.baselines.events import compiled
 from harness.datasets.events import Events, addresses, on_sensor
 from harness.spec import UsageError
@@ -237,7 +237,7 @@ class Hm2BpLayer:
         adam_step(self.weights, found.e, push, shrink, self._moments, lr)
 
 
-class HM2BP(Method[Recordings, int]):
+class HM2BP(Baseline[Recordings, int]):
     """Backpropagation through spike-train level potentials (Jin et al. 2018)."""
 
     TITLE, PAPER = "HM2-BP", "Jin et al. 2018"

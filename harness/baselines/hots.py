@@ -30,7 +30,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baselines.contract import Labels, Method, Recordings, indices, progress_part, silent
+from harness.baselines.contract import Baseline, Labels, Recordings, indices, progress_part, silent
 from harness.baselines.events import NEVER, Rows, compiled, rows_of
 from harness.datasets.events import Events
 from harness.spec import ProgressCallback
@@ -151,7 +151,7 @@ class HOTSSizes:
     last_layer_events: int | None  # that the last layer relabels, evenly thinned; None: all
 
 
-class HOTS(Method[Recordings, HOTSSizes]):
+class HOTS(Baseline[Recordings, HOTSSizes]):
     """A hierarchy of time surfaces and nearest neighbours (Lagorce et al. 2017)."""
 
     TITLE, PAPER = "HOTS", "Lagorce et al. 2017"

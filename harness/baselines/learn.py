@@ -1,4 +1,4 @@
-"""The shared base of systems that learn by gradients: epochs over batches in a seeded order."""
+"""The shared base of baselines that learn by gradients: epochs over batches in a seeded order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.baselines.contract import Answers, Labels, Method, Recordings, S, silent
+from harness.baselines.contract import Answers, Baseline, Labels, Recordings, S, silent
 from harness.datasets.events import BIN_US
 from harness.datasets.images import cropped_and_flipped
 from harness.reference.neuron import LIFCell
@@ -84,8 +84,8 @@ class LearnerSizes:
 Z = TypeVar("Z", bound=LearnerSizes)
 
 
-class GradientLearner(Method[S, Z]):
-    """A system whose network learns by gradients."""
+class GradientLearner(Baseline[S, Z]):
+    """A baseline whose network learns by gradients."""
 
     PREDICT_BATCH = 100  # samples predicted at once
 

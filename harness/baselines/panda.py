@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.baselines import learn
-from harness.baselines.contract import Answers, Images, Method, ProgressCallback, silent
+from harness.baselines.contract import Answers, Baseline, Images, ProgressCallback, silent
 from harness.reference.neuron import LIFCell
 from harness.reference.synapses import over_steps
 from harness.spec import LIF
@@ -121,7 +121,7 @@ def encode_spikes(coders: Sequence[LayerAutoEncoder], spikes: Tensor) -> tuple[T
     return spikes, fired
 
 
-class Panda(Method[Images, PandaSizes]):
+class Panda(Baseline[Images, PandaSizes]):
     """Layer-wise spiking auto-encoders with a trained read-out (Panda & Roy 2016)."""
 
     TITLE, PAPER = "Spiking auto-encoders", "Panda & Roy 2016"

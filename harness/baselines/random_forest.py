@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from harness.baselines.contract import Labels, Method, ProgressCallback, Recordings, progress_part
+from harness.baselines.contract import Baseline, Labels, ProgressCallback, Recordings, progress_part
 
 BINS = (1, 4)  # windows of a recording, to choose from
 PORTION = 50  # trees between two reports of progress
 JOBS = 2
 
 
-class RandomForest(Method[Recordings, int]):
+class RandomForest(Baseline[Recordings, int]):
     """A random forest on counts of events."""
 
     TITLE, PAPER = "Random Forest", "Orchard et al. 2015a"

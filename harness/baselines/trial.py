@@ -1,4 +1,4 @@
-"""Run one case of another system: load its samples, fit it, test it, and keep its rows.
+"""Run one case of a baseline: load its samples, fit it, test it, and keep its rows.
 
 Samples and splits are those of the paper's networks.
 """
@@ -13,7 +13,7 @@ from warnings import catch_warnings
 import numpy as np
 
 from harness import baselines, datasets, spec
-from harness.baselines import SystemInfo
+from harness.baselines import BaselineInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
 from harness.proof.installation import TORCH
@@ -42,14 +42,14 @@ class CaseSamples:
 
 
 def load_samples(
-    case: spec.Fit, system: SystemInfo, access: Access, say: ProgressCallback
+    case: spec.Fit, baseline: BaselineInfo, access: Access, say: ProgressCallback
 ) -> CaseSamples:
     """Load the samples of a case, with recordings cut to its window.
 
     Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
     request, tested = datasets.SplitRequest.of(case, access), case.sampling.test
-    if system.input == "images":
+    if baseline.input == "images":
         loaded, classes = datasets.load_splits(request, tested, say), case.workload.network.classes
         train, test = (
             Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
@@ -78,31 +78,31 @@ def load_samples(
     return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
 
 
-def installation_of(system: SystemInfo) -> Installation:
-    """Return the versions and revision that decide a system's results, and its deviations."""
-    found = (f"{each} {installed.version(each) or 'missing'}" for each in system.packages)
+def installation_of(baseline: BaselineInfo) -> Installation:
+    """Return the versions and revision that decide a baseline's results, and its deviations."""
+    found = (f"{each} {installed.version(each) or 'missing'}" for each in baseline.packages)
     version = ", ".join(found) or None  # "numba 0.62"
     return Installation(
         torch=TORCH,
         framework_version=version,
-        revision=system.revision,
-        deviations="; ".join(system.deviations) or None,
+        revision=baseline.revision,
+        deviations="; ".join(baseline.deviations) or None,
     )
 
 
 def fit(trial: Trial[spec.Fit]) -> bool:
-    """Fit and test the case's system, unless an earlier command has; return whether one has.
+    """Fit and test the case's baseline, unless an earlier command has; return whether one has.
 
     Raises Failed if it cannot be imported or does not give one answer for each sample.
     """
     case = trial.case
     try:
-        system = baselines.load(case.contender.framework)
+        baseline = baselines.load(case.contender.framework)
     except baselines.MissingBaseline as error:
         raise Failed(str(error), "missing") from error
-    installation = installation_of(system)
+    installation = installation_of(baseline)
     trial.maker = RowMaker(trial.run, case, installation)
-    samples = load_samples(case, system, trial.access, trial.say_reading)
+    samples = load_samples(case, baseline, trial.access, trial.say_reading)
     train, test = samples.sources
     data = Data(
         source=train,
@@ -118,20 +118,20 @@ def fit(trial: Trial[spec.Fit]) -> bool:
     if trial.served_by() is not None:
         return True
     window = f" {case.window}" if case.window else ""
-    name = f"{case.workload.dataset}{window} {system.title} seed {case.workload.seed}"
+    name = f"{case.workload.dataset}{window} {baseline.title} seed {case.workload.seed}"
 
     def tell(fraction: float, doing: str) -> None:
         trial.say(FITTING * min(1.0, fraction), f"{name}: {doing}")
 
-    method = system.build(case.effort, case.epochs)
+    model = baseline.build(case.effort, case.epochs)
     watch = clock.Stopwatch()
-    method.fit(samples.train, samples.validation, case.workload.seed, tell)
+    model.fit(samples.train, samples.validation, case.workload.seed, tell)
     seconds, watch = watch.seconds, clock.Stopwatch()
     parts, count = [], len(samples.test)
     for first in range(0, count, TEST_BATCH):
         trial.say(FITTING + (1 - FITTING) * first / count, f"{name}: test samples")
         some = samples.test.part(np.arange(first, min(first + TEST_BATCH, count)))
-        parts.append(_checked(method.predict(some), some.labels))
+        parts.append(_checked(model.predict(some), some.labels))
     answers, test_seconds = _concatenated(parts), watch.seconds
 
     def accuracy(found: Labels) -> float:
@@ -143,10 +143,10 @@ def fit(trial: Trial[spec.Fit]) -> bool:
     ]
     seen = samples.train if isinstance(samples.train, Recordings) else None
     end = FittedResult(  # it comes last: with it the case is done
-        structure=method.structure,
-        fidelity=system.fidelity,
-        chosen=method.chosen,
-        random=system.random,
+        structure=model.structure,
+        fidelity=baseline.fidelity,
+        chosen=model.chosen,
+        random=baseline.random,
         sensor=seen.sensor if seen else None,
         window_us=seen.longest_us if seen else None,
         test_accuracy=accuracy(answers.labels),
@@ -162,7 +162,7 @@ def fit(trial: Trial[spec.Fit]) -> bool:
 
 
 def _check_readable(row: Row) -> None:
-    """Raise Failed where a system's own description would make a row that cannot be read."""
+    """Raise Failed where a baseline's own description would make a row that cannot be read."""
     try:
         with catch_warnings(action="error"):  # pydantic writes bytes as text, and only warns
             parse_row(json.loads(written(row)))

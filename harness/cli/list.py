@@ -110,9 +110,11 @@ def _frameworks(title: str = "") -> Table:
     named = ", ".join(facts.versioned())
     note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
     also = ", ".join(f"NAME:{form}" for form in FORMS)
-    neurons = "; ".join(f"{short}: {source}" for source, short in NEURONS.items() if source != short)
+    told = (f"{short}: {source}" for source, short in NEURONS.items() if source != short)
     also = f"Any also runs in another form: {also}."
-    return _table(title, heads, forms(), f"Neuron, whose code it is: {neurons}.", note, also)
+    return _table(
+        title, heads, forms(), f"Neuron, whose code it is: {'; '.join(told)}.", note, also
+    )
 
 
 def _function(deviations: Sequence[str]) -> str:
@@ -165,7 +167,7 @@ def _claim(name: str) -> Table:
 
 
 def _baselines() -> Table:
-    """Every other system of Tables 3 to 6, on what it runs, and where its parameters come from."""
+    """Every baseline of Tables 3 to 6, on what it runs, and where its parameters come from."""
     from harness import baselines
 
     def line(name: str) -> tuple[str, ...]:
@@ -176,7 +178,7 @@ def _baselines() -> Table:
         title, given = f"{of.title} ({of.paper})", " ".join((of.input, *of.windows))
         return name, title, ", ".join(of.datasets), given, of.fidelity
 
-    heads = ("baseline", "system", "data sets", "input", "fidelity")
+    heads = ("baseline", "title", "data sets", "input", "fidelity")
     return _table("", heads, map(line, baselines.names()))
 
 

@@ -1,6 +1,6 @@
 """Cases on this machine.
 
-Each training, other system or count runs in a child of this process; for timings this process's
+Each training, baseline or count runs in a child of this process; for timings this process's
 children are the contenders.
 """
 
@@ -68,7 +68,7 @@ class Local:
     def train(
         self, cases: Cases, store: Store, access: Access, say: ProgressCallback
     ) -> Iterator[CaseRows]:
-        """Run the trainings, other systems and counts that are not done, in any order.
+        """Run the trainings, baselines and counts that are not done, in any order.
 
         Cases that another process has locked come last, once it has ended them. Each case has a
         child process of its own: what a framework sets for its process would decide the next case's

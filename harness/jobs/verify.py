@@ -73,7 +73,7 @@ def verify(
 ) -> Iterator[FigureCheck]:
     """Measure a sample of recorded cases again; yield a check of each figure.
 
-    Draws up to `cases` trainings, as many other systems and as many cells. A training runs its
+    Draws up to `cases` trainings, as many baselines and as many cells. A training runs its
     first `epochs`, a cell for `budget` seconds, in a folder that is thrown away. Rows that
     contradict each other get the verdict "differs" without being measured.
     """
@@ -103,7 +103,7 @@ def _training(
     store: Store,
     epochs: int,
 ) -> Iterator[FigureCheck]:
-    """Yield a training's first epochs, or another system's results, against a new measurement."""
+    """Yield a training's first epochs, or a baseline's results, against a new measurement."""
     before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
     case, wanted = row.case, {"": ("test_accuracy",)}
     what = f"{row.workload.dataset} {case_in_words(case)}"

@@ -93,7 +93,7 @@ def _in_words(value: object) -> str:
 def current(rows: Sequence[Row]) -> Current:
     """Return which rows count: newest results, whole runs, today's protocol; and notes on them.
 
-    - Of trainings, other systems and counts: of rows with the same suite, key, kind and fields of
+    - Of trainings, baselines and counts: of rows with the same suite, key, kind and fields of
       NUMBERS (epoch, T of the test) the one that was written last; but none of a training that
       was begun anew and has not ended.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count

@@ -1,6 +1,6 @@
 """Whether a case needs no more work: the one place that decides it.
 
-Timings, trainings, other systems, counts of operations and `harness status` all ask here.
+Timings, trainings, baselines, counts of operations and `harness status` all ask here.
 """
 
 from __future__ import annotations

@@ -338,7 +338,7 @@ class TrainedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedResult:
-    """Another system of Tables 3 to 6, fitted and tested: it is done. Accuracies are in [0, 1]."""
+    """A baseline of Tables 3 to 6, fitted and tested: it is done. Accuracies are in [0, 1]."""
 
     kind: Literal["fitted"] = "fitted"
     structure: str  # of the system; the row's network is the paper's, for comparison

@@ -186,7 +186,9 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
     ours = [(line, best[cell.name]) for cell in cells for line in cell.ranked("ours")]
     bf16 = [pair for c in cells for pair in product(c.ranked("ours bf16"), c.ranked("ours"))]
     own = f"Against the fastest framework, tuned or not, `{OURS}`, this project's own engine, "
-    own += _difference(ours) + (f"; in bf16, against float32, it {_difference(bf16)}" if bf16 else "")
+    own += _difference(ours) + (
+        f"; in bf16, against float32, it {_difference(bf16)}" if bf16 else ""
+    )
     if all(line.ratio_high < 1 for line, _ in ours):
         own += ". It is below the floor because it leaves out products with zeros"
     of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""

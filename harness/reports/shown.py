@@ -112,7 +112,7 @@ def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
 
 
 def trained(frame: pd.DataFrame) -> list[Table]:
-    """Return trainings, other systems or operation counts for display, a table for each data set.
+    """Return trainings, baselines or operation counts for display, a table for each data set.
 
     Settings that all lines of the same data share are written once above them; figures have their
     intervals.

@@ -133,7 +133,7 @@ class Results:
     neunorm = partialmethod(table, "neunorm")  # Fig. 6: accuracy and votes without and with it
     accuracy = partialmethod(table, "accuracy")  # what was trained for Tables 3 to 6
     ablations = partialmethod(table, "ablations")  # trainings that differ in a single thing
-    baselines = partialmethod(table, "baselines")  # the other systems of Tables 3 to 6
+    baselines = partialmethod(table, "baselines")  # the baselines of Tables 3 to 6
     energy = partialmethod(table, "energy")  # what an inference of one sample takes
 
     def verdicts(self) -> pd.DataFrame:

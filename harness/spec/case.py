@@ -184,7 +184,7 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A baseline, another system of Tables 3 to 6, fitted to the data of a training and tested.
+    """A baseline of Tables 3 to 6, fitted to the data of a training and tested.
 
     Its workload's network and batch are those of the paper's network that it is compared with.
     """

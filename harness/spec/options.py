@@ -243,7 +243,7 @@ class Options:
     paper: bool = _run(parse_switch, "The paper's size; trains on CUDA alone.", default=False)
     budget: float | None = _run(parse_seconds, "For timings. Default: 10m; verify: 30s.", "2h")
     frameworks: Names | None = _case(parse_names, "Default: the suite's.", "NAME[:FORM],...")
-    baselines: Names | None = _case(parse_names, "Other systems. Default: all.", "NAME,...")
+    baselines: Names | None = _case(parse_names, "Of Tables 3 to 6. Default: all.", "NAME,...")
     networks: Names | None = _case(parse_names, "Only these.", "NAME|NOTATION|FILE.nir")
     datasets: Names | None = _case(parse_names, "Only these.", "NAME,...")
     steps: Numbers | None = _case(parse_steps, "Time steps, T.", "N,...")

@@ -30,7 +30,7 @@ STEPS = (1, 2, 4, 8)  # Fig. 5's
 # Steps and bins of longer windows: a third of a recording, and all of it in as many frames.
 LONGER = ((20, BIN_US), (10, 6 * BIN_US))
 LONG_ABLATIONS = 20_000  # samples: not all images, since so many networks are compared
-# The paper's network that is trained where none is named, and compared with other systems.
+# The paper's network that is trained where none is named, and compared with baselines.
 USUAL = {"cifar10": "CIFARNet", "nmnist": "OurModel", "dvs-cifar10": "OurModel"}
 TABLE_2 = {row.name.lower() for row in paper.NETWORKS if row.table == 2}
 

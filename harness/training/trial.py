@@ -1,4 +1,4 @@
-"""One case that is no timing: a training, a count, or, by `baselines.trial`, another system.
+"""One case that is no timing: a training, a count, or, by `baselines.trial`, a baseline.
 
 A training is proved equal, trained with a checkpoint after each epoch, and tested. A failure
 becomes one row with its reason.
