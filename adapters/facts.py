@@ -29,6 +29,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast
 
 from adapters import overlay
+from harness.machine import installed
+from harness.machine.files import make_user_cache, write_whole
 from harness.spec import (
     ANN,
     FLOOR,
@@ -41,8 +43,6 @@ from harness.spec import (
     UsageError,
     paper,
 )
-from harness.system import installed
-from harness.system.files import make_user_cache, write_whole
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.adapter import Adapter
@@ -357,7 +357,7 @@ def _asked(frameworks: list[str]) -> Iterator[Facts]:
     """Yield the facts of each framework, found in a child process of its own."""
     if not frameworks:
         return
-    from harness.system.child import Child, Died
+    from harness.machine.child import Child, Died
 
     for framework in frameworks:
         try:
@@ -379,14 +379,14 @@ def _found(framework: str, folders: list[str]) -> Facts:
 
     import harness.reference.network  # noqa: F401 every adapter imports it
     from harness.adapter import trainer_of
-    from harness.system import machine
+    from harness.machine import host
 
     sys.modules["adapters"].__path__[:] = folders
-    before, behind = machine.settings(), _version(framework)
+    before, behind = host.settings(), _version(framework)
     try:
         behind = _add_version(framework) or behind
         module = _imported(framework)
-        changed = machine.changes(before)
+        changed = host.changes(before)
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
         say = getattr(module, "implementation", None)

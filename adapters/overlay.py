@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from harness.machine.files import make_user_cache
+from harness.machine.installed import commit_of
 from harness.spec import Contender, UsageError
-from harness.system.files import make_user_cache
-from harness.system.installed import commit_of
 
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
 LONGEST = 300  # characters of what pip wrote

@@ -10,8 +10,8 @@ This is also the notebook's door (docs/notebook.md): `harness.run`, `harness.res
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from harness.machine.installed import VERSION as __version__
 from harness.spec import Options, UsageError
-from harness.system.installed import VERSION as __version__
 
 if TYPE_CHECKING:
     from harness.api import CasesFailed, report, results, run

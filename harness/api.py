@@ -70,11 +70,9 @@ def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Cas
 
     They stay if the suite trains, or if the user named a precision.
     """
-    from harness.system import machine
+    from harness.machine import host
 
-    return (
-        found if not suite.is_timed or options.precision else machine.without_emulated_bf16(found)
-    )
+    return found if not suite.is_timed or options.precision else host.without_emulated_bf16(found)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Work:
 
         read = formats.read_networks(options.networks)
         if options.executor == "local" and options.device != "cuda":
-            from harness.system import child
+            from harness.machine import child
 
             child.warm(short_spin=not suite.is_timed)  # it imports while this process does
         from harness import datasets

@@ -15,8 +15,8 @@ from surroundings import Command, declare
 
 from adapters import facts
 from harness import cli
-from harness.system import kept
-from harness.system.files import make_user_cache
+from harness.machine import kept
+from harness.machine.files import make_user_cache
 
 # What a user's shell may have set must decide no test: colours, widths, buffers, folders of data.
 for name in (

@@ -32,6 +32,7 @@ from harness import spec
 from harness.adapter import Adapter, SpikeTap, Variant, record_spikes, trainer_of
 from harness.datasets import LabelledSplit
 from harness.datasets.samples import Normalisation, SampleInfo
+from harness.machine.installed import Machine
 from harness.proof.certificate import RULES, required
 from harness.proof.exam import Exam, exam_reference
 from harness.records import identity
@@ -50,7 +51,6 @@ from harness.reference.neuron import LIFCell
 from harness.spec import paper, schedule
 from harness.speed import cell, floor, iteration, judge
 from harness.speed import schedule as rounds
-from harness.system.installed import Machine
 from harness.training import epoch, step
 
 FOLDER = Path(__file__).with_name("goldens")

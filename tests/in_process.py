@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.machine.child import Died
 from harness.speed import contender, judge
 from harness.speed.contender import Worker
-from harness.system.child import Died
 
 
 class InThisProcess:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import cycle, islice
 from typing import Any, TypeVar, cast, get_args
 
+from harness.machine.installed import Machine
 from harness.records import (
     AuditResult,
     Bf16TrainingResult,
@@ -52,7 +53,6 @@ from harness.spec import (
     paper,
     schedule,
 )
-from harness.system.installed import Machine
 
 T = TypeVar("T")
 

@@ -55,7 +55,7 @@ def test_a_run_fetches_small_data_sets_alone_unless_it_is_asked(
     asked: dict[str, bool], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "executor", lambda *given: None)
-    monkeypatch.setattr("harness.system.child.warm", lambda *given, **named: None)
+    monkeypatch.setattr("harness.machine.child.warm", lambda *given, **named: None)
     where: dict[str, Any] = {"out": tmp_path, "data_root": tmp_path, "device": "cpu"}
     options = Options.of(suite="acceleration", frameworks="reference", **where, **asked)
     assert api.Work.of(options, ()).access.download == set(fetched)
@@ -172,7 +172,7 @@ def test_a_run_prints_each_network_once_and_the_time_of_one_not_begun(
 def test_bf16_without_instructions_is_not_timed_unless_it_is_named(
     name: str, precision: str | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.system.machine.has_bf16", lambda device: False)
+    monkeypatch.setattr("harness.machine.host.has_bf16", lambda device: False)
     options = Options.of(suite=name, precision=precision)
     cases = CASE, altered(CASE, precision="bf16")
     assert api.suited(cases, suites.suite(name), options) == cases[:count]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.system.memory.keep_freed", lambda: "system")
+    monkeypatch.setattr("harness.machine.memory.keep_freed", lambda: "system")
     monkeypatch.setattr(steps, "ROUNDS", 2)
     monkeypatch.setattr(steps, "WARMUP_ROUNDS", 1)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import adapters
 from harness.adapter import Variant
+from harness.machine.child import Child
 from harness.records import (
     AuditResult,
     Bf16TrainingResult,
@@ -37,7 +38,6 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.speed import contender, judge, schedule
 from harness.speed.estimates import Estimates
-from harness.system.child import Child
 from harness.training import descent
 from harness.training.descent import (
     Bf16CheckSettings,

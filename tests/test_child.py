@@ -16,9 +16,9 @@ import torch
 from surroundings import needs_linux
 from torch import Tensor
 
+from harness.machine import child, memory
+from harness.machine.child import Child, Died, tell
 from harness.spec import UsageError
-from harness.system import child, memory
-from harness.system.child import Child, Died, tell
 
 
 class Odd(Exception):
@@ -141,8 +141,8 @@ OWNER = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_child
-from harness.system import child
-child.PRELOAD[:] = ["harness.system.child"]
+from harness.machine import child
+child.PRELOAD[:] = ["harness.machine.child"]
 
 own = child.Child()
 if sys.argv[2:]:
@@ -188,7 +188,9 @@ def test_a_folder_too_long_for_a_socket_is_no_obstacle(monkeypatch: pytest.Monke
 @needs_linux
 @pytest.mark.parametrize("variable", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
 def test_a_user_decides_how_threads_wait(variable: str) -> None:
-    code = "import psutil; from harness.system.child import Child; found = Child(short_spin=True); "
+    code = (
+        "import psutil; from harness.machine.child import Child; found = Child(short_spin=True); "
+    )
     code += "print(psutil.Process(found.pid).environ().get('GOMP_SPINCOUNT', '')); found.end()"
     environment = os.environ | {variable: "7"}
     if variable == "OMP_WAIT_POLICY":

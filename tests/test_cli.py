@@ -21,10 +21,10 @@ from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.cli.app import app
 from harness.jobs.local import Local
+from harness.machine.installed import VERSION
 from harness.records import Store
 from harness.records.run import CaseRows
 from harness.spec import FORMS, Case, paper
-from harness.system.installed import VERSION
 
 FLAGS = {
     "run": (

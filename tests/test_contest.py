@@ -22,6 +22,7 @@ from test_schedule import TINY, case, of, rows_in, run
 
 from adapters import facts
 from harness.datasets import load_batch
+from harness.machine import clock, memory
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import AuditResult, EndedResult, IterationResult, Row, Run, WarningResult
 from harness.records.run import Failed, RowMaker
@@ -31,7 +32,6 @@ from harness.speed.contender import ContenderProcess, First, Turn, Worker
 from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter, of_round
 from harness.speed.judge import Judge
-from harness.system import clock, memory
 
 ASKED = question(TINY, T=4, B=4, static=True)
 CHEATS = {  # once they are audited, and how they are refused

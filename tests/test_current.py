@@ -28,6 +28,7 @@ from harness.analysis import timings, trainings
 from harness.analysis.frame import frames
 from harness.jobs import verify
 from harness.jobs.local import keep_failure
+from harness.machine import host
 from harness.records import (
     AuditResult,
     CertificateResult,
@@ -44,7 +45,6 @@ from harness.records import (
 )
 from harness.records.current import current
 from harness.reports import fastest, stored
-from harness.system import machine
 
 LATER: dict[str, Any] = {"run": "20260102T000000-abcdef"}
 NAMES = ("floor", "reference", "snntorch", "fused")
@@ -141,7 +141,7 @@ def test_timings_that_contradict_each_other_do_not_count(change: dict[str, Any])
 
 
 def test_a_failure_that_is_kept_for_another_machine_counts(tmp_path: Path) -> None:
-    here = Run(id="20260101T000000-000000", machine=machine.describe(torch.device("cpu")))
+    here = Run(id="20260101T000000-000000", machine=host.describe(torch.device("cpu")))
     here = replace(here, protocol=run()[0].run.protocol)
     failure = keep_failure(CASE, "its machine died", here, Store(tmp_path))
     assert current([*run(), failure]).counts[-1]

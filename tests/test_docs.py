@@ -164,7 +164,7 @@ def test_version_and_addresses_stand_in_one_place() -> None:
         for word in (__version__, PROJECT["project"]["urls"]["Source"])
     }
     assert paths == {
-        __version__: {"harness/system/installed.py"},
+        __version__: {"harness/machine/installed.py"},
         PROJECT["project"]["urls"]["Source"]: {"pyproject.toml"},
     }
 

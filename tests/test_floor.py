@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from harness.conformance import small
+from harness.machine import clock
 from harness.spec import FLOOR, Timing
 from harness.speed import floor
-from harness.system import clock
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")  # no layout that was found before
 

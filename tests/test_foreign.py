@@ -40,6 +40,7 @@ from harness.adapter import (
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.conformance import random_batch, small
+from harness.machine import clock
 from harness.proof.answer import Incomparable
 from harness.reference.initialise import copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
@@ -48,7 +49,6 @@ from harness.spec import LIF, SGD, Adam, Network, NeuNorm, paper
 from harness.speed import iteration
 from harness.speed.contender import Worker
 from harness.speed.iteration import OfTrainer, Part, part_of
-from harness.system import clock
 from harness.training import step
 
 WIDE = paper.network("64C3(Encoding)-AP2-64C3-AP2-64FC-Voting", "cifar10")[1]

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 import grimp
 import pytest
 
-from harness.system.installed import ROOT
+from harness.machine.installed import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from golden import DATA, INSTALLATION, MACHINE, TEST_DATA
 from rows import CASE, COUNTED, altered, fitted_case, row, trained_case
 
 from adapters import facts
+from harness.machine.installed import Machine
 from harness.proof.installation import installation_of
 from harness.records import EndedResult, identity
 from harness.records.identity import columns, columns_that_train, timing_key, training_key
 from harness.records.store import parse_row, written
 from harness.spec import Adam, Case, Conv, NeuNorm, Options, Timing, Voting
 from harness.suites import SUITES, suite
-from harness.system.installed import Machine
 
 # These decide no weight: names, wanted numbers of samples (the data's hash has them), further tests
 # of the trained network.

@@ -24,6 +24,7 @@ from harness import records, spec
 from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
+from harness.machine import host
 from harness.records import EpochResult, TrainedResult, has, identity, of_kind
 from harness.records.current import current
 from harness.records.run import Failed
@@ -33,7 +34,6 @@ from harness.reference.network import ReferenceNetwork
 from harness.spec import paper, schedule
 from harness.spec.network import LIF
 from harness.spec.paper import SGD
-from harness.system import machine
 from harness.training import checkpoint, epoch, step
 from harness.training import trial as training_trial
 from harness.training.checkpoint import EpochPart
@@ -190,7 +190,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(target: Path, write: Callable[[Path], object]) -> None:
         write(Path("/dev/full"))
 
-    monkeypatch.setattr("harness.system.files.write_whole", full)
+    monkeypatch.setattr("harness.machine.files.write_whole", full)
     with pytest.raises(spec.UsageError, match=r"No space left on device.*--out"):
         saved(tmp_path / "a.pt")
 
@@ -448,9 +448,9 @@ def test_a_proof_holds_for_all_seeds_of_one_processor_and_exam(
     changed: str, proofs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run((case(),), tmp_path)
-    here = machine.describe(torch.device("cpu"))
+    here = host.describe(torch.device("cpu"))
     if changed == "processor":
-        monkeypatch.setattr(machine, "describe", lambda device: replace(here, cpu="another"))
+        monkeypatch.setattr(host, "describe", lambda device: replace(here, cpu="another"))
     elif changed == "exam":
         monkeypatch.setattr(training_trial, "EXAM", identity.EXAM + 1)
     run((case(seed=1),), tmp_path)

@@ -349,7 +349,7 @@ KILLS = 8  # most of each life are imports
 SUITE = """
 import os, sys
 from pathlib import Path
-from harness.system import child
+from harness.machine import child
 child.warm(short_spin=True)  # as the command does
 os.environ["XDG_CACHE_HOME"] = sys.argv[1] + "/cache"
 sys.path.insert(0, sys.argv[2])

@@ -23,6 +23,7 @@ from adapters import facts
 from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis.frame import flat
 from harness.datasets import Batch
+from harness.machine import clock, host
 from harness.proof.exam import Exam
 from harness.records import (
     AuditResult,
@@ -61,7 +62,6 @@ from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter
 from harness.speed.judge import Judge
 from harness.speed.schedule import Schedule
-from harness.system import clock, machine
 from harness.training import descent
 
 K = TypeVar("K", bound=Result)
@@ -173,7 +173,7 @@ def events(
     say: ProgressCallback = lambda *_: None,
 ) -> Iterator[CaseRows]:
     """The cells, each when it is said; the rows are in `out`."""
-    here = machine.describe(torch.device("cpu"))
+    here = host.describe(torch.device("cpu"))
     at = Run(id=new_run(), machine=here, allocator="system", protocol=PROTOCOL)
     ledger = Ledger(Store(out), say, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
@@ -626,8 +626,8 @@ def test_bf16_is_estimated_by_the_instructions_for_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(estimates, "_rate", lambda device: 1e9)
     seconds = list[float]()
     for bf16, amx in ((False, False), (True, False), (True, True)):
-        monkeypatch.setattr(machine, "has_bf16", lambda device, has=bf16: has)
-        monkeypatch.setattr(machine, "has_amx", lambda has=amx: has)
+        monkeypatch.setattr(host, "has_bf16", lambda device, has=bf16: has)
+        monkeypatch.setattr(host, "has_amx", lambda has=amx: has)
         seconds.append(Estimates(5).round_seconds(mixed))
     assert seconds[0] > seconds[1] > seconds[2]
 

@@ -34,6 +34,7 @@ from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local
 from harness.jobs.verify import FigureCheck, VerifyContext, ratio_check
+from harness.machine import host
 from harness.records import (
     EndedResult,
     EpochResult,
@@ -50,7 +51,6 @@ from harness.records.run import CaseRows
 from harness.reports import stored
 from harness.spec import ANN, Access, Budget, Case, Options, Training, schedule
 from harness.suites.trainings import STEPS
-from harness.system import machine
 
 GIVEN = case(contender=ANN)
 NOW = key_now("cpu")
@@ -110,8 +110,8 @@ def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -
     cut_off = row(IterationResult, given, source=TRAIN, allocator="system", key=here.key)
     assert status.state(given, [cut_off], NOW, Budget()) == "missing"
     assert status.state(given, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
-    another = replace(machine.describe(machine.torch.device("cpu")), cpu="another")
-    monkeypatch.setattr(machine, "describe", lambda device: another)
+    another = replace(host.describe(host.torch.device("cpu")), cpu="another")
+    monkeypatch.setattr(host, "describe", lambda device: another)
     assert status.state(given, [here], key_now("cpu"), Budget()) == "dated"
 
 

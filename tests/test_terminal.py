@@ -208,7 +208,7 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
     case = trained_case(1, suite="timesteps", precision="bf16")
     result = CaseRows(case, tuple(training(0, (0.5,))))
     for amx, precision, warns in ((False, None, True), (False, "bf16", False), (True, None, False)):
-        monkeypatch.setattr("harness.system.machine.has_bf16", lambda device, amx=amx: amx)
+        monkeypatch.setattr("harness.machine.host.has_bf16", lambda device, amx=amx: amx)
         ran(case, tmp_path, result, precision=precision)
         assert ("--precision fp32" in capsys.readouterr().err) == warns
 

@@ -22,6 +22,8 @@ from test_schedule import case as timed
 import adapters
 from adapters import facts, overlay
 from harness.analysis.compare import sentences, within_run
+from harness.machine import host
+from harness.machine.child import Child
 from harness.records import IterationResult, Row, Run, Store
 from harness.records.run import Failed, RowMaker
 from harness.records.store import Ledger
@@ -29,8 +31,6 @@ from harness.reports import page
 from harness.spec import Access, Budget, Timing, UsageError
 from harness.speed.cell import Cell
 from harness.speed.contender import ContenderProcess, Worker
-from harness.system import machine
-from harness.system.child import Child
 
 
 @pytest.fixture(autouse=True)
@@ -217,7 +217,7 @@ NOISE = (1.0, 1.03, 0.97, 1.02, 0.98, 1.0, 1.03, 0.97)  # 1.7 % over eight round
 
 def is_known(out: Path, measured: Mapping[Timing, Sequence[float]]) -> bool:
     """Whether the ratios of a cell with the seconds of these rounds are known."""
-    at = Run(id="r", machine=machine.describe(torch.device("cpu")), allocator="system")
+    at = Run(id="r", machine=host.describe(torch.device("cpu")), allocator="system")
     ledger = Ledger(Store(out), quiet)
     cases = tuple(case for case in measured if case.contender.framework != "floor")
     cell = Cell(cases[0], cases, at, ledger, Access(out), Budget())

@@ -14,11 +14,11 @@ from rows import altered, trained_case
 from harness import spec
 from harness.baselines.trial import fit
 from harness.datasets import SplitRequest, load_split
+from harness.machine import host
 from harness.records import K, Row, Run, Store, of_kind
 from harness.records.run import CaseRows, new_run
 from harness.records.store import Ledger
 from harness.spec import paper
-from harness.system import machine
 from harness.training.epoch import DataSplits
 from harness.training.trial import count, do, train
 
@@ -47,7 +47,7 @@ def run(
     cases: tuple[spec.Case, ...], out: Path, *, fresh: bool = False, keep: bool = False
 ) -> list[CaseRows]:
     """In this process, where what a test has replaced is replaced."""
-    at = Run(id=new_run(), machine=machine.describe(torch.device("cpu")), allocator="system")
+    at = Run(id=new_run(), machine=host.describe(torch.device("cpu")), allocator="system")
     access = spec.Access(out, fresh=fresh, keep_weights=keep)
     ended, fractions = [], list[float]()
 

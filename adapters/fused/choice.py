@@ -23,8 +23,8 @@ from adapters.fused.form import MARK, Events, Dispatch
 from adapters.fused.intrinsics import BYTES
 from adapters.fused.neurons import values
 from adapters.fused.plain import DENSE_CONVOLUTION
-from harness.system import clock, machine
-from harness.system.kept import MeasurementCache
+from harness.machine import clock, host
+from harness.machine.kept import MeasurementCache
 
 TRIED = (0.1, 0.4)  # densities at which events are timed; between and beyond, time is a line
 ROUNDS, MOST_ROUNDS, AT_LEAST = 5, 20, 0.1  # of which each part is timed; seconds of all of them
@@ -104,7 +104,7 @@ def break_even(shape: Shape) -> BreakEven:
 
 def fixed(precision: str) -> BreakEven:
     """Return the break-even densities of trainings, for synapses in "bfloat16" or another dtype."""
-    return FIXED_AMX_BF16 if precision == "bfloat16" and machine.has_amx() else FIXED
+    return FIXED_AMX_BF16 if precision == "bfloat16" and host.has_amx() else FIXED
 
 
 def _measured(shape: Shape) -> BreakEven:

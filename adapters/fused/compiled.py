@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.reference import dropout
-from harness.system.files import make_user_cache
+from harness.machine.files import make_user_cache
 
 Numbers = NDArray[np.int64]
 # No fastmath: operations round as they are written; `intrinsics.Code` alone allows FMA.

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import pandas as pd
 
+from harness.machine.installed import Machine, Moment
 from harness.records import K, Result, Row, has
 from harness.records.current import cell_of, current, machine_names
 from harness.records.identity import Installation, columns
 from harness.records.row import KINDS
 from harness.spec import Source, network_name
-from harness.system.installed import Machine, Moment
 
 Frame = pd.DataFrame
 X = TypeVar("X")

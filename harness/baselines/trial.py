@@ -16,13 +16,13 @@ from harness import baselines, datasets, spec
 from harness.baselines import BaselineInfo
 from harness.baselines.contract import Answers, Images, Labels, Recordings, Samples
 from harness.datasets.events import BIN_US
+from harness.machine import clock, installed
 from harness.proof.installation import TORCH
 from harness.records import Data, FittedResult, Row, TestedResult
 from harness.records.identity import Installation, training_key
 from harness.records.run import Failed, RowMaker
 from harness.records.store import parse_row, written
 from harness.spec import Access, ProgressCallback, Source, UsageError
-from harness.system import clock, installed
 from harness.training.epoch import held_out
 from harness.training.trial import Trial
 

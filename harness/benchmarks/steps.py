@@ -14,6 +14,7 @@ from torch import Tensor
 import adapters
 from harness import datasets
 from harness.formats.weights import initial_network
+from harness.machine import clock, memory
 from harness.proof import certificate
 from harness.proof.answer import question_of
 from harness.proof.certificate import Certificate
@@ -21,7 +22,6 @@ from harness.proof.exam import Exam
 from harness.spec import Mode, Options, Precision, Timing
 from harness.speed import floor, iteration
 from harness.suites import timings
-from harness.system import clock, memory
 
 FRAMEWORKS = ("reference", "fused", "snntorch", "spikingjelly", "norse")
 DATASETS = ("cifar10", "nmnist")

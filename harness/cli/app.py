@@ -14,9 +14,9 @@ from harness.api import Work
 from harness.cli import check, endings, export, status, tables
 from harness.cli import list as list_
 from harness.cli.console import did_you_mean, takes
+from harness.machine.installed import VERSION, check_adapters
 from harness.spec import Options, UsageError
 from harness.spec.options import GIVEN
-from harness.system.installed import VERSION, check_adapters
 
 app = typer.Typer(
     pretty_exceptions_enable=False,

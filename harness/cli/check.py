@@ -32,7 +32,7 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     """
     options = Options.of(**given)
     read = formats.read_networks(options.networks)
-    from harness.system import child
+    from harness.machine import child
 
     child.warm(short_spin=True)
     from harness.proof import check as proving

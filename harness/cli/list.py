@@ -10,8 +10,8 @@ import typer
 
 from harness.analysis.words import counted
 from harness.cli.console import Pipe, out, takes
+from harness.machine.installed import version
 from harness.spec import FORMS, NOT_DECLARED, Contender, NeuronSource, Options, UsageError, paper
-from harness.system.installed import version
 
 if TYPE_CHECKING:
     from harness.reports.table import Table
@@ -53,10 +53,10 @@ def doctor(**given: Any) -> None:
 
     from adapters import facts
     from harness import datasets
-    from harness.system import machine
+    from harness.machine import host
 
     root = datasets.data_root(options.data_root)
-    here = machine.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    here = host.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     cores, threads = counted(here.cores or 0, "core"), counted(here.threads or 0, "thread")
     properties = {
         "CPU": f"{here.cpu}, {cores}, torch uses {threads}",

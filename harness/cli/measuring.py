@@ -19,6 +19,7 @@ from harness.api import Work
 from harness.cli import endings
 from harness.cli.console import out, progress, say
 from harness.datasets import DOWNLOAD_FAILED, SplitRequest
+from harness.machine import host
 from harness.records import (
     Bf16TrainingResult,
     EndedResult,
@@ -37,7 +38,6 @@ from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Count, Fit, Timing, Training, UsageError, cells, network_name
 from harness.spec.options import RESULTS
 from harness.speed.estimates import training_seconds
-from harness.system import machine
 
 BUSY = 1.0  # of the load over the last minute
 
@@ -103,7 +103,7 @@ def train(work: Work) -> list[Row]:
     store, suite = work.store, work.options.suite
     say(_estimated(work.cases, store))
     if work.options.precision is None and (
-        len(machine.without_emulated_bf16(work.cases)) < len(work.cases)
+        len(host.without_emulated_bf16(work.cases)) < len(work.cases)
     ):
         endings.say(
             "no instructions for bf16 here: trainings in bf16 take many times as long as in "
@@ -139,7 +139,7 @@ def measure(work: Work) -> list[Row]:
         endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
     for sentence in work.left_out:
         endings.say(sentence)
-    if (load := machine.moment().load or 0.0) > BUSY:
+    if (load := host.moment().load or 0.0) > BUSY:
         endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
     found: dict[Case, CaseRows] = {}
     see = f"see it with `harness tables acceleration --out {options.out}`"

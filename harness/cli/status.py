@@ -83,11 +83,11 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
 
     from harness import baselines
     from harness.baselines import trial
+    from harness.machine import host
     from harness.proof.installation import installation_of
     from harness.records.identity import timing_key, training_key
-    from harness.system import machine
 
-    here = machine.describe(torch.device(device))
+    here = host.describe(torch.device(device))
 
     def key(case: Case, row: Row) -> str | None:
         source, test = row.data.source, row.data.test

@@ -45,8 +45,8 @@ from harness.datasets.samples import (
     data_root,
     home_relative,
 )
+from harness.machine.files import cached
 from harness.spec import BIN_US, Access, Fit, ProgressCallback, Source, Training, UsageError, paper
-from harness.system.files import cached
 
 CACHE_FORMAT = 3  # raise when the content of the cache's files changes
 DOWNLOAD_FAILED = "the download failed"  # the start of its note

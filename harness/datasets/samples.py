@@ -13,9 +13,9 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.machine.files import printable, user_cache
 from harness.spec import UsageError
 from harness.spec.options import parse_folder
-from harness.system.files import printable, user_cache
 
 Split = Literal["train", "test"]
 X = TypeVar("X")

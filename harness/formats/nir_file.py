@@ -25,9 +25,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from harness.formats.weights import encode, parameter_shapes
+from harness.machine.files import unwritable, write_whole
+from harness.machine.installed import VERSION
 from harness.spec import LIF, Conv, Network, NetworkFile, NeuNorm, Reading, Tie, UsageError
-from harness.system.files import unwritable, write_whole
-from harness.system.installed import VERSION
 
 try:
     import nir as package

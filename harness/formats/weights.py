@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from harness.machine.files import write_result
 from harness.reference.initialise import as_drawn, copy_parameters, initialised
 from harness.reference.network import ReferenceNetwork
 from harness.spec import Conv, Network, UsageError, Workload
-from harness.system.files import write_result
 
 DTYPES = (torch.float32, torch.float64)
 # The one metadata entry: safetensors orders several at random, and that would change the hash.

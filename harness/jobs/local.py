@@ -17,6 +17,8 @@ import adapters
 from adapters import facts
 from adapters.facts import Facts
 from harness.baselines.trial import fit
+from harness.machine import host, memory
+from harness.machine.child import SILENCE, Child, Died, tell
 from harness.proof.installation import NOTHING_KNOWN
 from harness.records import EndedResult, Row, Run, Store
 from harness.records.run import CaseRows, begin, maker
@@ -34,8 +36,6 @@ from harness.spec import (
     network_name,
 )
 from harness.speed.schedule import Schedule
-from harness.system import machine, memory
-from harness.system.child import SILENCE, Child, Died, tell
 from harness.training.trial import count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
@@ -44,7 +44,7 @@ Cases = tuple[Case, ...]
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     """Write the file of a run of these cases; return its name, machine and allocator."""
-    here = machine.describe(torch.device(cases[0].device))
+    here = host.describe(torch.device(cases[0].device))
     contenders, known = {case.contender.plain for case in cases}, adapters.names()
     facts.discover(by.package for by in contenders if by.framework in known)
     packages = dict.fromkeys(case.contender.package for case in cases)

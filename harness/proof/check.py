@@ -16,6 +16,8 @@ from adapters import facts
 from adapters.facts import describe_error
 from harness import datasets
 from harness.adapter import Unsupported
+from harness.machine import clock
+from harness.machine.child import SILENCE, Child, Died, tell
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
 from harness.spec import (
@@ -30,8 +32,6 @@ from harness.spec import (
     network_name,
     paper,
 )
-from harness.system import clock
-from harness.system.child import SILENCE, Child, Died, tell
 
 PRECISIONS = required("fp32")
 READINGS: tuple[Reading | None, ...] = (None, *get_args(Reading))

@@ -12,6 +12,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from harness.machine.installed import Machine
 from harness.spec import (
     BIN_US,
     LOSS,
@@ -25,7 +26,6 @@ from harness.spec import (
     paper,
 )
 from harness.spec.paper import SGD, Adam
-from harness.system.installed import Machine
 
 NUMERICS = 1  # what a training computes: its steps, draws, initial weights, augmentation
 PROTOCOL = 3  # how a time is taken: what is timed, warm-ups, rounds, layouts

@@ -13,9 +13,9 @@ from typing import Annotated, Generic, Literal, NamedTuple, TypeGuard, get_args
 from pydantic import Field
 from typing_extensions import TypeVar
 
+from harness.machine.installed import Machine, Moment
 from harness.records.identity import Installation, settings_of
 from harness.spec import Case, Contender, Precision, Source, Timing, Training, Workload
-from harness.system.installed import Machine, Moment
 
 SCHEMA = 4
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
+from harness.machine.files import printable, write_result
+from harness.machine.installed import ROOT, Machine, Moment, version
 from harness.records.identity import PROTOCOL, Installation
 from harness.records.row import (
     Bf16TrainingResult,
@@ -25,8 +27,6 @@ from harness.records.row import (
     installed,
 )
 from harness.spec import Case, paper
-from harness.system.files import printable, write_result
-from harness.system.installed import ROOT, Machine, Moment, version
 
 R = TypeVar("R", bound=Result)
 LONGEST_REASON = 1000  # characters; a framework's message can be of any length

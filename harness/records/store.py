@@ -25,6 +25,7 @@ from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from harness.machine.files import locked, unwritable
 from harness.records.current import slot_of
 from harness.records.row import (
     KINDS,
@@ -44,7 +45,6 @@ from harness.records.row import (
 )
 from harness.records.run import RowMaker
 from harness.spec import Case, Count, Fit, ProgressCallback, Training, network_name
-from harness.system.files import locked, unwritable
 
 R = TypeVar("R", bound=Result)
 

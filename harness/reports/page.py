@@ -27,6 +27,7 @@ from harness.analysis.tables import PublishedRow
 from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
 from harness.analysis.words import contender_title, counted, span
+from harness.machine.files import write_result
 from harness.records import Row, TestedResult, TransferResult
 from harness.reports import fastest, figures, shown, stored
 from harness.reports.figures import Captioned, Curve, Dot
@@ -34,7 +35,6 @@ from harness.reports.table import Table, csv, field_markdown, interval, markdown
 from harness.spec import ANN, UsageError, paper
 from harness.statistics import mean, mean_share
 from harness.suites.trainings import AS_IT_IS
-from harness.system.files import write_result
 
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"

@@ -5,7 +5,7 @@
   an iteration times the iterations of an epoch.
 - Each contender has a process of its own (`contender.py`), free of the others' settings, threads
   and patches. The system stops all of them but the one whose turn it is. A process keeps the memory
-  that it frees, and has huge pages where the system offers them (`system/memory.py`).
+  that it frees, and has huge pages where the system offers them (`machine/memory.py`).
 - The first iteration, of the very object that is timed, warms it up, measures its peak of memory,
   has a time of its own, and is audited against the reference (`judge.py`).
 - Then come rounds: in each every contender runs once, in a fresh random order, since a machine's

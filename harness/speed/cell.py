@@ -16,6 +16,7 @@ from torch import Tensor
 import adapters
 from adapters import facts
 from harness import datasets, records
+from harness.machine import clock, host, memory
 from harness.proof import certificate
 from harness.proof.answer import Incomparable
 from harness.proof.audit import result_of
@@ -32,7 +33,6 @@ from harness.speed.contender import ContenderProcess, First, Turn, Worker, faile
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
 from harness.statistics import estimate_start_variance, mean_ratio
-from harness.system import clock, machine, memory
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
 WITHIN = 0.05  # half the interval, relative, at which a ratio is known well enough
@@ -382,7 +382,7 @@ class Cell:
         self._keep(made, made.ended(status, reason).result)
 
     def _keep(self, made: RowMaker, result: Result) -> None:
-        row = made.row(result, machine.moment())
+        row = made.row(result, host.moment())
         self.ledger.keep(row)
         self.rows.append(row)
 

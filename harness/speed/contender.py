@@ -25,14 +25,14 @@ import adapters
 from adapters import Missing, facts
 from adapters.facts import Facts
 from harness.adapter import Unsupported, Variant, exam_builder
+from harness.machine import clock, host, kept, memory
+from harness.machine.child import SILENCE, START_SECONDS, Child, Died
 from harness.proof.answer import Answer, Question
 from harness.proof.exam import ExamAnswers, take_exam
 from harness.records.run import Failed, RowMaker
 from harness.spec import FLOOR, Precision, Timing
 from harness.speed import floor, iteration
 from harness.speed.iteration import Meter, OfTrainer, Part, Ready, VotesAndLoss, of_round
-from harness.system import clock, kept, machine, memory
-from harness.system.child import SILENCE, START_SECONDS, Child, Died
 from harness.training.descent import Bf16Trainee, Digits
 
 Args = TypeVarTuple("Args")
@@ -169,7 +169,7 @@ class Worker:
     _result: VotesAndLoss | None = None  # of the last iteration; None of the floor
     _built: Ready | None = None  # None of the floor
     _asked: Question | None = None
-    _before: dict[str, object] = field(default_factory=machine.settings)  # of the process
+    _before: dict[str, object] = field(default_factory=host.settings)  # of the process
     _frozen: bool = False
     _exam_module: nn.Module | None = None
     _trainee: Bf16Trainee | None = None
@@ -233,7 +233,7 @@ class Worker:
         asked = None if self._asked is None else of_round(self._asked, number)
         if self.lean:  # its memory was given back: a timed turn is to take no new page
             self._seconds(asked)
-        seconds, changed = self._seconds(asked), machine.changes(self._before)
+        seconds, changed = self._seconds(asked), host.changes(self._before)
         turn = Turn(seconds, changed=changed)
         if self._built is not None and self._result is not None:
             turn = Turn(seconds, *self._result, iteration.deferred_seconds(self._built), changed)

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 
 from adapters import facts
+from harness.machine import clock, host
 from harness.spec import Budget, Case, Timing
-from harness.system import clock, machine
 
 Group = tuple[Timing, ...]  # the cases of a cell
 RANKED = Budget.rounds  # from which on a figure may have a rank
@@ -85,7 +85,7 @@ class Estimates:
 
     def _times(self, group: Group) -> float:  # a round, in iterations of the floor
         bf16 = sum(case.contender.precision == "bf16" for case in group)
-        instructions = machine.has_bf16(torch.device(group[0].device)) + machine.has_amx()
+        instructions = host.has_bf16(torch.device(group[0].device)) + host.has_amx()
         of_bf16, floor_bf16 = BF16[instructions]
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)

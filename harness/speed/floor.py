@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapter import channels_last
+from harness.machine import clock
+from harness.machine.kept import MeasurementCache
 from harness.reference import synapses
 from harness.reference.precision import SYNAPSE_DTYPES
 from harness.spec import Conv, Mode, Stage, Timing, paper
-from harness.system import clock
-from harness.system.kept import MeasurementCache
 
 Layout = Literal["channels_last", "contiguous"]
 LAYOUTS: tuple[Layout, ...] = ("channels_last", "contiguous")

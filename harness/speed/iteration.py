@@ -13,13 +13,13 @@ from torch import Tensor
 from adapters import foreign
 from harness import adapter as contract
 from harness.adapter import Adapter
+from harness.machine import clock, memory
 from harness.proof.answer import Answer, Incomparable, Question, as_spikes, question_of, tapped_pass
 from harness.reference import coding
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Timing
 from harness.speed import floor
-from harness.system import clock, memory
 from harness.training import step
 
 # Steps and samples of an iteration before the base of memory is read.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from adapters import facts
 from harness.datasets import Batch
 from harness.formats.weights import initial_network
+from harness.machine import host, memory
 from harness.proof.answer import Question, question_of
 from harness.proof.audit import Audit, AuditFinding
 from harness.proof.certificate import Certificate, required
@@ -31,7 +32,6 @@ from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Contender, Network, Precision, Timing
 from harness.speed.contender import ContenderProcess, Worker, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
-from harness.system import machine, memory
 from harness.training import descent, step
 from harness.training.descent import Digits, LossEnds, why_bf16_fails
 
@@ -268,6 +268,6 @@ def check_bf16_training(
         fp32_losses=fp32, bf16_losses=bf16, finished=finished, passed=finished and not reason,
         reason=shortened(reason) or None,
     )  # fmt: skip
-    row = maker.row(result, machine.moment())
+    row = maker.row(result, host.moment())
     ledger.keep(row)
     return [row]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from math import ceil
 
+from harness.machine import clock
 from harness.records import Bf16TrainingResult, Run, TimedResult, of_kind
 from harness.records.identity import EXAM
 from harness.records.run import CaseRows
@@ -21,7 +22,6 @@ from harness.spec.options import SURE
 from harness.speed.cell import CLOSELY, Cell
 from harness.speed.estimates import RANKED, TRAINING_IN_BF16_SECONDS, Estimates, Group
 from harness.speed.judge import check_bf16_training
-from harness.system import clock
 
 MOST_ROUNDS = 20  # of a cell whose ratios are not known
 # A process is a little faster or slower as long as it lives: what starts differ by is most of what

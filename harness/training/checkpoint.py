@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.machine.files import write_result
 from harness.records import EpochResult
 from harness.spec import UsageError
-from harness.system.files import write_result
 
 _DIGEST = hashlib.sha256().digest_size
 

@@ -24,6 +24,7 @@ from harness.datasets import LabelledSplit, network_input
 from harness.datasets.images import cropped_and_flipped
 from harness.datasets.samples import SPLIT_SEED
 from harness.formats.weights import initial_network
+from harness.machine import clock
 from harness.proof.gradients import keep_potentials, within
 from harness.records import ConfusionResult, EpochResult
 from harness.records.run import Failed
@@ -32,7 +33,6 @@ from harness.reference.ann import initialised_ann
 from harness.reference.initialise import as_drawn, copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
 from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Training, UsageError
-from harness.system import clock
 from harness.training import step
 from harness.training.checkpoint import EpochPart
 

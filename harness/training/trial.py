@@ -20,6 +20,8 @@ import adapters
 from harness import datasets
 from harness.adapter import Unsupported, record_spikes
 from harness.formats import weights
+from harness.machine import kept, memory
+from harness.machine.files import Unwritable
 from harness.proof import certificate
 from harness.proof.answer import question_of
 from harness.proof.audit import Audit, AuditFinding, result_of
@@ -58,8 +60,6 @@ from harness.spec import (
     network_name,
     schedule,
 )
-from harness.system import kept, memory
-from harness.system.files import Unwritable
 from harness.training import checkpoint, epoch, step
 from harness.training.checkpoint import EpochPart
 from harness.training.epoch import DataSplits, Learner

@@ -34,7 +34,7 @@ from weakref import WeakSet
 import psutil
 import torch
 
-from harness.system import memory
+from harness.machine import memory
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ START_SECONDS = 300.0  # until it can be called: several may start on a busy mac
 LAST_WORDS = 300  # characters of what it wrote on stderr
 # Imported once for all children; one that is missing is passed over. An optimiser's first step
 # imports torch._dynamo.
-PRELOAD = ["torch._dynamo", "harness.jobs.local", "harness.system.child"]
+PRELOAD = ["torch._dynamo", "harness.jobs.local", "harness.machine.child"]
 LONGEST_FOLDER = 70  # of a socket's 107 characters, less what multiprocessing adds
 # How often a thread of GNU's OpenMP looks at a barrier before it sleeps, by default 300,000: on a
 # busy machine such threads take the cores from the one that they wait for. It is read when libgomp

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from harness.machine import installed
+from harness.machine.installed import Machine, Moment
 from harness.spec import C
-from harness.system import installed
-from harness.system.installed import Machine, Moment
 
 # Those with which a processor does as if it were a lesser one.
 ONEDNN_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from harness.system import machine
-from harness.system.files import cached
+from harness.machine import host
+from harness.machine.files import cached
 
 T = TypeVar("T")
 # "timed": only with timed contenders, since nothing else of ours runs then: what was measured on a
@@ -51,7 +51,7 @@ class MeasurementCache(Generic[T]):
             content = {"of": [repr(each) for each in of], "value": measured}
             path.write_text(json.dumps(content, default=vars), "utf-8")
 
-        *processor, settings = machine.speed_factors()
+        *processor, settings = host.speed_factors()
         # a training chooses alike at any priority, so that one that is resumed ends the same
         timed = _sharing == "timed"
         key = repr((timed, *processor, settings if timed else None, *of))

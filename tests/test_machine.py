@@ -16,10 +16,10 @@ import pytest
 import torch
 from surroundings import needs_linux
 
-from harness.system import installed, kept, machine, memory
-from harness.system.child import Child
-from harness.system.files import make_user_cache, write_whole
-from harness.system.kept import MeasurementCache
+from harness.machine import host, installed, kept, memory
+from harness.machine.child import Child
+from harness.machine.files import make_user_cache, write_whole
+from harness.machine.kept import MeasurementCache
 
 pytestmark = pytest.mark.usefixtures("no_data_of_the_machine")
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_row_has_the_commit_and_whether_files_differ_from_it(repository: Path) -> None:
-    assert re.fullmatch(r"[0-9a-f]{12}", str(machine.describe(CPU).commit))
+    assert re.fullmatch(r"[0-9a-f]{12}", str(host.describe(CPU).commit))
     (repository / "file").write_text("changed\n")
     assert str(installed.commit()).endswith("+dirty")
 
@@ -57,24 +57,24 @@ def test_an_unknown_commit_has_its_reason_in_the_row(
 
 
 def test_a_matrix_unit_or_force_makes_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in machine.FORCING:
+    for name in host.FORCING:
         monkeypatch.delenv(name, raising=False)
     named = torch.backends.cpu.get_cpu_capability()
     for amx, bf16, said in ((False, True, ""), (True, True, " and AMX"), (True, False, "")):
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda amx=amx: amx)
-        monkeypatch.setattr(machine, "has_bf16", lambda device, bf16=bf16: bf16)
-        assert machine.describe(CPU).capability == named + said
-    for name in machine.FORCING:
+        monkeypatch.setattr(host, "has_bf16", lambda device, bf16=bf16: bf16)
+        assert host.describe(CPU).capability == named + said
+    for name in host.FORCING:
         with monkeypatch.context() as patch:
             patch.setenv(name, "AVX2")
-            forced = machine.describe(CPU)
+            forced = host.describe(CPU)
         assert str(forced.capability).endswith(" (forced)") and name in str(forced.environment)
 
 
 def test_bf16_needs_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    for name in machine.FORCING:
+    for name in host.FORCING:
         monkeypatch.delenv(name, raising=False)
     for processor, avx512_bf16, amx, limit, has in (
         ("x86_64", False, False, "", False),  # AVX-512 alone, with which oneDNN takes bf16 too
@@ -88,20 +88,20 @@ def test_bf16_needs_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda is_=avx512_bf16: is_)
         monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda is_=amx: is_)
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-        assert machine.has_bf16(CPU) == has
-        assert machine.has_amx() == (amx and not limit)
+        assert host.has_bf16(CPU) == has
+        assert host.has_amx() == (amx and not limit)
 
 
 def sets_everything() -> tuple[tuple[str, ...], ...]:
-    before = machine.settings()
-    nothing = machine.changes(before)
+    before = host.settings()
+    nothing = host.changes(before)
     torch.set_default_dtype(torch.float64)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(3)
     torch.set_flush_denormal(True)
     __import__("gc").disable()
     os.nice(1)  # which changes nothing where the tests themselves have the lowest priority
-    return nothing, machine.changes(before)
+    return nothing, host.changes(before)
 
 
 def taken_twice() -> tuple[float, float]:
@@ -118,7 +118,7 @@ def taken_twice() -> tuple[float, float]:
 @needs_linux
 def test_a_child_keeps_memory_and_names_changed_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    here = machine.describe(CPU)
+    here = host.describe(CPU)
     with Child() as child:
         new, huge = child.call(taken_twice)
         assert new < 0.1
@@ -126,7 +126,7 @@ def test_a_child_keeps_memory_and_names_changed_settings(monkeypatch: pytest.Mon
             assert huge > 150
         assert "GLIBC_TUNABLES" not in os.environ
         # its machine is as the user set it up
-        assert replace(child.call(machine.describe, CPU), commit=here.commit) == here
+        assert replace(child.call(host.describe, CPU), commit=here.commit) == here
         nothing, said = child.call(sets_everything)
     sets = {
         *("torch's threads to 3", "the default dtype to torch.float64", "denormal numbers to off"),
@@ -149,7 +149,7 @@ def test_few_cores_and_variables_that_change_speed_are_named(
     cores = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(cores)})
-        found = str(machine.describe(CPU).environment).split()
+        found = str(host.describe(CPU).environment).split()
     finally:
         os.sched_setaffinity(0, cores)
     assert {f"cores=1/{os.cpu_count()}", *(f"{name}=1" for name in set_here)} <= {*found}
@@ -187,7 +187,7 @@ def never() -> float:
 
 
 def test_one_measures_for_all_that_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.system.files.LOOK", 0.02)
+    monkeypatch.setattr("harness.machine.files.LOOK", 0.02)
     measured = iter((0.5, 0.9))
 
     def measure() -> float:
@@ -218,7 +218,7 @@ def test_another_machine_and_a_timed_contender_measure_for_themselves(
     assert CACHE.get(("a",), lambda: 2.0, 0.1) == 2.0
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert CACHE.get(("a",), lambda: 3.0, 0.1) == 3.0
-    monkeypatch.setattr(machine, "cpu_name", lambda: "another")
+    monkeypatch.setattr(host, "cpu_name", lambda: "another")
     assert CACHE.get(("a",), lambda: 4.0, 0.1) == 4.0
     kept.share_with("nobody")
     assert CACHE.get(("a",), never, 0.1) == 0.1
