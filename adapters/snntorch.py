@@ -58,7 +58,10 @@ class DefaultCell(nn.Module):
         SpikingNeuron.init()
 
     def forward(self, current: Tensor, membrane: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.leaky(current, torch.zeros_like(current) if membrane is None else membrane)
+        if membrane is None:
+            membrane = torch.zeros_like(current)
+        spikes, membrane = self.leaky(current, membrane)
+        return spikes.to(current.dtype), membrane  # its own surrogate gives float32
 
 
 NEURON = "the framework's own class"

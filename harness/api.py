@@ -18,8 +18,7 @@ from harness.spec import Case, Contender, Fit, Options, UsageError, network_name
 from harness.spec.options import GIVEN, RESULTS, Device, flag
 
 if TYPE_CHECKING:  # pandas and torch take seconds
-    from harness.jobs.local import Local
-    from harness.jobs.ray import Ray
+    from harness.jobs import Executor
     from harness.records import EndedResult, Row, Store
     from harness.records.run import CaseRows
     from harness.reports.stored import Results
@@ -84,7 +83,7 @@ class Work:
     cases: tuple[Case, ...]
     store: Store
     access: Access
-    executor: Local | Ray
+    executor: Executor
 
     @classmethod
     def of(cls, options: Options, command: tuple[str, ...]) -> Work:
@@ -160,7 +159,7 @@ class Work:
         return [row for row in of_kind(rows, EndedResult) if row.result.status in failures]
 
 
-def executor(name: str, command: tuple[str, ...]) -> Local | Ray:
+def executor(name: str, command: tuple[str, ...]) -> Executor:
     """Return the executor "local" or "ray"; `command` is recorded as it was typed.
 
     Raises UsageError where Ray is not installed.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from harness.baselines.contract import Answers, Images, Labels, Method, Recordings
+from harness.baselines.contract import Answers, Baseline, Images, Labels, Recordings
 from harness.datasets.events import EVENT, Events
 
 
@@ -58,8 +58,8 @@ def squares(count: int, seed: int, augmented: bool = False) -> Images:
     return Images(pixels, labels, 4, augmented)
 
 
-def answered(method: Method, test: Recordings | Images) -> Labels:
-    found = method.predict(test)
+def answered(baseline: Baseline, test: Recordings | Images) -> Labels:
+    found = baseline.predict(test)
     return found.labels if isinstance(found, Answers) else found
 
 

@@ -150,7 +150,8 @@ def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None
     # the tests of all adapters are those of `available()`: one that does not load would be left out
     assert {name: {*adapters.variants_of(name)} for name in OURS} == {
         "fused": {"dense", "detached-reset"}, "norse": {"super"}, "reference": set(),
-        "snntorch": {"detached-reset", "subtract"}, "spikingjelly": {"detached-reset", "defaults"},
+        "snntorch": {"detached-reset", "subtract", "defaults"},
+        "spikingjelly": {"detached-reset", "defaults"},
     }  # fmt: skip
     assert (facts.of("reference").version, facts.of("reference").packages) == (None, {})
     assert facts.of("norse").packages == {"norse": metadata.version("norse")}

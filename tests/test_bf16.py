@@ -110,6 +110,7 @@ def short(monkeypatch: pytest.MonkeyPatch, plant: Callable[[str, str], None]) ->
     plant("planted", "from test_bf16 import DEVIATIONS, VARIANTS, build\n")
     monkeypatch.setattr(descent, "CHECK_SETTINGS", SHORT)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(schedule, "STARTS", 2)
     monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 0.0)
     in_process.plant(monkeypatch)
 

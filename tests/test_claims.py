@@ -540,7 +540,7 @@ def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
         for n, (width, gap) in enumerate(zip(claims.RUNGS, gaps, strict=True))
         for row in learnt(
             [(0.6 - gap + n * each, 0.6) for each in off], OFF, BARE,
-            suite="accuracy", scale="Small", width=width, seeds=seeds,
+            suite="accuracy", scale="Small", width=width, seeds=seeds, T=4,
         )
     ]  # fmt: skip
 

@@ -124,7 +124,7 @@ def nothing_is_measured(
     check = FigureCheck("a training", "loss", "1", "1", "confirmed")
     for name, value in (
         ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
-        ("system.child.warm", None),
+        ("machine.child.warm", None),
         ("datasets.why_not_the_data", ""),
         ("cli.measuring.training_seconds", 60.0),
         ("proof.check.prove_adapters", ()),

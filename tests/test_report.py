@@ -24,7 +24,6 @@ from cells import (
     rounds,
     run,
     run_in_bf16,
-    seconds_of,
     slower_twin,
 )
 from fuzzing import MARKUP
@@ -61,7 +60,7 @@ from harness.records import (
     has,
     identity,
 )
-from harness.reports import fastest, figures, page, stored
+from harness.reports import fastest, figures, page
 from harness.reports.figures import Curve, Dot
 from harness.spec import paper
 
@@ -295,21 +294,6 @@ def test_the_picture_has_room_on_a_screen_whatever_was_timed() -> None:
     assert drawn and drawn[1].get_figheight() * 72 * 480 / figures.WIDTH <= 500
 
 
-def test_a_run_that_is_not_shown_is_told_where_it_was_unlike() -> None:
-    def said(*more: Row) -> str:
-        lines = timings.lines(frames([*run(), *more]))
-        cells = fastest.headline(lines)
-        return " ".join(fastest.notes(cells, lines, stored.refused(frames([]))))
-
-    later: dict[str, Any] = {"run": "20260102T000000-abcdef"}
-    slow = seconds_of(run(**later), lambda row: 3 * row.result.seconds)
-    other = all_altered(run(**later), source=replace(TRAIN, description="paintings"))
-    assert "not shown" not in said() + said(*run(**later))
-    assert "a run of 2026-" in said(*slow)
-    assert "not shown, had a floor that took 0.33 times as long." in said(*slow)
-    assert "not shown, was on photographs." in said(*other)
-
-
 def first_sentences(rows: list[Row]) -> str:
     return " ".join(fastest.summary(timings.lines(frames(rows))))
 
@@ -517,7 +501,10 @@ def test_reservations_about_the_first_table_are_stated(
 
 def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
     passed = [*run_in_bf16(), bf16_training("fused")]
-    said = ["in bf16, against float32: 45 %" in first_sentences(r) for r in (run_in_bf16(), passed)]
+    said = [
+        "in bf16, against float32, it takes 45 %" in first_sentences(r)
+        for r in (run_in_bf16(), passed)
+    ]
     assert said == [False, True]
     ((_, drawn),) = fastest.charts(fastest.headline(timings.lines(frames(passed))))
     found = texts(drawn)
@@ -610,7 +597,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     better = [r for n in (0, 1) for r in training(n, (0.3, 0.7), suite="accuracy")]
     of_ann = retrained([*better, *wide], contender="ann")
     (gap,) = drawn([*narrow, *wide, *of_ann], tmp_path, "The gap by width")
-    assert {"1/8: -15.0", "1: 0.0"} <= {each.partition(" [")[0] for each in hovers(gap)}
+    assert {"SNN 1/8: -15", "SNN 1: 0"} <= {re.split(r" \[|,", each)[0] for each in hovers(gap)}
     text = written(narrow, tmp_path)
     assert "Accuracy by width" not in text and "The gap by width" not in text
 

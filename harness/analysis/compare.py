@@ -246,7 +246,7 @@ def within_run(
     """
     margin = VERSIONS_MARGIN if limit is None else limit
     every = timings.lines(frames(given))
-    runs = sorted(grouped(every, attrgetter("cell", "run")).values(), key=timings.completeness)
+    runs = timings.by_completeness(grouped(every, attrgetter("cell", "run")).values())
     found: dict[int, Change | None] = {line.cell: None for line in every}  # in their order
     for run in runs:
         lines = {line.name: line for line in run}

@@ -288,6 +288,11 @@ def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
     return any(ranked), sum(each.rounds > 0 for each in run), len(run)
 
 
+def by_completeness(runs: Iterable[list[TimedLine]]) -> list[list[TimedLine]]:
+    """Return runs of a cell in all precisions, in the order of what they have in float32."""
+    return sorted(runs, key=lambda run: completeness([e for e in run if e.precision == "fp32"]))
+
+
 def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
     """Return, for each cell and precision, the lines of its last most complete run."""
     runs = sorted(grouped(lines, of_class).values(), key=completeness)

@@ -142,12 +142,12 @@ def measure(work: Work) -> list[Row]:
     if (load := host.moment().load or 0.0) > BUSY:
         endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
     found: dict[Case, CaseRows] = {}
-    see = f"see it with `harness tables acceleration --out {options.out}`"
+    see = f"see it with `harness tables {options.suite} --out {options.out}`"
     kept = f"what was measured is kept in {options.out / 'records'}; {see}"
     with endings.kept(kept, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
         limit = "" if budget.seconds == inf else f", as many as fit into {seconds(budget.seconds)}"
-        say(f"acceleration: {what}{limit}")
+        say(f"{options.suite}: {what}{limit}")
         for event in work.results(moves):
             found[event.case] = event
             if event.left_seconds or event.before:

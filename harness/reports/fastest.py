@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from harness.analysis import compare, timings
 from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
-from harness.analysis.timings import FEWEST_RANKED, TimedLine, completeness
+from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import TrainingLine
 from harness.analysis.words import (
     TITLES,
@@ -42,7 +42,6 @@ KEY = (
     "the framework, the best tuned; squares: this project's own engine."
 )
 X_FLOOR = "x the float32 floor's time"
-UNLIKE = 1.5  # a floor that takes so many times as long as in another run is told
 MOST_DOTS = 24  # lines of the first picture: less than a screen
 
 
@@ -104,8 +103,7 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[RankedCell]:
     here = [each for each in timed if each.machine == machine]
     found = [each for each in here if each.framework == FLOOR or each.is_proved]
     runs = grouped(found, lambda each: (each.cell, each.run)).values()
-    in_order = sorted(runs, key=lambda of: completeness([e for e in of if e.precision == "fp32"]))
-    best = {network(run[0]): run for run in in_order}
+    best = {network(run[0]): run for run in timings.by_completeness(runs)}
     return [RankedCell(name, best[name]) for name in dict.fromkeys(map(network, found))]
 
 
@@ -326,7 +324,6 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
         yield f"{contender_title(str(name))} failed a proof in some run of {networks}."
     if data := sources(timed):
         yield f"Data: {data}."
-    yield from _unlike(cells, lines)
     for machine in _others(lines, first):
         other = [cell for cell in headline(lines, machine) if cell.is_ranked]
         plain, ours = _plain(other), _fastest(other, "ours")
@@ -335,24 +332,6 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
         if texts:
             leader = f". {leader}" if (leader := _leader(other)) else ""
             yield f"On {machine}: {', '.join(texts)}{leader}."
-
-
-def _unlike(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> Iterator[str]:
-    """Yield what tells a run that is not shown from the one that is: other data, another pace."""
-    runs = grouped(_of_figure_3(lines), lambda each: (network(each), each.machine, each.run))
-    for cell in cells:
-        first, floors = cell.lines[0], cell.of("floor")
-        for (name, machine, run), of in runs.items():
-            if (name, machine) != (cell.name, first.machine) or run == first.run:
-                continue
-            then = RankedCell(name, of)
-            differs = [f"was on {of[0].data_source}"] * (of[0].data_source != first.data_source)
-            if then.is_ranked and floors and (its := then.of("floor")):
-                pace = floors[0].seconds_per_iteration / its[0].seconds_per_iteration
-                if max(pace, 1 / pace) > UNLIKE:
-                    differs.append(f"had a floor that took {1 / pace:.2g} times as long")
-            if differs:
-                yield f"{name}: a run of {of[0].day}, not shown, {' and '.join(differs)}."
 
 
 def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:
