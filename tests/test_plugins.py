@@ -258,7 +258,7 @@ def test_the_example_copied_and_renamed_by_its_readme_passes_its_test(tmp_path: 
         said.append(done.stdout)
     assert re.search(r" 24 passed in ", said[1])  # 18 exams, and 6 other checks
     (line,) = (each.split() for each in said[1].splitlines() if each.strip().startswith("comet "))
-    assert line[1] == "0.1.0" and " ".join(line).endswith("the framework's own class")
+    assert line[1] == "0.1.0" and " ".join(line).endswith("its class")
     left = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
             and "mysnn" in file.read_text(encoding="utf-8")]  # fmt: skip
     assert left == []
