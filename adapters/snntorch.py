@@ -49,18 +49,16 @@ class LeakyCell(nn.Module):
         return self.leaky(current, membrane)
 
 
-class DefaultCell(nn.Module):
+class DefaultCell(LeakyCell):
     """One step of a `Leaky` neuron with this decay and threshold, and snnTorch's other defaults."""
 
     def __init__(self, lif: LIF) -> None:
-        super().__init__()
+        super().__init__(lif)
         self.leaky = snntorch.Leaky(beta=lif.k_tau, threshold=lif.v_th)
         SpikingNeuron.init()
 
     def forward(self, current: Tensor, membrane: Tensor | None) -> tuple[Tensor, Tensor]:
-        if membrane is None:
-            membrane = torch.zeros_like(current)
-        spikes, membrane = self.leaky(current, membrane)
+        spikes, membrane = super().forward(current, membrane)
         return spikes.to(current.dtype), membrane  # its own surrogate gives float32
 
 

@@ -523,6 +523,9 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
     (found,) = (each for each in judged("tab5", edge) if each.words == PARITY)
     assert found.answer == "open" and "(rate)" in found.text
     assert "0.05 is next" in found.why and found.ours.startswith("-8.0")
+    # nor where the rates beside it were left out
+    gap = one("tab6", [*usual, *pilot(0.0), *searched(0.04, 0.09, 0.2)])
+    assert gap.answer == "not tested" and "0.18 is next" in gap.why
 
 
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:

@@ -277,6 +277,7 @@ class Finding:
     given: str = ""  # the choice of ours that it rests on: "U = 1"
     against: str = ""  # what speaks against it, in sentences
     is_ours: bool = False  # a check of ours, and no part of a claim of the paper
+    lacks: str = ""  # `brief` in a sentence
 
     @property
     def short(self) -> str:
@@ -343,10 +344,11 @@ def _finding(
     if isinstance(part, Range):
         return Finding(*front, *part.judgement, part.where, part)
     answer, why, brief = part.judged(is_confirmed, is_excluded)
+    lacks = why if brief else ""
     reduced = [each for each in part.groups if not full_size(each)]
     widths = ", ".join(dict.fromkeys(f"width {each.width}" for each in reduced))
     why += f"; {widths}, {_trained_on(reduced)}" if reduced else ""
-    more = part.given, part.against, part.is_ours
+    more = part.given, part.against, part.is_ours, lacks
     return Finding(*front, answer, why, brief, widths, part, *more)
 
 

@@ -161,13 +161,13 @@ def timed(suite: str, frames: Frames) -> list[TimedLine]:
     return [line for line in timings.lines(frames) if line.suite == suite]
 
 
-def _timed(suite: str, frames: Frames) -> Frame:
+def _timings_table(suite: str, frames: Frames) -> Frame:
     return timings.table(timed(suite, frames))
 
 
 # Tables by name, with the names of machines, which a csv leaves out.
 FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
-    **{name: partial(_timed, name) for name in TIMED},
+    **{name: partial(_timings_table, name) for name in TIMED},
     "timesteps": trainings.timesteps,
     "scale": trainings.scale,
     "neunorm": trainings.neunorm,

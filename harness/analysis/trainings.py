@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import nan
+from math import isclose, nan
 from operator import attrgetter
 from statistics import fmean, median
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -494,7 +494,7 @@ def chosen_rate(found: Iterable[TrainingLine]) -> ChosenRate:
     """Return the rate of trainings that differ only in it, by held-out accuracy of one seed.
 
     The smallest rate whose last three epochs of seed RATE_SEED hold within NEAR of the best.
-    None where it is the least or the largest that was tried.
+    None until both half and twice of it were tried too.
     """
     held = {
         each.case.optimiser.lr: fmean(curve.held_out[-3:])
@@ -506,10 +506,11 @@ def chosen_rate(found: Iterable[TrainingLine]) -> ChosenRate:
     best = max(held.values())
     rate = min(rate for rate, accuracy in held.items() if accuracy >= best - NEAR - 1e-9)
     tried = ", ".join(f"{each:g}: {100 * held[each]:.1f} %" for each in sorted(held))
-    for end, more in ((max(held), 2 * max(held)), (min(held), min(held) / 2)):
-        if rate == end:
-            where = f"{rate:g} is at the edge of the rates that were tried ({tried})"
-            return ChosenRate(None, f"{where}: {more:g} is next")
+    for more in (2 * rate, rate / 2):
+        if not any(isclose(more, other) for other in held):
+            return ChosenRate(
+                None, f"{rate:g} is the best that was tried ({tried}): {more:g} is next"
+            )
     return ChosenRate(rate, f"held-out accuracy by rate: {tried}")
 
 

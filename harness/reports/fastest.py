@@ -154,20 +154,22 @@ class Summary(NamedTuple):
 Pair = tuple[TimedLine, TimedLine]  # a contender, and the one that it is compared with
 
 
-def _leader(cells: Iterable[RankedCell]) -> str:
-    """Say which framework as it comes is beaten by none on most networks; "" without two."""
+def _leader(cells: Iterable[RankedCell]) -> tuple[str, str]:
+    """Say which framework as it comes is beaten by none on most networks, and by how much.
+
+    Both are "" where no two were compared.
+    """
     several = [of for cell in cells if len(of := cell.ranked("plain")) > 1]
     if not several:
-        return ""
+        return "", ""
     unbeaten = [e for of in several for e in of if not any(r.is_faster(e) for r in of)]
     name, count = Counter(line.framework for line in unbeaten).most_common(1)[0]
     pairs = [
         (e, r) for of in several for e, r in product(of, of) if r.framework == name != e.framework
     ]
-    return (
-        f"{TITLES.get(name, name)} is fastest: none is faster than it on {count} of "
-        f"{counted(len(several), 'network')}. {_compared(pairs)}"
-    )
+    networks = f"{count} of {counted(len(several), 'network')}"
+    first = f"{TITLES.get(name, name)} is fastest"
+    return first, f"none is faster than it on {networks}. {_compared(pairs)}"
 
 
 def summary(lines: Sequence[TimedLine]) -> Summary:
@@ -175,7 +177,7 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
     cells = [cell for cell in headline(lines) if cell.ranked("plain")]
     if not cells:
         return Summary()
-    first, leader = cells[0].ranked("plain")[0], _leader(cells)
+    first, (leader, pairs) = cells[0].ranked("plain")[0], _leader(cells)
     alone = f"{contender_title(first.name)} alone was timed as it comes"
     leaders = {cell.name: cell.ranked("plain")[0] for cell in cells}
     tuned = [(line, leaders[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
@@ -190,10 +192,10 @@ def summary(lines: Sequence[TimedLine]) -> Summary:
     if all(line.ratio_high < 1 for line, _ in ours):
         own += ". It is below the floor because it leaves out products with zeros"
     of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""
-    others = {machine: _leader(headline(lines, machine)) for machine in _others(lines, first)}
-    there = "".join(f"; on {e}, {of.partition(':')[0]}" for e, of in others.items() if of)
+    others = ((machine, _leader(headline(lines, machine))) for machine in _others(lines, first))
+    there = "".join(f"; on {machine}, {leads}" for machine, (leads, _) in others if leads)
     return Summary(
-        f"{f'As they come, {leader}' if leader else alone}.",
+        f"As they come, {leader}: {pairs}." if leader else f"{alone}.",
         f"Best tuned form, on {len(tuned)} of {counted(len(cells), 'network')}, {forms}.",
         f"{own}." if ours else "",
         f"Timed on {first.machine}{of_gpus}{there}.",
@@ -330,8 +332,9 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
         texts = [f"as they come {_ratios(plain)}"] if plain else []
         texts += [f"`{OURS}` {_ratios(ours)}"] if ours else []
         if texts:
-            leader = f". {leader}" if (leader := _leader(other)) else ""
-            yield f"On {machine}: {', '.join(texts)}{leader}."
+            leader, pairs = _leader(other)
+            texts[-1] += f". {leader}: {pairs}" if leader else ""
+            yield f"On {machine}: {', '.join(texts)}."
 
 
 def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:

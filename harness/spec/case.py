@@ -77,7 +77,7 @@ class Workload:
     """A network with its initial weights, on batches of a data set over T steps."""
 
     dataset: str
-    scale: str  # the paper's name of the network, or "custom"
+    scale: str  # the paper's name of the network, the size of a lone layer, or "custom"
     network: Network  # as it runs: `width` is applied
     width: Fraction
     T: Size

@@ -128,11 +128,14 @@ def spike_trains(dataset: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def layer(neurons: int) -> Network:
-    """Return one fully connected layer from as many inputs to so many neurons, which vote."""
-    chosen, population = settings(f"spikes-{neurons}"), neurons // LAYER_CLASSES
-    shape, classes = chosen.input_shape, LAYER_CLASSES
-    return Network((Voting(),), shape, chosen.lif, classes=classes, population=population)
+def layer(neurons: int) -> tuple[str, Network]:
+    """Return one fully connected layer of so many neurons, which vote, after its data set's name.
+
+    It has as many inputs as neurons.
+    """
+    dataset, population = f"spikes-{neurons}", neurons // LAYER_CLASSES
+    shape, lif, classes = settings(dataset).input_shape, settings(dataset).lif, LAYER_CLASSES
+    return dataset, Network((Voting(),), shape, lif, classes=classes, population=population)
 
 
 def settings(dataset: str) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
@@ -50,18 +50,7 @@ def acceleration(options: Options) -> tuple[Timing, ...]:
     NotationError for a wrong notation.
     """
     options.refuse(*OF_TRAININGS, why="times iterations and trains nothing")
-    return tuple(
-        Timing(
-            suite=options.suite,
-            workload=workload,
-            contender=contender,
-            device=options.device,
-            optimiser=paper.settings(workload.dataset).optimiser,
-            mode=options.mode,
-        )  # fmt: skip
-        for workload in _workloads(options, Fraction(1), BATCH_SIZE)
-        for contender in _contenders(options)
-    )
+    return _timings(options, _workloads(options, Fraction(1), BATCH_SIZE), _contenders(options))
 
 
 def layer(options: Options) -> tuple[Timing, ...]:
@@ -79,22 +68,16 @@ def layer(options: Options) -> tuple[Timing, ...]:
     contenders = _contenders(options)
     plain = [by for by in contenders if by.suffix is None and by.precision != "bf16"]
     own = [replace(by, variant=OWN_NEURON[by.name]) for by in plain if by.name in OWN_NEURON]
-    return tuple(
-        Timing(
-            suite=options.suite,
-            workload=NamedNetwork(f"{size} neurons", paper.layer(size), Fraction(1)).on(
-                f"spikes-{size}", T=T, batch_size=options.batch_size or LAYER_BATCH, seed=seed,
-                initialisation=options.init,
-            ),
-            contender=contender,
-            device=options.device,
-            optimiser=paper.settings(f"spikes-{size}").optimiser,
-            mode=options.mode,
+    workloads = [
+        NamedNetwork(f"{size} neurons", network, Fraction(1)).on(
+            dataset, T=T, batch_size=options.batch_size or LAYER_BATCH, seed=seed,
+            initialisation=options.init,
         )
         for size in sizes
+        for dataset, network in [paper.layer(size)]
         for T, seed in product(options.steps or (LAYER_STEPS,), options.seeds or SEEDS)
-        for contender in dict.fromkeys((*contenders, *own))
-    )  # fmt: skip
+    ]  # fmt: skip
+    return _timings(options, workloads, dict.fromkeys((*contenders, *own)))
 
 
 def _neurons(name: str) -> int:
@@ -138,6 +121,22 @@ def energy(options: Options) -> tuple[Count, ...]:
             for counted, name in (*contenders, (bare, ANN))
         ]
     return tuple(counts)
+
+
+def _timings(
+    options: Options, workloads: Iterable[Workload], contenders: Collection[Contender]
+) -> tuple[Timing, ...]:
+    return tuple(
+        Timing(
+            suite=options.suite,
+            workload=workload,
+            contender=contender,
+            device=options.device,
+            optimiser=paper.settings(workload.dataset).optimiser,
+            mode=options.mode,
+        )
+        for workload, contender in product(workloads, contenders)
+    )
 
 
 def _workloads(options: Options, width: Fraction, usual_batch: int) -> Iterator[Workload]:
