@@ -1,13 +1,14 @@
 """Cases on this machine.
 
 Each training, baseline or count runs in a child of this process; for timings this process's
-children are the contenders.
+children are the contenders. This process alone writes rows.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from harness.training.trial import count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 Cases = tuple[Case, ...]
+Progress, Rows = tuple[float, str], tuple[Row, ...]  # what a child tells
 
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
@@ -86,22 +88,26 @@ class Local:
                 case, patient = waiting.popleft()
 
                 def hear(
-                    fraction: float, doing: str, of=case.forward_macs / total, after=before
+                    message: Progress | Rows, share=case.forward_macs / total, start=before
                 ) -> None:
-                    say(after + of * fraction, doing)
+                    match message:
+                        case (float(fraction), str(doing)):
+                            say(start + share * fraction, doing)
+                        case rows:
+                            store.append(*rows)
 
-                given = store.out, access, run, facts.known(), case, patient
+                arguments = store.out, access, run, facts.known(), case, patient
                 try:
                     child = child or Child(case.device, short_spin=True)
-                    result = child.call(trial_in_child, *given, silence=SILENCE, hear=hear)
+                    result = child.call(trial_in_child, *arguments, silence=SILENCE, hear=hear)
                 except Busy:
                     waiting.append((case, True))
                     continue
                 except UsageError:
                     raise
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
-                    of = "" if isinstance(error, Died) else f"{type(error).__name__}: "
-                    result = CaseRows(case, (keep_failure(case, f"{of}{error}", run, store),))
+                    kind = "" if isinstance(error, Died) else f"{type(error).__name__}: "
+                    result = CaseRows(case, (keep_failure(case, f"{kind}{error}", run, store),))
                 before += case.forward_macs / total
                 if not result.before and child is not None:
                     child.end()
@@ -124,31 +130,42 @@ class Local:
             ledger.release()
 
 
+_locks = ExitStack()  # of a child: those of its last case
+
+
 def trial_in_child(
     out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
 ) -> CaseRows:
-    """Run one case in a child process, from data to results; its rows go to the folder `out`.
+    """Run one case in a child process, from data to results; send its rows to the parent.
 
-    `known`: facts of adapters, from the parent. Where another process has locked the case, waits if
-    `patient`, else raises Busy. Raises UsageError where results cannot be written.
+    `out`: the folder of the rows so far, checkpoints and weights. `known`: facts of adapters, from
+    the parent. Where another process has locked the case, waits if `patient`, else raises Busy. It
+    stays locked until the next call, or the end, of this process: its rows are on the disk by then.
     """
+    _locks.close()
     facts.remember(*known)
-    ledger = Ledger(Store(out), tell, access.fresh, (run.id,), patient)
+    ledger = Ledger(Store(out), _tell_progress, access.fresh, (run.id,), patient, _tell_rows)
+    _locks.callback(ledger.release)
     # fetching a data set may take long, and reports nothing
     patience = DOWNLOAD if case.workload.dataset in access.download else 0.0
     workload = case.workload
     named = f"{workload.dataset} {network_name(workload)} {case.contender.name}"
-    tell(0.0, named, patience=patience)
+    tell((0.0, named), patience=patience)
     run = replace(run, allocator=memory.keep_freed())
-    try:
-        match case:
-            case Training():
-                return do(case, ledger, access, run, train)
-            case Fit():
-                return do(case, ledger, access, run, fit)
-            case Count():
-                return do(case, ledger, access, run, count)
-            case Timing():
-                raise TypeError("a timing is no trial: its contenders have processes of their own")
-    finally:
-        ledger.release()
+    match case:
+        case Training():
+            return do(case, ledger, access, run, train)
+        case Fit():
+            return do(case, ledger, access, run, fit)
+        case Count():
+            return do(case, ledger, access, run, count)
+        case Timing():
+            raise TypeError("a timing is no trial: its contenders have processes of their own")
+
+
+def _tell_progress(fraction: float, doing: str) -> None:
+    tell((float(fraction), doing))
+
+
+def _tell_rows(*rows: Row) -> None:
+    tell(rows)

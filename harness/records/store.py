@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -303,6 +303,7 @@ class Ledger:
     fresh: bool = False  # only what `runs` measured counts
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
+    append: Callable[..., object] | None = None  # of rows; None: the store's own
     kept: list[Row] = field(default_factory=list)  # by this process
     _there: dict[Hashable, Result] = field(default_factory=dict)  # of a slot's last row
     _claims: ExitStack = field(default_factory=ExitStack)
@@ -340,7 +341,7 @@ class Ledger:
         return [row for row in there if row.run.id in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
-        """Append rows; they are on the disk when this returns. Raises UsageError where it cannot.
+        """Append rows. Raises UsageError where the folder cannot be written.
 
         A resumed training writes again what it wrote before it was killed: that is kept once. One
         that is trained anew may have other figures: its rows are kept, all of them, and count.
@@ -349,7 +350,7 @@ class Ledger:
             row for row in rows if not _is_once(row) or self._there.get(slot_of(row)) != row.result
         ]
         self._there |= {slot_of(row): row.result for row in new if _is_once(row)}
-        self.store.append(*new)
+        (self.append or self.store.append)(*new)
         self.kept += new
 
     def release(self) -> None:
