@@ -464,6 +464,13 @@ LACKING = changed(run(), AuditResult, None, contender="reference", when="late")
 for name in ("snntorch", "fused"):
     LACKING = changed(LACKING, AuditResult, None, framework=name, when="before")
 ONE_TUNED = [*run(), *contender("norse:compiled", 1.5), *run(scale="Middle")]
+KILLED = row(EndedResult, contender="norse:compiled", reason="its process died")
+TUNED_DIED = [
+    *run(),
+    *contender("snntorch:compiled", 1.5),
+    *contender("norse:compiled", 1.2),
+    KILLED,
+]
 NAMES = ("Middle", "Large", "OurModel", "AlexNet")
 FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
 HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
@@ -478,6 +485,12 @@ HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
         ([*run(), *LATER], "timed", "jax"),
         (ABSENT, "No figure: Norse on CIFAR-10 Middle (its process died).", "Norse on CIFAR-10 S"),
         (ONE_TUNED, "No figure: best tuned on CIFAR-10 Middle (not timed).", "preliminary"),
+        # the best tuned form that has a figure may not be the best
+        (
+            TUNED_DIED,
+            "No figure: Norse, compiled on CIFAR-10 Small (its process died).",
+            "not timed",
+        ),
         (FEW_TUNED, "No figure: best tuned on 4 networks (not timed).", "AlexNet ("),
         (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
         (refused(run()), "snnTorch failed a proof in some run of CIFAR-10", "preliminary"),

@@ -228,7 +228,7 @@ def _difference(pairs: Sequence[Pair]) -> str:
     named = (("longer", longer), ("less time", less))
     parts = [f"takes {span(of, '.0f')} % {word}{on(len(of))}" for word, of in named if of]
     parts += [f"cannot be told apart{on(level)}"] if level else []
-    return " and ".join(parts)
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def ratio_text(line: TimedLine) -> str:
@@ -338,20 +338,29 @@ def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Fram
 
 
 def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:
-    """Return why there is no figure where one is missing in the first table; "" if none is."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return why there is no figure where one is missing in the first table; "" if none is.
+
+    A tuned form that failed is named too: the best of those that did not may not be the best.
+    """
+    missing: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         first, there = cell.lines[0], _shown(cell)
-        here = [each for each in _of_figure_3(lines) if each.machine == first.machine]
-        for column in [each for each in _columns(cells) if each not in there]:
-            its = [e for e in here if network(e) == cell.name and _column(e) == column]
-            own = [figures.short(each.reason, 160) for each in its if each.run == first.run]
-            was_timed = any(not isnan(each.ratio_to_floor) for each in its)
-            why = own[-1] if own else "timed in another run alone" if was_timed else "not timed"
-            found.setdefault((column, why), []).append(cell.name)
-    names = ((*key, few(of, "networks")) for key, of in found.items())  # the table shows all
-    parts = (f"{column} on {of} ({why})" for column, why, of in names)
-    return f"No figure: {'; '.join(parts)}." if found else ""
+        here = [
+            e for e in _of_figure_3(lines) if (e.machine, network(e)) == (first.machine, cell.name)
+        ]
+        for column in [name for name in _columns(cells) if name not in there]:
+            timed = [line for line in here if _column(line) == column]
+            own = [figures.short(line.reason, 160) for line in timed if line.run == first.run]
+            elsewhere = any(not isnan(line.ratio_to_floor) for line in timed)
+            why = own[-1] if own else "timed in another run alone" if elsewhere else "not timed"
+            missing.setdefault((column, why), []).append(cell.name)
+        for line in here if TUNED in there else ():
+            if _kind(line) == "tuned" and line.run == first.run and not line.is_proved:
+                key = contender_title(line.name), figures.short(line.lacks[0], 160)
+                missing.setdefault(key, []).append(cell.name)
+    names = ((*key, few(on, "networks")) for key, on in missing.items())  # the table shows all
+    parts = (f"{title} on {on} ({why})" for title, why, on in names)
+    return f"No figure: {'; '.join(parts)}." if missing else ""
 
 
 def sources(found: Iterable[TimedLine | TrainingLine]) -> str:
