@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -41,7 +42,13 @@ from harness.training.trial import count, do, train
 
 DOWNLOAD = 6 * 3600.0  # seconds that a data set may take to arrive
 Cases = tuple[Case, ...]
-Progress, Rows = tuple[float, str], tuple[Row, ...]  # what a child tells
+
+
+class Progress(NamedTuple):
+    """How far a child is with its case."""
+
+    fraction: float  # in [0, 1]
+    doing: str
 
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
@@ -88,10 +95,12 @@ class Local:
                 case, patient = waiting.popleft()
 
                 def hear(
-                    message: Progress | Rows, share=case.forward_macs / total, start=before
+                    message: Progress | tuple[Row, ...],
+                    share=case.forward_macs / total,
+                    start=before,
                 ) -> None:
                     match message:
-                        case (float(fraction), str(doing)):
+                        case Progress(fraction, doing):
                             say(start + share * fraction, doing)
                         case rows:
                             store.append(*rows)
@@ -150,7 +159,7 @@ def trial_in_child(
     patience = DOWNLOAD if case.workload.dataset in access.download else 0.0
     workload = case.workload
     named = f"{workload.dataset} {network_name(workload)} {case.contender.name}"
-    tell((0.0, named), patience=patience)
+    tell(Progress(0.0, named), patience=patience)
     run = replace(run, allocator=memory.keep_freed())
     match case:
         case Training():
@@ -164,7 +173,7 @@ def trial_in_child(
 
 
 def _tell_progress(fraction: float, doing: str) -> None:
-    tell((float(fraction), doing))
+    tell(Progress(fraction, doing))
 
 
 def _tell_rows(*rows: Row) -> None:
