@@ -21,8 +21,9 @@ from trainings import case, rows_of
 
 from harness import api
 from harness.jobs.local import Local
-from harness.records import EpochResult, Store, TrainedResult, has
-from harness.records.run import CaseRows
+from harness.records import EpochResult, Row, Store, TrainedResult, has
+from harness.records.run import CaseRows, RowMaker
+from harness.records.store import Busy, Ledger
 from harness.spec import ANN, Access, Budget, Case, UsageError
 
 SHORT: dict[str, Any] = {"epochs": 6, "train": 200, "test": 50, "embedded": True}
@@ -104,6 +105,28 @@ def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
     given = case(contender=ANN, **{**SHORT, "epochs": 1})
     (result,) = Local().train((given,), Store(tmp_path), Access(tmp_path), look)
     assert has(result.rows[-1], TrainedResult) and found == {"30000"}
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_the_command_writes_a_training_s_rows_while_its_case_is_locked(tmp_path: Path) -> None:
+    class Watched(Store):
+        """Takes rows, and writes none: what else is in the folder, another process wrote."""
+
+        def append(self, *rows: Row) -> None:
+            taken.extend(rows)
+            if any(has(row, TrainedResult) for row in rows):
+                maker = RowMaker(rows[-1].run, rows[-1].case, key=rows[-1].key)
+                with pytest.raises(Busy):
+                    Ledger(Store(tmp_path), quiet).lock_and_read(maker)
+
+    taken = list[Row]()
+    given = case(contender=ANN, **{**SHORT, "epochs": 1})
+    (result,) = Local().train((given,), Watched(tmp_path), Access(tmp_path), quiet)
+    assert taken == [*result.rows] and has(taken[-1], TrainedResult)
+    assert Store(tmp_path).read() == ([], [])
+    after = Ledger(Store(tmp_path), quiet)
+    assert after.lock_and_read(RowMaker(taken[-1].run, given, key=taken[-1].key)) == []
+    after.release()
 
 
 @pytest.mark.slow

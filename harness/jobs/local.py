@@ -150,6 +150,7 @@ def trial_in_child(
     `out`: the folder of the rows so far, checkpoints and weights. `known`: facts of adapters, from
     the parent. Where another process has locked the case, waits if `patient`, else raises Busy. It
     stays locked until the next call, or the end, of this process: its rows are on the disk by then.
+    Raises UsageError where checkpoints or weights cannot be written.
     """
     _locks.close()
     facts.remember(*known)

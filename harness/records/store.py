@@ -341,7 +341,9 @@ class Ledger:
         return [row for row in there if row.run.id in self.runs] if self.fresh else there
 
     def keep(self, *rows: Row) -> None:
-        """Append rows. Raises UsageError where the folder cannot be written.
+        """Append rows; with the store's own `append`, they are on the disk when this returns.
+
+        Raises UsageError where the folder cannot be written.
 
         A resumed training writes again what it wrote before it was killed: that is kept once. One
         that is trained anew may have other figures: its rows are kept, all of them, and count.
