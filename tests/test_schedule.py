@@ -642,7 +642,8 @@ def test_during_exams_it_is_said_who_is_examined_and_whose_kernels_are_compiled(
     exams = [each for each in dict.fromkeys(told) if "exam" in each or "compiling" in each]
     # one is examined at a time here, in that order
     assert exams[:2] == ["exams", "exam of reference"]
-    assert exams[-1] == "compiling planted:compiles's kernels"
+    # it is looked at from time to time: of a short phase, nothing may be seen
+    assert {*exams[2:]} - {"exam of planted:compiles"} == {"compiling planted:compiles's kernels"}
 
 
 @pytest.mark.parametrize(
