@@ -292,7 +292,7 @@ def _trained_case(**changes: Any) -> spec.Training:
 
 
 def _data(classes: int = 10) -> epoch.DataSplits:
-    return epoch.DataSplits.of(_pictures(classes), _pictures(classes))
+    return epoch.DataSplits.from_splits(_pictures(classes), _pictures(classes))
 
 
 def _pictures(classes: int) -> LabelledSplit:

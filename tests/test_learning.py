@@ -415,14 +415,14 @@ def test_a_training_that_learns_nothing_warns_and_is_done(tmp_path: Path) -> Non
     warnings = [row.result.reason for row in rows_of(tmp_path, records.WarningResult)]
     assert any("nothing was learnt in 5 epochs" in reason for reason in warnings)
     (again,) = run((dead,), tmp_path)
-    assert again.before and len(rows_of(tmp_path, records.TrainedResult)) == 1
+    assert again.was_done and len(rows_of(tmp_path, records.TrainedResult)) == 1
 
 
 def test_a_done_training_repeats_only_on_request_and_serves_other_suites(tmp_path: Path) -> None:
     settings = case(contender=spec.ANN)
     (first,) = run((settings,), tmp_path)
     (again,) = run((settings,), tmp_path)
-    assert not first.before and again.before and again.rows == first.rows
+    assert not first.was_done and again.was_done and again.rows == first.rows
     run((replace(settings, suite="scale"),), tmp_path)
     one, other = rows_of(tmp_path, records.TrainedResult)
     assert {one.suite, other.suite} == {"accuracy", "scale"}
@@ -439,7 +439,7 @@ def test_rows_of_another_suite_say_what_the_case_was_asked_for(tmp_path: Path) -
     # all test samples are 180, and without data there are the digits
     wanted = altered(whole, suite="scale", test=None, embedded=False)
     first, second = run((whole, wanted), tmp_path)
-    assert not first.before and second.before
+    assert not first.was_done and second.was_done
     assert {row.case for row in second.rows} == {wanted}
 
 
@@ -575,4 +575,4 @@ def test_a_failure_that_was_overcome_is_none_of_a_training_that_was_done_before(
     run((small,), tmp_path)
     (again,) = run((small,), tmp_path)
     kinds = {row.result.kind for row in again.rows}
-    assert again.before and "trained" in kinds and "ended" not in kinds
+    assert again.was_done and "trained" in kinds and "ended" not in kinds

@@ -79,7 +79,7 @@ def line(place: str, value: object, row: Row = ROW) -> str:
 DAMAGED = {
     "not json": "damaged row",
     '{"schema": 3, "kind": "iteration"}': "of schema 3",
-    '{"schema": 4, "run": {"id": "a"}}': "its run or its case is missing",
+    '{"schema": 4, "run": {"id": "a"}}': "time: Field required",
     "[1, 2]": "damaged row",
     line("case.workload.T", "ten"): "case.workload.T: Input should be a valid integer",
     line("result.kind", "rumour"): "kind",
@@ -189,7 +189,21 @@ def test_parts_shared_by_a_run_are_written_once_and_read_in_every_row(store: Sto
     assert store.read() == ([replace(alike, run=Run(id=RUN, protocol=3), data=ROW.data), other], [])
 
 
-@pytest.mark.parametrize("content", ["", '{"shared": 3}'])
+def test_a_row_is_damaged_whose_part_is_none_where_its_run_shares_it(store: Store) -> None:
+    with_run_file(store, {"shared": {"data": {"train_samples": 1}}})
+    store.folder.mkdir()
+    file_of(store).write_text(line("data", 3) + "\n" + line("case.workload", [1]))
+    rows, damaged = store.read()
+    assert (
+        rows == []
+        and [sentence.rpartition(": ")[2] for sentence in damaged] == ["an object was expected"] * 2
+    )
+
+
+NO_SHARES = ["", '{"shared": 3}', '{"shared": {"time": {}}}', '{"shared": {"walk": {}}}']
+
+
+@pytest.mark.parametrize("content", NO_SHARES)
 def test_a_runs_damaged_file_is_named_and_its_rows_are_read(store: Store, content: str) -> None:
     store.append(ROW, ROW)
     with_run_file(store, content)

@@ -48,7 +48,7 @@ def load_samples(
 
     Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
-    request, tested = datasets.SplitRequest.of(case, access), case.sampling.test
+    request, tested = datasets.SplitRequest.of_case(case, access), case.sampling.test
     if baseline.input == "images":
         loaded, classes = datasets.load_splits(request, tested, say), case.workload.network.classes
         train, test = (

@@ -53,19 +53,19 @@ def read_recording(path: Path) -> Events:
     try:
         decoder = aedat.Decoder(str(path))
         streams = decoder.id_to_stream().items()
-        numbers = sorted(number for number, each in streams if each["type"] == "events")
+        numbers = sorted(number for number, stream in streams if stream["type"] == "events")
         every = decoder if numbers else ()
-        packets = [each["events"] for each in every if each["stream_id"] == numbers[0]]
+        packets = [stream["events"] for stream in every if stream["stream_id"] == numbers[0]]
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 a panic in Rust is no Exception
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if not sum(map(len, packets)):
         raise damaged(path, "it holds no events")
-    found = np.concatenate(packets)
-    read = np.empty(len(found), EVENT)
-    read[["t", "x", "y", "p"]] = found  # by order: aedat names its fourth field "p" or "on"
-    return checked_events(path, read, (SIZE, SIZE))
+    rows = np.concatenate(packets)
+    events = np.empty(len(rows), EVENT)
+    events[["t", "x", "y", "p"]] = rows  # by order: aedat names its fourth field "p" or "on"
+    return checked_events(path, events, (SIZE, SIZE))
 
 
 def simulated(

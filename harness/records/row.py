@@ -58,9 +58,14 @@ class Place(NamedTuple):
     @classmethod
     def of_machine(cls, machine: Machine) -> Place:
         """Return the place of a machine."""
-        shown = machine.cpu or "", machine.capability or "", machine.gpu or "", machine.threads or 0
-        rest = machine.cores, machine.os, machine.torch, tuple(settings_of(machine))
-        return cls(*shown, *rest)
+        shared = (
+            machine.cpu or "",
+            machine.capability or "",
+            machine.gpu or "",
+            machine.threads or 0,
+        )
+        finer = machine.cores, machine.os, machine.torch, tuple(settings_of(machine))
+        return cls(*shared, *finer)
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
@@ -103,7 +108,7 @@ class Data:
     @property
     def note(self) -> str:
         """Why the samples are not the real ones, and how to get those; "" where they are."""
-        notes = (each.note for each in (self.source, self.test) if each and each.note)
+        notes = (source.note for source in (self.source, self.test) if source and source.note)
         return "; ".join(dict.fromkeys(notes))
 
 
