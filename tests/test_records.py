@@ -55,12 +55,12 @@ def test_a_row_of_each_kind_comes_back_as_it_was(kind: str, store: Store) -> Non
 
 def test_rows_of_a_suite_are_one_line_each_in_one_file(store: Store) -> None:
     store.append(ROW)
-    (before,) = lines_of(store)
+    (first,) = lines_of(store)
     store.append(ROW)
-    assert lines_of(store) == [before, before]
+    assert lines_of(store) == [first, first]
     # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
     parts = ["schema", "run", "time", "case", "installation", "data", "result"]
-    assert (records.SCHEMA, list(json.loads(before))) == (4, parts)
+    assert (records.SCHEMA, list(json.loads(first))) == (4, parts)
     with pytest.raises(ValueError, match="JSON"):
         written(altered(ROW, seconds=float("nan")))
 
@@ -321,15 +321,15 @@ def test_a_case_is_one_process_s_at_a_time(store: Store) -> None:
 
 
 def test_a_patient_ledger_waits_and_reports_it(store: Store) -> None:
-    one, said = ledger(store), []
+    one, reports = ledger(store), []
     one.lock_and_read(MAKER)
 
     def say(fraction: float, doing: str) -> None:
-        said.append(doing)
+        reports.append(doing)
         one.release()
 
     assert Ledger(store, say, patient=True).lock_and_read(MAKER) == []
-    assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
+    assert reports == ["cifar10 Small seed 0: another process is at it; waiting"]
 
 
 def test_repeated_rows_of_a_training_are_kept_once(store: Store) -> None:
@@ -398,8 +398,8 @@ def test_kills_at_any_moment_lose_and_double_nothing(tmp_path: Path) -> None:
         assert running.poll() is None, "it ended before all kills: give it more epochs"
         running.send_signal(signal.SIGKILL)
         running.wait()
-        shown = {int(line) for line in (killed / "shown").read_text().split()}
-        assert shown <= {row.workload.seed for row in Store(killed).of_kind(records.TrainedResult)}
+        ended = {int(line) for line in (killed / "shown").read_text().split()}
+        assert ended <= {row.workload.seed for row in Store(killed).of_kind(records.TrainedResult)}
     assert _suite(killed).wait(600) == 0
     assert _told(killed) == _told(quiet)  # the same rows, bit for bit, each of them once
     for path in (quiet / "checkpoints").glob("*.pt"):

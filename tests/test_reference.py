@@ -143,9 +143,9 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
     network = small("cifar10")
     x = random_batch(network, 4, 2, static=True)
     torch.manual_seed(5)
-    before = torch.get_rng_state()
+    state = torch.get_rng_state()
     first, second = (initialised(network, x, seed=3) for _ in range(2))
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
 
