@@ -17,7 +17,7 @@ from harness.machine.installed import Machine
 from harness.proof.installation import installation_of
 from harness.records import EndedResult, identity
 from harness.records.identity import columns, columns_that_train, timing_key, training_key
-from harness.records.store import parse_row, written
+from harness.records.store import line_of, parse_row
 from harness.spec import Adam, Case, Conv, NeuNorm, Options, Timing, Voting
 from harness.suites import SUITES, suite
 
@@ -174,4 +174,4 @@ def test_cases_of_a_suite_have_keys_of_their_own_and_come_back_from_their_fields
         cases = chosen.cases(Options(suite=name, frameworks=frameworks, **choices))
         assert len({golden.key(case) for case in cases}) == len(cases) > 1
         for case in cases:
-            assert parse_row(json.loads(written(row(EndedResult, case)))).case == case
+            assert parse_row(json.loads(line_of(row(EndedResult, case)))).case == case

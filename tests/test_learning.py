@@ -266,7 +266,7 @@ def test_nan_ends_the_run(what: str) -> None:
 def test_a_part_of_the_test_samples_is_of_all_classes() -> None:
     test = data().test
     order = test.labels.argsort()  # class by class, as files lie
-    part = epoch.drawn(test.part(order), 15)
+    part = epoch.draw(test.part(order), 15)
     assert len(part) == 15 and len(part.labels.unique()) > 5
 
 

@@ -28,7 +28,7 @@ if tuple(map(int, version("nirtorch").split(".")[:2])) < (2, 6):  # with sinabs'
 from harness.adapter import record_spikes  # noqa: E402
 from harness.conformance import random_batch, small  # noqa: E402
 from harness.formats import nir_file  # noqa: E402
-from harness.formats.nir_file import DT, below  # noqa: E402
+from harness.formats.nir_file import DT, float32_below  # noqa: E402
 from harness.formats.weights import encode  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
@@ -205,7 +205,7 @@ def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
     reference, x = exported(network, path, static=static, dtype=torch.float32, tie=tie)
     for n in range(SAMPLES):
         module, one = by_snntorch(path), x[:, n : n + 1]
-        lowered = torch.tensor(below(network.lif.v_th))
+        lowered = torch.tensor(float32_below(network.lif.v_th))
         for neuron in ending(module, "_lif"):
             if tie == "at":  # its neuron fires above its threshold
                 neuron.threshold = lowered

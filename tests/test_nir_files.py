@@ -249,7 +249,7 @@ def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
     (file,) = formats.read_networks(["small.nir"])
     assert (file.network, file.weights) == (network, content)
     neuron = nir.read(inside / "small.nir").nodes["01b_lif"]
-    assert neuron.v_threshold.flat[0] == nir_file.below(network.lif.v_th)
+    assert neuron.v_threshold.flat[0] == nir_file.float32_below(network.lif.v_th)
     monkeypatch.setattr(api, "executor", lambda *_: None)
     cell: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
     options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **cell)

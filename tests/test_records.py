@@ -26,7 +26,7 @@ from rows import CASE, COUNTS, ROW, RUN, TRAIN, VOTES, altered, row, trained_cas
 from harness import records
 from harness.records import Row, Run, Store, has, run
 from harness.records.run import RowMaker, maker
-from harness.records.store import Busy, Ledger, written
+from harness.records.store import Busy, Ledger, line_of
 from harness.spec import UsageError
 from harness.training.checkpoint import read_sealed
 
@@ -62,12 +62,12 @@ def test_rows_of_a_suite_are_one_line_each_in_one_file(store: Store) -> None:
     parts = ["schema", "run", "time", "case", "installation", "data", "result"]
     assert (records.SCHEMA, list(json.loads(first))) == (4, parts)
     with pytest.raises(ValueError, match="JSON"):
-        written(altered(ROW, seconds=float("nan")))
+        line_of(altered(ROW, seconds=float("nan")))
 
 
 def line(place: str, value: object, row: Row = ROW) -> str:
     """The line of a row, with another value in a place: "case.workload.T"."""
-    content = part = json.loads(written(row))
+    content = part = json.loads(line_of(row))
     *names, last = place.split(".")
     for name in names:
         part = part.setdefault(name, {})
@@ -97,19 +97,19 @@ DAMAGED = {
     line("result.seconds", 1e999): "damaged row",  # JSON has no infinity
     line("time", "2026-01-01T00:00:00"): "time: a zone was expected",
     line("time", "yesterday"): "yesterday",
-    written(ROW)[:-20]: "damaged row",  # torn by a crash
+    line_of(ROW)[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
     line("case.epochs", 0, row(records.TrainedResult)): "epochs: Input should be",
     line("case.epochs", None, row(records.FittedResult)): "epochs: Input should be",
     line("case.effort", None, row(records.FittedResult)): "effort: Input should be",
-    written(row(records.EpochResult, CASE)): "a timing has no epoch",
-    written(row(records.FittedResult, trained_case())): "a training has no fitted",
+    line_of(row(records.EpochResult, CASE)): "a timing has no epoch",
+    line_of(row(records.FittedResult, trained_case())): "a training has no fitted",
     line("result.certificate_precision", "fp16", row(records.CertificateResult)): (
         "certificate_precision"
     ),
-    written(row(records.ConfusionResult, votes=VOTES[1:])): "10 rows of 10",
-    written(row(records.ConfusionResult, confusion=(COUNTS[0][1:],) * 10)): "10 rows of 10",
-    written(row(records.OperationsResult, events=(1,))): "an entry for each of 2 layers",
+    line_of(row(records.ConfusionResult, votes=VOTES[1:])): "10 rows of 10",
+    line_of(row(records.ConfusionResult, confusion=(COUNTS[0][1:],) * 10)): "10 rows of 10",
+    line_of(row(records.OperationsResult, events=(1,))): "an entry for each of 2 layers",
 }
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_line_is_named_and_others_are_read(store: Store, line: str, en
 
 
 @settings(steady, max_examples=60)
-@given(content=spoilt((written(ROW) + "\n").encode() * 3))
+@given(content=spoilt((line_of(ROW) + "\n").encode() * 3))
 def test_spoilt_rows_are_read_or_named(content: bytes, store: Store) -> None:
     store.folder.mkdir(exist_ok=True)
     file_of(store).write_bytes(content)
@@ -175,7 +175,7 @@ def with_run_file(store: Store, content: object) -> Path:
 
 def test_parts_shared_by_a_run_are_written_once_and_read_in_every_row(store: Store) -> None:
     machine = {"cpu": "a processor", "threads": 2, "torch": "2.6"}
-    photographs = {"source": json.loads(written(altered(ROW, source=TRAIN)))["data"]["source"]}
+    photographs = {"source": json.loads(line_of(altered(ROW, source=TRAIN)))["data"]["source"]}
     by_dataset = {"cifar10": {"data": photographs}, "nmnist": {"data": {"train_samples": 1}}}
     shared = {"shared": {"run": {"machine": machine}}, "shared_by_dataset": by_dataset}
     path = with_run_file(store, shared)
@@ -424,5 +424,5 @@ def _told(out: Path) -> Counter[str]:
     rows, damaged = Store(out).read()
     assert not damaged
     return Counter(
-        re.sub(r'"seconds": [^,}]*', "", written(altered(row, run="", time=""))) for row in rows
+        re.sub(r'"seconds": [^,}]*', "", line_of(altered(row, run="", time=""))) for row in rows
     )

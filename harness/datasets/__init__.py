@@ -124,8 +124,8 @@ class LabelledSplit:
 
     def part(self, indices: Tensor) -> LabelledSplit:
         """Return the samples of these indices, in their order."""
-        chosen = indices.to(self.raw.device)
-        return replace(self, raw=self.raw[chosen], labels=self.labels[chosen])
+        indices = indices.to(self.raw.device)
+        return replace(self, raw=self.raw[indices], labels=self.labels[indices])
 
     def batches(self, T: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield inputs (T, B, C, H, W) and labels (B,) in order; the last batch may be smaller."""
@@ -172,7 +172,7 @@ def _source(info: SampleInfo, content: str) -> Source:
 
 
 def _joined(notes: Iterable[str]) -> str:
-    """Join the notes that say something, each once."""
+    """Join the notes that are not empty, each once."""
     return "; ".join(dict.fromkeys(note for note in notes if note))
 
 
@@ -203,21 +203,21 @@ def load_batch(
         return _random_spikes((T, batch_size, trains, 1, 1), seed)
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
-    info, chosen = samples.info, choose(samples.info.count, batch_size, seed)
-    raw = torch.from_numpy(np.stack([samples.read(index) for index in chosen]))
-    labels = torch.from_numpy(samples.labels[chosen])
+    info, indices = samples.info, choose(samples.info.count, batch_size, seed)
+    raw = torch.from_numpy(np.stack([samples.read(index) for index in indices]))
+    labels = torch.from_numpy(samples.labels[indices])
     inputs = network_input(raw, T, info.normalisation)
-    once = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
-    return Batch(inputs, labels, _source(info, sha256(once.numpy(), labels.numpy())))
+    frames = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
+    return Batch(inputs, labels, _source(info, sha256(frames.numpy(), labels.numpy())))
 
 
 def _random_spikes(shape: tuple[int, ...], seed: int) -> Batch:
     """Draw a batch of spike trains (T, B, N, 1, 1), 0 or 1, and labels, both without a meaning."""
-    drawn = np.random.default_rng(seed)
-    spikes = (drawn.random(shape, np.float32) < SPIKE_SHARE).astype(np.float32)
-    labels = drawn.integers(paper.LAYER_CLASSES, size=shape[1])
-    about = f"random spikes, one in {1 / SPIKE_SHARE:g} steps"
-    source = Source(about, shape[1], sha256(spikes, labels))
+    random = np.random.default_rng(seed)
+    spikes = (random.random(shape, np.float32) < SPIKE_SHARE).astype(np.float32)
+    labels = random.integers(paper.LAYER_CLASSES, size=shape[1])
+    description = f"random spikes, one in {1 / SPIKE_SHARE:g} steps"
+    source = Source(description, shape[1], sha256(spikes, labels))
     return Batch(torch.from_numpy(spikes), torch.from_numpy(labels), source)
 
 
@@ -315,7 +315,7 @@ def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Sam
 
 
 def why_not_the_data(request: SplitRequest) -> str:
-    """Say what takes the place of missing data, and why; "" where the data are there.
+    """Return what takes the place of missing data, and why; "" where none are missing.
 
     Downloads what is missing, if allowed. Raises UsageError as `load_split`.
     """
@@ -492,13 +492,13 @@ def _gather(
     """
     count = samples.info.count
     if request.samples is not None and request.samples < count:
-        samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
+        samples = samples.subset(sorted(choose(count, request.samples, SPLIT_SEED)))
     key = f"{request.dataset} {split} {samples.fingerprint()}"
     arrays = cached_arrays(key, lambda: _read(samples, say), say)
     notes = [samples.info.note, arrays.note]
     if damaged := arrays.damaged:
-        more = "; ..." if len(damaged) > 3 else ""
-        notes.append(f"left out: {len(damaged)} of the samples: {'; '.join(damaged[:3])}{more}")
+        reasons = "; ".join(damaged[:3] if len(damaged) <= 3 else (*damaged[:3], "..."))
+        notes.append(f"left out: {len(damaged)} of the samples: {reasons}")
     note = _joined(notes)
     info = replace(samples.info, count=len(arrays.parts[1]), note=note)
     return arrays.parts, info, _source(info, arrays.sha256)

@@ -37,7 +37,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
     files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
-    files = files.chosen(split_indices(files.info.count, split).tolist())
+    files = files.subset(split_indices(files.info.count, split).tolist())
     if not files.info.count:
         return None
     require_packages("aedat")
@@ -54,8 +54,8 @@ def read_recording(path: Path) -> Events:
         decoder = aedat.Decoder(str(path))
         streams = decoder.id_to_stream().items()
         numbers = sorted(number for number, stream in streams if stream["type"] == "events")
-        every = decoder if numbers else ()
-        packets = [stream["events"] for stream in every if stream["stream_id"] == numbers[0]]
+        of_stream = (p for p in decoder if p["stream_id"] == numbers[0])
+        packets = [packet["events"] for packet in of_stream] if numbers else []
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 a panic in Rust is no Exception
@@ -82,7 +82,7 @@ def simulated(
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.info.count
     if count > most:
-        images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
+        images = images.subset(sorted(choose(count, most, SPLIT_SEED)))
     images = replace(images, info=replace(images.info, whole=min(images.info.whole, most)))
     return simulate_moved(images, "closed-loop", closed_loop(steps), DVS_CAMERA)
 

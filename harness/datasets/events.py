@@ -61,8 +61,8 @@ class DataSet(Generic[X]):
             lambda events: bin_events(reduced(events, sensor), bins.count, size, bins.us)
         )
         info = replace(frames.info, description=f"{frames.info.description}, {bins}")
-        counted = f"{bins.count} bins of {bins.us} us"
-        return replace(frames, info=info, fingerprint=lambda: f"{counted} {samples.fingerprint()}")
+        windows = f"{bins.count} bins of {bins.us} us"
+        return replace(frames, info=info, fingerprint=lambda: f"{windows} {samples.fingerprint()}")
 
 
 def bin_events(
@@ -109,9 +109,9 @@ def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
 
 def from_zero(events: Events) -> Events:
     """Return the events with times counted from the first one, in us."""
-    counted = events.astype(EVENT)
-    counted["t"] -= events["t"][:1]
-    return counted
+    shifted = events.astype(EVENT)
+    shifted["t"] -= events["t"][:1]
+    return shifted
 
 
 def reduced_size(sensor: tuple[int, int]) -> tuple[int, int]:

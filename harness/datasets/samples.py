@@ -74,7 +74,7 @@ class Samples(Generic[X]):
         """Read all samples."""
         return [self.read(index) for index in range(self.info.count)]
 
-    def chosen(self, indices: Sequence[int]) -> Samples[X]:
+    def subset(self, indices: Sequence[int]) -> Samples[X]:
         """Return only the samples of these indices, in this order."""
         picked = hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
         return Samples(
@@ -182,6 +182,6 @@ def choose(count: int, batch_size: int, seed: int) -> list[int]:
 
 def split_indices(count: int, split: Split) -> NDArray[np.int64]:
     """Return the indices of `split` where a data set has no official one: 90 % train, by a seed."""
-    drawn = np.random.default_rng(SPLIT_SEED).permutation(count)
+    order = np.random.default_rng(SPLIT_SEED).permutation(count)
     train = round(TRAIN_SHARE * count)
-    return np.sort(drawn[:train] if split == "train" else drawn[train:])
+    return np.sort(order[:train] if split == "train" else order[train:])

@@ -81,7 +81,7 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
         neunorm=norm.reading if norm else None,
     )  # fmt: skip
     metadata = {name: value for name, value in vars(described).items() if value is not None}
-    v_th = lif.v_th if tie == "at" else below(lif.v_th)
+    v_th = lif.v_th if tie == "at" else float32_below(lif.v_th)
     arrays = [p.detach().cpu().numpy() for p in parameters]
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), arrays, DT))
     graph = nir.NIRGraph(nodes=nodes, edges=[*pairwise(nodes)], metadata=metadata)
@@ -173,7 +173,7 @@ def _ints(*values: int) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
 
 
-def below(v_th: float) -> float:
+def float32_below(v_th: float) -> float:
     """Return the next float32 number below `v_th`: for float32 u, u > it means u >= `v_th`."""
     return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
 
@@ -254,7 +254,7 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
     v_th = lif.v_th
     if metadata.tie != "at":  # `u >= v_th` with the number above is `u > v_th`, for u in float32
         v_th = float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
-        if metadata.v_th is not None and below(metadata.v_th) == np.float32(lif.v_th):
+        if metadata.v_th is not None and float32_below(metadata.v_th) == np.float32(lif.v_th):
             v_th = metadata.v_th
     return replace(network, lif=replace(lif, v_th=v_th)), parameters
 

@@ -82,7 +82,7 @@ class Store:
         """
         if not rows:
             return
-        lines = (written(row, shared_by(self.out, row.run.id)) + "\n" for row in rows)
+        lines = (line_of(row, shared_by(self.out, row.run.id)) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
         content = "".join(lines).encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
@@ -179,7 +179,7 @@ def _adapter() -> TypeAdapter[Row]:
     return TypeAdapter(Row[Annotated[Result, Field(discriminator="kind")]])
 
 
-def written(row: Row, shared: Shared = Shared()) -> str:
+def line_of(row: Row, shared: Shared = Shared()) -> str:
     """Return a row as a line of JSON, without what is None, empty or in the run's file."""
     content: Part = _adapter().dump_python(row, mode="json", exclude_none=True)
     for name, part in shared.parts_of(row.workload.dataset).items():

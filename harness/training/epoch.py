@@ -48,13 +48,13 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
 
     Raises UsageError where they are too few to hold any out.
     """
-    held = round(VALIDATION_SHARE * count)
-    if held < 1:
+    size = round(VALIDATION_SHARE * count)
+    if size < 1:
         raise UsageError(
             f"{count} training samples are too few to hold some out: use --samples 10 or more"
         )
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    return drawn[held:], drawn[:held]
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return order[size:], order[:size]
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
     return int((votes(learner, part, T).argmax(1) == part.labels).sum()) / len(part)
 
 
-def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
+def draw(test: LabelledSplit, count: int) -> LabelledSplit:
     """Draw `count` random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])
@@ -241,7 +241,7 @@ def confusion(learner: Learner, samples: int) -> ConfusionResult:
 
     Rows are the labels, columns the classes.
     """
-    part, classes = drawn(learner.data.test, samples), learner.case.workload.network.classes
+    part, classes = draw(learner.data.test, samples), learner.case.workload.network.classes
     voted, labels = votes(learner, part, learner.case.workload.T).double().cpu(), part.labels.cpu()
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
     mean.index_add_(0, labels, voted)
@@ -282,9 +282,9 @@ def warnings_of(
     case: Training, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
 ) -> Iterator[str]:
     """Yield warnings of dead layers, spikes alike for all samples (`activity`), and no gradient."""
+    calibrated = case.workload.initialisation == "calibrated"
     if dead := hardly_firing(case.workload.network, [rate for rate, _ in layers]):
         threshold = "lower V_th" if case.contender.framework != ANN else "use another of --seeds"
-        calibrated = case.workload.initialisation == "calibrated"
         remedy = threshold if calibrated else "use --init calibrated"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.workload.network.stages, layers, strict=True)
@@ -295,6 +295,5 @@ def warnings_of(
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
     if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        calibrated = case.workload.initialisation == "calibrated"
         remedy = "another of --seeds" if calibrated else "--init calibrated"
         yield f"no gradient in epoch {number}, and so in none to come: use {remedy}"

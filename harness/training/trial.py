@@ -106,10 +106,10 @@ class Trial(Generic[C]):
         Raises Busy.
         """
         self.written = self.ledger.lock_and_read(self.maker)
-        there = self.written
+        rows = self.written
         if self.access.keep_weights:
-            there = [r for r in there if not has(r, TrainedResult) or self._keeps(r.result)]
-        return served_by(self.case, {self.maker.key}, there, Budget())
+            rows = [r for r in rows if not has(r, TrainedResult) or self._keeps(r.result)]
+        return served_by(self.case, {self.maker.key}, rows, Budget())
 
     def _keeps(self, result: TrainedResult) -> bool:
         name = result.kept_weights_sha256
@@ -160,20 +160,20 @@ def train(trial: Trial[Training]) -> bool:
     installation = installation_of(case)
     trial.maker = maker(case, trial.run, installation)
     data = _data(trial)
-    about, source, test = data.train.info, data.train.source, data.test.source
+    info, source, test = data.train.info, data.train.source, data.test.source
     decisive = training_identity(case, source.sha256, test.sha256, installation)
     key = training_key(case, source.sha256, test.sha256, installation)
-    used = Data(
+    samples = Data(
         source=source,
         test=test,
-        augmented=about.augmented,
-        split_sha256=about.split_sha256 or None,
+        augmented=info.augmented,
+        split_sha256=info.split_sha256 or None,
         train_samples=len(data.train),
         validation_samples=len(data.validation),
         test_samples=len(data.test),
         iterations_per_epoch=-(-len(data.train) // case.workload.batch_size),
     )
-    trial.maker = replace(trial.maker, key=key, data=used)
+    trial.maker = replace(trial.maker, key=key, data=samples)
     if too_large := memory.too_large(case):
         raise Failed(too_large)
     path = trial.out / "checkpoints" / f"{key}.pt"
@@ -310,7 +310,7 @@ def _keep_results(
         if not audit.passed:
             reason = f"with its last weights it is not the reference: {audit.reason}"
             trial.keep(WarningResult(reason=shortened(reason)))
-    part = epoch.drawn(data.test, COUNTED_SAMPLES)
+    part = epoch.draw(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(T, COUNTED_TOGETHER))
     layers = count_operations(case, learner.module, batches, trial.alive)
     trial.keep(_operations(layers, len(part)))
@@ -337,8 +337,8 @@ def _keep_results(
 
 def _audited(learner: Learner) -> AuditFinding:
     """Audit the network with its last weights: potentials and rates are not the first weights'."""
-    case, held = learner.case, learner.data.validation
-    part = held.part(torch.arange(min(case.workload.batch_size, len(held))))
+    case, validation = learner.case, learner.data.validation
+    part = validation.part(torch.arange(min(case.workload.batch_size, len(validation))))
     parameters = tuple(p.detach().cpu().clone() for p in learner.module.parameters())
     x = epoch.inputs(case, learner.data, part.raw)
     question = question_of(case, parameters, x, part.labels)
@@ -364,8 +364,8 @@ def count(trial: Trial[Count]) -> bool:
     sha256 = batch.source.sha256
     key = timing_key(case, sha256, installation, run.machine, run.allocator or "")
     trial.maker = replace(trial.maker, data=replace(trial.maker.data, source=batch.source), key=key)
-    together = replace(case, workload=replace(workload, batch_size=COUNTED_TOGETHER))
-    if too_large := memory.too_large(together):
+    in_parts = replace(case, workload=replace(workload, batch_size=COUNTED_TOGETHER))
+    if too_large := memory.too_large(in_parts):
         raise Failed(too_large)
     if trial.served_by() is not None:
         return True
@@ -387,8 +387,8 @@ def count_operations(
     """Sum each layer's operations over batches x (T, B, C, H, W), calling `alive` after each."""
     module.eval()
     network = case.workload.network
-    named = dict(zip(weights.parameter_shapes(network), module.parameters(), strict=True))
-    U = [named.get(f"{n}.U") for n, _ in enumerate(network.stages, 1)]  # behind each layer
+    parameters = dict(zip(weights.parameter_shapes(network), module.parameters(), strict=True))
+    U = [parameters.get(f"{n}.U") for n, _ in enumerate(network.stages, 1)]  # behind each layer
     parts = list[Layers]()
     for batch in batches:
         x = step.placed(batch, case)
