@@ -612,16 +612,10 @@ def test_a_damaged_recording_is_left_out_by_name(reason: str, tmp_path: Path) ->
     assert longer.raw.shape[1] == 3  # fewer frames are in the cache
 
 
-@pytest.mark.parametrize(
-    "row",
-    [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)],
-    ids=["too far", "before the first pixel", "time goes back"],
-)
-def test_a_dvs_recording_that_no_camera_made_is_damaged(
-    row: tuple[int, int, int, bool], tmp_path: Path
-) -> None:
-    path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
-    with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
+@pytest.mark.parametrize("x", [128, -1])
+def test_a_dvs_recording_that_no_camera_made_is_damaged(x: int, tmp_path: Path) -> None:
+    path = write_aedat4(tmp_path / "1.aedat4", ROW, (x, 0, 2000, True))
+    with pytest.raises(UsageError, match="is damaged .1 of 2 events lie off"):
         dvs_cifar10.read_recording(path)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,8 +24,7 @@ from harness.adapter import Variant
 from harness.analysis import tables
 from harness.conformance import random_batch, small
 from harness.machine import host
-from harness.records import EpochResult, TrainedResult, has, identity, of_kind
-from harness.records.current import current
+from harness.records import EpochResult, has, identity, of_kind
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import initialised
@@ -541,29 +539,6 @@ def test_units_without_spikes_are_not_said_to_have_a_threshold() -> None:
     (dead,) = epoch.warnings_of(ann, 1, layers, 1.0)
     assert "dead layers after epoch 1: 1 8C3" in dead and "V_th" not in dead
     assert len([*epoch.warnings_of(altered(ann, contender="fused"), 1, layers, 1.0)]) == 2
-
-
-def test_a_training_made_anew_for_its_weights_counts_with_its_own_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ann = case(contender=spec.ANN)
-    run((ann,), tmp_path)
-    for path in (tmp_path / "checkpoints").iterdir():
-        path.unlink()
-    real = epoch.train_epoch
-
-    def elsewhere(*arguments: Any) -> EpochResult:  # where sums are rounded otherwise
-        result = real(*arguments)
-        return replace(result, test_accuracy=result.test_accuracy + 0.1)
-
-    monkeypatch.setattr(epoch, "train_epoch", elsewhere)
-    (again,) = run((ann,), tmp_path, keep=True)
-    rows, _ = records.Store(tmp_path).read()
-    counted = [row for row, counts in zip(rows, current(rows).counts, strict=True) if counts]
-    (end,) = (row for row in counted if has(row, TrainedResult))
-    assert end.result.kept_weights_sha256 and end.run == again.rows[-1].run
-    tests = [row.result.test_accuracy for row in counted if has(row, EpochResult)]
-    assert len(tests) == 2 and tests[-1] == end.result.test_accuracy
 
 
 def test_a_failure_that_was_overcome_is_none_of_a_training_that_was_done_before(

@@ -93,9 +93,9 @@ def _in_words(value: object) -> str:
 def current(rows: Sequence[Row]) -> Current:
     """Return which rows count: newest results, whole runs, today's protocol; and notes on them.
 
-    - Of trainings, baselines and counts: of rows with the same suite, key, kind and fields of
-      NUMBERS (epoch, T of the test) the one that was written last; but none of a training that
-      was begun anew and has not ended.
+    - Of trainings, baselines and counts: of rows with the same suite, key, kind and number (epoch,
+      T of the test) the one that was written last; but none of a training that was begun anew and
+      has not ended.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.
@@ -136,11 +136,9 @@ def current(rows: Sequence[Row]) -> Current:
 
 def is_outdated(row: Row) -> bool:
     """Return whether a row's timing protocol, or its proof's exam, is not today's."""
-    if not row.is_timing:
-        return False
-    if isinstance(row.result, Proof) and row.result.exam != EXAM:
+    if row.is_timing and isinstance(row.result, Proof) and row.result.exam != EXAM:
         return True
-    return not has(row, Bf16TrainingResult) and row.run.protocol != PROTOCOL
+    return _is_timing(row) and row.run.protocol != PROTOCOL
 
 
 def slot_of(row: Row) -> Hashable:
@@ -149,7 +147,7 @@ def slot_of(row: Row) -> Hashable:
 
 
 def _numbers(row: Row) -> tuple[object, ...]:
-    """Return what tells results of one kind and key from one another."""
+    """Return the fields that tell results of one kind and key apart: an epoch's number, a T."""
     match result := row.result:
         case EpochResult():
             return (result.epoch,)
@@ -349,7 +347,7 @@ def _epochs(
 
 
 def _unborne(row: Row[TrainedResult], by_number: Epochs) -> str | None:
-    """Return why epochs do not bear out a result, its schedule or its width; None if they do."""
+    """Return why its epochs contradict a result, its schedule or width; None if they do not."""
     case, result = row.training, row.result
     count = result.trained_epochs or case.epochs
     if missing := sorted({*range(1, count + 1)} - by_number.keys()):
@@ -384,7 +382,7 @@ def _unlike_its_epoch(accuracy: float, number: int, by_number: Epochs) -> str | 
 def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
     """Return where epochs leave their case's schedule; None if they do not.
 
-    Of an earlier rule, by which the rate fell when accuracy was flat, no schedule is known.
+    By an earlier rule the rate fell when accuracy was flat: such a case has no schedule to check.
     """
     if case.least_epochs is not None:
         return None
@@ -419,10 +417,10 @@ def _notation(scale: str, dataset: str, width: Fraction) -> str | None:
 def _odd_seeds(
     rows: Sequence[Row], last: Mapping[Hashable, int], refused: Mapping[int, str]
 ) -> dict[int, str]:
-    """Return by index trainings that were not done as most seeds of their kind, and copies.
+    """Return, by index, why a training does not count that differs from most seeds or copies one.
 
-    With a sentence, which is empty where a later training of that seed has taken its place. Suites
-    share their trainings, but for ablations. Of as many seeds either way the later ones count.
+    The sentence is empty where a later training of that seed has taken its place. All suites but
+    the ablations share their trainings. Of as many seeds either way the later ones count.
     """
     epochs, reasons = _epochs(rows, last), dict[int, str]()
     groups = defaultdict[Hashable, dict[int, Row[TrainedResult]]](dict)

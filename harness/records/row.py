@@ -1,7 +1,6 @@
-"""What comes out: a row a measurement: who measured what, when, on which data, and the result.
+"""Rows: one for each measurement, with its run, case, contender, data and result.
 
-A row has parts. Its result is one of the classes below, told apart by `kind`. Units are in the
-names.
+The result is one of the classes below, told apart by `kind`. Units are in the names.
 """
 
 from __future__ import annotations
@@ -142,7 +141,7 @@ class Row(Generic[R]):
 
     @property
     def contender(self) -> Contender:
-        """Who computed it."""
+        """Contender that computed it."""
         return self.case.contender
 
     @property
@@ -332,7 +331,7 @@ class TrainedResult:
 
     kind: Literal["trained"] = "trained"
     test_accuracy: Share  # after the last epoch
-    best_test_accuracy: Share  # of all epochs, as papers tell it
+    best_test_accuracy: Share  # of all epochs, as papers report it
     best_test_epoch: Nth
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth
