@@ -49,13 +49,13 @@ if not torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def settings_stay() -> Iterator[None]:
     """Fail a test that leaves torch's global settings changed, and restore them."""
-    before = torch.get_default_dtype(), torch.get_num_threads()
+    earlier = torch.get_default_dtype(), torch.get_num_threads()
     yield
     kept.share_with("all")  # a training in this process changes it, as in its own
-    after = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(before[0])
-    torch.set_num_threads(before[1])
-    assert after == before
+    later = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(earlier[0])
+    torch.set_num_threads(earlier[1])
+    assert later == earlier
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
 
     return called
 

@@ -66,13 +66,13 @@ class Entry:
 
     name: str
     numbers: dict[str, int]
-    made: object
+    content: object
     tolerance: float = NEAR
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As it is in the file, and read back from one."""
-        return json.loads(json.dumps({"numbers": self.numbers, "made": self.made}))
+        return json.loads(json.dumps({"numbers": self.numbers, "made": self.content}))
 
 
 def entries(file: str) -> Iterator[Entry]:
@@ -86,20 +86,24 @@ def entries(file: str) -> Iterator[Entry]:
 
 def moved(file: str) -> list[str]:
     """A sentence of each entry that is not as the golden file has it, with what to do."""
-    kept = _read(file)
+    golden = _read(file)
     now = {entry.name: entry for entry in entries(file)}
-    found = [sentence for entry in now.values() if (sentence := _sentence(file, entry, kept))]
-    gone = (name for name in kept if name not in now and not _is_absent(file, name))
-    return found + [f"{file}.json, {name}: nothing makes it any more: {RENEW}" for name in gone]
+    sentences = [sentence for entry in now.values() if (sentence := _sentence(file, entry, golden))]
+    gone = (name for name in golden if name not in now and not _is_absent(file, name))
+    return sentences + [f"{file}.json, {name}: nothing makes it any more: {RENEW}" for name in gone]
 
 
 def renew(file: str) -> None:
     """Writes a golden file anew; an entry whose numbers are there and the same stays as it was."""
-    kept, now = _read(file), {entry.name: entry.kept for entry in entries(file)}
-    new = {name: each for name, each in kept.items() if name in now or _is_absent(file, name)}
-    for name, each in now.items():
-        if name not in kept or not each["numbers"] or kept[name]["numbers"] != each["numbers"]:
-            new[name] = each
+    golden, now = _read(file), {entry.name: entry.as_json for entry in entries(file)}
+    new = {name: entry for name, entry in golden.items() if name in now or _is_absent(file, name)}
+    for name, entry in now.items():
+        if (
+            name not in golden
+            or not entry["numbers"]
+            or golden[name]["numbers"] != entry["numbers"]
+        ):
+            new[name] = entry
     text = json.dumps(new, indent=1, ensure_ascii=False)
     (FOLDER / f"{file}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -114,25 +118,25 @@ def _is_absent(file: str, name: str) -> bool:
     return file == "numerics" and name in adapters.names()
 
 
-def _sentence(file: str, entry: Entry, kept: dict[str, dict[str, Any]]) -> str | None:
-    here, known = f"{file}.json, {entry.name}", kept.get(entry.name)
-    if known is None:
-        return f"{here}: it is not there yet: {RENEW}"
-    if known["numbers"] != entry.numbers:
-        return f"{here}: it is of {known['numbers']}, now of {entry.numbers}: {RENEW}"
-    difference = first_difference(known["made"], entry.kept["made"], entry.tolerance)
+def _sentence(file: str, entry: Entry, golden: dict[str, dict[str, Any]]) -> str | None:
+    place, old = f"{file}.json, {entry.name}", golden.get(entry.name)
+    if old is None:
+        return f"{place}: it is not there yet: {RENEW}"
+    if old["numbers"] != entry.numbers:
+        return f"{place}: it is of {old['numbers']}, now of {entry.numbers}: {RENEW}"
+    difference = first_difference(old["made"], entry.as_json["made"], entry.tolerance)
     if difference is None:
         return None
     # a key has no number: with it every key moves, and no row measured before is found again
     do = "raise " + " or the adapter's ".join(entry.numbers) if entry.numbers else "carry rows over"
-    return f"{here} has moved ({difference}): {do}, then {RENEW}"
+    return f"{place} has moved ({difference}): {do}, then {RENEW}"
 
 
-def first_difference(kept: Any, now: Any, tolerance: float) -> str | None:
+def first_difference(golden: Any, now: Any, tolerance: float) -> str | None:
     """Where two values of JSON differ first, and how; floats may a little. None: nowhere."""
-    before, after = dict(_leaves(kept)), dict(_leaves(now))
-    for place in [*before, *after]:
-        a, b = before.get(place), after.get(place)
+    old, new = dict(_leaves(golden)), dict(_leaves(now))
+    for place in [*old, *new]:
+        a, b = old.get(place), new.get(place)
         if isinstance(a, float) and isinstance(b, float) and isclose(a, b, rel_tol=tolerance):
             continue
         if a != b:
@@ -144,8 +148,8 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict | list):
         yield place, value
         return
-    for name, each in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(each, f"{place}/{name}")
+    for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(part, f"{place}/{name}")
 
 
 # What a training computes and draws. `NUMERICS` stands for it.
@@ -182,22 +186,22 @@ def settings() -> dict[str, Setting]:
 
 def numerics_made() -> Iterator[Entry]:
     """What a training draws; of the ANN and of each adapter that is here what it computes."""
-    of = {"NUMERICS": NUMERICS}
-    yield Entry("draws", of, _draws())
+    numbers = {"NUMERICS": NUMERICS}
+    yield Entry("draws", numbers, _draws())
     ann = {title: _of_ann(setting) for title, setting in settings().items()}
-    yield Entry(spec.ANN, of, ann, CLOSE)
+    yield Entry(spec.ANN, numbers, ann, CLOSE)
     for name in adapters.available():
-        numbers = {**of, "REVISION": facts.of(name).revision}
-        yield Entry(name, numbers, computed_by(adapters.load(name)), CLOSE)
+        of_adapter = {**numbers, "REVISION": facts.of(name).revision}
+        yield Entry(name, of_adapter, computed_by(adapters.load(name)), CLOSE)
 
 
 def computed_by(adapter: Adapter) -> dict[str, object]:
     """What an adapter computes of each setting; in a runtime of its own without dropout."""
-    found = settings()
+    by_title = settings()
     if trainer_of(adapter) is not None:
-        for title, of in found.items():
-            found[title] = of._replace(network=replace(of.network, dropout=0.0))
-    return {title: _of_adapter(adapter, of) for title, of in found.items()}
+        for title, setting in by_title.items():
+            by_title[title] = setting._replace(network=replace(setting.network, dropout=0.0))
+    return {title: _of_adapter(adapter, setting) for title, setting in by_title.items()}
 
 
 def _of_adapter(adapter: Adapter, setting: Setting) -> dict[str, object]:
@@ -243,9 +247,9 @@ def _losses(module: nn.Module, setting: Setting) -> list[float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)  # dropout
         for _ in range(STEPS):
-            of, labels = (module, optimise, setting.x), torch.arange(setting.x.shape[1])
+            batch = setting.x, torch.arange(setting.x.shape[1])
             classes = setting.network.classes
-            outcome = step.iteration(*of, labels, classes=classes, precision="fp64")
+            outcome = step.iteration(module, optimise, *batch, classes=classes, precision="fp64")
             losses.append(outcome.loss.item())
     return losses
 
@@ -254,26 +258,24 @@ def _draws() -> dict[str, object]:
     learner = epoch.begin(_trained_case(), _data())
     cases = {"calibrated": _trained_case(), "torch": _trained_case(initialisation="torch")}
     cases["ann"] = _trained_case(contender=spec.ANN)
-    weights = {name: _sizes(epoch.begin(of, _data()).module) for name, of in cases.items()}
+    weights = {name: _sizes(epoch.begin(case, _data()).module) for name, case in cases.items()}
     inputs: list[Tensor] = []
 
-    def keep(module: nn.Module, given: tuple[Tensor]) -> None:
+    def keep(module: nn.Module, arguments: tuple[Tensor]) -> None:
         if module.training:  # in the order of the samples, cropped and flipped
-            inputs.append(given[0][0])
+            inputs.append(arguments[0][0])
 
     learner.module.register_forward_pre_hook(keep)
     with torch.random.fork_rng(devices=[]):
         rates = [(n, schedule.table_7(learner.case.optimiser, n)) for n in (1, 2)]
-        epochs = [epoch.train_epoch(learner, *each, lambda fraction: None) for each in rates]
+        epochs = [epoch.train_epoch(learner, *rate, lambda fraction: None) for rate in rates]
     return {
         "held out": _data(classes=40).validation.labels.tolist(),
-        "inputs": [_hash((each * 1000).round().int()) for each in inputs],
+        "inputs": [_hash((x * 1000).round().int()) for x in inputs],
         "first weights": weights,
-        "losses": [each.loss for each in epochs],
-        "gradient norms": [each.gradient_norm for each in epochs],
-        "accuracies": [
-            [each.train_accuracy, each.validation_accuracy, each.test_accuracy] for each in epochs
-        ],
+        "losses": [result.loss for result in epochs],
+        "gradient norms": [result.gradient_norm for result in epochs],
+        "accuracies": [[e.train_accuracy, e.validation_accuracy, e.test_accuracy] for e in epochs],
         "rates of epochs 1, 40, 41, 81": {
             name: [schedule.table_7(optimiser, number) for number in (1, 40, 41, 81)]
             for name, optimiser in (("sgd", spec.SGD()), ("adam", spec.Adam()))
@@ -283,7 +285,7 @@ def _draws() -> dict[str, object]:
 
 def _sizes(module: nn.Module) -> list[float]:
     """Of each parameter the sum of its magnitudes."""
-    return [each.detach().double().abs().sum().item() for each in module.parameters()]
+    return [p.detach().double().abs().sum().item() for p in module.parameters()]
 
 
 def _trained_case(**changes: Any) -> spec.Training:
@@ -292,7 +294,7 @@ def _trained_case(**changes: Any) -> spec.Training:
 
 
 def _data(classes: int = 10) -> epoch.DataSplits:
-    return epoch.DataSplits.of(_pictures(classes), _pictures(classes))
+    return epoch.DataSplits.from_splits(_pictures(classes), _pictures(classes))
 
 
 def _pictures(classes: int) -> LabelledSplit:
@@ -340,12 +342,12 @@ PRECISIONS: tuple[spec.Precision, ...] = get_args(spec.Precision)
 class Examined(StepNetwork):
     """The reference, which notes what it is asked: the input, its weights, the mode, taps."""
 
-    def __init__(self, network: spec.Network, asked: list[str], cell: MakeCell = LIFCell) -> None:
+    def __init__(self, network: spec.Network, calls: list[str], cell: MakeCell = LIFCell) -> None:
         super().__init__(network, cell)
-        self.asked = asked
+        self.calls = calls
 
     def forward(self, x: Tensor) -> Tensor:
-        self.asked.append(_asked(self, x))
+        self.calls.append(_asked(self, x))
         return super().forward(x)
 
 
@@ -357,16 +359,16 @@ class RoundsApart(contenders.TurnsOneAtRest):
 
 def exam_made() -> Iterator[Entry]:
     """The rules, and what exams ask."""
-    of = {"EXAM": EXAM}
-    yield Entry("rules", of, asdict(RULES))
-    yield Entry("of audits", of, _numbers(judge, "LATE WIDE_MACS QUARTER OF_CHANGE OF_WEIGHT"))
-    yield Entry("required", of, {each: list(required(each)) for each in PRECISIONS})
-    for each in PRECISIONS:
-        yield Entry(f"asked in {each}", of, _examined(each))
-    yield Entry("asked on events", of, _examined("fp64", static=False))
+    numbers = {"EXAM": EXAM}
+    yield Entry("rules", numbers, asdict(RULES))
+    yield Entry("of audits", numbers, _numbers(judge, "LATE WIDE_MACS QUARTER OF_CHANGE OF_WEIGHT"))
+    yield Entry("required", numbers, {p: list(required(p)) for p in PRECISIONS})
+    for precision in PRECISIONS:
+        yield Entry(f"asked in {precision}", numbers, _examined(precision))
+    yield Entry("asked on events", numbers, _examined("fp64", static=False))
     attempts = _examined("fp32", RoundsApart)
-    yield Entry("attempts at one that rounds apart in fp32", of, attempts)
-    yield Entry("neurons at the threshold and the edge", of, _planted())
+    yield Entry("attempts at one that rounds apart in fp32", numbers, attempts)
+    yield Entry("neurons at the threshold and the edge", numbers, _planted())
 
 
 def _examined(
@@ -383,7 +385,7 @@ def _asked(module: nn.Module, x: Tensor) -> str:
     words.append("with gradients" if torch.is_grad_enabled() else "without gradients")
     if torch.is_autocast_enabled("cpu"):
         words.append(f"under autocast to {torch.get_autocast_dtype('cpu')}")
-    if any(isinstance(each, SpikeTap) and each.recording for each in module.modules()):
+    if any(isinstance(part, SpikeTap) and part.recording for part in module.modules()):
         words.append("taps on")
     digest = hashlib.sha256(x.detach().double().contiguous().numpy().data).hexdigest()
     return ", ".join([*words, f"input {digest[:8]}"])
@@ -439,6 +441,6 @@ if __name__ == "__main__":
     if "--renew" in sys.argv:
         for file in FILES:
             renew(file)
-    found = [sentence for file in FILES for sentence in moved(file)]
-    print("\n".join(found) or "nothing has moved")
-    sys.exit(bool(found))
+    sentences = [sentence for file in FILES for sentence in moved(file)]
+    print("\n".join(sentences) or "nothing has moved")
+    sys.exit(bool(sentences))

@@ -20,26 +20,28 @@ def quiet(fraction: float, doing: str) -> None:
     assert 0 <= fraction <= 1 and doing
 
 
-def recorded(*found: Events, sensor: tuple[int, int] = (34, 34), classes: int = 2) -> Recordings:
+def recorded(
+    *recordings: Events, sensor: tuple[int, int] = (34, 34), classes: int = 2
+) -> Recordings:
     """Of classes 0, 1, ... in turn."""
-    starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
-    labels = np.arange(len(found), dtype=np.int64) % classes
-    return Recordings(np.concatenate(found), starts, labels, sensor, classes)
+    starts = np.cumsum([0, *map(len, recordings)], dtype=np.int64)
+    labels = np.arange(len(recordings), dtype=np.int64) % classes
+    return Recordings(np.concatenate(recordings), starts, labels, sensor, classes)
 
 
 def bar(label: int, rng: np.random.Generator, size: int = 20) -> Events:
     """A vertical bar that moves to the right, or a level one that moves down: 30 ms, and noise."""
-    step, along = (each.ravel() for each in np.meshgrid(np.arange(8), np.arange(size)))
+    step, along = (grid.ravel() for grid in np.meshgrid(np.arange(8), np.arange(size)))
     across = rng.integers(3, 6) + step
-    found = np.zeros(len(step), EVENT)
-    found["x"], found["y"] = (along, across) if label else (across, along)
-    found["t"] = 4000 * step + rng.integers(0, 400, len(step))
-    found["p"] = rng.random(len(step)) < 0.8
+    events = np.zeros(len(step), EVENT)
+    events["x"], events["y"] = (along, across) if label else (across, along)
+    events["t"] = 4000 * step + rng.integers(0, 400, len(step))
+    events["p"] = rng.random(len(step)) < 0.8
     noise = rng.random(len(step)) < 0.05
-    found["x"][noise] = rng.integers(0, size, noise.sum())
-    found = found[np.argsort(found["t"], kind="stable")]
-    found["t"] -= found["t"][0]
-    return found
+    events["x"][noise] = rng.integers(0, size, noise.sum())
+    events = events[np.argsort(events["t"], kind="stable")]
+    events["t"] -= events["t"][0]
+    return events
 
 
 def bars(count: int, seed: int, size: int = 20) -> Recordings:
@@ -59,8 +61,8 @@ def squares(count: int, seed: int, augmented: bool = False) -> Images:
 
 
 def answered(baseline: Baseline, test: Recordings | Images) -> Labels:
-    found = baseline.predict(test)
-    return found.labels if isinstance(found, Answers) else found
+    answer = baseline.predict(test)
+    return answer.labels if isinstance(answer, Answers) else answer
 
 
 def striped(count: int, seed: int) -> Recordings:

@@ -224,7 +224,7 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     wanted = datasets.SplitRequest("nmnist", 5, samples=50, embedded=True)
     case = small(T=5, effort="quick", window="first")
     given = trial.load_samples(case, baselines.load("hats"), Access(Path()), silent)
-    splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
+    splits = DataSplits.from_splits(*datasets.load_splits(wanted, 20, silent))
     for name in ("train", "validation", "test"):
         ours, theirs = getattr(given, name), getattr(splits, name)
         assert isinstance(ours, Recordings) and ours.longest_us <= 5 * BIN_US
@@ -233,7 +233,7 @@ def test_samples_and_split_are_those_of_the_papers_networks() -> None:
     case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
     images = trial.load_samples(case, baselines.load("cao"), Access(Path()), silent).validation
     wanted = replace(wanted, dataset="cifar10")
-    splits = DataSplits.of(*datasets.load_splits(wanted, 20, silent))
+    splits = DataSplits.from_splits(*datasets.load_splits(wanted, 20, silent))
     assert isinstance(images, Images)
     assert (images.pixels == splits.validation.raw.numpy()).all()
 

@@ -234,7 +234,7 @@ def test_a_resumed_run_makes_the_bf16_training_that_was_missing(tmp_path: Path) 
     rows = rows_in(tmp_path)
     for _ in range(2):  # the second has nothing to do
         (measured,) = run(tmp_path, IN_BF16, rounds=5, seconds=math.inf)
-        assert measured.before
+        assert measured.was_done
         (row,) = rows_in(tmp_path)[len(rows) :]
         assert has(row, Bf16TrainingResult)
 
@@ -259,7 +259,7 @@ def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next
 def test_earlier_trainings_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "CHECK_SETTINGS", replace(SHORT, steps=20))
     digits, one = Digits.read(), descent.case_of(IN_BF16)
-    trainee, weights = Bf16Trainee.of(adapters.load("reference"), one), digits.weights(one)
+    trainee, weights = Bf16Trainee.of_case(adapters.load("reference"), one), digits.weights(one)
     first = trainee.train(one, weights, digits)
     trainee.train(altered(one, precision="fp32", seed=1), weights, digits)
     assert trainee.train(one, weights, digits) == first

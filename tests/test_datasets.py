@@ -82,21 +82,21 @@ def images(root: Path, name: str = "1.png", kind: str = "cat", split: str = "tra
 
 
 @pytest.mark.parametrize(
-    ("root", "said"),
+    ("root", "reason"),
     [
         pytest.param("/etc/passwd", "passwd.*is no folder", id="a file"),
         pytest.param("~nobody-of-that-name", "home", id="of no user"),
     ],
 )
 def test_the_data_root_is_the_argument_then_the_variable_then_the_cache_and_a_folder(
-    root: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    root: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cache = data_root(None)
     assert cache == tmp_path / "cache" / "snn-harness" and not cache.exists()
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=reason):
         load_batch("cifar10", 1, 1, root=Path(root))
     monkeypatch.setenv("HARNESS_DATA", root)
-    with pytest.raises(UsageError, match=f"HARNESS_DATA.*{said}"):
+    with pytest.raises(UsageError, match=f"HARNESS_DATA.*{reason}"):
         data_root(None)
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert data_root(None) == tmp_path
@@ -192,10 +192,10 @@ def test_find_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     assert (nothing.train, nothing.test) == (None, None)
     assert "NMNIST/{Train,Test}/<label>/*.bin" in nothing.problem
     write_bin(recording(tmp_path), ROW)
-    found = find("nmnist", tmp_path)
-    assert str(found.train) == f"1 of 60,000: N-MNIST recordings, in {tmp_path / 'NMNIST'}"
+    present = find("nmnist", tmp_path)
+    assert str(present.train) == f"1 of 60,000: N-MNIST recordings, in {tmp_path / 'NMNIST'}"
     for lack in ("1 of 60,000 train samples", "no test samples", "no train sample is of class"):
-        assert lack in found.problem
+        assert lack in present.problem
 
 
 # images
@@ -223,12 +223,12 @@ def test_images_are_normalised_by_channel_and_a_jpeg_is_lossy_and_wins(tmp_path:
 def test_a_truncated_image_and_one_of_another_size_are_named(suffix: str, tmp_path: Path) -> None:
     path = write_image(images(tmp_path, f"1.{suffix}"))
     path.write_bytes(path.read_bytes()[:-30])  # the last 20 of a PNG are no pixels
-    said = rf"1\.{suffix} is damaged"
-    for match in (rf"{said}.*delete it or extract it again", "16x16 pixels, expected 32x32"):
+    damaged = rf"1\.{suffix} is damaged"
+    for match in (rf"{damaged}.*delete it or extract it again", "16x16 pixels, expected 32x32"):
         with pytest.raises(UsageError, match=match):
             load_batch("cifar10", 1, 1, root=tmp_path)
         write_image(path, side=16)
-    with pytest.raises(UsageError, match=rf"none of 1 samples could be read: .*{said}"):
+    with pytest.raises(UsageError, match=rf"none of 1 samples could be read: .*{damaged}"):
         load_split(SplitRequest("cifar10", T=1, root=tmp_path), "train", quiet)
 
 
@@ -242,13 +242,13 @@ def test_files_are_listed_by_class_and_name_and_one_that_goes_then_is_named(tmp_
     with pytest.raises(UsageError, match="c is no class folder, expected a, b"):
         list_files(tmp_path, "ab", (".bin",), SampleInfo("bins", 0, 3))
     first, _ = (write_image(images(tmp_path, f"{n}.png")) for n in (1, 3))
-    found = cifar10(tmp_path, "train")
-    assert found is not None
-    before = found.fingerprint()
+    train = cifar10(tmp_path, "train")
+    assert train is not None
+    fingerprint = train.fingerprint()
     first.unlink()
-    assert found.fingerprint() != before and found.read(1).shape == (3, 32, 32)
+    assert train.fingerprint() != fingerprint and train.read(1).shape == (3, 32, 32)
     with pytest.raises(UsageError, match="1.png is damaged"):
-        found.read(0)
+        train.read(0)
 
 
 @pytest.mark.parametrize("base", [".", "cifar10"])
@@ -264,14 +264,14 @@ def test_torchvisions_folder(base: str, tmp_path: Path, monkeypatch: pytest.Monk
     for name, text in (("data_batch_1", content), ("test_batch", content), ("batches.meta", meta)):
         (folder / name).write_bytes(text)
     md5 = hashlib.md5(content).hexdigest()
-    known = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(known, "train_list", [["data_batch_1", md5]])
-    monkeypatch.setattr(known, "test_list", [["test_batch", md5]])
+    dataset = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(dataset, "train_list", [["data_batch_1", md5]])
+    monkeypatch.setattr(dataset, "test_list", [["test_batch", md5]])
     hashed = hashlib.md5(meta).hexdigest()
-    monkeypatch.setattr(known, "meta", {**known.meta, "md5": hashed})
+    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": hashed})
     assert sorted(load_batch("cifar10", 1, 2, root=tmp_path).labels.tolist()) == [4, 6]
-    found = cifar10(tmp_path, "train")
-    assert found and found.read(1)[0, 0, :2].tolist() == [0, 1]  # 3072 is 0 modulo 256
+    samples = cifar10(tmp_path, "train")
+    assert samples and samples.read(1)[0, 0, :2].tolist() == [0, 1]  # 3072 is 0 modulo 256
     (folder / "data_batch_1").write_bytes(content[:-1])
     with pytest.raises(UsageError, match="cifar-10-batches-py is damaged"):
         load_batch("cifar10", 1, 2, root=tmp_path)
@@ -280,18 +280,16 @@ def test_torchvisions_folder(base: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_crops_show_black_borders_and_flips_mirror() -> None:
     image = torch.arange(1, 3 * 32 * 32 + 1, dtype=torch.int32).reshape(3, 32, 32) % 255 + 1
-    given = image.to(torch.uint8).expand(64, 3, 32, 32)
-    out, again = (cropped_and_flipped(given, torch.Generator().manual_seed(0)) for _ in range(2))
-    assert out.shape == given.shape and out.dtype == torch.uint8 and torch.equal(out, again)
-    padded = torch.nn.functional.pad(given[0], (4,) * 4)
+    images = image.to(torch.uint8).expand(64, 3, 32, 32)
+    out, again = (cropped_and_flipped(images, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert out.shape == images.shape and out.dtype == torch.uint8 and torch.equal(out, again)
+    padded = torch.nn.functional.pad(images[0], (4,) * 4)
     crops = [padded.unfold(1, 32, 1).unfold(2, 32, 1)[:, y, x] for y in range(9) for x in range(9)]
-    as_it_is, mirrored = (
-        [any(torch.equal(one, each) for each in of) for one in out]
-        for of in (crops, [each.flip(2) for each in crops])
-    )
-    assert all(a != b for a, b in zip(as_it_is, mirrored, strict=True))
-    assert any(as_it_is) and any(mirrored)
-    assert len({one.numpy().tobytes() for one in out}) > 30
+    plain = [any(torch.equal(picture, crop) for crop in crops) for picture in out]
+    mirrored = [any(torch.equal(picture, crop.flip(2)) for crop in crops) for picture in out]
+    assert all(a != b for a, b in zip(plain, mirrored, strict=True))
+    assert any(plain) and any(mirrored)
+    assert len({picture.numpy().tobytes() for picture in out}) > 30
 
 
 # events
@@ -360,12 +358,12 @@ def test_without_their_reader_events_are_simulated_and_the_note_says_why(
 def test_an_edge_that_moves_a_pixel_makes_its_log_ratio_of_events() -> None:
     image = np.array([[1.0, 1.0, 0.0, 0.0]] * 2)
     camera = Camera(threshold=1.0, eps=0.1, spread=0)  # log(1.1 / 0.1) = 2.398: two events
-    right = simulate(image, np.array([(0.0, 0.0), (1.0, 0.0)]), camera)
-    assert right[["x", "y", "p"]].tolist() == [(2, 0, True), (2, 1, True)] * 2
+    rightward = simulate(image, np.array([(0.0, 0.0), (1.0, 0.0)]), camera)
+    assert rightward[["x", "y", "p"]].tolist() == [(2, 0, True), (2, 1, True)] * 2
     # thresholds are crossed at 1 / 2.398 and 2 / 2.398 of the millisecond
-    assert right["t"].tolist() == [417, 417, 834, 834]
-    left = simulate(image, np.array([(0.0, 0.0), (-1.0, 0.0)]), camera)
-    assert left[["x", "p"]].tolist() == [(1, False)] * 4
+    assert rightward["t"].tolist() == [417, 417, 834, 834]
+    leftward = simulate(image, np.array([(0.0, 0.0), (-1.0, 0.0)]), camera)
+    assert leftward[["x", "p"]].tolist() == [(1, False)] * 4
     there_and_back = simulate(image, np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 0.0)]), camera)
     assert there_and_back["p"].tolist() == [True] * 4 + [False] * 4
     # 2.398 above the first level, the last reference at 2: down to 1 and to 0
@@ -394,7 +392,7 @@ def test_without_recordings_events_are_simulated_from_the_same_images(tmp_path: 
     assert digit.source.description == "simulated saccade events of MNIST's digits, 5 ms bins"
     assert "closed-loop events of CIFAR-10 images (lossy copy)" in ship.source.description
     assert (digit.labels.item(), ship.labels.item()) == (8, 8) and digit.inputs.sum() > 0
-    assert all(each.source.simulated and not each.source.substitute for each in (digit, ship))
+    assert all(batch.source.simulated and not batch.source.substitute for batch in (digit, ship))
     assert ship.source.lossy
 
 
@@ -404,20 +402,20 @@ def test_real_recordings_are_read_and_simulated_ones_resemble_them(tmp_path: Pat
         archive.extractall(tmp_path / "NMNIST", archive.namelist()[:30])
     with zipfile.ZipFile(SHARED / "data" / "mnist_raw.zip") as archive:
         archive.extractall(tmp_path / "MNIST" / "raw")
-    made = nmnist.simulated(tmp_path, "train")
+    simulated = nmnist.simulated(tmp_path, "train")
     counts: list[tuple[int, int]] = []
     # how alike they are: where, when and of which polarity
     windows = {"whole": (12, 25_000), "first 50 ms": (10, 5_000)}
     alike: dict[str, list[float]] = {window: [] for window in windows}
     for path in (tmp_path / "NMNIST").rglob("*.bin"):
         real, index = nmnist.read_recording(path), int(path.stem) - 1  # 00001.bin is digit 0
-        events = made.read(index)
-        assert str(made.labels[index]) == path.parent.name
+        events = simulated.read(index)
+        assert str(simulated.labels[index]) == path.parent.name
         assert 300_000 < events["t"][-1] < 315_000
         for window, (count, us) in windows.items():
-            both = [bin_events(each, count, (34, 34), us) for each in (events, real)]
+            both = [bin_events(part, count, (34, 34), us) for part in (events, real)]
             assert both[1].max() < 255  # no count is cut
-            ours, theirs = (each.flatten() for each in both)
+            ours, theirs = (part.flatten() for part in both)
             alike[window].append(np.corrcoef(ours, theirs)[0, 1])
         counts.append((len(events), len(real)))
     ours, theirs = np.mean(counts, axis=0)
@@ -432,22 +430,22 @@ def test_real_recordings_are_read_and_simulated_ones_resemble_them(tmp_path: Pat
 def test_no_digit_is_trained_on_of_which_there_is_a_recording(tmp_path: Path) -> None:
     request = SplitRequest("nmnist", 3, simulated=True, root=with_mnist(tmp_path))
     train, test = load_splits(request, None, quiet)
-    rest = [label for n, label in enumerate(LABELS) if n not in (1, 4)]
-    assert train.labels.tolist() == rest and test.labels.tolist() == LABELS[::-1]
+    unrecorded = [label for n, label in enumerate(LABELS) if n not in (1, 4)]
+    assert train.labels.tolist() == unrecorded and test.labels.tolist() == LABELS[::-1]
     assert train.info.simulated and not train.info.substitute
     assert train.source.partial  # of MNIST's 60,000
-    found = load_recorded_frames(request, quiet)
-    assert found and found.labels.tolist() == [1, 5, 3] and not found.info.simulated
-    assert found.source.description == "N-MNIST recordings, 5 ms bins"
-    assert found.raw.shape == (3, 3, 2, 34, 34) and found.raw.sum() == 6
-    assert found.info.count == 3 and found.info.whole == 70_000
+    frames = load_recorded_frames(request, quiet)
+    assert frames and frames.labels.tolist() == [1, 5, 3] and not frames.info.simulated
+    assert frames.source.description == "N-MNIST recordings, 5 ms bins"
+    assert frames.raw.shape == (3, 3, 2, 34, 34) and frames.raw.sum() == 6
+    assert frames.info.count == 3 and frames.info.whole == 70_000
     write_bin(recording(tmp_path, 7, "00003"), ROW)  # of another digit
     (tmp_path / "empty").mkdir()
-    for root, said in (
+    for root, reason in (
         (tmp_path, "its name is not the place of its digit in MNIST"),
         (tmp_path / "empty", "lay MNIST there"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=reason):
             load_splits(replace(request, root=root), None, quiet)
     assert load_recorded_frames(replace(request, root=tmp_path / "empty"), quiet) is None
 
@@ -468,14 +466,14 @@ def test_a_simulation_as_long_as_its_bins_has_all_frames(tmp_path: Path, bins: B
 @pytest.mark.parametrize("dataset", ["nmnist", "dvs-cifar10"])
 def test_simulations_are_counted_once(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = SplitRequest(dataset, T=3, samples=3, embedded=True)
-    made = load_split(request, "train", quiet)
-    assert made.raw.dtype == torch.uint8 and made.raw.shape[:3] == (3, 3, 2)
-    assert made.source.simulated and made.raw.sum() > 0
+    first = load_split(request, "train", quiet)
+    assert first.raw.dtype == torch.uint8 and first.raw.shape[:3] == (3, 3, 2)
+    assert first.source.simulated and first.raw.sum() > 0
     monkeypatch.setattr("harness.datasets.simulated.simulate", None)  # it is not called again
     again = load_split(request, "train", quiet)
-    assert torch.equal(made.raw, again.raw) and made.source == again.source
+    assert torch.equal(first.raw, again.raw) and first.source == again.source
     x, _ = next(again.batches(2, 3))  # the first steps of those that were kept
-    assert torch.equal(x, made.raw[:, :2].transpose(0, 1).float())
+    assert torch.equal(x, first.raw[:, :2].transpose(0, 1).float())
 
 
 def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Path) -> None:
@@ -487,7 +485,7 @@ def test_our_split_is_named_by_a_hash_and_its_parts_share_no_sample(tmp_path: Pa
     request = SplitRequest("dvs-cifar10", T=1, root=tmp_path)
     train, test = load_split(request, "train", quiet), load_split(request, "test", quiet)
     assert (len(train), len(test)) == (9, 1)
-    named = {each.info.split_sha256 for each in (train, test)}
+    named = {part.info.split_sha256 for part in (train, test)}
     assert len(named) == 2 and {*map(len, named)} == {64}
 
 
@@ -526,8 +524,8 @@ def test_no_test_on_another_kind(dataset: str, there: str, missing: str, tmp_pat
 @pytest.mark.parametrize("dataset", ["nmnist", "cifar10"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_class_that_a_split_lacks_is_named(dataset: str, split: Split, tmp_path: Path) -> None:
-    for each in ("train", "test"):
-        recorded(tmp_path, each, "01245689" if each == split else "0123456789")
+    for name in ("train", "test"):
+        recorded(tmp_path, name, "01245689" if name == split else "0123456789")
     names = "3, 7" if dataset == "nmnist" else "cat, horse"
     lacking = f"no {split} sample is of class {names}"
     with pytest.raises(UsageError, match=lacking):
@@ -553,11 +551,11 @@ def test_a_test_split_of_copies_is_refused(copied: int, twice: bool, tmp_path: P
         if twice:  # the training split has doubles itself
             shutil.copy(recording(tmp_path, n, "1"), recording(tmp_path, n, "2"))
             shutil.copy(images(tmp_path, kind=kind), images(tmp_path, "2.png", kind))
-    said = f"of 10 test samples that were compared {copied} are training samples too"
+    refusal = f"of 10 test samples that were compared {copied} are training samples too"
     for dataset in ("nmnist", "cifar10"):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=refusal):
             load_splits(SplitRequest(dataset, T=1, root=tmp_path), None, quiet)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=refusal):
         load_recordings(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
 
 
@@ -566,8 +564,8 @@ def test_five_in_a_thousand_test_samples_may_be_training_samples(
     copied: int, refused: bool, tmp_path: Path
 ) -> None:
     for split, n in product(("Train", "Test"), range(400)):
-        own = split == "Test" and n >= copied  # of the other polarity
-        rows = [(n % 34, n // 34 + k, k, own) for k in range(20)]
+        differs = split == "Test" and n >= copied  # of the other polarity
+        rows = [(n % 34, n // 34 + k, k, differs) for k in range(20)]
         write_bin(recording(tmp_path, n % 10, str(n), split), *rows)
     with pytest.raises(UsageError, match="400 test samples .* 3 are") if refused else nullcontext():
         load_splits(SplitRequest("nmnist", T=1, root=tmp_path), None, quiet)
@@ -594,19 +592,19 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("said", DAMAGE)
-def test_a_damaged_recording_is_left_out_by_name(said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", DAMAGE)
+def test_a_damaged_recording_is_left_out_by_name(reason: str, tmp_path: Path) -> None:
     """Cut short, or such as no camera makes."""
     write_bin(recording(tmp_path, 1), ROW)
     write_bin(recording(tmp_path, 2), OVERFLOW, ROW, ROW)  # two events in a microsecond may be
     bad = write_bin(recording(tmp_path, 3), ROW)
-    DAMAGE[said](bad)
+    DAMAGE[reason](bad)
     request = SplitRequest("nmnist", T=1, root=tmp_path)
     for _ in range(2):  # read, then from the cache
-        found = load_split(request, "train", quiet)
-        assert found.labels.tolist() == [1, 2]
-        assert f"left out: 1 of the samples: {bad} is damaged (" in found.source.note
-        assert said in found.source.note
+        sound = load_split(request, "train", quiet)
+        assert sound.labels.tolist() == [1, 2]
+        assert f"left out: 1 of the samples: {bad} is damaged (" in sound.source.note
+        assert reason in sound.source.note
     write_bin(bad, ROW)  # mended: the cache does not keep the damage
     mended = load_split(request, "train", quiet)
     assert mended.labels.tolist() == [1, 2, 3] and str(bad) not in mended.source.note
@@ -614,16 +612,10 @@ def test_a_damaged_recording_is_left_out_by_name(said: str, tmp_path: Path) -> N
     assert longer.raw.shape[1] == 3  # fewer frames are in the cache
 
 
-@pytest.mark.parametrize(
-    "row",
-    [(128, 0, 2000, True), (-1, 0, 2000, True), (0, 0, 999, True)],
-    ids=["too far", "before the first pixel", "time goes back"],
-)
-def test_a_dvs_recording_that_no_camera_made_is_damaged(
-    row: tuple[int, int, int, bool], tmp_path: Path
-) -> None:
-    path = write_aedat4(tmp_path / "1.aedat4", ROW, row)
-    with pytest.raises(UsageError, match="is damaged .(1 of 2 events lie off|time goes back)"):
+@pytest.mark.parametrize("x", [128, -1])
+def test_a_dvs_recording_that_no_camera_made_is_damaged(x: int, tmp_path: Path) -> None:
+    path = write_aedat4(tmp_path / "1.aedat4", ROW, (x, 0, 2000, True))
+    with pytest.raises(UsageError, match="is damaged .1 of 2 events lie off"):
         dvs_cifar10.read_recording(path)
 
 
@@ -650,9 +642,9 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_no_data(
 
 
 def read_mnist(path: Path) -> object:
-    found = nmnist.mnist(path.parents[2], "train")
-    assert found is not None
-    return found.read(0)
+    digits = nmnist.mnist(path.parents[2], "train")
+    assert digits is not None
+    return digits.read(0)
 
 
 READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
@@ -705,8 +697,8 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
         file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(file.read_bytes().replace(bytes([7] * 8), bytes([8] + [7] * 7), 1))
-    found = cached_arrays("key", entry, quiet)
-    assert "was damaged" in found.note and str(tmp_path) in found.note
+    remade = cached_arrays("key", entry, quiet)
+    assert "was damaged" in remade.note and str(tmp_path) in remade.note
     again = cached_arrays("key", lambda: entry(9), quiet)  # sound again, and not made
     assert (again.parts[0] == 7).all()
     assert (again.note, again.damaged) == ("", ("one was damaged",))
@@ -715,12 +707,12 @@ def test_a_damaged_cache_is_named_and_made_again(damage: str, tmp_path: Path) ->
 def test_a_user_without_a_home_folder_gets_a_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def unknown(*given: object) -> str:
+    def unknown(*arguments: object) -> str:
         raise RuntimeError("could not determine the home directory")
 
     monkeypatch.setattr(Path, "home", unknown)
-    found = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
-    assert f"not found under {tmp_path}" in found.problem
+    missing = find("cifar10", tmp_path)  # as with XDG_CACHE_HOME alone
+    assert f"not found under {tmp_path}" in missing.problem
     monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
     with pytest.raises(UsageError, match="could not determine the home directory"):
         data_root(None)

@@ -228,7 +228,7 @@ ASKED = {"networks": (NOTATION,), "datasets": ("nmnist",), "steps": (2,), "batch
 def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command) -> None:
     found = energy_cases(**ASKED)
     for before in (False, True):
-        assert [each.before for each in run(found, tmp_path)] == [before] * 2
+        assert [each.was_done for each in run(found, tmp_path)] == [before] * 2
     ours, bare = rows_of(tmp_path, OperationsResult)
     assert (ours.contender.framework, bare.contender.framework) == ("reference", ANN)
     assert ours.result.counted_samples == 12 and min(ours.result.spikes) > 0
@@ -262,7 +262,7 @@ def test_a_training_counts_its_networks_operations(tmp_path: Path) -> None:
     (again,) = run((given,), tmp_path)
     run((replace(given, suite="scale"),), tmp_path)
     assert (
-        again.before and len(rows_of(tmp_path, OperationsResult)) == 3
+        again.was_done and len(rows_of(tmp_path, OperationsResult)) == 3
     )  # one is the other suite's
     # counts alone make no training done
     counts = [each for each in rows_of(tmp_path, OperationsResult) if each.suite == given.suite]

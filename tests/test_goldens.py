@@ -23,15 +23,15 @@ def test_a_change_is_named_and_renewed_only_with_a_raised_number(
     monkeypatch.setattr(golden, "entries", lambda file: planted)
     raise_one = r"\(/1: 2.0, now 3.0\): raise NUMERICS or the adapter's REVISION"
     first, second = {"NUMERICS": 1, "REVISION": 0}, {"NUMERICS": 1, "REVISION": 1}
-    for made, numbers, words, refused in (
+    for content, numbers, words, refused in (
         ([1.0, 2.0], first, "it is not there yet: .*--renew", False),
         ([1.0, 3.0], first, raise_one, True),
         ([1.0, 3.0], second, "it is of .*0.*, now of .*1", False),
         ("key", {}, "now of {}", False),
         ("another", {}, "carry rows over, then .*--renew", False),
     ):
-        planted[:] = [golden.Entry("planted", numbers, made)]
-        (said,) = golden.moved("numerics")
-        assert re.search(words, said)
+        planted[:] = [golden.Entry("planted", numbers, content)]
+        (sentence,) = golden.moved("numerics")
+        assert re.search(words, sentence)
         golden.renew("numerics")
-        assert golden.moved("numerics") == [said] * refused
+        assert golden.moved("numerics") == [sentence] * refused

@@ -17,7 +17,7 @@ from harness.machine.installed import Machine
 from harness.proof.installation import installation_of
 from harness.records import EndedResult, identity
 from harness.records.identity import columns, columns_that_train, timing_key, training_key
-from harness.records.store import parse_row, written
+from harness.records.store import line_of, parse_row
 from harness.spec import Adam, Case, Conv, NeuNorm, Options, Timing, Voting
 from harness.suites import SUITES, suite
 
@@ -78,13 +78,13 @@ KINDS: list[tuple[Case, list[Change]]] = [
 def test_a_key_is_of_every_column_that_decides_the_result(
     case: Case, changes: list[Change]
 ) -> None:
-    before, key, idle = columns(case), golden.key(case), IDLE
+    usual, key, idle = columns(case), golden.key(case), IDLE
     if isinstance(case, Timing):
         idle = set[str]()
     for fields_, moved in changes:
         other = altered(case, **fields_)
         now = columns(other)
-        assert {name for name in before if before[name] != now[name]} == moved
+        assert {name for name in usual if usual[name] != now[name]} == moved
         assert (golden.key(other) != key) == bool(moved - idle)
 
 
@@ -123,21 +123,21 @@ def test_packages_count_on_the_device_whose_kernels_name_them(
         (kernels, "cuda", "1.0, triton 3.2"),
         ({}, "cpu", "1.0, numba 0.62, triton 3.2"),
     ):
-        known = facts.Facts("planted", "1.0", packages, 4, implementations=implementations)
-        monkeypatch.setattr(facts, "_known", {**facts._known, "planted": known})
-        found = installation_of(altered(CASE, contender="planted", device=device))
-        assert (found.framework_version, found.revision) == (version, 4)
-        assert found.implementation == implementations.get(device)
+        planted = facts.Facts("planted", "1.0", packages, 4, implementations=implementations)
+        monkeypatch.setattr(facts, "_known", {**facts._known, "planted": planted})
+        installation = installation_of(altered(CASE, contender="planted", device=device))
+        assert (installation.framework_version, installation.revision) == (version, 4)
+        assert installation.implementation == implementations.get(device)
 
 
 def test_each_hand_raised_number_moves_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = golden.key(CASE), golden.key(trained_case())
+    keys = golden.key(CASE), golden.key(trained_case())
     expected = {"NUMERICS": (False, True), "PROTOCOL": (True, False), "EXAM": (False, False)}
     for number, moves in expected.items():
         with monkeypatch.context() as patch:
             patch.setattr(identity, number, 99)
             now = golden.key(CASE), golden.key(trained_case())
-        assert tuple(a != b for a, b in zip(before, now, strict=True)) == moves, number
+        assert tuple(a != b for a, b in zip(keys, now, strict=True)) == moves, number
 
 
 def timed_on(machine: Machine, allocator: str = "system") -> str:
@@ -145,23 +145,23 @@ def timed_on(machine: Machine, allocator: str = "system") -> str:
 
 
 def test_a_timing_is_of_its_machine_and_not_of_a_commit() -> None:
-    before = timed_on(MACHINE)
-    assert timed_on(MACHINE, "glibc, memory kept") != before
-    names = (each.name for each in fields(Machine))
-    same = {name for name in names if timed_on(other_value(MACHINE, name)) == before}
+    key = timed_on(MACHINE)
+    assert timed_on(MACHINE, "glibc, memory kept") != key
+    names = (field.name for field in fields(Machine))
+    same = {name for name in names if timed_on(other_value(MACHINE, name)) == key}
     # its torch is the software's, which moves the key; another kernel keeps another MiB
     assert same == {"torch", "harness", "commit", "memory_mib"}
-    assert timed_on(replace(MACHINE, memory_mib=(MACHINE.memory_mib or 0) + 2048)) != before
+    assert timed_on(replace(MACHINE, memory_mib=(MACHINE.memory_mib or 0) + 2048)) != key
 
 
 def test_thread_counts_are_keyed_by_value_and_other_variables_by_name() -> None:
     plain = replace(MACHINE, environment=None, threads=2)
     key = timed_on(plain)
-    asked = replace(plain, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")
-    assert timed_on(asked) == key
-    assert timed_on(replace(asked, environment="OMP_NUM_THREADS=1", threads=1)) != key
-    assert timed_on(replace(asked, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
-    assert timed_on(replace(asked, environment="OMP_PROC_BIND=close OMP_NUM_THREADS=2")) != key
+    counted = replace(plain, environment="OMP_NUM_THREADS=2 MKL_NUM_THREADS=2")
+    assert timed_on(counted) == key
+    assert timed_on(replace(counted, environment="OMP_NUM_THREADS=1", threads=1)) != key
+    assert timed_on(replace(counted, environment="LD_PRELOAD=x OMP_NUM_THREADS=2")) != key
+    assert timed_on(replace(counted, environment="OMP_PROC_BIND=close OMP_NUM_THREADS=2")) != key
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -170,8 +170,8 @@ def test_cases_of_a_suite_have_keys_of_their_own_and_come_back_from_their_fields
     usual = ("reference", "fused", "norse", "snntorch:subtract")
     frameworks = usual if chosen.frameworks is None else chosen.frameworks
     for choice in ({}, {"quick": True}, {"paper": True, "device": "cuda"}):
-        given: dict[str, Any] = {"device": "cpu", "tuned": chosen.is_timed, **choice}
-        cases = chosen.cases(Options(suite=name, frameworks=frameworks, **given))
+        choices: dict[str, Any] = {"device": "cpu", "tuned": chosen.is_timed, **choice}
+        cases = chosen.cases(Options(suite=name, frameworks=frameworks, **choices))
         assert len({golden.key(case) for case in cases}) == len(cases) > 1
         for case in cases:
-            assert parse_row(json.loads(written(row(EndedResult, case)))).case == case
+            assert parse_row(json.loads(line_of(row(EndedResult, case)))).case == case

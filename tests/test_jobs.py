@@ -164,7 +164,7 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
     assert figures(there) == figures(here)
     # a second request finds all done
     again = list(Local().train(sweep(), Store(there), access, quiet))
-    assert all(each.before for each in again)
+    assert all(each.was_done for each in again)
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_timings_have_a_machine_of_the_cluster_for_themselves(tmp_path: Path) ->
     kinds = {row.result.kind for row in store.read()[0] if row.contender.framework == "norse"}
     assert kinds == {"certificate", "warmup", "memory", "audit", "iteration", "timed"}
     (again,) = Local().measure(cases, store, access, budget, quiet)  # not measured a second time
-    assert again.before and {row.contender.framework for row in again.rows} == {
+    assert again.was_done and {row.contender.framework for row in again.rows} == {
         "reference",
         "norse",
         "floor",
@@ -208,4 +208,4 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     assert [len(each) for each in ended] == [4, 4]
     assert sorted(row.workload.seed for row in rows_of(tmp_path, TrainedResult)) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
-    assert sum(not each.before for trained in ended for each in trained) == 4
+    assert sum(not each.was_done for trained in ended for each in trained) == 4

@@ -28,7 +28,7 @@ if tuple(map(int, version("nirtorch").split(".")[:2])) < (2, 6):  # with sinabs'
 from harness.adapter import record_spikes  # noqa: E402
 from harness.conformance import random_batch, small  # noqa: E402
 from harness.formats import nir_file  # noqa: E402
-from harness.formats.nir_file import DT, below  # noqa: E402
+from harness.formats.nir_file import DT, float32_below  # noqa: E402
 from harness.formats.weights import encode  # noqa: E402
 from harness.reference.initialise import initialised  # noqa: E402
 from harness.reference.network import ReferenceNetwork  # noqa: E402
@@ -106,7 +106,7 @@ MAP: dict[Any, Callable[[Any], nn.Module]] = {
 
 def ending(module: nn.Module, *ends: str) -> list[Any]:
     """The layers' synapses or neurons, in order."""
-    return [each for name, each in sorted(module.named_children()) if name.endswith(ends)]
+    return [child for name, child in sorted(module.named_children()) if name.endswith(ends)]
 
 
 def spikes_of(module: nn.Module, network: Network, x: Tensor) -> list[Tensor]:
@@ -114,26 +114,26 @@ def spikes_of(module: nn.Module, network: Network, x: Tensor) -> list[Tensor]:
 
     A neuron's output is its spikes, alone or before its state.
     """
-    kept: list[list[Tensor]] = [[] for _ in network.stages]
-    for neuron, own in zip(ending(module, "_lif"), kept, strict=True):
+    by_layer: list[list[Tensor]] = [[] for _ in network.stages]
+    for neuron, outputs in zip(ending(module, "_lif"), by_layer, strict=True):
 
-        def hook(neuron: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
-            own.append(out[0] if isinstance(out, tuple) else out)
+        def keep(neuron: nn.Module, x: object, out: Any, outputs: list[Tensor] = outputs) -> None:
+            outputs.append(out[0] if isinstance(out, tuple) else out)
 
-        neuron.register_forward_hook(hook)
+        neuron.register_forward_hook(keep)
     state = None
     for frame in x:
         _, state = module(frame, state)
-    return [torch.stack(each) for each in kept]
+    return [torch.stack(outputs) for outputs in by_layer]
 
 
 def expected_spikes(reference: ReferenceNetwork, x: Tensor) -> list[Tensor]:
     """Each layer's spikes of the reference; a silent layer would be equal to anything."""
     with record_spikes(reference) as taps:
         reference(x)
-        found = [tap.collected() for tap in taps]
-    assert all(0.01 < float(each.double().mean()) < 0.9 for each in found) or len(x[0]) == 1
-    return found
+        spikes = [tap.collected() for tap in taps]
+    assert all(0.01 < float(layer.double().mean()) < 0.9 for layer in spikes) or len(x[0]) == 1
+    return spikes
 
 
 def exported(
@@ -146,8 +146,8 @@ def exported(
     return reference, x
 
 
-def equal(found: list[Tensor], wanted: list[Tensor]) -> None:
-    for ours, theirs in zip(found, wanted, strict=True):
+def equal(spikes: list[Tensor], expected: list[Tensor]) -> None:
+    for ours, theirs in zip(spikes, expected, strict=True):
         assert torch.equal(ours.reshape(theirs.shape), theirs)
 
 
@@ -157,10 +157,10 @@ def check_gradients(
     """Of the sum of the voting spikes times random numbers, weights and biases in layer order."""
     back = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
     synapses = ending(module, "_conv", "_affine")
-    parameters = [each for synapse in synapses for each in (synapse.weight, synapse.bias)]
-    found = torch.autograd.grad(out, parameters, back)
-    wanted = torch.autograd.grad(reference(x), list(reference.parameters()), back)
-    for ours, theirs in zip(found, wanted, strict=True):
+    parameters = [p for synapse in synapses for p in (synapse.weight, synapse.bias)]
+    gradients = torch.autograd.grad(out, parameters, back)
+    expected = torch.autograd.grad(reference(x), list(reference.parameters()), back)
+    for ours, theirs in zip(gradients, expected, strict=True):
         largest = theirs.abs().max()
         assert largest > 0
         assert (ours - theirs).abs().max() <= within * largest
@@ -171,11 +171,11 @@ def check_gradients(
 def test_export_and_back(dataset: str, scale: str, neunorm: Reading | None, tmp_path: Path) -> None:
     network, path = small(dataset, scale, neunorm), tmp_path / "network.nir"
     dtype = torch.float64 if neunorm == "mean" else torch.float32
-    drawn = [each.detach() for each in ReferenceNetwork(network).to(dtype).parameters()]
+    drawn = [p.detach() for p in ReferenceNetwork(network).to(dtype).parameters()]
     nir_file.write(path, network, drawn)
-    found = nir_file.read(str(path))
-    assert found.network == network and found.has_a
-    assert found.weights == encode(network, drawn)
+    file = nir_file.read(str(path))
+    assert file.network == network and file.has_a
+    assert file.weights == encode(network, drawn)
 
 
 @IMPORTERS_WARN
@@ -189,9 +189,9 @@ def test_spikingjelly_computes_the_reference(dataset: str, scale: str, tmp_path:
     module = import_from_nir(nir.read(path), dtype=torch.float64)
     for neuron in ending(module, "_lif"):
         neuron.module.surrogate_function = surrogate.Rect(alpha=1 / network.lif.a)
-    found = spikes_of(module, network, x)
-    equal(found, expected_spikes(reference, x))
-    check_gradients(module, found[-1], reference, x, 1e-12)
+    spikes = spikes_of(module, network, x)
+    equal(spikes, expected_spikes(reference, x))
+    check_gradients(module, spikes[-1], reference, x, 1e-12)
 
 
 @IMPORTERS_WARN
@@ -205,7 +205,7 @@ def test_snntorch_computes_every_spike_of_the_reference_one_sample_at_a_time(
     reference, x = exported(network, path, static=static, dtype=torch.float32, tie=tie)
     for n in range(SAMPLES):
         module, one = by_snntorch(path), x[:, n : n + 1]
-        lowered = torch.tensor(below(network.lif.v_th))
+        lowered = torch.tensor(float32_below(network.lif.v_th))
         for neuron in ending(module, "_lif"):
             if tie == "at":  # its neuron fires above its threshold
                 neuron.threshold = lowered
@@ -238,8 +238,8 @@ def test_what_nir_defines_node_by_node_is_the_reference(
 def test_the_support_table_is_of_the_versions_that_are_tested() -> None:
     text = DOC.read_text()
     for package in ("snntorch", "spikingjelly", "norse", "sinabs", "nirtorch"):
-        found = re.search(rf"^\| {package} ([0-9.]+) ", text, re.MULTILINE | re.IGNORECASE)
-        assert found is not None and found[1] == version(package), package
+        line = re.search(rf"^\| {package} ([0-9.]+) ", text, re.MULTILINE | re.IGNORECASE)
+        assert line is not None and line[1] == version(package), package
 
 
 # what is written

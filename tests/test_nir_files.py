@@ -43,9 +43,9 @@ def refusal(path: Path) -> str:
     """The sentence that a file is refused with."""
     with pytest.raises(UsageError) as refused:
         nir_file.read(str(path))
-    said = str(refused.value)
-    assert path.name in said and "\n" not in said and len(said) < 1000
-    return said
+    sentence = str(refused.value)
+    assert path.name in sentence and "\n" not in sentence and len(sentence) < 1000
+    return sentence
 
 
 def put(node: str, **fields: Any) -> Change:
@@ -77,7 +77,7 @@ def becomes(node: str, other: Any) -> Change:
 
 def edges(*more: tuple[str, str], without: tuple[str, str] | None = None) -> Change:
     def change(graph: Any) -> None:
-        graph.edges = [*(each for each in graph.edges if each != without), *more]
+        graph.edges = [*(edge for edge in graph.edges if edge != without), *more]
 
     return change
 
@@ -120,7 +120,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "sentence"), OTHERS, ids=[each[1][:40] for each in OTHERS])
+@pytest.mark.parametrize(("change", "sentence"), OTHERS, ids=[text[:40] for _, text in OTHERS])
 def test_other_networks_are_named_by_their_node(change: Change, sentence: str, path: Path) -> None:
     graph = nir.read(path)
     change(graph)
@@ -154,21 +154,21 @@ def test_a_file_of_another_simulator_is_taken_where_it_is_this_neuron(path: Path
             setattr(node, field, np.float32(getattr(node, field).ravel()[:1]))
     path.unlink()
     nir.write(path, graph)
-    found = nir_file.read(str(path))
-    assert found.network.lif.k_tau == 0.25 and not found.has_a
+    file = nir_file.read(str(path))
+    assert file.network.lif.k_tau == 0.25 and not file.has_a
     # NIR's neuron fires above its threshold
-    assert found.network.lif.v_th == float(np.nextafter(np.float32(0.75), np.float32(1)))
-    assert found.network.neunorm == small("cifar10", neunorm="mean").neunorm
-    assert str(found.network) == str(small("cifar10"))
+    assert file.network.lif.v_th == float(np.nextafter(np.float32(0.75), np.float32(1)))
+    assert file.network.neunorm == small("cifar10", neunorm="mean").neunorm
+    assert str(file.network) == str(small("cifar10"))
 
 
 # and as the networks of a run
 
 
 def file_of(network: Network, *, has_a: bool = True) -> Options:
-    given = NetworkFile("x.nir", network, "0" * 64, has_a, b"")
+    file = NetworkFile("x.nir", network, "0" * 64, has_a, b"")
     names: dict[str, Any] = {"networks": ("x.nir",), "datasets": ("cifar10",)}
-    return Options(**names, suite="scale", frameworks=("fused",), files=(given,), device="cpu")
+    return Options(**names, suite="scale", frameworks=("fused",), files=(file,), device="cpu")
 
 
 def test_a_suite_takes_structure_neuron_and_weights_from_the_file() -> None:
@@ -243,16 +243,16 @@ def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
 ) -> None:
     network = small("nmnist")
     content = weights.encode(network, ReferenceNetwork(network).parameters())
-    kept = weights.path_of(inside, weights.keep(inside, content))
-    asked = ["export", "Small", "--dataset", "nmnist", "--width", "1/8", "--weights", str(kept)]
-    assert call(*asked, "--fires", "above", "--to", "small.nir") == 0
+    stored = weights.path_of(inside, weights.keep(inside, content))
+    words = ["export", "Small", "--dataset", "nmnist", "--width", "1/8", "--weights", str(stored)]
+    assert call(*words, "--fires", "above", "--to", "small.nir") == 0
     (file,) = formats.read_networks(["small.nir"])
     assert (file.network, file.weights) == (network, content)
     neuron = nir.read(inside / "small.nir").nodes["01b_lif"]
-    assert neuron.v_threshold.flat[0] == nir_file.below(network.lif.v_th)
-    monkeypatch.setattr(api, "executor", lambda *given: None)
-    given: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
-    options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **given)
+    assert neuron.v_threshold.flat[0] == nir_file.float32_below(network.lif.v_th)
+    monkeypatch.setattr(api, "executor", lambda *_: None)
+    cell: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
+    options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **cell)
     (sha256,) = {case.workload.weights_sha256 for case in api.Work.of(options, ()).cases}
     assert sha256
     weights.load_kept(inside / "out", sha256, network)  # it is there, whole
@@ -261,8 +261,8 @@ def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
 def test_check_examines_a_file_once_with_its_own_neunorm(tmp_path: Path) -> None:
     selection = file_of(small("cifar10", neunorm="literal"))
     scope = replace(selection, data_root=tmp_path)
-    (found,) = check.prove_adapters(("reference",), scope, lambda *_: None)
-    named = [(each.named, each.certificate.passed) for each in found.proofs]
+    (adapter,) = check.prove_adapters(("reference",), scope, lambda *_: None)
+    named = [(proof.named, proof.certificate.passed) for proof in adapter.proofs]
     assert named == [(f"CIFAR-10 {small('cifar10')} NeuNorm literal", True)] * 2
 
 

@@ -26,7 +26,7 @@ from harness.proof import check
 from harness.proof.exam import Exam
 from harness.proof.installation import installation_of
 from harness.records import CertificateResult, Store
-from harness.records.store import written
+from harness.records.store import line_of
 from harness.reports import stored
 from harness.spec import Options, UsageError
 from harness.suites import suite
@@ -137,7 +137,7 @@ def test_rows_and_tables_say_whose_code_was_timed(
           for each in ("steps", "steps:plain", "steps:untrue", "reference", "floor")}  # fmt: skip
     assert [*of.values()] == [OWN, OURS, None, OURS, None]
     said, silent = (row(CertificateResult, contender="norse", neuron=each) for each in (CELL, None))
-    assert "neuron" in written(said) and "neuron" not in written(silent)
+    assert "neuron" in line_of(said) and "neuron" not in line_of(silent)
     Store(tmp_path / "out").append(said)
     assert Store(tmp_path / "out").read()[0][0].installation.neuron == CELL
     rows, own = rows_of_a_run(), "snntorch"

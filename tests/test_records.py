@@ -26,7 +26,7 @@ from rows import CASE, COUNTS, ROW, RUN, TRAIN, VOTES, altered, row, trained_cas
 from harness import records
 from harness.records import Row, Run, Store, has, run
 from harness.records.run import RowMaker, maker
-from harness.records.store import Busy, Ledger, written
+from harness.records.store import Busy, Ledger, line_of
 from harness.spec import UsageError
 from harness.training.checkpoint import read_sealed
 
@@ -55,19 +55,19 @@ def test_a_row_of_each_kind_comes_back_as_it_was(kind: str, store: Store) -> Non
 
 def test_rows_of_a_suite_are_one_line_each_in_one_file(store: Store) -> None:
     store.append(ROW)
-    (before,) = lines_of(store)
+    (first,) = lines_of(store)
     store.append(ROW)
-    assert lines_of(store) == [before, before]
+    assert lines_of(store) == [first, first]
     # a change of this list is a change of the schema: raise SCHEMA, and say so in the CHANGELOG
     parts = ["schema", "run", "time", "case", "installation", "data", "result"]
-    assert (records.SCHEMA, list(json.loads(before))) == (4, parts)
+    assert (records.SCHEMA, list(json.loads(first))) == (4, parts)
     with pytest.raises(ValueError, match="JSON"):
-        written(altered(ROW, seconds=float("nan")))
+        line_of(altered(ROW, seconds=float("nan")))
 
 
 def line(place: str, value: object, row: Row = ROW) -> str:
     """The line of a row, with another value in a place: "case.workload.T"."""
-    content = part = json.loads(written(row))
+    content = part = json.loads(line_of(row))
     *names, last = place.split(".")
     for name in names:
         part = part.setdefault(name, {})
@@ -79,7 +79,7 @@ def line(place: str, value: object, row: Row = ROW) -> str:
 DAMAGED = {
     "not json": "damaged row",
     '{"schema": 3, "kind": "iteration"}': "of schema 3",
-    '{"schema": 4, "run": {"id": "a"}}': "its run or its case is missing",
+    '{"schema": 4, "run": {"id": "a"}}': "time: Field required",
     "[1, 2]": "damaged row",
     line("case.workload.T", "ten"): "case.workload.T: Input should be a valid integer",
     line("result.kind", "rumour"): "kind",
@@ -97,19 +97,19 @@ DAMAGED = {
     line("result.seconds", 1e999): "damaged row",  # JSON has no infinity
     line("time", "2026-01-01T00:00:00"): "time: a zone was expected",
     line("time", "yesterday"): "yesterday",
-    written(ROW)[:-20]: "damaged row",  # torn by a crash
+    line_of(ROW)[:-20]: "damaged row",  # torn by a crash
     "[" * 500_000: "damaged row",
     line("case.epochs", 0, row(records.TrainedResult)): "epochs: Input should be",
     line("case.epochs", None, row(records.FittedResult)): "epochs: Input should be",
     line("case.effort", None, row(records.FittedResult)): "effort: Input should be",
-    written(row(records.EpochResult, CASE)): "a timing has no epoch",
-    written(row(records.FittedResult, trained_case())): "a training has no fitted",
+    line_of(row(records.EpochResult, CASE)): "a timing has no epoch",
+    line_of(row(records.FittedResult, trained_case())): "a training has no fitted",
     line("result.certificate_precision", "fp16", row(records.CertificateResult)): (
         "certificate_precision"
     ),
-    written(row(records.ConfusionResult, votes=VOTES[1:])): "10 rows of 10",
-    written(row(records.ConfusionResult, confusion=(COUNTS[0][1:],) * 10)): "10 rows of 10",
-    written(row(records.OperationsResult, events=(1,))): "an entry for each of 2 layers",
+    line_of(row(records.ConfusionResult, votes=VOTES[1:])): "10 rows of 10",
+    line_of(row(records.ConfusionResult, confusion=(COUNTS[0][1:],) * 10)): "10 rows of 10",
+    line_of(row(records.OperationsResult, events=(1,))): "an entry for each of 2 layers",
 }
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_line_is_named_and_others_are_read(store: Store, line: str, en
 
 
 @settings(steady, max_examples=60)
-@given(content=spoilt((written(ROW) + "\n").encode() * 3))
+@given(content=spoilt((line_of(ROW) + "\n").encode() * 3))
 def test_spoilt_rows_are_read_or_named(content: bytes, store: Store) -> None:
     store.folder.mkdir(exist_ok=True)
     file_of(store).write_bytes(content)
@@ -175,7 +175,7 @@ def with_run_file(store: Store, content: object) -> Path:
 
 def test_parts_shared_by_a_run_are_written_once_and_read_in_every_row(store: Store) -> None:
     machine = {"cpu": "a processor", "threads": 2, "torch": "2.6"}
-    photographs = {"source": json.loads(written(altered(ROW, source=TRAIN)))["data"]["source"]}
+    photographs = {"source": json.loads(line_of(altered(ROW, source=TRAIN)))["data"]["source"]}
     by_dataset = {"cifar10": {"data": photographs}, "nmnist": {"data": {"train_samples": 1}}}
     shared = {"shared": {"run": {"machine": machine}}, "shared_by_dataset": by_dataset}
     path = with_run_file(store, shared)
@@ -189,7 +189,21 @@ def test_parts_shared_by_a_run_are_written_once_and_read_in_every_row(store: Sto
     assert store.read() == ([replace(alike, run=Run(id=RUN, protocol=3), data=ROW.data), other], [])
 
 
-@pytest.mark.parametrize("content", ["", '{"shared": 3}'])
+def test_a_row_is_damaged_whose_part_is_none_where_its_run_shares_it(store: Store) -> None:
+    with_run_file(store, {"shared": {"data": {"train_samples": 1}}})
+    store.folder.mkdir()
+    file_of(store).write_text(line("data", 3) + "\n" + line("case.workload", [1]))
+    rows, damaged = store.read()
+    assert (
+        rows == []
+        and [sentence.rpartition(": ")[2] for sentence in damaged] == ["an object was expected"] * 2
+    )
+
+
+NO_SHARES = ["", '{"shared": 3}', '{"shared": {"time": {}}}', '{"shared": {"walk": {}}}']
+
+
+@pytest.mark.parametrize("content", NO_SHARES)
 def test_a_runs_damaged_file_is_named_and_its_rows_are_read(store: Store, content: str) -> None:
     store.append(ROW, ROW)
     with_run_file(store, content)
@@ -307,15 +321,15 @@ def test_a_case_is_one_process_s_at_a_time(store: Store) -> None:
 
 
 def test_a_patient_ledger_waits_and_reports_it(store: Store) -> None:
-    one, said = ledger(store), []
+    one, reports = ledger(store), []
     one.lock_and_read(MAKER)
 
     def say(fraction: float, doing: str) -> None:
-        said.append(doing)
+        reports.append(doing)
         one.release()
 
     assert Ledger(store, say, patient=True).lock_and_read(MAKER) == []
-    assert said == ["cifar10 Small seed 0: another process is at it; waiting"]
+    assert reports == ["cifar10 Small seed 0: another process is at it; waiting"]
 
 
 def test_repeated_rows_of_a_training_are_kept_once(store: Store) -> None:
@@ -328,9 +342,13 @@ def test_repeated_rows_of_a_training_are_kept_once(store: Store) -> None:
         resumed.lock_and_read(MAKER)
         resumed.keep(*once, row(records.AuditResult, key="k"))
         resumed.release()
+    # trained anew where sums are rounded otherwise: its own figures, all of them
+    anew = altered(once[1], test_accuracy=0.5)
+    resumed.lock_and_read(MAKER)
+    resumed.keep(once[0], anew)
     rows, _ = store.read()
-    assert [row for row in rows if not row.is_timing] == once
-    assert len(rows) == len(once) + 2
+    assert [row for row in rows if not row.is_timing] == [*once, anew]
+    assert len(rows) == len(once) + 3
 
 
 def test_fresh_counts_the_rows_of_its_own_command_alone(store: Store) -> None:
@@ -384,8 +402,8 @@ def test_kills_at_any_moment_lose_and_double_nothing(tmp_path: Path) -> None:
         assert running.poll() is None, "it ended before all kills: give it more epochs"
         running.send_signal(signal.SIGKILL)
         running.wait()
-        shown = {int(line) for line in (killed / "shown").read_text().split()}
-        assert shown <= {row.workload.seed for row in Store(killed).of_kind(records.TrainedResult)}
+        ended = {int(line) for line in (killed / "shown").read_text().split()}
+        assert ended <= {row.workload.seed for row in Store(killed).of_kind(records.TrainedResult)}
     assert _suite(killed).wait(600) == 0
     assert _told(killed) == _told(quiet)  # the same rows, bit for bit, each of them once
     for path in (quiet / "checkpoints").glob("*.pt"):
@@ -410,5 +428,5 @@ def _told(out: Path) -> Counter[str]:
     rows, damaged = Store(out).read()
     assert not damaged
     return Counter(
-        re.sub(r'"seconds": [^,}]*', "", written(altered(row, run="", time=""))) for row in rows
+        re.sub(r'"seconds": [^,}]*', "", line_of(altered(row, run="", time=""))) for row in rows
     )

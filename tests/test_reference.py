@@ -143,9 +143,9 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone() -
     network = small("cifar10")
     x = random_batch(network, 4, 2, static=True)
     torch.manual_seed(5)
-    before = torch.get_rng_state()
+    state = torch.get_rng_state()
     first, second = (initialised(network, x, seed=3) for _ in range(2))
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -177,7 +177,10 @@ def test_dropout_drops_its_share_and_scales_the_rest(p: float) -> None:
 def test_masks_of_steps_samples_neighbours_and_seeds_are_independent() -> None:
     def masks(seed: int) -> torch.Tensor:
         keys = dropout.keys(torch.tensor(seed), 3, 2)
-        return torch.stack([dropout.kept(key, (16, 12, 12), 0.5) for key in keys]).double() * 2 - 1
+        return (
+            torch.stack([dropout.kept_mask(key, (16, 12, 12), 0.5) for key in keys]).double() * 2
+            - 1
+        )
 
     mask = masks(0)
     others = (mask.roll(1, 0), mask.roll(1, 1), mask.roll(1, 2), mask.roll(1, -1), masks(1))
@@ -188,8 +191,8 @@ def test_masks_of_steps_samples_neighbours_and_seeds_are_independent() -> None:
 def test_the_mask_does_not_depend_on_how_much_is_drawn_at_once() -> None:
     keys = dropout.keys(torch.tensor(7), 4, 3)
     assert torch.equal(dropout.keys(torch.tensor(7), 2, 3), keys[:2])
-    one = dropout.kept(keys[1][2:], (8, 5, 5), 0.3)
-    assert torch.equal(one[0], dropout.kept(keys[1], (8, 5, 5), 0.3)[2])
+    one = dropout.kept_mask(keys[1][2:], (8, 5, 5), 0.3)
+    assert torch.equal(one[0], dropout.kept_mask(keys[1], (8, 5, 5), 0.3)[2])
 
 
 @pytest.mark.parametrize("name", TORCH)

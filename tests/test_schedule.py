@@ -250,7 +250,7 @@ def test_a_contender_is_certified_audited_and_timed_in_the_floors_rounds(tmp_pat
     (measured,) = run(tmp_path, *cases, seconds=math.inf)
     assert rows_in(tmp_path) == rows
     ended = {row.key for row in rows if isinstance(row.result, TimedResult | EndedResult)}
-    assert measured.before and {row.key for row in measured.rows} == ended
+    assert measured.was_done and {row.key for row in measured.rows} == ended
     assert len(ended) == 3  # with the floor
 
 
@@ -372,7 +372,7 @@ def test_what_does_not_fit_into_the_budget_is_said_with_its_estimate_and_done_by
     assert [(each.case.workload.T, each.rounds) for each in first] == [(2, 1), (2, 4)]
     assert (last.case.workload.T, last.rounds, last.left_seconds) == (4, 0, 400.0)
     again = run(tmp_path, *cases, seconds=330.0)  # what is done takes no time of it
-    assert [(bool(each.before), each.case.workload.T, each.rounds) for each in again] == [
+    assert [(bool(each.was_done), each.case.workload.T, each.rounds) for each in again] == [
         *((True, 2, 0), (False, 3, 1), (False, 3, 4), (False, 4, 0))
     ]
 
@@ -397,7 +397,7 @@ def test_a_failure_that_a_later_run_has_overcome_is_none_of_what_was_measured_be
     monkeypatch.setitem(PLANTED, "breaks", Variant((), ReferenceNetwork))
     run(tmp_path, *cases)
     (measured,) = run(tmp_path, *cases)
-    assert measured.before and not of(measured.rows, EndedResult)
+    assert measured.was_done and not of(measured.rows, EndedResult)
     assert len(of(measured.rows, TimedResult, framework="planted")) == 1
 
 
@@ -409,7 +409,7 @@ def test_a_framework_that_is_not_installed_has_nothing_timed_again(
     monkeypatch.setitem(facts._known, "absent", absent)
     for _ in range(2):
         (measured,) = run(tmp_path, case("reference"), case("absent"))
-        assert measured.before
+        assert measured.was_done
         ended = of(measured.rows, EndedResult)
         assert [(row.contender.framework, row.result.status) for row in ended] == [
             ("absent", "missing")
@@ -448,8 +448,8 @@ def test_a_cell_without_a_second_floor_is_not_done(
     assert last.rounds == 4 and len(of(last.rows, IterationResult, framework="reference")) == 4
     assert not of(last.rows, IterationResult, twin=True)
     (*_, last) = run(tmp_path, case("reference"))
-    assert not last.before and len(of(last.rows, IterationResult, twin=True)) == 4
-    assert all(each.before for each in run(tmp_path, case("reference")))
+    assert not last.was_done and len(of(last.rows, IterationResult, twin=True)) == 4
+    assert all(each.was_done for each in run(tmp_path, case("reference")))
 
 
 def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) -> None:
@@ -457,11 +457,11 @@ def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) 
     for one in both:
         run(tmp_path, one)
     (*_, last) = run(tmp_path, *both)  # only seconds of the same rounds compare
-    assert not last.before and last.rounds == 4
-    assert all(each.before for each in run(tmp_path, *both))
+    assert not last.was_done and last.rounds == 4
+    assert all(each.was_done for each in run(tmp_path, *both))
     (look, *_) = run(tmp_path / "look", both[0], rounds=2)
     assert look.rounds == 1
-    assert all(each.before for each in run(tmp_path / "look", both[0], rounds=2))
+    assert all(each.was_done for each in run(tmp_path / "look", both[0], rounds=2))
     assert [each.rounds for each in run(tmp_path / "look", both[0])] == [1, 4]
 
 
@@ -496,7 +496,7 @@ def test_a_first_look_has_the_rounds_of_a_rank_where_there_is_time_and_is_audite
     )
     assert of(rows, AuditResult, when="round")
     assert [row.result.rounds for row in of(rows, TimedResult, framework="reference")] == [rounds]
-    assert all(each.before for each in run(tmp_path, case("reference"), **look))
+    assert all(each.was_done for each in run(tmp_path, case("reference"), **look))
 
 
 def test_what_was_measured_before_an_interruption_is_kept_and_no_folder_is_left(

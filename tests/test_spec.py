@@ -132,7 +132,7 @@ def test_a_network_comes_with_its_data_sets_neuron_and_input() -> None:
 def comes_back(case: spec.Case) -> None:
     """Through a line of JSON."""
     ended = row(EndedResult, case)
-    read = store.parse_row(json.loads(store.written(ended)))
+    read = store.parse_row(json.loads(store.line_of(ended)))
     assert read == ended and read.case == case
 
 
@@ -181,7 +181,7 @@ BAD: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("place", "value", "sentence"), BAD, ids=lambda part: str(part)[:40])
 def test_fields_that_make_no_case_are_refused(place: str, value: object, sentence: str) -> None:
-    content = json.loads(store.written(row(IterationResult)))
+    content = json.loads(store.line_of(row(IterationResult)))
     *parts, last = place.split(".")
     part = content
     for name in parts:

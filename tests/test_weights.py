@@ -32,7 +32,7 @@ DAMAGED = (b"", b"text", b"\x10\0\0\0\0\0\0\0{}")
 
 
 def parameters(network: Network) -> list[Tensor]:
-    return [each.detach() for each in ReferenceNetwork(network).parameters()]
+    return [p.detach() for p in ReferenceNetwork(network).parameters()]
 
 
 def run(case: Case, out: Path, *, keep: bool = True) -> None:
@@ -48,16 +48,16 @@ def test_a_file_has_the_parameters_of_the_adapter_contract_in_order(
     drawn = parameters(network)
     path = weights.path_of(tmp_path, weights.keep(tmp_path, weights.encode(network, drawn)))
     read = load_file(path)
-    for (name, shape), each in zip(weights.parameter_shapes(network).items(), drawn, strict=True):
-        assert tuple(read[name].shape) == shape and torch.equal(read[name], each)
+    for (name, shape), p in zip(weights.parameter_shapes(network).items(), drawn, strict=True):
+        assert tuple(read[name].shape) == shape and torch.equal(read[name], p)
 
 
 def test_the_same_weights_are_the_same_file_and_come_back(tmp_path: Path) -> None:
     network = small("cifar10", neunorm="literal")
     drawn = parameters(network)
     last = torch.channels_last
-    others = [each.to(memory_format=last) if each.dim() == 4 else each for each in drawn]
-    (content,) = {weights.encode(network, each) for each in (drawn, others)}
+    others = [p.to(memory_format=last) if p.dim() == 4 else p for p in drawn]
+    (content,) = {weights.encode(network, tensors) for tensors in (drawn, others)}
     sha256 = weights.keep(tmp_path, content)
     path = tmp_path / "weights" / f"{sha256}.safetensors"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
@@ -81,7 +81,7 @@ def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_p
         (save({**named, "more": torch.zeros(1)}), "more is"),
         (save({**named, "1.bias": torch.full((16,), float("nan"))}), "1.bias holds what is no fl"),
         (save({**named, "1.bias": named["1.bias"].half()}), "1.bias holds what is no float32"),
-        *((each, r"w\.safetensors is no file of weights, or a damaged") for each in DAMAGED),
+        *((damage, r"w\.safetensors is no file of weights, or a damaged") for damage in DAMAGED),
     ):
         path = tmp_path / "w.safetensors"
         path.write_bytes(content)
@@ -92,35 +92,35 @@ def test_what_is_no_file_of_the_networks_weights_is_refused_with_the_place(tmp_p
 
 
 def test_what_was_trained_without_is_kept_from_its_checkpoint(tmp_path: Path) -> None:
-    given = case()
-    run(given, tmp_path, keep=False)
+    small_case = case()
+    run(small_case, tmp_path, keep=False)
     assert not (tmp_path / "weights").exists()
-    run(given, tmp_path)
+    run(small_case, tmp_path)
     first, second = rows_of(tmp_path, TrainedResult)
-    sha256, network = second.result.kept_weights_sha256, given.workload.network
+    sha256, network = second.result.kept_weights_sha256, small_case.workload.network
     assert sha256 is not None
     assert altered(second, kept_weights_sha256=None, time=first.time, run=first.run) == first
-    kept = weights.load_kept(tmp_path, sha256, network)
-    run(given, tmp_path)  # all is there
+    first_weights = weights.load_kept(tmp_path, sha256, network)
+    run(small_case, tmp_path)  # all is there
     assert len(rows_of(tmp_path, TrainedResult)) == 2
     weights.path_of(tmp_path, sha256).unlink()
-    run(given, tmp_path)  # the file alone was gone
+    run(small_case, tmp_path)  # the file alone was gone
     assert len(rows_of(tmp_path, TrainedResult)) == 2
     again = weights.load_kept(tmp_path, sha256, network)
-    assert all(map(torch.equal, kept, again))
+    assert all(map(torch.equal, first_weights, again))
     assert rows_of(tmp_path, EndedResult) == []
 
 
 def test_a_damaged_checkpoint_is_named_and_a_lost_one_is_trained_anew(tmp_path: Path) -> None:
-    given = case()
-    run(given, tmp_path, keep=False)
+    small_case = case()
+    run(small_case, tmp_path, keep=False)
     (path,) = (tmp_path / "checkpoints").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
-    run(given, tmp_path)
+    run(small_case, tmp_path)
     (end,) = rows_of(tmp_path, EndedResult)
     assert "is damaged" in end.result.reason and "--fresh" in end.result.reason
     path.unlink()
-    run(given, tmp_path)
+    run(small_case, tmp_path)
     first, second = (row.result for row in rows_of(tmp_path, TrainedResult))
     assert second.kept_weights_sha256 and second.test_accuracy == first.test_accuracy
 
@@ -135,16 +135,16 @@ def from_file(out: Path) -> tuple[Training, list[Tensor]]:
 
 
 def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> None:
-    given, drawn = from_file(tmp_path)
+    from_weights, drawn = from_file(tmp_path)
     parts = data()
-    learner = epoch.begin(given, parts, tmp_path)
+    learner = epoch.begin(from_weights, parts, tmp_path)
     assert all(map(torch.equal, learner.module.parameters(), drawn))
     # whose drawing leaves the seeds of all else as they were
-    other = epoch.begin(altered(given, weights_sha256=None), parts)
+    other = epoch.begin(altered(from_weights, weights_sha256=None), parts)
     assert not torch.equal(next(other.module.parameters()), drawn[0])
     timed = Timing(
-        suite="acceleration", workload=given.workload, contender=given.contender,
-        device=given.device, optimiser=given.optimiser,
+        suite="acceleration", workload=from_weights.workload, contender=from_weights.contender,
+        device=from_weights.device, optimiser=from_weights.optimiser,
     )  # fmt: skip
     batch = load_batch(timed.workload.dataset, timed.workload.T, 4)
     module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(late=False)
@@ -155,9 +155,9 @@ def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> N
 def test_a_training_is_verified_with_the_weights_that_it_began_with(
     folder: str, verdict: str, tmp_path: Path
 ) -> None:
-    given, _ = from_file(tmp_path)
-    run(given, tmp_path)
+    from_weights, _ = from_file(tmp_path)
+    run(from_weights, tmp_path)
     where = Access(tmp_path), lambda case: None, lambda *_: None, tmp_path / folder
-    here = verify.VerifyContext(Local(), *where)
-    checks = [*verify.verify(Store(tmp_path).read()[0], here, 1, 0, 1, 1.0)]
-    assert {each.verdict for each in checks} == {verdict}
+    context = verify.VerifyContext(Local(), *where)
+    checks = [*verify.verify(Store(tmp_path).read()[0], context, 1, 0, 1, 1.0)]
+    assert {check.verdict for check in checks} == {verdict}

@@ -40,7 +40,7 @@ def case(dataset: str = "cifar10", **fields: Any) -> spec.Training:
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
     wanted = SplitRequest(dataset, T=2, samples=count, embedded=True)
     train = load_split(wanted, "train", quiet)
-    return DataSplits.of(train, load_split(replace(wanted, samples=30), "test", quiet))
+    return DataSplits.from_splits(train, load_split(replace(wanted, samples=30), "test", quiet))
 
 
 def run(

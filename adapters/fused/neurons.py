@@ -48,7 +48,7 @@ from harness.spec import Precision
 def draw(kept, keys, place, threshold, grown, zero):
     """Fill `kept` with dropout's factors, `grown` = 1 / (1 - p) or 0, of neurons from `place` on.
 
-    They are those of `reference.dropout.kept`.
+    They are those of `reference.dropout.kept_mask`.
     """
     in_whole_vectors()
     first, second = keys

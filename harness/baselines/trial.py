@@ -21,7 +21,7 @@ from harness.proof.installation import TORCH
 from harness.records import Data, FittedResult, Row, TestedResult
 from harness.records.identity import Installation, training_key
 from harness.records.run import Failed, RowMaker
-from harness.records.store import parse_row, written
+from harness.records.store import line_of, parse_row
 from harness.spec import Access, ProgressCallback, Source, UsageError
 from harness.training.epoch import held_out
 from harness.training.trial import Trial
@@ -48,7 +48,7 @@ def load_samples(
 
     Raises UsageError if that fails, a class has no training sample, or a recording is empty.
     """
-    request, tested = datasets.SplitRequest.of(case, access), case.sampling.test
+    request, tested = datasets.SplitRequest.of_case(case, access), case.sampling.test
     if baseline.input == "images":
         loaded, classes = datasets.load_splits(request, tested, say), case.workload.network.classes
         train, test = (
@@ -165,7 +165,7 @@ def _check_readable(row: Row) -> None:
     """Raise Failed where a baseline's own description would make a row that cannot be read."""
     try:
         with catch_warnings(action="error"):  # pydantic writes bytes as text, and only warns
-            parse_row(json.loads(written(row)))
+            parse_row(json.loads(line_of(row)))
     except (ValueError, UserWarning) as error:
         raise Failed(f"its description does not fit a row ({error})") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.records import IterationResult, Row, Run, Store
 from harness.records.run import maker
-from harness.records.store import written
+from harness.records.store import line_of
 from harness.reports import page
 from harness.spec import Contender, Options, paper
 from harness.suites import timings
@@ -54,7 +54,7 @@ class Reading:
         """Return a folder with the rows; asv keeps it for all benchmarks of the class."""
         folder = Path(tempfile.mkdtemp()) / "records"
         folder.mkdir()
-        text = "\n".join(map(written, synthetic(ROWS))) + "\n"
+        text = "\n".join(map(line_of, synthetic(ROWS))) + "\n"
         (folder / "acceleration.jsonl").write_text(text, encoding="utf-8")
         return str(folder.parent)
 

@@ -58,7 +58,7 @@ def say_missing_data(work: Work) -> set[str]:
     firsts = {case.workload.dataset: case for case in reversed(work.cases)}
     for name, case in firsts.items() if work.options.executor == "local" else ():
         if isinstance(case, Training | Fit):
-            request = SplitRequest.of(case, access)
+            request = SplitRequest.of_case(case, access)
         else:
             may = name in access.download
             request = SplitRequest(name, case.workload.T, root=access.root, download=may)
@@ -150,7 +150,7 @@ def measure(work: Work) -> list[Row]:
         say(f"{options.suite}: {what}{limit}")
         for event in work.results(moves):
             found[event.case] = event
-            if event.left_seconds or event.before:
+            if event.left_seconds or event.was_done:
                 continue
             lines = timings.lines(frames([*event.rows, *event.bf16_trainings]))
             if event.more:
@@ -162,7 +162,7 @@ def measure(work: Work) -> list[Row]:
     # how a contender trains in bf16 is measured once for all cells
     lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingResult)]))
     out.print(summary(lines))
-    if before := [data_and_network(each.case) for each in measured if each.before]:
+    if before := [data_and_network(each.case) for each in measured if each.was_done]:
         say(f"measured before (--fresh measures it anew): {', '.join(before)}")
     for each in found.values():
         if each.left_seconds:
@@ -212,7 +212,7 @@ def trained(ended: CaseRows) -> RenderableType:
                 head.append(f"{result.status}: {result.reason}", "red")
             case _:
                 head.append(_figures(row), "default")
-    if ended.before:
+    if ended.was_done:
         head.append(" (done before)", "dim")
     return Group(head, *warnings)
 

@@ -78,7 +78,7 @@ class SplitRequest:
     simulated: bool = False  # N-MNIST's simulated events even if there are recordings
 
     @classmethod
-    def of(cls, case: Training | Fit, access: Access) -> SplitRequest:
+    def of_case(cls, case: Training | Fit, access: Access) -> SplitRequest:
         """Return the request for the samples that a case trains and tests on."""
         return cls(
             dataset=case.workload.dataset,
@@ -124,8 +124,8 @@ class LabelledSplit:
 
     def part(self, indices: Tensor) -> LabelledSplit:
         """Return the samples of these indices, in their order."""
-        chosen = indices.to(self.raw.device)
-        return replace(self, raw=self.raw[chosen], labels=self.labels[chosen])
+        indices = indices.to(self.raw.device)
+        return replace(self, raw=self.raw[indices], labels=self.labels[indices])
 
     def batches(self, T: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield inputs (T, B, C, H, W) and labels (B,) in order; the last batch may be smaller."""
@@ -172,8 +172,8 @@ def _source(info: SampleInfo, content: str) -> Source:
 
 
 def _joined(notes: Iterable[str]) -> str:
-    """Join the notes that say something, each once."""
-    return "; ".join(dict.fromkeys(each for each in notes if each))
+    """Join the notes that are not empty, each once."""
+    return "; ".join(dict.fromkeys(note for note in notes if note))
 
 
 def sha256(*arrays: NDArray[np.generic]) -> str:
@@ -203,21 +203,21 @@ def load_batch(
         return _random_spikes((T, batch_size, trains, 1, 1), seed)
     request = SplitRequest(dataset, T, root=root, download=download)
     samples = _list_frames(request, split)
-    info, chosen = samples.info, choose(samples.info.count, batch_size, seed)
-    raw = torch.from_numpy(np.stack([samples.read(index) for index in chosen]))
-    labels = torch.from_numpy(samples.labels[chosen])
+    info, indices = samples.info, choose(samples.info.count, batch_size, seed)
+    raw = torch.from_numpy(np.stack([samples.read(index) for index in indices]))
+    labels = torch.from_numpy(samples.labels[indices])
     inputs = network_input(raw, T, info.normalisation)
-    once = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
-    return Batch(inputs, labels, _source(info, sha256(once.numpy(), labels.numpy())))
+    frames = inputs[0] if raw.ndim == 4 else inputs  # all steps of a static image are equal
+    return Batch(inputs, labels, _source(info, sha256(frames.numpy(), labels.numpy())))
 
 
 def _random_spikes(shape: tuple[int, ...], seed: int) -> Batch:
     """Draw a batch of spike trains (T, B, N, 1, 1), 0 or 1, and labels, both without a meaning."""
-    drawn = np.random.default_rng(seed)
-    spikes = (drawn.random(shape, np.float32) < SPIKE_SHARE).astype(np.float32)
-    labels = drawn.integers(paper.LAYER_CLASSES, size=shape[1])
-    about = f"random spikes, one in {1 / SPIKE_SHARE:g} steps"
-    source = Source(about, shape[1], sha256(spikes, labels))
+    random = np.random.default_rng(seed)
+    spikes = (random.random(shape, np.float32) < SPIKE_SHARE).astype(np.float32)
+    labels = random.integers(paper.LAYER_CLASSES, size=shape[1])
+    description = f"random spikes, one in {1 / SPIKE_SHARE:g} steps"
+    source = Source(description, shape[1], sha256(spikes, labels))
     return Batch(torch.from_numpy(spikes), torch.from_numpy(labels), source)
 
 
@@ -265,17 +265,17 @@ def load_recorded_frames(request: SplitRequest, say: ProgressCallback) -> Labell
     They test a training on simulated events. Raises as `load_split`.
     """
     dataset, root = _data_set(request.dataset), data_root(request.root)
-    every, parts = replace(request, samples=None), list[LabelledSplit]()
-    for split in SPLITS:
-        found = dataset.find(root, split)
-        if found is not None:
-            frames = dataset.frames(found, request.bins)
-            parts.append(_labelled(*_gather(every, split, frames, say)))
+    all_samples = replace(request, samples=None)
+    parts = [
+        _labelled(*_gather(all_samples, split, dataset.frames(samples, request.bins), say))
+        for split in SPLITS
+        if (samples := dataset.find(root, split)) is not None
+    ]
     if not parts:
         return None
-    raw, labels = torch.cat([each.raw for each in parts]), torch.cat([p.labels for p in parts])
-    whole = sum(each.info.whole for each in parts)
-    note = _joined(each.info.note for each in parts)
+    raw, labels = torch.cat([p.raw for p in parts]), torch.cat([p.labels for p in parts])
+    whole = sum(part.info.whole for part in parts)
+    note = _joined(part.info.note for part in parts)
     info = replace(parts[0].info, count=len(labels), whole=whole, note=note)
     content = sha256(raw.numpy(), labels.numpy())
     return LabelledSplit(raw, labels, info, _source(info, content))
@@ -302,28 +302,28 @@ def _list_samples(request: SplitRequest, split: Split, bins: Bins | None) -> Sam
     dataset = _data_set(request.dataset)
     if request.embedded:
         return dataset.stand_in(None, split, bins, None)
-    root, failure, found = data_root(request.root), "", None
+    root, failure, samples = data_root(request.root), "", None
     try:
-        found = dataset.find(root, split)
-        if found is None and request.download:
-            failure, found = _download(dataset, root, split), dataset.find(root, split)
-        note = _joined((failure, _incomplete(dataset, root, {split: found})))
+        samples = dataset.find(root, split)
+        if samples is None and request.download:
+            failure, samples = _download(dataset, root, split), dataset.find(root, split)
+        note = _joined((failure, _incomplete(dataset, root, {split: samples})))
     except MissingReader as error:
         note = str(error)
-    found = found or dataset.stand_in(root, split, bins, request.samples)
-    return replace(found, info=replace(found.info, note=note))
+    samples = samples or dataset.stand_in(root, split, bins, request.samples)
+    return replace(samples, info=replace(samples.info, note=note))
 
 
 def why_not_the_data(request: SplitRequest) -> str:
-    """Say what takes the place of missing data, and why; "" where the data are there.
+    """Return what takes the place of missing data, and why; "" where none are missing.
 
     Downloads what is missing, if allowed. Raises UsageError as `load_split`.
     """
-    found = [_list_frames(request, split).info for split in SPLITS]
-    note = _joined(info.note for info in found)
-    if not note or not (DOWNLOAD_FAILED in note or any(info.substitute for info in found)):
+    infos = [_list_frames(request, split).info for split in SPLITS]
+    note = _joined(info.note for info in infos)
+    if not note or not (DOWNLOAD_FAILED in note or any(info.substitute for info in infos)):
         return ""
-    return f"{note}; what is used: {_joined(info.description for info in found)}"
+    return f"{note}; what is used: {_joined(info.description for info in infos)}"
 
 
 def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:
@@ -359,7 +359,7 @@ def _gather_both(
     test_request = replace(request, samples=test_samples)
     train, test = find(request, "train"), find(test_request, "test")
     infos = {"train": train.info, "test": test.info}
-    kinds = {name: (each.substitute, each.simulated) for name, each in infos.items()}
+    kinds = {name: (info.substitute, info.simulated) for name, info in infos.items()}
     real, other = sorted(infos, key=lambda name: kinds[name])
     if kinds[real] != kinds[other]:
         raise UsageError(
@@ -384,8 +384,8 @@ def _check_splits_differ(place: str, train: Arrays, test: Arrays) -> None:
 
     The few doubles that the original data sets have are let through.
     """
-    known, compared = set(_hashes(train)), _hashes(test)
-    shared = sum(each in known for each in compared)
+    training, compared = set(_hashes(train)), _hashes(test)
+    shared = sum(sample in training for sample in compared)
     if shared > max(1, len(compared) * MAX_SHARED):  # a lone double is no copy of a split
         raise UsageError(
             f"{place}: of {len(compared):,} test samples that were compared {shared:,} are "
@@ -399,15 +399,15 @@ def _hashes(arrays: Arrays) -> list[int]:
     samples, _, *starts = arrays
     if starts:
         recordings = np.split(samples, starts[0][1:-1])
-        compared = [each for each in recordings if len(each) >= FEW_EVENTS]
+        compared = [events for events in recordings if len(events) >= FEW_EVENTS]
     else:
-        compared = [each for each in samples if np.count_nonzero(each) >= FEW_EVENTS]
-    return [hash(each.tobytes()) for each in compared]
+        compared = [sample for sample in samples if np.count_nonzero(sample) >= FEW_EVENTS]
+    return [hash(sample.tobytes()) for sample in compared]
 
 
 def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
-    there = set(samples.labels.tolist())
-    names = [name for n, name in enumerate(dataset.classes) if n not in there]
+    labels = set(samples.labels.tolist())
+    names = [name for n, name in enumerate(dataset.classes) if n not in labels]
     return [f"no {split} sample is of class {', '.join(names)}"] if names else []
 
 
@@ -426,23 +426,23 @@ class Availability:
 
 def find(dataset: str, root: Path | None = None) -> Availability:
     """Return what `root` holds of a data set. Raises UsageError if either is unknown."""
-    sought, root = _data_set(dataset), data_root(root)
-    found: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
+    data_set, root = _data_set(dataset), data_root(root)
+    splits: dict[Split, Samples[Any] | None] = dict.fromkeys(SPLITS)
     problem = ""
     for split in SPLITS:
         try:
-            found[split] = sought.find(root, split)
+            splits[split] = data_set.find(root, split)
         except UsageError as error:  # a damaged folder, a missing reader
             problem = str(error)
-    train, test = (each and each.info for each in found.values())
-    problem = problem or _incomplete(sought, root, found)
-    return Availability(sought.title, train, test, problem)
+    train, test = (samples and samples.info for samples in splits.values())
+    problem = problem or _incomplete(data_set, root, splits)
+    return Availability(data_set.title, train, test, problem)
 
 
-def _incomplete(dataset: DataSet[Any], root: Path, found: dict[Split, Samples[Any] | None]) -> str:
+def _incomplete(dataset: DataSet[Any], root: Path, splits: dict[Split, Samples[Any] | None]) -> str:
     """Say what the splits lack of the complete data set, and how to get it; "" if nothing."""
     lacks: list[str] = []
-    for split, samples in found.items():
+    for split, samples in splits.items():
         if samples is None:
             lacks.append(f"no {split} samples")
             continue
@@ -454,7 +454,7 @@ def _incomplete(dataset: DataSet[Any], root: Path, found: dict[Split, Samples[An
             lacks.append(f"the {split} samples are a lossy copy")
         if info.note:
             lacks.append(info.note)
-    if not any(found.values()):
+    if not any(splits.values()):
         lacks = [f"not found under {home_relative(root)}, where {dataset.layout} was looked for"]
     return f"{dataset.title}: {', '.join(lacks)}; {_how_to_get(dataset)}" if lacks else ""
 
@@ -492,35 +492,35 @@ def _gather(
     """
     count = samples.info.count
     if request.samples is not None and request.samples < count:
-        samples = samples.chosen(sorted(choose(count, request.samples, SPLIT_SEED)))
+        samples = samples.subset(sorted(choose(count, request.samples, SPLIT_SEED)))
     key = f"{request.dataset} {split} {samples.fingerprint()}"
     arrays = cached_arrays(key, lambda: _read(samples, say), say)
     notes = [samples.info.note, arrays.note]
     if damaged := arrays.damaged:
-        more = "; ..." if len(damaged) > 3 else ""
-        notes.append(f"left out: {len(damaged)} of the samples: {'; '.join(damaged[:3])}{more}")
+        reasons = "; ".join(damaged[:3] if len(damaged) <= 3 else (*damaged[:3], "..."))
+        notes.append(f"left out: {len(damaged)} of the samples: {reasons}")
     note = _joined(notes)
     info = replace(samples.info, count=len(arrays.parts[1]), note=note)
     return arrays.parts, info, _source(info, arrays.sha256)
 
 
 def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:
-    found, labels, damaged = [], [], []
+    values, labels, damaged = [], [], []
     count = samples.info.count
     for index in range(count):
         say(index / count, f"reading {samples.info.description}: {index:,} of {count:,}")
         try:
-            found.append(samples.read(index))
+            values.append(samples.read(index))
             labels.append(samples.labels[index])
         except UsageError as error:  # one damaged file does not cost the others
             damaged.append(str(error))
-    if not found:
+    if not values:
         raise UsageError(f"none of {count} samples could be read: {damaged[0]}")
-    if found[0].dtype == EVENT:
-        starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
-        parts = np.concatenate(found), np.array(labels, np.int64), starts
+    if values[0].dtype == EVENT:
+        starts = np.cumsum([0, *map(len, values)], dtype=np.int64)
+        parts = np.concatenate(values), np.array(labels, np.int64), starts
     else:
-        parts = np.stack(found), np.array(labels, np.int64)
+        parts = np.stack(values), np.array(labels, np.int64)
     return CachedArrays(parts, sha256(*parts), tuple(damaged))
 
 
@@ -535,14 +535,14 @@ def cached_arrays(
         hashed, damaged = str(content.pop("sha256")), content.pop("damaged").tolist()
         return CachedArrays(tuple(content.values()), hashed, tuple(damaged))
 
-    def write(path: Path, made: CachedArrays) -> None:
-        content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(made.parts)}
-        content |= {"sha256": np.array(made.sha256), "damaged": np.array(made.damaged, str)}
+    def write(path: Path, arrays: CachedArrays) -> None:
+        content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(arrays.parts)}
+        content |= {"sha256": np.array(arrays.sha256), "damaged": np.array(arrays.damaged, str)}
         with path.open("wb") as file:
             np.savez(file, **content)
 
     def wait() -> None:
         say(0.0, "another process computes the same: waiting for it")
 
-    found, note = cached("arrays", ".npz", f"{CACHE_FORMAT} {key}", make, read, write, wait)
-    return replace(found, note=note)
+    arrays, note = cached("arrays", ".npz", f"{CACHE_FORMAT} {key}", make, read, write, wait)
+    return replace(arrays, note=note)

@@ -37,7 +37,7 @@ def recordings(root: Path, split: Split) -> Samples[Events] | None:
     folder = root / "CIFAR10DVS"
     info = SampleInfo("DVS-CIFAR10 recordings", 0, WHOLE[split], folder)
     files = list_files(folder, paper.CIFAR10_CLASSES, (".aedat4",), info)
-    files = files.chosen(split_indices(files.info.count, split).tolist())
+    files = files.subset(split_indices(files.info.count, split).tolist())
     if not files.info.count:
         return None
     require_packages("aedat")
@@ -53,19 +53,19 @@ def read_recording(path: Path) -> Events:
     try:
         decoder = aedat.Decoder(str(path))
         streams = decoder.id_to_stream().items()
-        numbers = sorted(number for number, each in streams if each["type"] == "events")
-        every = decoder if numbers else ()
-        packets = [each["events"] for each in every if each["stream_id"] == numbers[0]]
+        numbers = sorted(number for number, stream in streams if stream["type"] == "events")
+        of_stream = (p for p in decoder if p["stream_id"] == numbers[0])
+        packets = [packet["events"] for packet in of_stream] if numbers else []
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 a panic in Rust is no Exception
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if not sum(map(len, packets)):
         raise damaged(path, "it holds no events")
-    found = np.concatenate(packets)
-    read = np.empty(len(found), EVENT)
-    read[["t", "x", "y", "p"]] = found  # by order: aedat names its fourth field "p" or "on"
-    return checked_events(path, read, (SIZE, SIZE))
+    rows = np.concatenate(packets)
+    events = np.empty(len(rows), EVENT)
+    events[["t", "x", "y", "p"]] = rows  # by order: aedat names its fourth field "p" or "on"
+    return checked_events(path, events, (SIZE, SIZE))
 
 
 def simulated(
@@ -82,7 +82,7 @@ def simulated(
     images = digits(split, SIZE) if pictures is None else pictures.mapped(_grey)
     count = images.info.count
     if count > most:
-        images = images.chosen(sorted(choose(count, most, SPLIT_SEED)))
+        images = images.subset(sorted(choose(count, most, SPLIT_SEED)))
     images = replace(images, info=replace(images.info, whole=min(images.info.whole, most)))
     return simulate_moved(images, "closed-loop", closed_loop(steps), DVS_CAMERA)
 

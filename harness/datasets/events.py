@@ -61,8 +61,8 @@ class DataSet(Generic[X]):
             lambda events: bin_events(reduced(events, sensor), bins.count, size, bins.us)
         )
         info = replace(frames.info, description=f"{frames.info.description}, {bins}")
-        counted = f"{bins.count} bins of {bins.us} us"
-        return replace(frames, info=info, fingerprint=lambda: f"{counted} {samples.fingerprint()}")
+        windows = f"{bins.count} bins of {bins.us} us"
+        return replace(frames, info=info, fingerprint=lambda: f"{windows} {samples.fingerprint()}")
 
 
 def bin_events(
@@ -109,9 +109,9 @@ def addresses(events: Events, size: tuple[int, int]) -> NDArray[np.int64]:
 
 def from_zero(events: Events) -> Events:
     """Return the events with times counted from the first one, in us."""
-    counted = events.astype(EVENT)
-    counted["t"] -= events["t"][:1]
-    return counted
+    shifted = events.astype(EVENT)
+    shifted["t"] -= events["t"][:1]
+    return shifted
 
 
 def reduced_size(sensor: tuple[int, int]) -> tuple[int, int]:
@@ -125,10 +125,10 @@ def reduced(events: Events, sensor: tuple[int, int]) -> Events:
     height, width = reduced_size(sensor)
     if (height, width) == sensor:
         return events
-    kept = events[(events["x"] < width * STRIDE) & (events["y"] < height * STRIDE)]
-    kept["x"] //= STRIDE
-    kept["y"] //= STRIDE
-    return kept
+    smaller = events[(events["x"] < width * STRIDE) & (events["y"] < height * STRIDE)]
+    smaller["x"] //= STRIDE
+    smaller["y"] //= STRIDE
+    return smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, n: int) -> Events:
+    def __getitem__(self, n: int) -> Events:  # past the end IndexError: it can be iterated over
         return self.events[self.starts[n] : self.starts[n + 1]]
 
     def part(self, indices: NDArray[np.integer]) -> Recordings:
@@ -153,18 +153,16 @@ class Recordings:
 
     def first(self, microseconds: int) -> Recordings:
         """Keep the events of each recording's first `microseconds`."""
-        found = (self[n] for n in range(len(self)))
-        return self._with([each[each["t"] < microseconds] for each in found], self.labels)
+        return self._with([events[events["t"] < microseconds] for events in self], self.labels)
 
     def reduced(self) -> Recordings:
         """Move all events to the input size of the paper's networks."""
-        kept = [reduced(self[n], self.sensor) for n in range(len(self))]
-        return replace(self._with(kept, self.labels), sensor=reduced_size(self.sensor))
+        smaller = self._with([reduced(events, self.sensor) for events in self], self.labels)
+        return replace(smaller, sensor=reduced_size(self.sensor))
 
     def frames(self, bins: int, bin_us: int = BIN_US) -> NDArray[np.uint8]:
         """Count OFF and ON events in the first `bins` windows: (N, bins, 2, H, W)."""
-        found = [bin_events(self[n], bins, self.sensor, bin_us) for n in range(len(self))]
-        return np.stack(found)
+        return np.stack([bin_events(events, bins, self.sensor, bin_us) for events in self])
 
     @property
     def input_neurons(self) -> int:

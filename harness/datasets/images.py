@@ -131,8 +131,8 @@ def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
     for base in (root, root / "cifar10"):
         if (base / "cifar-10-batches-py").is_dir():
             return _batches(base, split)
-    found = (_image_folder(root / name, split) for name in ("cifar10", "cifar10-lossless"))
-    return next((each for each in found if each is not None), None)
+    splits = (_image_folder(root / name, split) for name in ("cifar10", "cifar10-lossless"))
+    return next((samples for samples in splits if samples is not None), None)
 
 
 def _info(count: int, split: Split, folder: Path) -> SampleInfo:

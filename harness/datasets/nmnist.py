@@ -122,7 +122,7 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
             if not (0 <= index < len(images.labels) and images.labels[index] == label):
                 raise damaged(path, "its name is not the place of its digit in MNIST, from 1")
             recorded.add(index)
-        images = images.chosen([n for n in range(images.info.count) if n not in recorded])
+        images = images.subset([n for n in range(images.info.count) if n not in recorded])
     return _simulate_saccades(images, bins)
 
 

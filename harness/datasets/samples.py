@@ -74,7 +74,7 @@ class Samples(Generic[X]):
         """Read all samples."""
         return [self.read(index) for index in range(self.info.count)]
 
-    def chosen(self, indices: Sequence[int]) -> Samples[X]:
+    def subset(self, indices: Sequence[int]) -> Samples[X]:
         """Return only the samples of these indices, in this order."""
         picked = hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
         return Samples(
@@ -94,10 +94,10 @@ def files_fingerprint(paths: Iterable[Path]) -> str:
     for path in paths:
         try:
             state = path.stat()
-            known = f"{state.st_size} {state.st_mtime_ns}"
+            status = f"{state.st_size} {state.st_mtime_ns}"
         except OSError as error:  # deleted since it was listed
-            known = f"error {error.errno}"
-        digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {known}\n".encode())
+            status = f"error {error.errno}"
+        digest.update(os.fsencode("/".join(path.parts[-2:])) + f" {status}\n".encode())
     return digest.hexdigest()
 
 
@@ -113,19 +113,19 @@ def list_files(
     (they would be lost), or if all are no files.
     """
     try:
-        found = [path for inside in _inside(folder) for path in _inside(inside)]
-        found = [path for path in found if path.name.lower().endswith(suffixes)]
-        found = [path for path in found if not path.name.startswith(".")]
-        paths = [path for path in found if path.is_file()]
+        listed = [path for inside in _inside(folder) for path in _inside(inside)]
+        listed = [path for path in listed if path.name.lower().endswith(suffixes)]
+        listed = [path for path in listed if not path.name.startswith(".")]
+        paths = [path for path in listed if path.is_file()]
     except OSError as error:
         name, why = error.filename, error.strerror
         raise UsageError(printable(f"{name} cannot be read ({why})")) from error
-    for path in found:
+    for path in listed:
         if path.parent.name not in classes:
-            known = ", ".join(classes)
-            raise UsageError(printable(f"{path.parent} is no class folder, expected {known}"))
+            expected = ", ".join(classes)
+            raise UsageError(printable(f"{path.parent} is no class folder, expected {expected}"))
     labels = np.array([classes.index(path.parent.name) for path in paths], np.int64)
-    if lost := sorted(set(found) - set(paths)):
+    if lost := sorted(set(listed) - set(paths)):
         note = f"left out: {len(lost)} that are no files, such as {home_relative(lost[0])}"
         if not paths:
             raise UsageError(f"no sample in {home_relative(folder)} can be used: {note}")
@@ -143,18 +143,18 @@ def damaged(path: Path, reason: object) -> UsageError:
     return UsageError(printable(f"{path} is damaged ({reason}), delete it or extract it again"))
 
 
-def data_root(given: Path | str | None) -> Path:
-    """Return the folder of the data sets: `given`, else HARNESS_DATA, else the user's cache.
+def data_root(path: Path | str | None) -> Path:
+    """Return the folder of the data sets: `path`, else HARNESS_DATA, else the user's cache.
 
     Raises UsageError if that folder does not exist; only the cache's need not.
     """
-    text = given or os.environ.get("HARNESS_DATA") or user_cache()
+    text = path or os.environ.get("HARNESS_DATA") or user_cache()
     if Path(text) == user_cache():
         return user_cache()
     try:
         return parse_folder(Path(text).expanduser())
     except (RuntimeError, UsageError) as error:  # RuntimeError: ~ of an unknown user
-        source = "--data-root" if given else "HARNESS_DATA"
+        source = "--data-root" if path else "HARNESS_DATA"
         raise UsageError(f"the data root {printable(text)} ({source}): {error}") from error
 
 
@@ -182,6 +182,6 @@ def choose(count: int, batch_size: int, seed: int) -> list[int]:
 
 def split_indices(count: int, split: Split) -> NDArray[np.int64]:
     """Return the indices of `split` where a data set has no official one: 90 % train, by a seed."""
-    drawn = np.random.default_rng(SPLIT_SEED).permutation(count)
+    order = np.random.default_rng(SPLIT_SEED).permutation(count)
     train = round(TRAIN_SHARE * count)
-    return np.sort(drawn[:train] if split == "train" else drawn[train:])
+    return np.sort(order[:train] if split == "train" else order[train:])

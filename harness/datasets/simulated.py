@@ -147,10 +147,10 @@ def _crossings(
     pixel = np.repeat(np.arange(len(number)), number)  # of each event
     nth = 1 + np.arange(len(pixel)) - np.repeat(np.cumsum(number) - number, number)
     level = reference[y, x][pixel] + np.sign(signed)[pixel] * nth * camera.threshold
-    before = previous[y, x][pixel]
-    change = current[y, x][pixel] - before
+    start = previous[y, x][pixel]
+    change = current[y, x][pixel] - start
     # A pixel within the margin of a level can cross it without any further change.
-    fraction = np.divide(level - before, change, out=np.zeros_like(level), where=change != 0)
+    fraction = np.divide(level - start, change, out=np.zeros_like(level), where=change != 0)
     reference += crossed * camera.threshold
     events = np.empty(len(pixel), EVENT)
     events["x"], events["y"], events["p"] = x[pixel], y[pixel], signed[pixel] > 0

@@ -81,8 +81,8 @@ def write(path: Path, network: Network, parameters: Sequence[Tensor], tie: Tie =
         neunorm=norm.reading if norm else None,
     )  # fmt: skip
     metadata = {name: value for name, value in vars(described).items() if value is not None}
-    v_th = lif.v_th if tie == "at" else below(lif.v_th)
-    arrays = [each.detach().cpu().numpy() for each in parameters]
+    v_th = lif.v_th if tie == "at" else float32_below(lif.v_th)
+    arrays = [p.detach().cpu().numpy() for p in parameters]
     nodes = dict(_nodes(replace(network, lif=replace(lif, v_th=v_th)), arrays, DT))
     graph = nir.NIRGraph(nodes=nodes, edges=[*pairwise(nodes)], metadata=metadata)
     if path.exists():
@@ -105,9 +105,9 @@ def _nodes(
     if len(parameters) != len(shapes):
         raise UsageError(f"it has {len(parameters)} arrays of weights, {network} has {len(shapes)}")
     named = dict(zip(shapes, parameters, strict=True))
-    for name, each in named.items():
-        if each.shape != shapes[name]:
-            raise UsageError(f"{name} is of shape {each.shape}, {network} has {shapes[name]}")
+    for name, array in named.items():
+        if array.shape != shapes[name]:
+            raise UsageError(f"{name} is of shape {array.shape}, {network} has {shapes[name]}")
     digits = max(2, len(str(len(network.stages) + 1)))
     constants = (*_leak(network.lif.k_tau, dt), 0.0, network.lif.v_th, 0.0)
     yield f"{0:0{digits}}_input", nir.Input(_ints(*network.input_shape))
@@ -173,7 +173,7 @@ def _ints(*values: int) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
 
 
-def below(v_th: float) -> float:
+def float32_below(v_th: float) -> float:
     """Return the next float32 number below `v_th`: for float32 u, u > it means u >= `v_th`."""
     return float(np.nextafter(np.float32(v_th), np.float32(-np.inf)))
 
@@ -231,8 +231,8 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
             case "AvgPool2d":
                 notation.append(f"AP{_first_number(name, node, 'kernel_size'):.0f}")
             case "NIRGraph":
-                found, U = _neunorm_of(name, node, metadata)
-                neunorm = neunorm or found
+                node_neunorm, U = _neunorm_of(name, node, metadata)
+                neunorm = neunorm or node_neunorm
                 parameters.append(U)
             case "Flatten":
                 pass
@@ -254,7 +254,7 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
     v_th = lif.v_th
     if metadata.tie != "at":  # `u >= v_th` with the number above is `u > v_th`, for u in float32
         v_th = float(np.nextafter(np.float32(v_th), np.float32(np.inf)))
-        if metadata.v_th is not None and below(metadata.v_th) == np.float32(lif.v_th):
+        if metadata.v_th is not None and float32_below(metadata.v_th) == np.float32(lif.v_th):
             v_th = metadata.v_th
     return replace(network, lif=replace(lif, v_th=v_th)), parameters
 
@@ -274,9 +274,9 @@ def _chain(graph: Any) -> list[tuple[str, Any]]:
     nodes, edges = graph.nodes, set(graph.edges)
     for name, node in nodes.items():
         kind = type(node).__name__
-        before, after = (sum(edge[side] == name for edge in edges) for side in (1, 0))
-        if (before, after) != (kind != "Input", kind != "Output"):
-            raise _error(name, node, f"has {before} nodes before it and {after} after it")
+        sources, targets = (sum(edge[side] == name for edge in edges) for side in (1, 0))
+        if (sources, targets) != (kind != "Input", kind != "Output"):
+            raise _error(name, node, f"has {sources} nodes before it and {targets} after it")
     following = dict(edges)
     chain = [name for name in nodes if type(nodes[name]).__name__ == "Input"]
     while chain and following.get(chain[-1]) in nodes:
@@ -294,8 +294,8 @@ def _weights_of(name: str, node: Any, field: str, dimensions: int) -> NDArray[An
     """Return a node's weights, in float64 if they are stored so, else in float32."""
     array = np.asarray(getattr(node, field))
     if array.ndim != dimensions or array.dtype.kind != "f":
-        has, wanted = f"{array.dtype} of shape {array.shape}", f"floats of {dimensions} dimensions"
-        raise _error(name, node, f"has {field} {has}, expected {wanted}")
+        floats = f"{array.dtype} of shape {array.shape}, expected floats of {dimensions} dimensions"
+        raise _error(name, node, f"has {field} {floats}")
     if bad := np.count_nonzero(~np.isfinite(array)):
         numbers = f"{bad:,} of {array.size:,} numbers NaN or infinite"
         raise _error(name, node, f"has in {field} {numbers}")
@@ -319,7 +319,7 @@ def _decay(name: str, node: Any, metadata: NirMetadata, unconverted: float | Non
     if tau <= 0 or metadata.dt / tau > 1 + TOLERANCE:
         raise _error(name, node, f"has tau {tau:.6g} s, expected {metadata.dt:.6g} s or more")
     k = max(0.0, 1 - metadata.dt / tau)
-    candidates = [each for each in (unconverted, round(k, digits)) if each is not None and each < 1]
+    candidates = [c for c in (unconverted, round(k, digits)) if c is not None and c < 1]
     equal = (c for c in candidates if abs(metadata.dt / (1 - c) - tau) <= 10.0**-digits * tau)
     return next(equal, k)
 
@@ -334,12 +334,12 @@ def _neunorm_of(name: str, node: Any, metadata: NirMetadata) -> tuple[NeuNorm, N
     scale = _first_number(f"{name}/x", x, "r") * (1 - k_tau2)
     # with one map both readings are the same
     readings: list[Reading] = [metadata.neunorm or "mean", "mean", "literal"]
-    candidates = (NeuNorm(k_tau2, each) for each in readings)
-    return min(candidates, key=lambda each: abs(each.scale(len(U)) - scale)), U
+    candidates = (NeuNorm(k_tau2, reading) for reading in readings)
+    return min(candidates, key=lambda neunorm: abs(neunorm.scale(len(U)) - scale)), U
 
 
-def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> None:
-    for (name, node), (_, ours) in zip(found, wanted, strict=False):
+def _compare(chain: list[tuple[str, Any]], paper_chain: list[tuple[str, Any]]) -> None:
+    for (name, node), (_, ours) in zip(chain, paper_chain, strict=False):
         if type(node) is not type(ours):
             raise _error(name, node, f"stands where the paper has a {type(ours).__name__}")
         if type(node).__name__ == "NIRGraph":
@@ -351,18 +351,18 @@ def _compare(found: list[tuple[str, Any]], wanted: list[tuple[str, Any]]) -> Non
         for field, value in vars(ours).items():
             if field not in ("input_type", "output_type", "input_shape", "metadata"):
                 _compare_field(name, node, field, value)
-    if len(found) != len(wanted):
-        raise UsageError(f"it has {len(found)} nodes, the paper's network has {len(wanted)}")
+    if len(chain) != len(paper_chain):
+        raise UsageError(f"it has {len(chain)} nodes, the paper's network has {len(paper_chain)}")
 
 
-def _compare_field(name: str, node: Any, field: str, wanted: Any) -> None:
+def _compare_field(name: str, node: Any, field: str, paper_value: Any) -> None:
     value = getattr(node, field)
-    a, b = np.asarray(value), np.asarray(wanted)
+    a, b = np.asarray(value), np.asarray(paper_value)
     if (field, str(value)) in (("padding", "same"), ("end_dim", "2")):
         return  # another spelling of the same value
     if a.dtype.kind not in "fiu" or (a.shape != b.shape and a.size != 1):
         raise _error(name, node, f"has {field} of shape {a.shape}, expected numbers of {b.shape}")
     differs = ~np.isclose(*np.broadcast_arrays(a, b), rtol=TOLERANCE, atol=TOLERANCE**2)
     if differs.any():
-        has, expected = (np.broadcast_to(each, differs.shape)[differs].flat[0] for each in (a, b))
+        has, expected = (np.broadcast_to(array, differs.shape)[differs].flat[0] for array in (a, b))
         raise _error(name, node, f"has {field} {has:.6g}, the paper's network has {expected:.6g}")

@@ -41,8 +41,8 @@ def encode(network: Network, parameters: Iterable[Tensor]) -> bytes:
 
     Equal weights give equal bytes. Raises ValueError if the shapes are not the network's.
     """
-    tensors = [each.detach().cpu().contiguous() for each in parameters]
-    expected, shapes = parameter_shapes(network), [tuple(each.shape) for each in tensors]
+    tensors = [tensor.detach().cpu().contiguous() for tensor in parameters]
+    expected, shapes = parameter_shapes(network), [tuple(tensor.shape) for tensor in tensors]
     if shapes != [*expected.values()]:
         raise ValueError(f"weights of shapes {shapes}, expected {expected}")
     named = dict(zip(expected, tensors, strict=True))
@@ -72,19 +72,19 @@ def load(path: Path, network: Network) -> list[Tensor]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             owner = (file.metadata() or {}).get(NETWORK_ENTRY, "another network")
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = f"{error}".partition("\n")[0]
         raise UsageError(f"{path} is no file of weights, or a damaged one ({reason})") from error
     expected = parameter_shapes(network)
-    shapes = {name: tuple(each.shape) for name, each in found.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | shapes.keys()):
         if shapes.get(name) != expected.get(name):
-            has, wanted = shapes.get(name, "not there"), expected.get(name, "none")
-            raise UsageError(f"{path}: {name} is {has}, {network} has {wanted}: it is of {owner}")
-        if found[name].dtype not in DTYPES or not bool(found[name].isfinite().all()):
+            has, needs = shapes.get(name, "not there"), expected.get(name, "none")
+            raise UsageError(f"{path}: {name} is {has}, {network} has {needs}: it is of {owner}")
+        if tensors[name].dtype not in DTYPES or not bool(tensors[name].isfinite().all()):
             raise UsageError(f"{path}: {name} holds what is no float32 or float64 number")
-    return [found[name] for name in expected]
+    return [tensors[name] for name in expected]
 
 
 def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:

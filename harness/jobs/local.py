@@ -118,7 +118,7 @@ class Local:
                     kind = "" if isinstance(error, Died) else f"{type(error).__name__}: "
                     result = CaseRows(case, (keep_failure(case, f"{kind}{error}", run, store),))
                 before += case.forward_macs / total
-                if not result.before and child is not None:
+                if not result.was_done and child is not None:
                     child.end()
                     child = None
                 yield result

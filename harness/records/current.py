@@ -53,7 +53,7 @@ _WITH_A_SEED = OfTraining | OperationsResult
 
 @dataclass(frozen=True)
 class Current:
-    """Which of the given rows count, and what a reader must know of them."""
+    """Which rows count, and what a reader must know of them."""
 
     counts: tuple[bool, ...]  # of each row, in their order
     notes: tuple[str, ...]  # a sentence each
@@ -93,9 +93,9 @@ def _in_words(value: object) -> str:
 def current(rows: Sequence[Row]) -> Current:
     """Return which rows count: newest results, whole runs, today's protocol; and notes on them.
 
-    - Of trainings, baselines and counts: of rows with the same suite, key, kind and fields of
-      NUMBERS (epoch, T of the test) the one that was written last; but none of a training that
-      was begun anew and has not ended.
+    - Of trainings, baselines and counts: of rows with the same suite, key, kind and number (epoch,
+      T of the test) the one that was written last; but none of a training that was begun anew and
+      has not ended.
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.
@@ -105,7 +105,7 @@ def current(rows: Sequence[Row]) -> Current:
     """
     refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
     parts = _parts(row for n, row in enumerate(rows) if _is_timing(row) and n not in outdated)
-    slots, shown = _last(rows), _that_count(parts)
+    slots, counting = _last(rows), _counting_parts(parts)
     odd = _odd_seeds(rows, slots, refused)
     last = {*slots.values()} - odd.keys()
 
@@ -113,7 +113,7 @@ def current(rows: Sequence[Row]) -> Current:
         if n in refused or n in outdated:
             return False
         if _is_timing(row):
-            return _together(row) in shown
+            return _together(row) in counting
         return n in last or has(row, Bf16TrainingResult)
 
     untrue = [note for part in parts.values() for note in part.contradictions]
@@ -130,17 +130,15 @@ def current(rows: Sequence[Row]) -> Current:
             f"{len(outdated):,} rows of {runs} runs do not count: this harness times under "
             f"protocol {PROTOCOL} and proves by exam {EXAM}; measure them again"
         )
-    counting = tuple(counts(n, row) for n, row in enumerate(rows))
-    return Current(counting, tuple(dict.fromkeys(notes)))
+    counted = tuple(counts(n, row) for n, row in enumerate(rows))
+    return Current(counted, tuple(dict.fromkeys(notes)))
 
 
 def is_outdated(row: Row) -> bool:
     """Return whether a row's timing protocol, or its proof's exam, is not today's."""
-    if not row.is_timing:
-        return False
-    if isinstance(row.result, Proof) and row.result.exam != EXAM:
+    if row.is_timing and isinstance(row.result, Proof) and row.result.exam != EXAM:
         return True
-    return not has(row, Bf16TrainingResult) and row.run.protocol != PROTOCOL
+    return _is_timing(row) and row.run.protocol != PROTOCOL
 
 
 def slot_of(row: Row) -> Hashable:
@@ -149,7 +147,7 @@ def slot_of(row: Row) -> Hashable:
 
 
 def _numbers(row: Row) -> tuple[object, ...]:
-    """Return what tells results of one kind and key from one another."""
+    """Return the fields that tell results of one kind and key apart: an epoch's number, a T."""
     match result := row.result:
         case EpochResult():
             return (result.epoch,)
@@ -209,7 +207,7 @@ class _Part:
     contradictions: list[str]  # a sentence for each reason why its rows cannot all be true
 
     @classmethod
-    def of(cls, rows: list[Row]) -> _Part:
+    def of_rows(cls, rows: list[Row]) -> _Part:
         """Return what a run has measured, from all its rows of a cell and precision."""
         seconds = defaultdict[tuple[str, bool, int], set[float]](set)
         for row in of_kind(rows, IterationResult):
@@ -218,7 +216,7 @@ class _Part:
         reasons = []
         if len({row.data.source.sha256 for row in rows if row.data.source}) > 1:
             reasons.append("its contenders were given different data")
-        if doubles := sum(len(each) > 1 for each in seconds.values()):
+        if doubles := sum(len(times) > 1 for times in seconds.values()):
             reasons.append(f"{doubles} of its rounds have two times each")
         first = rows[0]
         precision = first.contender.precision
@@ -254,26 +252,26 @@ def _parts(timings: Iterable[Row]) -> dict[Together, _Part]:
         key = _together(row)
         groups[key] = groups.pop(key, [])
         groups[key].append(row)
-    return {key: _Part.of(group) for key, group in groups.items()}
+    return {key: _Part.of_rows(group) for key, group in groups.items()}
 
 
-def _that_count(parts: dict[Together, _Part]) -> set[Together]:
-    """Return those that no later run of the cell and precision has measured as well.
+def _counting_parts(parts: dict[Together, _Part]) -> set[Together]:
+    """Return the parts that no later run of their cell and precision has measured as well.
 
     One row replaces no more than one: else an odd one would hide the figures of a whole run.
     """
     groups = defaultdict[Hashable, list[Together]](list)
-    for each in parts:
-        groups[each[:2]].append(each)
+    for key in parts:
+        groups[key[:2]].append(key)
     counting = set[Together]()
-    for every in groups.values():
-        timed = [each for each in every if parts[each].rounds] or every
-        order = [each for each in timed if parts[each].contenders != {FLOOR}] or every[-1:]
-        sound = [each for each in order if not parts[each].contradictions]
+    for group in groups.values():
+        timed = [key for key in group if parts[key].rounds] or group
+        order = [key for key in timed if parts[key].contenders != {FLOOR}] or group[-1:]
+        sound = [key for key in order if not parts[key].contradictions]
         counting |= {
-            each
-            for n, each in enumerate(sound)
-            if not any(parts[later].is_as_good_as(parts[each]) for later in sound[n + 1 :])
+            key
+            for n, key in enumerate(sound)
+            if not any(parts[later].is_as_good_as(parts[key]) for later in sound[n + 1 :])
         }
     return counting
 
@@ -310,11 +308,11 @@ def _of_another_seed(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
     seeds: dict[str, int] = {}
     for n, row in enumerate(rows):
         if row.key and isinstance(row.result, _WITH_A_SEED):
-            own = row.workload.seed
-            seed = seeds.setdefault(row.key, own)
-            if seed != own:
-                what = f"rows of {_named(row)} seed {own} in {row.suite} do not count"
-                yield n, f"{what}: their key is that of seed {seed}, of which they are a copy"
+            seed = row.workload.seed
+            first = seeds.setdefault(row.key, seed)
+            if first != seed:
+                what = f"rows of {_named(row)} seed {seed} in {row.suite} do not count"
+                yield n, f"{what}: their key is that of seed {first}, of which they are a copy"
 
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
@@ -349,7 +347,7 @@ def _epochs(
 
 
 def _unborne(row: Row[TrainedResult], by_number: Epochs) -> str | None:
-    """Return why epochs do not bear out a result, its schedule or its width; None if they do."""
+    """Return why its epochs contradict a result, its schedule or width; None if they do not."""
     case, result = row.training, row.result
     count = result.trained_epochs or case.epochs
     if missing := sorted({*range(1, count + 1)} - by_number.keys()):
@@ -384,7 +382,7 @@ def _unlike_its_epoch(accuracy: float, number: int, by_number: Epochs) -> str | 
 def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
     """Return where epochs leave their case's schedule; None if they do not.
 
-    Of an earlier rule, by which the rate fell when accuracy was flat, no schedule is known.
+    By an earlier rule the rate fell when accuracy was flat: such a case has no schedule to check.
     """
     if case.least_epochs is not None:
         return None
@@ -394,8 +392,8 @@ def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
         if rate is None:
             return f"by its schedule it ended before epoch {epoch.epoch}"
         if not isclose(rate, epoch.learning_rate, rel_tol=1e-6):
-            its = f"{epoch.learning_rate:g}"
-            return f"its rate is {its} in epoch {epoch.epoch}, where its schedule has {rate:g}"
+            actual = f"{epoch.learning_rate:g}"
+            return f"its rate is {actual} in epoch {epoch.epoch}, where its schedule has {rate:g}"
     if schedule.next_rate(case, accuracies) is not None:
         return f"it ended after {len(epochs)} of {case.epochs} epochs, though it had learnt"
     return None
@@ -411,7 +409,7 @@ def _of_another_width(workload: Workload) -> str | None:
 @lru_cache(maxsize=256)
 def _notation(scale: str, dataset: str, width: Fraction) -> str | None:
     """Return a network of the paper at a width in its notation; None for one that it has not."""
-    if scale not in {each.name for each in paper.NETWORKS}:
+    if scale not in {network.name for network in paper.NETWORKS}:
         return None
     return str(paper.network(scale, dataset, width=width)[1])
 
@@ -419,10 +417,10 @@ def _notation(scale: str, dataset: str, width: Fraction) -> str | None:
 def _odd_seeds(
     rows: Sequence[Row], last: Mapping[Hashable, int], refused: Mapping[int, str]
 ) -> dict[int, str]:
-    """Return by index trainings that were not done as most seeds of their kind, and copies.
+    """Return, by index, why a training does not count that differs from most seeds or copies one.
 
-    With a sentence, which is empty where a later training of that seed has taken its place. Suites
-    share their trainings, but for ablations. Of as many seeds either way the later ones count.
+    The sentence is empty where a later training of that seed has taken its place. All suites but
+    the ablations share their trainings. Of as many seeds either way the later ones count.
     """
     epochs, reasons = _epochs(rows, last), dict[int, str]()
     groups = defaultdict[Hashable, dict[int, Row[TrainedResult]]](dict)
@@ -436,29 +434,29 @@ def _odd_seeds(
             groups[trained, data, row.training.may_deviate][n] = row
     for group in groups.values():
         newest = {(row.suite, row.workload.seed): n for n, row in group.items()}
-        votes = Counter(tuple(_way(group[n]).items()) for n in reversed([*newest.values()]))
+        votes = Counter(tuple(_conditions(group[n]).items()) for n in reversed([*newest.values()]))
         most = dict(votes.most_common(1)[0][0])
         curves = dict[Hashable, int]()
         for n, row in group.items():
-            own = row.workload.seed
-            unlike = [name for name, value in _way(row).items() if value != most[name]]
+            seed = row.workload.seed
+            unlike = [name for name, value in _conditions(row).items() if value != most[name]]
             results = epochs[row.suite, row.key].values()
             curve = frozenset((e.epoch, e.loss, e.train_accuracy, e.test_accuracy) for e in results)
             best = max((epoch.train_accuracy for epoch in results), default=0.0)
             # dead layers leave any seed at the same figures
             alone = unlike or best * row.workload.network.classes < schedule.LEARNT
-            seed = own if alone else curves.setdefault(curve, own)
-            said = f"{_named(row)} seed {own} in {row.suite} does not count"
+            first = seed if alone else curves.setdefault(curve, seed)
+            prefix = f"{_named(row)} seed {seed} in {row.suite} does not count"
             if unlike:
                 reason = f"it is unlike the other seeds in {' and '.join(unlike)}"
-                reasons[n] = f"{said}: {reason}" if n in newest.values() else ""
-            elif seed != own:
-                reasons[n] = f"{said}: its epochs are those of seed {seed}, digit for digit"
+                reasons[n] = f"{prefix}: {reason}" if n in newest.values() else ""
+            elif first != seed:
+                reasons[n] = f"{prefix}: its epochs are those of seed {first}, digit for digit"
     return reasons
 
 
-def _way(row: Row) -> dict[str, Hashable]:
-    """Return in what seeds of one mean must be alike, by name."""
+def _conditions(row: Row) -> dict[str, Hashable]:
+    """Return what all seeds of one mean must share, by name."""
     data, by = row.data, row.installation
     return {
         "data": (data.source and data.source.sha256, data.test and data.test.sha256),

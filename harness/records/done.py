@@ -25,13 +25,13 @@ from harness.records.row import (
 from harness.spec import Budget, Case, Count, Fit, Timing, Training
 
 
-def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget) -> bool:
+def is_done(case: Case, keys: Collection[str | None], rows: Iterable[Row], budget: Budget) -> bool:
     """Return whether a case needs no more work; for the arguments see `served_by`."""
-    return served_by(case, keys, rows, wanted) is not None
+    return served_by(case, keys, rows, budget) is not None
 
 
 def served_by(
-    case: Case, keys: Collection[str | None], rows: Iterable[Row], wanted: Budget
+    case: Case, keys: Collection[str | None], rows: Iterable[Row], budget: Budget
 ) -> str | None:
     """Return the suite whose rows serve a case, its own first; None where the case must be run.
 
@@ -40,10 +40,10 @@ def served_by(
         keys: Its key; of a timing the keys of all contenders of its cell.
         rows: The rows that are there; those of other keys, and those that do not count, are passed
             over: what no table shows is not done.
-        wanted: What timing may cost: an earlier run must have measured at least as well.
+        budget: What timing may cost: an earlier run must have measured at least as well.
     """
-    there = [row for row in rows if row.key is not None and row.key in keys]
-    of_keys = [*compress(there, current(there).counts)]
+    stored = [row for row in rows if row.key is not None and row.key in keys]
+    of_keys = [*compress(stored, current(stored).counts)]
     match case:
         case Training():
             return _trained_in(case, of_keys)
@@ -52,7 +52,7 @@ def served_by(
         case Timing():
             settled = defaultdict[str, set[str | None]](set)  # only a single run's seconds compare
             for row in of_keys:
-                if _is_settled(row, wanted):
+                if _is_settled(row, budget):
                     settled[row.run.id].add(row.key)
             done = any({*keys} <= keys_of_run for keys_of_run in settled.values())
         case Count():
@@ -69,13 +69,13 @@ def without_overcome(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _is_settled(row: Row, wanted: Budget) -> bool:
+def _is_settled(row: Row, budget: Budget) -> bool:
     """Return whether a row shows that its contender needs no measurement."""
     match result := row.result:
         case EndedResult():
             return result.status in ("missing", "unsupported", "not comparable")
-        case TimedResult() if result.rounds >= wanted.fewest:
-            return result.converged or (result.budget_seconds or inf) >= wanted.seconds
+        case TimedResult() if result.rounds >= budget.fewest:
+            return result.converged or (result.budget_seconds or inf) >= budget.seconds
         case _:
             return False
 

@@ -186,8 +186,8 @@ def _software(installation: Installation) -> dict[str, object]:
 
 
 def _present(case: Case) -> dict[str, Value]:
-    given = columns(case).items()
-    return {name: value for name, value in given if name not in _LATER or value is not None}
+    case_columns = columns(case).items()
+    return {name: value for name, value in case_columns if name not in _LATER or value is not None}
 
 
 def _key(decisive: dict[str, object]) -> str:

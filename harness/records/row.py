@@ -1,7 +1,6 @@
-"""What comes out: a row a measurement: who measured what, when, on which data, and the result.
+"""Rows: one for each measurement, with its run, case, contender, data and result.
 
-A row has parts. Its result is one of the classes below, told apart by `kind`. Units are in the
-names.
+The result is one of the classes below, told apart by `kind`. Units are in the names.
 """
 
 from __future__ import annotations
@@ -58,9 +57,14 @@ class Place(NamedTuple):
     @classmethod
     def of_machine(cls, machine: Machine) -> Place:
         """Return the place of a machine."""
-        shown = machine.cpu or "", machine.capability or "", machine.gpu or "", machine.threads or 0
-        rest = machine.cores, machine.os, machine.torch, tuple(settings_of(machine))
-        return cls(*shown, *rest)
+        shared = (
+            machine.cpu or "",
+            machine.capability or "",
+            machine.gpu or "",
+            machine.threads or 0,
+        )
+        finer = machine.cores, machine.os, machine.torch, tuple(settings_of(machine))
+        return cls(*shared, *finer)
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
@@ -103,7 +107,7 @@ class Data:
     @property
     def note(self) -> str:
         """Why the samples are not the real ones, and how to get those; "" where they are."""
-        notes = (each.note for each in (self.source, self.test) if each and each.note)
+        notes = (source.note for source in (self.source, self.test) if source and source.note)
         return "; ".join(dict.fromkeys(notes))
 
 
@@ -137,7 +141,7 @@ class Row(Generic[R]):
 
     @property
     def contender(self) -> Contender:
-        """Who computed it."""
+        """Contender that computed it."""
         return self.case.contender
 
     @property
@@ -327,7 +331,7 @@ class TrainedResult:
 
     kind: Literal["trained"] = "trained"
     test_accuracy: Share  # after the last epoch
-    best_test_accuracy: Share  # of all epochs, as papers tell it
+    best_test_accuracy: Share  # of all epochs, as papers report it
     best_test_epoch: Nth
     chosen_test_accuracy: Share  # at the epoch that validates best
     chosen_epoch: Nth

@@ -54,7 +54,7 @@ class CaseRows:
     rows: tuple[Row, ...]  # with those of an earlier command that serve the case
     rounds: int = 0  # of a cell
     more: bool = False  # of a cell with its first round: it will be yielded once more
-    before: bool = False  # an earlier command had done it
+    was_done: bool = False  # by an earlier command
     left_seconds: float = 0.0  # of a cell that was not begun: an estimate of what it takes
     bf16_trainings: tuple[Row[Bf16TrainingResult], ...] = ()  # of a cell: all so far
 
@@ -109,13 +109,13 @@ def begin(
     run = Run(
         id=new_run(), machine=machine, code=sources_sha256(), allocator=allocator, protocol=PROTOCOL
     )
-    found = {name: version(name) for name in (*PACKAGES, *frameworks)}
+    versions = {name: version(name) for name in (*PACKAGES, *frameworks)}
     manifest = {
         "run": run.id,
         "command": [*command],
         "started": now(),
         "shared": {"run": {"code": run.code, "protocol": PROTOCOL, "machine": asdict(machine)}},
-        "packages": {name: each for name, each in found.items() if each},
+        "packages": {name: number for name, number in versions.items() if number},
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     # a lone surrogate, of an argument that is no UTF-8, has no place in JSON

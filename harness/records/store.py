@@ -19,7 +19,7 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
@@ -82,7 +82,7 @@ class Store:
         """
         if not rows:
             return
-        lines = (written(row, shared_by(self.out, row.run.id)) + "\n" for row in rows)
+        lines = (line_of(row, shared_by(self.out, row.run.id)) + "\n" for row in rows)
         # a lone surrogate, of a file name that is no text, has no place in JSON
         content = "".join(lines).encode(errors="replace")
         path = self.folder / f"{rows[0].suite}.jsonl"
@@ -102,9 +102,10 @@ class Store:
 
         The damage is a sentence for each line that is no row and each file that cannot be read.
         """
-        found = [each for path in self.files if suite in (None, path.stem) for each in _lines(path)]
-        damaged = [each for each in found if isinstance(each, str)]
-        return [each for each in found if not isinstance(each, str)], damaged
+        files = [path for path in self.files if suite in (None, path.stem)]
+        lines = [line for path in files for line in _lines(path)]
+        damage = [line for line in lines if isinstance(line, str)]
+        return [line for line in lines if not isinstance(line, str)], damage
 
     def with_keys(self, keys: Collection[str]) -> list[Row]:
         """Return all rows with one of these keys, file by file as written."""
@@ -124,8 +125,8 @@ class Store:
         """Raise UsageError if rows could not be kept here; writes no row."""
         try:
             # the first row makes what is missing: the nearest folder there is must let it
-            there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
-            with tempfile.TemporaryFile(dir=there):
+            nearest = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+            with tempfile.TemporaryFile(dir=nearest):
                 pass
         except OSError as error:
             raise unwritable(self.out, error) from error
@@ -133,31 +134,31 @@ class Store:
 
 def _write_all(file: FileIO, content: bytes) -> None:
     """Add to a file, to the disk; all of it, or nothing where that fails."""
-    before = file.seek(0, os.SEEK_END)
+    end = file.seek(0, os.SEEK_END)
     try:
-        rest = memoryview(content)
-        while rest:  # a full disk takes a part before it refuses
-            rest = rest[file.write(rest) :]
+        while content:  # a full disk takes a part before it refuses
+            content = content[file.write(content) :]
         os.fsync(file.fileno())
     except OSError:
-        file.truncate(before)
+        file.truncate(end)
         raise
 
 
-Part = dict[str, Any]
+Part = dict[str, object]  # an object of JSON: a row, or a part of one
+Parts = dict[Literal["run", "installation", "data"], Part]
 
 
 @dataclass(frozen=True)
 class Shared:
     """The parts of rows that all of a run share, as RUN.json has them."""
 
-    shared: dict[str, Part] = field(default_factory=dict)
-    shared_by_dataset: dict[str, dict[str, Part]] = field(default_factory=dict)
+    shared: Parts = field(default_factory=dict)
+    shared_by_dataset: dict[str, Parts] = field(default_factory=dict)
     damage: str = ""  # what is wrong with the file
 
-    def of(self, dataset: str) -> dict[str, Part]:
+    def parts_of(self, dataset: object) -> Parts:
         """Return the shared parts of rows of a data set; a row's own fields override them."""
-        return self.shared | self.shared_by_dataset.get(dataset, {})
+        return self.shared | self.shared_by_dataset.get(str(dataset), {})
 
 
 def shared_by(out: Path, run: str) -> Shared:
@@ -178,12 +179,13 @@ def _adapter() -> TypeAdapter[Row]:
     return TypeAdapter(Row[Annotated[Result, Field(discriminator="kind")]])
 
 
-def written(row: Row, shared: Shared = Shared()) -> str:
+def line_of(row: Row, shared: Shared = Shared()) -> str:
     """Return a row as a line of JSON, without what is None, empty or in the run's file."""
-    content: dict[str, Any] = _adapter().dump_python(row, mode="json", exclude_none=True)
-    for name, part in shared.of(row.workload.dataset).items():
-        lacking = dict.fromkeys(part.keys() - content[name].keys())  # null: not what is shared
-        content[name] = lacking | {k: v for k, v in content[name].items() if part.get(k) != v}
+    content: Part = _adapter().dump_python(row, mode="json", exclude_none=True)
+    for name, part in shared.parts_of(row.workload.dataset).items():
+        fields = _part(content, name)
+        lacking = dict.fromkeys(part.keys() - fields.keys())  # null: not what is shared
+        content[name] = lacking | {k: v for k, v in fields.items() if part.get(k) != v}
     present = {name: part for name, part in content.items() if part != {}}
     return json.dumps(present, ensure_ascii=False, allow_nan=False)
 
@@ -201,29 +203,34 @@ def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]
             continue
         try:
             content = _content(line)
-            run, dataset = _run_and_dataset(content)
+            run = str(_part(content, "run").get("id"))
             if run not in runs:
                 runs[run] = shared_by(path.parent.parent, run)
                 if runs[run].damage:
                     yield f"{path}: {runs[run].damage}"
-            for name, part in runs[run].of(dataset).items():
-                content[name] = part | content.get(name, {})
+            dataset = _part(content, "case", "workload").get("dataset")
+            for name, part in runs[run].parts_of(dataset).items():
+                content[name] = part | _part(content, name)
             yield parse_row(content)
         except ValueError as error:
             yield f"{path}:{number}: damaged row: {str(error)[:300]}"
 
 
-def _run_and_dataset(content: dict[str, Any]) -> tuple[str, str]:
-    try:
-        return str(content["run"]["id"]), str(content["case"]["workload"]["dataset"])
-    except (KeyError, TypeError) as error:
-        raise ValueError("its run or its case is missing") from error
+def _part(content: Part, *names: str) -> Part:
+    """Return a part, or a part of a part; {} where it is missing. Raises ValueError if none."""
+    for name in names:
+        content = _object(content.get(name, {}), f"{'.'.join(names)}: ")
+    return content
 
 
-def _content(line: bytes) -> dict[str, Any]:
-    content = from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
-    if not isinstance(content, dict):
-        raise ValueError("a JSON object was expected")
+def _object(value: object, place: str = "") -> Part:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}an object was expected")
+    return value
+
+
+def _content(line: bytes) -> Part:
+    content = _object(from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False))
     if content.get("schema") != SCHEMA:
         raise ValueError(f"of schema {content.get('schema')!r}, this harness reads {SCHEMA}")
     return content
@@ -232,14 +239,14 @@ def _content(line: bytes) -> dict[str, Any]:
 TAGS = {*KINDS, *(case.kind for case in get_args(Case))}  # of unions, in a fault's place
 
 
-def parse_row(content: dict[str, Any]) -> Row:
+def parse_row(content: Part) -> Row:
     """Return the row with these fields, checked. Raises ValueError that names the fault."""
     try:
         row = _adapter().validate_json(to_json(content), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in TAGS)
-        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
+        place = ".".join(str(part) for part in first["loc"] if part not in TAGS)
+        raise ValueError(f"{place}: {first['msg']}".removeprefix(": ")) from error
     _check(row)
     return row
 
@@ -304,8 +311,8 @@ class Ledger:
     runs: tuple[str, ...] = ()  # of this command
     patient: bool = False  # waits where another process is at the same case
     append: Callable[..., object] | None = None  # of rows; None: the store's own
-    kept: list[Row] = field(default_factory=list)  # by this process
-    _there: dict[Hashable, Result] = field(default_factory=dict)  # of a slot's last row
+    rows: list[Row] = field(default_factory=list)  # that this process appended
+    _results: dict[Hashable, Result] = field(default_factory=dict)  # of a slot's last row
     _claims: ExitStack = field(default_factory=ExitStack)
 
     def lock_and_read(self, *makers: RowMaker) -> list[Row]:
@@ -329,16 +336,16 @@ class Ledger:
             self._claims.enter_context(locked(folder / f"{name}.lock", wait))
         except OSError as error:
             raise unwritable(folder, error) from error
-        there = self._counting(self.store.with_keys(keys))
-        self._there |= {slot_of(row): row.result for row in there if _is_once(row)}
-        return there
+        stored = self._counting(self.store.with_keys(keys))
+        self._results |= {slot_of(row): row.result for row in stored}
+        return stored
 
     def of_kind(self, kind: type[K]) -> list[Row[K]]:
         """Return all stored rows of a kind; if `fresh`, only those of `runs`."""
         return self._counting(self.store.of_kind(kind))
 
-    def _counting(self, there: list[Row[R]]) -> list[Row[R]]:
-        return [row for row in there if row.run.id in self.runs] if self.fresh else there
+    def _counting(self, stored: list[Row[R]]) -> list[Row[R]]:
+        return [row for row in stored if row.run.id in self.runs] if self.fresh else stored
 
     def keep(self, *rows: Row) -> None:
         """Append rows; with the store's own `append`, they are on the disk when this returns.
@@ -348,17 +355,16 @@ class Ledger:
         A resumed training writes again what it wrote before it was killed: that is kept once. One
         that is trained anew may have other figures: its rows are kept, all of them, and count.
         """
-        new = [
-            row for row in rows if not _is_once(row) or self._there.get(slot_of(row)) != row.result
-        ]
-        self._there |= {slot_of(row): row.result for row in new if _is_once(row)}
+        stored = self._results
+        new = [r for r in rows if not _is_once(r) or stored.get(slot_of(r)) != r.result]
+        self._results |= {slot_of(row): row.result for row in new}
         (self.append or self.store.append)(*new)
-        self.kept += new
+        self.rows += new
 
     def release(self) -> None:
         """Release the locks, so that other processes can take these cases."""
         self._claims.close()
-        self._there.clear()
+        self._results.clear()
 
 
 def _is_once(row: Row) -> bool:

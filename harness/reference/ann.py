@@ -59,11 +59,11 @@ def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialis
     for layer in list(module.layers)[:-1] if scheme != "torch" else ():
         assert isinstance(layer, Units)
         sums: list[Tensor] = []
-        hook = layer.synapse.register_forward_hook(lambda *given, sums=sums: sums.append(given[2]))
+        hook = layer.synapse.register_forward_hook(lambda *call, sums=sums: sums.append(call[2]))
         module(x)
         hook.remove()
         deviation = float(sums[0].std())
         if deviation > 0:
-            for each in layer.synapse.parameters():
-                each.div_(deviation)
+            for parameter in layer.synapse.parameters():
+                parameter.div_(deviation)
     return module.train()

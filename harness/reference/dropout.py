@@ -33,7 +33,7 @@ def keys(seed: Tensor, steps: int, batch: int) -> Tensor:  # -> (T, B, 2), 32 bi
     return torch.stack([_mixed(image ^ seed, which) for which in (0x5BD1E995, 0x1B873593)], -1)
 
 
-def kept(image_keys: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
+def kept_mask(image_keys: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
     """Return which values of images are kept by dropout: keys (B, 2) -> (B, ...).
 
     `shape` is that of one image, (C, H, W) or (N,).
@@ -53,7 +53,7 @@ def threshold(p: float) -> int:
 
 def drop(values: Tensor, image_keys: Tensor, p: float) -> Tensor:
     """Set each value (B, ...) to 0 with probability p, else times 1 / (1 - p); keys (B, 2)."""
-    mask = kept(image_keys, tuple(values.shape[1:]), p)
+    mask = kept_mask(image_keys, tuple(values.shape[1:]), p)
     return torch.where(mask, values * (1 / (1 - p)), 0.0)
 
 

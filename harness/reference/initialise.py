@@ -67,8 +67,8 @@ def _calibrate(module: ReferenceNetwork, network: Network, x: Tensor) -> None:
         top = _upper_quantile(current, FIRING_FRACTION)
         if top > 0:  # else no positive factor lifts that many to the threshold; left as drawn
             factor = network.lif.v_th / top
-            for each in layer.synapse.parameters():
-                each.mul_(factor)
+            for parameter in layer.synapse.parameters():
+                parameter.mul_(factor)
             current = current * factor
         state, outputs = (None, None), []
         for step in current:  # what the layer hands to the next
@@ -117,11 +117,11 @@ def copy_parameters(source: nn.Module, target: nn.Module) -> None:
 
     Raises ValueError where `target` does not have the same shapes in the same order.
     """
-    expected, found = ([tuple(p.shape) for p in each.parameters()] for each in (source, target))
-    if expected != found:
+    expected, actual = ([tuple(p.shape) for p in net.parameters()] for net in (source, target))
+    if expected != actual:
         raise ValueError(
             "parameters are not the reference's in layer order (weight, bias, U): "
-            f"expected shapes {expected}, found {found}"
+            f"expected shapes {expected}, found {actual}"
         )
     with torch.no_grad():
         for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):

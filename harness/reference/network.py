@@ -76,7 +76,7 @@ class StepNetwork(nn.Module):
         layers = self.layers
         states: list[State] = [(None, None)] * len(layers)
         drawn = dropout.stage_keys(self.network, x, training=self.training)
-        keys = [[None] * len(x) if each is None else each for each in drawn]
+        keys = [[None] * len(x) if by_step is None else by_step for by_step in drawn]
         votes = []
         for t, current in enumerate(synapses.encoding_steps(layers[0].synapse, x)):
             out, states[0] = layers[0](current, states[0], keys[0][t])

@@ -60,7 +60,7 @@ def spiking_operations(
     entering = [_Entering(x[:1] if is_static(x) else x)]
     for stage, fired, weights in zip(network.stages[:-1], spikes[:-1], U[:-1], strict=True):
         entering.append(_behind(stage, network, fired, weights))
-    return _each(network, entering, spikes)
+    return _by_layer(network, entering, spikes)
 
 
 def ann_operations(
@@ -73,13 +73,13 @@ def ann_operations(
     below = zip(network.stages, active[:-1], strict=False)
     entering = [x[:1] if is_static(x) else x.sum(0, keepdim=True)]
     entering += [_pooled(stage, units.float()) for stage, units in below]
-    return _each(network, [_Entering(each) for each in entering], active)
+    return _by_layer(network, [_Entering(values) for values in entering], active)
 
 
-def _each(
+def _by_layer(
     network: Network, entering: Sequence[_Entering], spikes: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
-    found = []
+    layers = []
     for stage, (values, folded, x), fired in zip(network.stages, entering, spikes, strict=True):
         by_value = multiplies = _driven(stage, values != 0)
         accumulates = 0
@@ -87,8 +87,8 @@ def _each(
             accumulates = _driven(stage, folded)
             multiplies = 0 if x is None else _driven(stage, x != 0)
         counts = int(fired.count_nonzero()), int(values.count_nonzero())
-        found.append(LayerOperations(*counts, by_value, accumulates, multiplies))
-    return tuple(found)
+        layers.append(LayerOperations(*counts, by_value, accumulates, multiplies))
+    return tuple(layers)
 
 
 def _driven(stage: Stage, amounts: Tensor) -> int:
@@ -98,7 +98,7 @@ def _driven(stage: Stage, amounts: Tensor) -> int:
     maps, *sides = stage.output_shape
     places = amounts.flatten(0, 2).sum(0, dtype=torch.float64).cpu()  # (H, W)
     reached = (reach(size, stage.synapse.kernel) for size in sides)
-    rows, columns = (torch.tensor(each, dtype=torch.float64) for each in reached)
+    rows, columns = (torch.tensor(counts, dtype=torch.float64) for counts in reached)
     return round(float(rows @ places @ columns)) * maps
 
 

@@ -191,7 +191,7 @@ class Worker:
 
     def bf16_losses(self, case: Timing, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
         if self._trainee is None:
-            self._trainee = Bf16Trainee.of(adapters.load(case.contender.name), case)
+            self._trainee = Bf16Trainee.of_case(adapters.load(case.contender.name), case)
         return self._trainee.train(case, weights, digits)
 
     def layouts(self) -> tuple[floor.Layout, ...]:

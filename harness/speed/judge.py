@@ -252,7 +252,7 @@ def check_bf16_training(
                 contender=replace(case.contender, precision=precision),
             )
             losses = contender.call(Worker.bf16_losses, one, digits.weights(one), digits)
-            ends[precision].append(LossEnds.of(losses, terms.averaged))
+            ends[precision].append(LossEnds.from_losses(losses, terms.averaged))
         reason, finished = why_bf16_fails(ends["fp32"], ends["bf16"]), True
     except Failed as error:
         reason = str(error)

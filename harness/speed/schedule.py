@@ -157,7 +157,9 @@ class Schedule:
 
     def _result(self, cell: Cell) -> CaseRows:
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
-        return CaseRows(cell.case, rows, cell.number, before=cell.before, bf16_trainings=trainings)
+        return CaseRows(
+            cell.case, rows, cell.number, was_done=cell.before, bf16_trainings=trainings
+        )
 
     def _is_unsure(self, cell: Cell, began: float) -> bool:
         """Return whether its ratios are not known yet, and there is time for more rounds.

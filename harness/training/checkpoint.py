@@ -47,7 +47,7 @@ def save(
     content = {
         "part": None if part is None else dict(vars(part)),
         "identity": dict(identity),
-        "epochs": [asdict(each) for each in epochs],
+        "epochs": [asdict(epoch) for epoch in epochs],
         "weights": [parameter.detach() for parameter in module.parameters()],
         "optimiser": optimiser.state_dict(),
     }
@@ -73,23 +73,23 @@ def restore(
         raise _unusable(path, "is damaged (it is not what its run wrote)")
     theirs = content["identity"]
     for name in sorted({*identity, *theirs}):
-        has, wanted = theirs.get(name), identity.get(name)
-        if has != wanted:
-            raise _unusable(path, f"is of another run ({name} is {has}, expected {wanted})")
+        has, expected = theirs.get(name), identity.get(name)
+        if has != expected:
+            raise _unusable(path, f"is of another run ({name} is {has}, expected {expected})")
     weights, state = content["weights"], content["optimiser"]["state"].values()
-    found = [*weights, *(each for one in state for each in one.values())]
-    if not all(bool(each.isfinite().all()) for each in found if isinstance(each, Tensor)):
+    values = [*weights, *(value for moments in state for value in moments.values())]
+    if not all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor)):
         raise _unusable(path, "is damaged (it holds values that are no numbers)")
     optimiser.load_state_dict(content["optimiser"])
-    for each, value in zip(module.parameters(), weights, strict=True):
-        each.copy_(value)
+    for parameter, value in zip(module.parameters(), weights, strict=True):
+        parameter.copy_(value)
         # fused steps walk through both as they lie in memory, and the run may have been of an
         # adapter that laid its weights out otherwise
-        for name, kept in optimiser.state.get(each, {}).items():
-            if isinstance(kept, Tensor) and kept.dim() and kept.stride() != each.stride():
-                optimiser.state[each][name] = torch.empty_like(each).copy_(kept)
+        for name, value in optimiser.state.get(parameter, {}).items():
+            if isinstance(value, Tensor) and value.dim() and value.stride() != parameter.stride():
+                optimiser.state[parameter][name] = torch.empty_like(parameter).copy_(value)
     part = content.get("part")  # the first checkpoints had none
-    return tuple(EpochResult(**each) for each in content["epochs"]), part and EpochPart(**part)
+    return tuple(EpochResult(**epoch) for epoch in content["epochs"]), part and EpochPart(**part)
 
 
 def _unusable(path: Path, what: str) -> UsageError:
@@ -111,8 +111,8 @@ def read_sealed(path: Path) -> Any | None:
 
     Nothing of a damaged file is loaded. Raises OSError where it cannot be read.
     """
-    found = memoryview(path.read_bytes())
-    digest, content = found[:_DIGEST], found[_DIGEST:]
+    whole = memoryview(path.read_bytes())
+    digest, content = whole[:_DIGEST], whole[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
         return None
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -45,7 +45,9 @@ class Bf16CheckSettings:
     def trainings(self) -> tuple[tuple[Precision, int], ...]:
         """Precision and seed of each training, float32 first."""
         seeds: dict[Precision, int] = {"fp32": self.fp32_seeds, "bf16": self.bf16_seeds}
-        return tuple((each, seed) for each, count in seeds.items() for seed in range(count))
+        return tuple(
+            (precision, seed) for precision, count in seeds.items() for seed in range(count)
+        )
 
 
 CHECK_SETTINGS = Bf16CheckSettings()
@@ -76,7 +78,7 @@ class Digits:
         few = self.images[next(self.draws(case.workload.seed))]
         x = few.expand(case.workload.T, *few.shape)
         module = initialised(case.workload.network, x, seed=case.workload.seed)
-        return tuple(each.detach() for each in module.parameters())
+        return tuple(parameter.detach() for parameter in module.parameters())
 
 
 def case_of(timed: Timing) -> Timing:
@@ -109,32 +111,32 @@ class Bf16Trainee:
     module: nn.Module
 
     @classmethod
-    def of(cls, adapter: Adapter, case: Timing) -> Bf16Trainee:
+    def of_case(cls, adapter: Adapter, case: Timing) -> Bf16Trainee:
         """Return the adapter's network, on the case's device. Raises what the adapter raises."""
         module = adapter.build(case.workload.network).to(torch.device(case.device), DTYPES["fp32"])
         return cls(module.train())
 
-    def train(self, case: Timing, weights: Sequence[Tensor], given: Digits) -> list[float]:
+    def train(self, case: Timing, weights: Sequence[Tensor], digits: Digits) -> list[float]:
         """Train anew from these weights in the case's precision; return each step's loss."""
         device = torch.device(case.device)
-        images, every = given.images.to(device), given.labels.to(device)
+        images, classes = digits.images.to(device), digits.labels.to(device)
         workload, size = case.workload, case.workload.batch_size
-        held, labels = images[:size].clone(), every[:size].clone()
+        held, labels = images[:size].clone(), classes[:size].clone()
         x = held.expand(workload.T, *held.shape)
         copy_parameters(nn.ParameterList(weights), self.module)
         optimise = step.optimiser(self.module.parameters(), case.optimiser)
-        classes, precision = workload.network.classes, case.contender.precision
+        count, precision = workload.network.classes, case.contender.precision
         torch.manual_seed(workload.seed)
-        found = []
-        for chosen in given.draws(case.workload.seed):
-            at = chosen.to(device)
-            held.copy_(images[at])
-            labels.copy_(every[at])
-            made = step.iteration(
-                self.module, optimise, x, labels, classes=classes, precision=precision
+        losses = []
+        for draw in digits.draws(workload.seed):
+            indices = draw.to(device)
+            held.copy_(images[indices])
+            labels.copy_(classes[indices])
+            outcome = step.iteration(
+                self.module, optimise, x, labels, classes=count, precision=precision
             )
-            found.append(made.loss)
-        return torch.stack(found).double().tolist()
+            losses.append(outcome.loss)
+        return torch.stack(losses).double().tolist()
 
 
 # the judgement
@@ -152,7 +154,7 @@ class LossEnds:
     last: float
 
     @classmethod
-    def of(cls, losses: Sequence[float], averaged: int) -> LossEnds:
+    def from_losses(cls, losses: Sequence[float], averaged: int) -> LossEnds:
         """Return the means over the first and over the last `averaged` of the steps' losses."""
         if not all(map(isfinite, losses)):
             return cls(nan, nan)
@@ -167,19 +169,19 @@ def why_bf16_fails(fp32: Sequence[LossEnds], bf16: Sequence[LossEnds]) -> str:
     Where float32 has not learnt, bf16 fails too, as nothing is known of it.
     """
     for name, trainings in (("float32", fp32), ("bf16", bf16)):
-        for seed, each in enumerate(trainings):
-            if not isfinite(each.last):
+        for seed, ends in enumerate(trainings):
+            if not isfinite(ends.last):
                 return f"a loss in {name} is no number (seed {seed})"
-    for seed, each in enumerate(fp32):
-        if each.last > LEARNT * each.first:
+    for seed, ends in enumerate(fp32):
+        if ends.last > LEARNT * ends.first:
             return (
-                f"float32 has not learnt (seed {seed}: its loss is {each.first:.4f} at first and "
-                f"{each.last:.4f} at last), so nothing is known of bf16"
+                f"float32 has not learnt (seed {seed}: its loss is {ends.first:.4f} at first and "
+                f"{ends.last:.4f} at last), so nothing is known of bf16"
             )
-    ends, mixed = [each.last for each in fp32], fmean(each.last for each in bf16)
-    expected = mean_prediction(ends, len(bf16))
+    expected = mean_prediction([ends.last for ends in fp32], len(bf16))
+    mixed = fmean(ends.last for ends in bf16)
     # where float32's seeds differ much, bf16 must have learnt all the same
-    most = min(expected.high, *(LEARNT * each.first for each in bf16))
+    most = min(expected.high, *(LEARNT * ends.first for ends in bf16))
     if mixed <= most:
         return ""
     in_float32 = f"in float32 at {expected.value:.4f} and at {most:.4f} at most"

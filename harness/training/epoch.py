@@ -48,13 +48,13 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
 
     Raises UsageError where they are too few to hold any out.
     """
-    held = round(VALIDATION_SHARE * count)
-    if held < 1:
+    size = round(VALIDATION_SHARE * count)
+    if size < 1:
         raise UsageError(
             f"{count} training samples are too few to hold some out: use --samples 10 or more"
         )
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    return drawn[held:], drawn[:held]
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return order[size:], order[:size]
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class DataSplits:
     recorded: LabelledSplit | None = None  # of simulated ones: real recordings, tested on as well
 
     @classmethod
-    def of(
+    def from_splits(
         cls, train: LabelledSplit, test: LabelledSplit, recorded: LabelledSplit | None = None
     ) -> DataSplits:
         """Hold a part of the training samples out. Raises UsageError where they are too few."""
-        kept, held = held_out(len(train))
-        return cls(train.part(kept), train.part(held), test, recorded)
+        training, validation = map(train.part, held_out(len(train)))
+        return cls(training, validation, test, recorded)
 
     def to(self, device: torch.device) -> DataSplits:
         return DataSplits(*(part and part.to(device) for part in vars(self).values()))
@@ -146,9 +146,9 @@ def train_epoch(
     module.train()
     losses, norms, right = [], [], []
     if part is not None:
-        losses, norms, right = ([*each] for each in (part.losses, part.norms, part.right))
+        losses, norms, right = ([*values] for values in (part.losses, part.norms, part.right))
         _set_draws(part.draws, generator, case)
-    before, since = (0.0 if part is None else part.seconds), clock.Stopwatch()
+    earlier, since = (0.0 if part is None else part.seconds), clock.Stopwatch()
     for n, chosen in islice(enumerate(chunks), len(losses), None):
         samples = data.train.part(chosen)
         raw = samples.raw
@@ -161,11 +161,11 @@ def train_epoch(
         tell(TRAINING_SHARE * (n + 1) / len(chunks))
         if keep is not None and since.seconds > KEEP_AFTER and n + 1 < len(chunks):
             sums = torch.stack(losses), torch.stack(norms), torch.stack(right)
-            keep(EpochPart(number, *sums, before + watch.seconds, _draws(generator, case)))
+            keep(EpochPart(number, *sums, earlier + watch.seconds, _draws(generator, case)))
             since = clock.Stopwatch()
-    loss, gradient_norm = (torch.stack(each).double().cpu() for each in (losses, norms))
+    loss, gradient_norm = (torch.stack(values).double().cpu() for values in (losses, norms))
     train_accuracy = float(torch.stack(right).sum().cpu() / len(data.train))
-    seconds, mean_norm = before + watch.seconds, float(gradient_norm.mean())
+    seconds, mean_norm = earlier + watch.seconds, float(gradient_norm.mean())
     # the votes of a network with spikes are in [0, 1] whatever its weights are: gradients tell
     for what, values in (("the loss", loss), ("the gradient's norm", gradient_norm)):
         if not bool(values.isfinite().all()):
@@ -216,13 +216,13 @@ def seed_of(seed: int | str, number: int) -> int:
 def votes(learner: Learner, part: LabelledSplit, T: int) -> Tensor:  # (samples, classes)
     """Compute the votes on `part` over T steps."""
     learner.module.eval()
-    found = []
+    batches = []
     for x, _ in part.batches(T, EVALUATION_BATCH):
         x = step.placed(x, learner.case)
         spikes = step.inference(learner.module, x, learner.case.contender.precision)
         learner.alive()
-        found.append(coding.vote(spikes.to(x.dtype), learner.case.workload.network.classes))
-    return torch.cat(found)
+        batches.append(coding.vote(spikes.to(x.dtype), learner.case.workload.network.classes))
+    return torch.cat(batches)
 
 
 def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
@@ -230,7 +230,7 @@ def accuracy(learner: Learner, part: LabelledSplit, T: int) -> float:
     return int((votes(learner, part, T).argmax(1) == part.labels).sum()) / len(part)
 
 
-def drawn(test: LabelledSplit, count: int) -> LabelledSplit:
+def draw(test: LabelledSplit, count: int) -> LabelledSplit:
     """Draw `count` random samples, the same for every run: files lie class by class."""
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return test.part(order[:count])
@@ -241,7 +241,7 @@ def confusion(learner: Learner, samples: int) -> ConfusionResult:
 
     Rows are the labels, columns the classes.
     """
-    part, classes = drawn(learner.data.test, samples), learner.case.workload.network.classes
+    part, classes = draw(learner.data.test, samples), learner.case.workload.network.classes
     voted, labels = votes(learner, part, learner.case.workload.T).double().cpu(), part.labels.cpu()
     mean, counts = torch.zeros(classes, classes).double(), torch.zeros(classes, classes).long()
     mean.index_add_(0, labels, voted)
@@ -273,18 +273,18 @@ def inside_window(network: Network, module: nn.Module, x: Tensor) -> tuple[float
     """
     reference = as_drawn(ReferenceNetwork, network).to(x.device, x.dtype).eval()
     copy_parameters(module, reference)
-    kept = keep_potentials(reference, lambda u: within(u, network.lif).double().mean())
+    layers = keep_potentials(reference, lambda u: within(u, network.lif).double().mean())
     reference(x)
-    return tuple(float(torch.stack(shares).mean()) for shares in kept)
+    return tuple(float(torch.stack(shares).mean()) for shares in layers)
 
 
 def warnings_of(
     case: Training, number: int, layers: Sequence[tuple[float, bool]], gradient_norm: float
 ) -> Iterator[str]:
     """Yield warnings of dead layers, spikes alike for all samples (`activity`), and no gradient."""
+    calibrated = case.workload.initialisation == "calibrated"
     if dead := hardly_firing(case.workload.network, [rate for rate, _ in layers]):
         threshold = "lower V_th" if case.contender.framework != ANN else "use another of --seeds"
-        calibrated = case.workload.initialisation == "calibrated"
         remedy = threshold if calibrated else "use --init calibrated"
         yield f"dead layers after epoch {number}: {', '.join(dead)}; they cannot learn: {remedy}"
     pairs = zip(case.workload.network.stages, layers, strict=True)
@@ -295,6 +295,5 @@ def warnings_of(
             "far from their threshold neurons cannot learn; --seeds shows how often this happens"
         )
     if gradient_norm == 0:  # no potential of any layer was inside the surrogate's window
-        calibrated = case.workload.initialisation == "calibrated"
         remedy = "another of --seeds" if calibrated else "--init calibrated"
         yield f"no gradient in epoch {number}, and so in none to come: use {remedy}"

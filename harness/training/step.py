@@ -29,9 +29,9 @@ def _groups(parameters: list[nn.Parameter], settings: SGD) -> list[dict[str, Any
     """Fully connected layers separately, since they have a rate of their own."""
     groups: list[dict[str, Any]] = [{"params": []}, {"params": [], "factor": settings.fc_factor}]
     is_fc = False
-    for each in parameters:
-        is_fc = each.ndim == 2 or (is_fc and each.ndim == 1)  # a bias follows its weight
-        groups[is_fc]["params"].append(each)
+    for parameter in parameters:
+        is_fc = parameter.ndim == 2 or (is_fc and parameter.ndim == 1)  # a bias follows its weight
+        groups[is_fc]["params"].append(parameter)
     return groups
 
 

@@ -106,10 +106,10 @@ class Trial(Generic[C]):
         Raises Busy.
         """
         self.written = self.ledger.lock_and_read(self.maker)
-        there = self.written
+        rows = self.written
         if self.access.keep_weights:
-            there = [r for r in there if not has(r, TrainedResult) or self._keeps(r.result)]
-        return served_by(self.case, {self.maker.key}, there, Budget())
+            rows = [r for r in rows if not has(r, TrainedResult) or self._keeps(r.result)]
+        return served_by(self.case, {self.maker.key}, rows, Budget())
 
     def _keeps(self, result: TrainedResult) -> bool:
         name = result.kept_weights_sha256
@@ -129,9 +129,10 @@ def do(
     """
     trial = Trial(case, ledger, access, run, maker(case, run, NOTHING_KNOWN))
     try:
-        before = work(trial)
-        found = (row for row in trial.written if row.suite == case.suite) if before else ()
-        return CaseRows(case, tuple(without_overcome([*found, *ledger.kept])), before=before)
+        was_done = work(trial)
+        earlier = (row for row in trial.written if row.suite == case.suite) if was_done else ()
+        rows = tuple(without_overcome([*earlier, *ledger.rows]))
+        return CaseRows(case, rows, was_done=was_done)
     except Unwritable:
         raise
     except (Failed, adapters.Missing, Unsupported) as error:
@@ -143,7 +144,7 @@ def do(
             raise  # nothing that this process does now can be trusted
         status, reason = "failed", f"{type(error).__name__}: {error}"
     ledger.keep(trial.maker.ended(status, reason))
-    return CaseRows(case, tuple(ledger.kept))
+    return CaseRows(case, tuple(ledger.rows))
 
 
 # a training
@@ -159,20 +160,20 @@ def train(trial: Trial[Training]) -> bool:
     installation = installation_of(case)
     trial.maker = maker(case, trial.run, installation)
     data = _data(trial)
-    about, source, test = data.train.info, data.train.source, data.test.source
+    info, source, test = data.train.info, data.train.source, data.test.source
     decisive = training_identity(case, source.sha256, test.sha256, installation)
     key = training_key(case, source.sha256, test.sha256, installation)
-    used = Data(
+    samples = Data(
         source=source,
         test=test,
-        augmented=about.augmented,
-        split_sha256=about.split_sha256 or None,
+        augmented=info.augmented,
+        split_sha256=info.split_sha256 or None,
         train_samples=len(data.train),
         validation_samples=len(data.validation),
         test_samples=len(data.test),
         iterations_per_epoch=-(-len(data.train) // case.workload.batch_size),
     )
-    trial.maker = replace(trial.maker, key=key, data=used)
+    trial.maker = replace(trial.maker, key=key, data=samples)
     if too_large := memory.too_large(case):
         raise Failed(too_large)
     path = trial.out / "checkpoints" / f"{key}.pt"
@@ -214,35 +215,33 @@ def train(trial: Trial[Training]) -> bool:
 
 
 def _data(trial: Trial[Training]) -> DataSplits:
-    wanted = datasets.SplitRequest.of(trial.case, trial.access)
-    of = wanted, trial.case.sampling.test
-    if of not in _last:
+    request, say = datasets.SplitRequest.of_case(trial.case, trial.access), trial.say_reading
+    key = request, trial.case.sampling.test
+    if key not in _last:
         _last.clear()
-        splits = datasets.load_splits(*of, trial.say_reading)
-        recorded = (
-            datasets.load_recorded_frames(wanted, trial.say_reading) if wanted.simulated else None
-        )
-        _last[of] = DataSplits.of(*splits, recorded)
-    return _last[of]
+        splits = datasets.load_splits(*key, say)
+        recorded = datasets.load_recorded_frames(request, say) if request.simulated else None
+        _last[key] = DataSplits.from_splits(*splits, recorded)
+    return _last[key]
 
 
 def _keep_rows_of(trial: Trial[Training], suite: str) -> None:
     case = trial.case
     if suite == case.suite:
         return
-    own = []
+    rows = []
     for row in trial.written:
-        alone = isinstance(row.result, CertificateResult | EndedResult | WarningResult)
-        unasked = has(row, TestedResult) and row.result.tested_T not in case.tested_at
-        if row.suite == suite and not alone and not unasked:
-            own.append(replace(row, case=case))
-    trial.ledger.keep(*own)
+        stays = isinstance(row.result, CertificateResult | EndedResult | WarningResult)
+        other_T = has(row, TestedResult) and row.result.tested_T not in case.tested_at
+        if row.suite == suite and not stays and not other_T:
+            rows.append(replace(row, case=case))
+    trial.ledger.keep(*rows)
 
 
 def _prove(trial: Trial[Training], data: DataSplits) -> None:
     """Raise Failed where the adapter is not equal on this network. Once for all seeds."""
-    case, made = trial.case, trial.maker
-    by = made.installation
+    case, maker = trial.case, trial.maker
+    deviations = maker.installation.deviations
 
     # other processors run other kernels
     def examined(row: Row | RowMaker) -> tuple[object, ...]:
@@ -253,7 +252,7 @@ def _prove(trial: Trial[Training], data: DataSplits) -> None:
     results = [
         row.result
         for row in trial.ledger.of_kind(CertificateResult)
-        if row.result.layer is None and row.result.exam == EXAM and examined(row) == examined(made)
+        if row.result.layer is None and row.result.exam == EXAM and examined(row) == examined(maker)
     ]
     reasons = {
         proof.certificate_precision: "" if proof.certified else proof.reason or "not equal"
@@ -262,9 +261,9 @@ def _prove(trial: Trial[Training], data: DataSplits) -> None:
     if not reasons.keys() >= {*certificate.required(case.contender.precision)}:
         trial.say(0.0, f"{case.workload.dataset}: certificate of {case.contender.name}")
         reasons = _certified(trial, data)
-    reason = by.deviations or next(filter(None, reasons.values()), "")
+    reason = deviations or next(filter(None, reasons.values()), "")
     # what deviates by name is trained where that is the question; its rows say how it does
-    if reason and not (case.may_deviate and by.deviations):
+    if reason and not (case.may_deviate and deviations):
         raise Failed(reason, "not comparable")
 
 
@@ -311,7 +310,7 @@ def _keep_results(
         if not audit.passed:
             reason = f"with its last weights it is not the reference: {audit.reason}"
             trial.keep(WarningResult(reason=shortened(reason)))
-    part = epoch.drawn(data.test, COUNTED_SAMPLES)
+    part = epoch.draw(data.test, COUNTED_SAMPLES)
     batches = (x for x, _ in part.batches(T, COUNTED_TOGETHER))
     layers = count_operations(case, learner.module, batches, trial.alive)
     trial.keep(_operations(layers, len(part)))
@@ -338,12 +337,12 @@ def _keep_results(
 
 def _audited(learner: Learner) -> AuditFinding:
     """Audit the network with its last weights: potentials and rates are not the first weights'."""
-    case, held = learner.case, learner.data.validation
-    part = held.part(torch.arange(min(case.workload.batch_size, len(held))))
-    parameters = tuple(each.detach().cpu().clone() for each in learner.module.parameters())
+    case, validation = learner.case, learner.data.validation
+    part = validation.part(torch.arange(min(case.workload.batch_size, len(validation))))
+    parameters = tuple(p.detach().cpu().clone() for p in learner.module.parameters())
     x = epoch.inputs(case, learner.data, part.raw)
-    asked = question_of(case, parameters, x, part.labels)
-    return Audit(asked, torch.device(case.device)).judge(learner.module)
+    question = question_of(case, parameters, x, part.labels)
+    return Audit(question, torch.device(case.device)).judge(learner.module)
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
@@ -359,14 +358,14 @@ def count(trial: Trial[Count]) -> bool:
     case, run, workload = trial.case, trial.run, trial.case.workload
     installation = installation_of(case)
     trial.maker = maker(case, run, installation)
-    root, may = trial.access.root, workload.dataset in trial.access.download
-    given = workload.dataset, workload.T, workload.batch_size, workload.seed
-    batch = datasets.load_batch(*given, "test", root, may)
+    settings = workload.dataset, workload.T, workload.batch_size, workload.seed
+    download = workload.dataset in trial.access.download
+    batch = datasets.load_batch(*settings, "test", trial.access.root, download)
     sha256 = batch.source.sha256
     key = timing_key(case, sha256, installation, run.machine, run.allocator or "")
     trial.maker = replace(trial.maker, data=replace(trial.maker.data, source=batch.source), key=key)
-    together = replace(case, workload=replace(workload, batch_size=COUNTED_TOGETHER))
-    if too_large := memory.too_large(together):
+    in_parts = replace(case, workload=replace(workload, batch_size=COUNTED_TOGETHER))
+    if too_large := memory.too_large(in_parts):
         raise Failed(too_large)
     if trial.served_by() is not None:
         return True
@@ -388,8 +387,8 @@ def count_operations(
     """Sum each layer's operations over batches x (T, B, C, H, W), calling `alive` after each."""
     module.eval()
     network = case.workload.network
-    named = dict(zip(weights.parameter_shapes(network), module.parameters(), strict=True))
-    U = [named.get(f"{n}.U") for n, _ in enumerate(network.stages, 1)]  # behind each layer
+    parameters = dict(zip(weights.parameter_shapes(network), module.parameters(), strict=True))
+    U = [parameters.get(f"{n}.U") for n, _ in enumerate(network.stages, 1)]  # behind each layer
     parts = list[Layers]()
     for batch in batches:
         x = step.placed(batch, case)
