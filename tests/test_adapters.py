@@ -350,11 +350,11 @@ def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment
     (site / "deep_package" / "__init__.py").touch()
     points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
     points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
-    kept = {facts._place("deep")}
+    keys = {facts._key("deep")}
     for source in (SOUND, SOUND + "REVISION = 2"):
         (site / "deep_package" / "adapter_module.py").write_text(source)
-        kept.add(facts._place("deep"))
+        keys.add(facts._key("deep"))
     for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "nowhere")
-        kept.add(facts._place("deep"))
-    assert len(kept) == 5
+        keys.add(facts._key("deep"))
+    assert len(keys) == 5
