@@ -8,18 +8,15 @@ Nothing of an adapter, nor torch, is imported here but by `load`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import pkgutil
 import platform
-import re
 import shutil
 import sys
 import threading
 from ast import literal_eval
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -28,9 +25,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast
 
+from packaging.requirements import Requirement
+
 from adapters import overlay
 from harness.machine import installed
-from harness.machine.files import make_user_cache, write_whole
+from harness.machine.files import cached
 from harness.spec import (
     ANN,
     FLOOR,
@@ -69,7 +68,7 @@ class Facts:
     packages: Mapping[str, str] = field(default_factory=dict)  # versions of those that compute
     revision: int = 0
     deviations: tuple[str, ...] = ()
-    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # deviations of each
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # their deviations
     implementations: Mapping[str, str] = field(default_factory=dict)  # by device, or {}
     foreign: bool = False  # has a `trainer`: its own runtime, no torch module
     missing: str = ""  # why it does not load here; "" where it does
@@ -93,8 +92,8 @@ class Facts:
 
 
 def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageError:
-    has = ", ".join([*variants, *FORMS])
-    return UsageError(f"unknown variant '{framework}:{form}', {framework} has: {has}")
+    names = ", ".join([*variants, *FORMS])
+    return UsageError(f"unknown variant '{framework}:{form}', {framework} has: {names}")
 
 
 @cache
@@ -117,7 +116,7 @@ def refused() -> tuple[str, ...]:
 
 def _reserved() -> set[str]:
     """Return the names of our own adapters, of the floor and of the network without spikes."""
-    return {FLOOR, ANN, *(module.name for module in pkgutil.iter_modules(_folders()))}
+    return {FLOOR, ANN, *_modules()}
 
 
 def _declared(framework: str) -> metadata.EntryPoint | None:
@@ -129,10 +128,13 @@ def _folders() -> list[str]:
     return [*sys.modules["adapters"].__path__]
 
 
+def _modules() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(_folders())}
+
+
 def names() -> tuple[str, ...]:
     """Return every known framework, whether it loads here or not, without importing any."""
-    here = {module.name for module in pkgutil.iter_modules(_folders())} - NO_FRAMEWORKS
-    return tuple(sorted({*here, *_declared_on(tuple(sys.path))}))
+    return tuple(sorted({*_modules() - NO_FRAMEWORKS, *_declared_on(tuple(sys.path))}))
 
 
 def _check(framework: str) -> None:
@@ -146,10 +148,6 @@ def _check(framework: str) -> None:
     overlay.version_of(framework)
 
 
-def _has_version(framework: str) -> bool:
-    return Contender.parse(framework).version is not None
-
-
 def _check_versioned(framework: str) -> None:
     if framework not in versioned():
         raise UsageError(f"{framework} has no versions; {', '.join(versioned())} have")
@@ -157,7 +155,7 @@ def _check_versioned(framework: str) -> None:
 
 def versioned() -> tuple[str, ...]:
     """Return the frameworks whose versions can be named, as in norse@1.0.0."""
-    return tuple(each for each in names() if each in _packages())
+    return tuple(name for name in names() if name in _packages())
 
 
 def releases(framework: str) -> list[str]:
@@ -176,8 +174,8 @@ def check_name(name: str) -> None:
     _check(contender.package)
     if name.endswith(":"):
         raise UsageError(f"{name!r} names no variant: leave the colon out")
-    if contender.suffix and not of(contender.package).missing:
-        of(contender.package).deviations_of(contender.suffix)
+    if contender.suffix and not (known := of(contender.package)).missing:
+        known.deviations_of(contender.suffix)
 
 
 def load(name: str) -> Adapter:
@@ -212,9 +210,10 @@ def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
 
     Raises UsageError for an unknown framework, Missing where it does not load here.
     """
-    if of(framework).missing:
-        raise Missing(of(framework).missing)
-    return of(framework).variants
+    known = of(framework)
+    if known.missing:
+        raise Missing(known.missing)
+    return known.variants
 
 
 def available() -> list[str]:
@@ -255,13 +254,11 @@ def discover(frameworks: Iterable[str]) -> None:
     Installs a version that a name asks for. Raises UsageError for an unknown framework.
     """
     with _looking:
-        wanted = [name for name in dict.fromkeys(frameworks) if name not in _known]
-        for name in wanted:
+        unknown = [name for name in dict.fromkeys(frameworks) if name not in _known]
+        for name in unknown:
             _check(name)
-        remember(*filter(None, map(_not_installed, wanted)))
-        wanted = [name for name in wanted if name not in _known]
-        remember(*(found for found in map(_kept, wanted) if found))
-        remember(*_asked([name for name in wanted if name not in _known]))
+        for name in unknown:
+            remember(_cached(name))
 
 
 def known() -> tuple[Facts, ...]:
@@ -271,19 +268,19 @@ def known() -> tuple[Facts, ...]:
 
 def forget_versions() -> None:
     """Forget the facts of named versions (`norse@PATH`): a checkout may have changed since."""
-    for name in [name for name in _known if _has_version(name)]:
+    for name in [name for name in _known if Contender.parse(name).version is not None]:
         del _known[name]
 
 
-def remember(*found: Facts) -> None:
-    """Add facts, found by another process or read from the cache, to those known here."""
-    _known.update({each.framework: each for each in found})
+def remember(*facts: Facts) -> None:
+    """Add facts, of another process or from the cache, to those that this process knows."""
+    _known.update({known.framework: known for known in facts})
 
 
 def _packages() -> set[str]:
     """Return the packages that our extras bring; a framework's has the framework's name."""
-    found = (re.match("[A-Za-z0-9_-]+", each) for each in metadata.requires("snn-harness") or ())
-    return {each[0] for each in found if each}
+    requirements = metadata.requires("snn-harness") or ()
+    return {Requirement(requirement).name for requirement in requirements}
 
 
 def _version(framework: str) -> str | None:
@@ -306,75 +303,61 @@ def _add_version(framework: str) -> str | None:
         raise Missing(f"{framework} does not load: {reason}") from None
 
 
-def _not_installed(framework: str) -> Facts | None:
-    """Install the version that a name asks for; return facts only if that fails."""
-    version = overlay.version_of(framework)
-    if version is not None:
-        try:
-            overlay.ensure_installed(version)
-        except overlay.NotInstalled as reason:
-            return Facts(framework, missing=f"{framework} does not load: {reason}")
-    return None
-
-
-def _place(framework: str) -> Path:
-    """Return the cache file of a framework's facts, named by all they depend on. Raises OSError."""
+def _key(framework: str) -> str:
+    """Return all that a framework's facts depend on. Raises NotInstalled."""
     point = _declared(framework)
     if point is None:
-        folders = [Path(each) for each in _folders()]
-        files = sorted(f for each in folders for kind in ("*.py", "*.m") for f in each.rglob(kind))
+        folders = [Path(folder) for folder in _folders()]
+        kinds = ("*.py", "*.m")
+        files = sorted(file for at in folders for kind in kinds for file in at.rglob(kind))
     else:
         spec = util.find_spec(point.module.partition(".")[0])
         files = [Path(spec.origin)] if spec and spec.origin else []
         places = (spec.submodule_search_locations or ()) if spec else ()
-        files += sorted(f for each in places for f in Path(each).rglob("*.py"))
+        files += sorted(file for place in places for file in Path(place).rglob("*.py"))
     # an installation changes its folder; another BLAS is another link
-    files += [Path(each) for each in sys.path if each.endswith("-packages")]
+    files += [Path(place) for place in sys.path if place.endswith("-packages")]
     files += [Path("/etc/alternatives")]
     programs = (os.environ.get("HARNESS_OCTAVE", ""), "octave-cli", "matlab")
-    files += [Path(found) for found in map(shutil.which, programs) if found]
-    moments = [(str(each), each.stat().st_mtime_ns) for each in files if each.exists()]
-    settings = [os.environ.get(each) for each in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
-    here = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
+    files += [Path(program) for program in map(shutil.which, programs) if program]
+    moments = [(str(file), file.stat().st_mtime_ns) for file in files if os.access(file, os.F_OK)]
+    settings = [os.environ.get(name) for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES")]
+    machine = Path("/dev/nvidiactl").exists(), settings, sys.version, platform.node()
     version = overlay.version_of(framework)
     # files that are committed meanwhile are the same, and their version's words are not
-    own = version and (overlay.ensure_installed(version), overlay.commit_at(version))
+    checkout = version and (overlay.ensure_installed(version), overlay.commit_at(version))
     # facts kept by an earlier version of this file had fewer
     fields = tuple(Facts.__dataclass_fields__)
-    of = repr((fields, framework, point, _version(framework), own, moments, *here))
-    digest = hashlib.sha256(of.encode()).hexdigest()[:16]
-    name = Contender.parse(framework).framework  # a version may be a path
-    return make_user_cache("frameworks") / f"{name}-{digest}.txt"
+    return repr((fields, framework, point, _version(framework), checkout, moments, *machine))
 
 
-def _kept(framework: str) -> Facts | None:
-    with suppress(OSError, ValueError, SyntaxError, TypeError):
-        return Facts(*literal_eval(_place(framework).read_text(encoding="utf-8")))
-    return None
+def _cached(framework: str) -> Facts:
+    """Return the facts of a framework from the cache, else from a child process of its own."""
 
+    def ask() -> Facts:
+        from harness.machine.child import Child, Died
 
-def _asked(frameworks: list[str]) -> Iterator[Facts]:
-    """Yield the facts of each framework, found in a child process of its own."""
-    if not frameworks:
-        return
-    from harness.machine.child import Child, Died
-
-    for framework in frameworks:
         try:
             with Child() as child:
-                found = child.call(_found, framework, _folders(), silence=PATIENCE)
-        except Died as how:  # which is not kept: it may have been a busy machine
-            reason = f"{framework} does not load: {how}"
-            found = Facts(framework, _version(framework), missing=reason)
-        else:
-            with suppress(OSError):
-                text = repr(astuple(found))
-                write_whole(_place(framework), lambda path: path.write_text(text, "utf-8"))  # noqa: B023
-        yield found
+                return child.call(_imported_facts, framework, _folders(), silence=PATIENCE)
+        except Died as error:  # which is not kept: it may have been a busy machine
+            raise Missing(str(error)) from None
+
+    def read(path: Path) -> Facts:
+        return Facts(*literal_eval(path.read_text("utf-8")))
+
+    def write(path: Path, facts: Facts) -> None:
+        path.write_text(repr(astuple(facts)), "utf-8")
+
+    try:
+        return cached("frameworks", ".txt", _key(framework), ask, read, write)[0]
+    except (Missing, overlay.NotInstalled) as error:
+        reason = f"{framework} does not load: {error}"
+        return Facts(framework, _version(framework), missing=reason)
 
 
-def _found(framework: str, folders: list[str]) -> Facts:
-    """Return what there is to say of an adapter, once it is imported in this process."""
+def _imported_facts(framework: str, folders: list[str]) -> Facts:
+    """Return the facts of an adapter that is imported in this process for them."""
     import torch
 
     import harness.reference.network  # noqa: F401 every adapter imports it
@@ -382,37 +365,43 @@ def _found(framework: str, folders: list[str]) -> Facts:
     from harness.machine import host
 
     sys.modules["adapters"].__path__[:] = folders
-    before, behind = host.settings(), _version(framework)
+    settings, version = host.settings(), _version(framework)
+    checked_out = None  # of a version that the name has, in words
     try:
-        behind = _add_version(framework) or behind
+        checked_out = _add_version(framework)
+        version = checked_out or version
         module = _imported(framework)
-        changed = host.changes(before)
+        changed = host.changes(settings)
         # of a device that is not here nobody asks, and to import its compiler takes a second
         devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-        say = getattr(module, "implementation", None)
-        implementations = {each: str(say(each)) for each in devices} if say else {}
-        own_version = getattr(module, "version", None)
-        if own_version and not _has_version(framework):
-            behind = str(own_version())  # a plug-in's may be a number, or packaging's Version
-    except Missing as reason:
-        return Facts(framework, behind, missing=str(reason))
+        implementation = getattr(module, "implementation", None)
+        implementations = {
+            device: str(implementation(device)) for device in devices if implementation
+        }
+        version_of = getattr(module, "version", None)
+        if version_of and not checked_out:
+            version = str(version_of())  # a plug-in's may be a number, or packaging's Version
     except BaseException as error:  # noqa: BLE001 it costs this adapter and no other
-        reason = f"{framework} does not load: {describe_error(error)}"
-        return Facts(framework, behind, missing=reason)
+        reason = str(error)
+        if not isinstance(error, Missing):
+            reason = f"{framework} does not load: {describe_error(error)}"
+        if checked_out:  # with what it requires
+            reason += f"; it is {checked_out}"
+        return Facts(framework, version, missing=reason)
     point = _declared(framework)
     name = framework
     if point is not None and point.dist and installed.version(framework) is None:
         name = point.dist.name
-    versions = {name: behind}
-    versions |= {each: installed.version(each) for each in getattr(module, "PACKAGES", ())}
+    packages = {name: version}
+    packages |= {name: installed.version(name) for name in getattr(module, "PACKAGES", ())}
     neurons, undeclared = _neurons(framework, module)
     return Facts(
         framework,
-        behind,
-        {name: version for name, version in versions.items() if version is not None},
+        version,
+        {name: version for name, version in packages.items() if version is not None},
         getattr(module, "REVISION", 0),
         module.DEVIATIONS,
-        {name: each.DEVIATIONS for name, each in getattr(module, "VARIANTS", {}).items()},
+        {name: form.DEVIATIONS for name, form in getattr(module, "VARIANTS", {}).items()},
         implementations,
         trainer_of(module) is not None,
         changed=changed,
@@ -430,41 +419,40 @@ def _neurons(
     The framework's own class is looked for in the built module, which is of a small network.
     """
     plain = getattr(adapter, "NEURON", None)
-    found, reasons = dict[str, NeuronSource | None](), list[str]()
-    for form, each in {"": adapter, **getattr(adapter, "VARIANTS", {})}.items():
-        declared = (getattr(each, "NEURON", None) if form else None) or plain
-        reason = _wrongly_declared(framework, adapter, each, declared)
-        found[form] = None if reason else cast("NeuronSource", declared)
+    neurons, reasons = dict[str, NeuronSource | None](), list[str]()
+    for form, variant in {"": adapter, **getattr(adapter, "VARIANTS", {})}.items():
+        declared = (getattr(variant, "NEURON", None) if form else None) or plain
+        reason = _wrongly_declared(framework, adapter, variant, declared)
+        neurons[form] = None if reason else cast("NeuronSource", declared)
         # what is wrong with the plain one is said once
-        if reason and (not form or (declared is not plain or found[""])):
+        if reason and (not form or (declared is not plain or neurons[""])):
             reasons.append(f"{framework}{':' if form else ''}{form} {reason}")
-    return found, tuple(reasons)
+    return neurons, tuple(reasons)
 
 
 def _wrongly_declared(framework: str, adapter: Adapter, variant: Adapter, declared: object) -> str:
     """Return what is wrong with a declared `NEURON`, after the contender's name; "" if nothing."""
+    choices = ", ".join(map(repr, NEURON_SOURCES))
     if declared is None:
-        choices = ", ".join(map(repr, NEURON_SOURCES))
         return f"has no NEURON, which says whose code is timed: {choices}"
     if declared not in NEURON_SOURCES:
-        choices = ", ".join(map(repr, NEURON_SOURCES))
         return f"is not declared: its NEURON is {declared!r:.100}, use one of {choices}"
     if declared != OWN_CLASS:
         return ""
     name = Contender.parse(framework).framework
-    own = (name,) if not _declared(framework) or installed.version(name) else ()
-    packages = [*own, *getattr(adapter, "PACKAGES", ())]
-    names = {name for each in packages for name in installed.import_names(each)} - NO_NEURONS
+    packages = [name] if not _declared(framework) or installed.version(name) else []
+    packages += getattr(adapter, "PACKAGES", ())
+    tops = {top for name in packages for top in installed.import_names(name)} - NO_NEURONS
     _, small = paper.network("Small", "cifar10", width=Fraction(1, 8))
     try:
-        modules = [type(each).__module__ for each in variant.build(small).modules()]
+        modules = {type(module).__module__ for module in variant.build(small).modules()}
     except Exception as error:  # noqa: BLE001 of its own, in whatever it builds
         return f"claims {OWN_CLASS!r}, and does not build a network: {describe_error(error)}"
-    adapters_own = getattr(adapter, "__name__", "")
-    if any(each.partition(".")[0] in names and each != adapters_own for each in modules):
+    modules -= {getattr(adapter, "__name__", "")}
+    if any(module.partition(".")[0] in tops for module in modules):
         return ""
-    said = " or ".join(packages) or "any package: PACKAGES names the framework's"
-    return f"claims {OWN_CLASS!r}, and its built network holds no module of {said}"
+    places = " or ".join(packages) or "any package: PACKAGES names the framework's"
+    return f"claims {OWN_CLASS!r}, and its built network holds no module of {places}"
 
 
 def describe_error(error: BaseException) -> str:
@@ -523,10 +511,10 @@ def _imported(framework: str) -> Adapter:
         )
 
     def are_texts(value: object) -> bool:
-        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
     variants = getattr(module, "VARIANTS", {})
-    right = {
+    requirements = {
         "REVISION": ("a whole number", type(getattr(module, "REVISION", 0)) is int),
         "PACKAGES": ("a tuple of names", are_texts(getattr(module, "PACKAGES", ()))),
         "DEVIATIONS": ("a tuple of sentences", are_texts(module.DEVIATIONS)),
@@ -536,7 +524,7 @@ def _imported(framework: str) -> Adapter:
             and all(isinstance(v, Variant) and are_texts(v.DEVIATIONS) for v in variants.values()),
         ),
     }
-    for name, (kind, holds) in right.items():
+    for name, (kind, holds) in requirements.items():
         if not holds:
             raise Missing(f"{framework}: {name} in {place} must be {kind}")
     return module

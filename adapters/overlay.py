@@ -15,21 +15,23 @@ import secrets
 import shutil
 import subprocess
 import sys
-from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
+from harness.machine import installed
 from harness.machine.files import make_user_cache
-from harness.machine.installed import commit_of
 from harness.spec import Contender, UsageError
 
 RELEASE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*([-+.][0-9A-Za-z.]+)?")
 LONGEST = 300  # characters of what pip wrote
 PATIENCE = 900  # seconds of an installation, which may build
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")
+SEAL = "files.sha256"  # of an installation: the hash of its files, as pip wrote them
 
 
 class NotInstalled(Exception):
@@ -41,12 +43,12 @@ class Version:
     """A version of a framework's package: a release, or a checkout or wheel at a path."""
 
     framework: str  # the adapter's name, and the package's
-    wanted: str  # "1.0.0" or a path
+    source: str  # "1.0.0" or a path
 
     @property
     def path(self) -> Path | None:
         """Path of the checkout or wheel; None for a release."""
-        return None if RELEASE.fullmatch(self.wanted) else Path(self.wanted).expanduser().resolve()
+        return None if RELEASE.fullmatch(self.source) else Path(self.source).expanduser().resolve()
 
 
 def version_of(framework: str) -> Version | None:
@@ -55,20 +57,20 @@ def version_of(framework: str) -> Version | None:
     Raises UsageError for a path without a package, and an empty version.
     """
     contender = Contender.parse(framework)
-    name, wanted = contender.framework, contender.version
-    if wanted is None:
+    name, source = contender.framework, contender.version
+    if source is None:
         return None
-    found = Version(name, wanted)
+    version = Version(name, source)
     try:
-        is_usable = bool(wanted) and (found.path is None or _is_package(found.path))
+        is_usable = bool(source) and (version.path is None or _is_package(version.path))
     except (OSError, RuntimeError):  # a name that is too long, ~ of an unknown user
         is_usable = False
     if not is_usable:
         raise UsageError(
-            f"{framework}: {wanted or 'nothing'!s} is no release, wheel or folder with a package: "
+            f"{framework}: {source or 'nothing'!s} is no release, wheel or folder with a package: "
             f"use {name}@1.0.0 or {name}@../{name} (a comma or colon ends a path)"
         )
-    return found
+    return version
 
 
 def _is_package(path: Path) -> bool:
@@ -92,54 +94,72 @@ def add(version: Version) -> str:
 
 
 def in_words(version: Version, folder: Path) -> str:
-    """Return a version's number, and for a path also its commit and a hash of its files."""
-    installed_there = metadata.distributions(name=version.framework, path=[str(folder)])
-    found = next(iter(installed_there), None)
-    if found is None:
-        raise NotInstalled(f"{version.wanted} has no package {version.framework}")
-    if version.path is None:
-        return found.version
-    of_git = commit_at(version)
-    state = f"commit {of_git}, " if of_git else ""
-    return f"{found.version} ({state}files {folder.name.rpartition('-')[2]})"
+    """Return a version's number; also a path's commit and hash, and requirements that are not met.
+
+    "9.9 (commit 0123456789ab, files 0123456789ab; requires torch<1.5 (2.13.0 is installed))"
+    """
+    packages = metadata.distributions(name=version.framework, path=[str(folder)])
+    package = next(iter(packages), None)
+    if package is None:
+        raise NotInstalled(f"{version.source} has no package {version.framework}")
+    commit = commit_at(version)
+    state = [f"commit {commit}"] if commit else []
+    state += [f"files {folder.name.rpartition('-')[2]}"] if version.path else []
+    notes = "; ".join(filter(None, (", ".join(state), _unmet(package))))
+    return f"{package.version} ({notes})" if notes else package.version
+
+
+def _unmet(package: metadata.Distribution) -> str:
+    """Return what a package requires and this environment lacks, which pip was told to ignore."""
+    lacking = list[str]()
+    for requirement in map(Requirement, package.requires or ()):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        present = installed.version(requirement.name)
+        if present is None or not requirement.specifier.contains(present, prereleases=True):
+            state = f"{present} is installed" if present else "is not installed"
+            lacking.append(f"{requirement.name}{requirement.specifier} ({state})")
+    return f"requires {', '.join(lacking)}" if lacking else ""
 
 
 def commit_at(version: Version) -> str | None:
     """Return the commit of a version's checkout now; None for a release, a wheel or no clone."""
-    return None if version.path is None else commit_of(version.path)
+    return None if version.path is None else installed.commit_of(version.path)
 
 
 def releases(framework: str) -> list[str]:
     """Ask pip for the releases of a framework's package, newest first. Raises NotInstalled."""
-    found = re.search(
-        "Available versions: (.+)", _pip(f"list {framework}", "index", "versions", framework)
-    )
-    return found[1].split(", ") if found else []
+    answer = _pip(f"list {framework}", "index", "versions", framework)
+    listed = re.search("Available versions: (.+)", answer)
+    return listed[1].split(", ") if listed else []
 
 
 def ensure_installed(version: Version) -> Path:
     """Return the folder of a version; pip installs it there if missing. Raises NotInstalled."""
-    state = version.wanted if version.path is None else _hash(version.path)
-    # an extension is built for the torch and the Python that are here
-    here = f"{sys.implementation.cache_tag}-torch-{metadata.version('torch')}"
-    folder = make_user_cache(f"versions/{here}") / f"{version.framework}-{state}"
+    state = version.source if version.path is None else _hash(version.path)
+    # an extension is built for one torch and one Python
+    build = f"{sys.implementation.cache_tag}-torch-{metadata.version('torch')}"
+    folder = make_user_cache(f"versions/{build}") / f"{version.framework}-{state}"
     if folder.is_dir():
-        _refuse_edited(folder)
+        seal = folder / SEAL
+        if not seal.is_file() or seal.read_text() != _hash_installed(folder):
+            raise NotInstalled(f"a file was added, edited or removed in {folder}: remove it")
         return folder
-    release = f"{version.framework}=={version.wanted}"
+    release = f"{version.framework}=={version.source}"
     spec = release if version.path is None else str(version.path)
     print(f"installing {spec} into {folder}, once; it may build", file=sys.stderr, flush=True)
-    # a folder that is there is whole: an installation that breaks leaves none
-    own = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    options = ("--no-deps", "--no-build-isolation", "--quiet", "--target", str(own))
+    # under its name a folder is whole: an installation that breaks leaves none
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    options = ("--no-deps", "--no-build-isolation", "--quiet", "--target", str(partial))
     try:
         _pip(f"install {spec}", "install", *options, spec)
         if version.path is not None and _hash(version.path) != state:
-            raise NotInstalled(f"{version.wanted} changed while it was installed: run again")
+            raise NotInstalled(f"{version.source} changed while it was installed: run again")
+        (partial / SEAL).write_text(_hash_installed(partial))
         with suppress(OSError):  # another process was faster
-            own.rename(folder)
+            partial.rename(folder)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -152,29 +172,28 @@ def _pip(what: str, *arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise NotInstalled(f"pip took longer than {PATIENCE} s to {what}") from None
     if done.returncode:
-        lines = [each for each in done.stderr.splitlines() if each.strip()] or [done.stdout]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [done.stdout]
         reason = lines[-1].removeprefix("ERROR:").strip()[:LONGEST]
         raise NotInstalled(f"pip cannot {what}: {reason}")
     return done.stdout
 
 
-def _refuse_edited(folder: Path) -> None:
-    """Raise NotInstalled where a file of an installation is not what pip wrote there."""
-    for package in metadata.distributions(path=[str(folder)]):
-        for file in package.files or ():
-            path = Path(str(file.locate()))
-            if file.hash is None or ".." in file.parts:  # compiled at import; a script elsewhere
-                continue
-            digest = path.is_file() and hashlib.new(file.hash.mode, path.read_bytes()).digest()
-            if not digest or urlsafe_b64encode(digest).decode().rstrip("=") != file.hash.value:
-                raise NotInstalled(f"{file} of {folder} was edited or removed: remove that folder")
+def _hash_installed(folder: Path) -> str:
+    """Return the hash of all files of an installation, without what Python compiles at import."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != SEAL)
+    return _digest(sorted(file for file in files if file.parent.name != "__pycache__"), folder)
 
 
 def _hash(path: Path) -> str:
-    """Return twelve hex digits of a wheel, or of all files and linked folders of a checkout."""
+    """Return the hash of a wheel, or of all files and linked folders of a checkout."""
+    return _digest(_files(path), path.parent)
+
+
+def _digest(files: Iterable[Path], root: Path) -> str:
+    """Return twelve hex digits of files' contents and paths below `root`."""
     digest = hashlib.sha256()
-    for file in _files(path):
-        digest.update(str(file.relative_to(path.parent)).encode())
+    for file in files:
+        digest.update(str(file.relative_to(root)).encode())
         digest.update(os.fsencode(file.readlink()) if file.is_dir() else file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -190,9 +209,9 @@ def _files(path: Path) -> Iterator[Path]:
     entered = {path, *path.parents}  # a link to a folder above leads out, to what is not ours
     for folder, folders, names in os.walk(path, followlinks=True):
         skipped = SKIPPED | BUILT if Path(folder) == path else SKIPPED
-        kept = [n for n in sorted(folders) if n not in skipped and not n.endswith(".egg-info")]
+        sources = [n for n in sorted(folders) if n not in skipped and not n.endswith(".egg-info")]
         folders.clear()
-        for name in kept:
+        for name in sources:
             below = Path(folder, name)
             if below.is_symlink():
                 yield below

@@ -142,14 +142,14 @@ def test_a_script_without_a_main_guard_runs_once_and_names_need_no_torch(tmp_pat
         "print(adapters.missing('reference'))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    said = subprocess.check_output([sys.executable, str(script)], text=True, env=environment)
-    assert said.split() == ["False", "None"]
+    printed = subprocess.check_output([sys.executable, str(script)], text=True, env=environment)
+    assert printed.split() == ["False", "None"]
 
 
 def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None:
     # the tests of all adapters are those of `available()`: one that does not load would be left out
     assert {name: {*adapters.variants_of(name)} for name in OURS} == {
-        "fused": {"dense", "detached-reset"}, "norse": {"super"}, "reference": set(),
+        "fused": {"detached-reset"}, "norse": {"super"}, "reference": set(),
         "snntorch": {"detached-reset", "subtract", "defaults"},
         "spikingjelly": {"detached-reset", "defaults"},
     }  # fmt: skip
@@ -158,8 +158,8 @@ def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None
     assert facts.of("fused").packages["numba"] == metadata.version("numba")
     requirements = metadata.requires("snn-harness") or []
     for framework in ("snntorch", "spikingjelly", "norse"):  # pinned exactly
-        assert any(re.match(rf"{framework}==\d", each) for each in requirements)
-    equal = {"fused:dense", "jax:nchw", "octave:convn", "octave:conv2"}
+        assert any(re.match(rf"{framework}==\d", line) for line in requirements)
+    equal = {"jax:nchw", "octave:convn", "octave:conv2"}
     for name in LOADED:
         assert isinstance(adapters.load(name), Adapter) and adapters.load(name).DEVIATIONS == ()
         for variant, deviations in adapters.variants_of(name).items():
@@ -167,21 +167,21 @@ def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
-@pytest.mark.parametrize("form", ["", ":dense", ":detached-reset", ":channels-last"])
+@pytest.mark.parametrize("form", ["", ":detached-reset", ":channels-last"])
 def test_the_same_call_of_our_engine_gives_the_same_bits(
     form: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_by_events(monkeypatch)  # else the machine decides; fused:dense never does
+    all_by_events(monkeypatch)  # else the machine decides
     for neunorm in (None, NeuNorm()):
         network = Network.parse(
             "4C3(Encoding)-AP2-4C3-4C3-6FC-Voting", input_shape=(3, 6, 6),
             lif=paper.settings("cifar10").lif, neunorm=neunorm,
         )  # fmt: skip
-        asked = question(network, precision, T=3, B=2, static=True)
+        batch = question(network, precision, T=3, B=2, static=True)
         module = adapters.load(f"fused{form}").build(network).to(DTYPES[precision])
-        first = plain_pass(module, asked)
+        first = plain_pass(module, batch)
         for _ in range(2):
-            again = plain_pass(module, asked)
+            again = plain_pass(module, batch)
             assert torch.equal(again.out, first.out)
             assert all(map(torch.equal, again.gradients, first.gradients))
 
@@ -210,14 +210,14 @@ def marked(name: str) -> Iterator[Any]:
     """
     exams = len(conformance.exams())
     for number, check in enumerate(conformance.checks(name)):
-        said, precision = str(check), ("fp64", "fp32")[number // 2 % 2]
-        if " Middle " in said or (number < exams and not said.endswith(precision)):
+        text, precision = str(check), ("fp64", "fp32")[number // 2 % 2]
+        if " Middle " in text or (number < exams and not text.endswith(precision)):
             continue
-        quick = " Large " not in said if name in TORCH else " CIFAR-10 Small NeuNorm mean " in said
-        yield pytest.param(check, id=said, marks=() if quick else pytest.mark.slow)
+        quick = " Large " not in text if name in TORCH else " CIFAR-10 Small NeuNorm mean " in text
+        yield pytest.param(check, id=text, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("check", [each for name in LOADED for each in marked(name)])
+@pytest.mark.parametrize("check", [check for name in LOADED for check in marked(name)])
 def test_every_adapter_keeps_the_contract(check: Check) -> None:
     check()
 
@@ -254,7 +254,7 @@ def test_a_variant_that_emits_no_spikes_differs(monkeypatch: pytest.MonkeyPatch)
     marked = Variant(("it halves its spikes",), halved)
     monkeypatch.setattr(adapters, "variants_of", lambda name: {"half": marked.DEVIATIONS})
     monkeypatch.setattr(adapters, "load", lambda name: marked)
-    (check,) = (each for each in conformance.checks("planted") if "half is marked" in str(each))
+    (check,) = (check for check in conformance.checks("planted") if "half is marked" in str(check))
     check()
 
 
@@ -281,10 +281,10 @@ def test_tuned_forms_are_variants_of_every_framework() -> None:
 def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the others' too
     network = small("cifar10")
     for precision in required("fp32"):
-        asked = question(network, precision, T=4, B=2, static=True)
-        module = adapters.load("reference:compiled").build(network).to(asked.x.dtype)
-        given = plain_pass(module, asked)
-        assert Audit(asked).replay(given, tapped_pass(module, asked)).passed
+        batch = question(network, precision, T=4, B=2, static=True)
+        module = adapters.load("reference:compiled").build(network).to(batch.x.dtype)
+        answer = plain_pass(module, batch)
+        assert Audit(batch).replay(answer, tapped_pass(module, batch)).passed
 
 
 def test_a_compiled_form_needs_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,24 +297,24 @@ def test_a_compiled_form_needs_the_compiler(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_package_that_declares_a_name_of_ours_is_ignored_and_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = adapters.names()
+    names = adapters.names()
     declare(tmp_path, name, "DEVIATIONS = ()\nbuild = None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert adapters.names() == before
+    assert adapters.names() == names
     assert "DEVIATIONS" in dir(adapters.load("reference"))
     (sentence,) = facts.refused()
     assert f"{name}-pkg declares the adapter {name!r}" in sentence and "ignored" in sentence
 
 
 def test_the_suite_runs_each_framework_in_each_form_where_asked() -> None:
-    given: dict[str, Any] = {"suite": "acceleration", "frameworks": ("fused", "norse")}
-    given |= {"datasets": ("cifar10",), "networks": ("Small",), "tuned": True, "device": "cpu"}
-    found = [
+    options: dict[str, Any] = {"suite": "acceleration", "frameworks": ("fused", "norse")}
+    options |= {"datasets": ("cifar10",), "networks": ("Small",), "tuned": True, "device": "cpu"}
+    contenders = [
         f"{c.contender.name} {c.contender.precision}"
-        for c in timings.acceleration(Options(**given))
+        for c in timings.acceleration(Options(**options))
     ]
-    assert found == ["fused fp32", "norse fp32", "fused bf16"] + [
-        f"norse:{form} {each}" for each in ("fp32", "bf16") for form in FORMS
+    assert contenders == ["fused fp32", "norse fp32", "fused bf16"] + [
+        f"norse:{form} {precision}" for precision in ("fp32", "bf16") for form in FORMS
     ]
 
 
@@ -350,11 +350,11 @@ def test_kept_facts_depend_on_every_module_of_the_package_and_on_the_environment
     (site / "deep_package" / "__init__.py").touch()
     points = site / "deep_pkg-1.0.dist-info" / "entry_points.txt"
     points.write_text("[harness.adapters]\ndeep = deep_package.adapter_module\n")
-    kept = {facts._place("deep")}
+    keys = {facts._key("deep")}
     for source in (SOUND, SOUND + "REVISION = 2"):
         (site / "deep_package" / "adapter_module.py").write_text(source)
-        kept.add(facts._place("deep"))
+        keys.add(facts._key("deep"))
     for name in ("HARNESS_OCTAVE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "nowhere")
-        kept.add(facts._place("deep"))
-    assert len(kept) == 5
+        keys.add(facts._key("deep"))
+    assert len(keys) == 5

@@ -63,7 +63,7 @@ def test_a_run_fetches_small_data_sets_alone_unless_it_is_asked(
 
 def test_options_take_texts_or_values() -> None:
     for given, option, value in (
-        ({"frameworks": ["norse", "fused:dense", "norse"]}, "frameworks", ("norse", "fused:dense")),
+        ({"frameworks": ["norse", "norse:super", "norse"]}, "frameworks", ("norse", "norse:super")),
         ({"frameworks": "norse, jax"}, "frameworks", ("norse", "jax")),
         ({"steps": (1, 2)}, "steps", (1, 2)),
         ({"steps": 4}, "steps", (4,)),

@@ -52,7 +52,7 @@ from adapters.fused.synapse import Synapse  # noqa: E402
 LIF_ = LIF(0.3, 0.25, 0.25)
 
 
-def made(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+def noise(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Numbers in memory as channels last: (T, B, C, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.4
@@ -105,19 +105,19 @@ def test_kernels_compute_the_plain_form(
     ours = importlib.import_module(f"adapters.fused.{kernels}")
     steps, moving, batch, maps, height, width, pool = shape
     device, h, w = DEVICE[kernels], height // pool, width // pool
-    current = made((moving, batch, maps, height, width), dtype=dtype).to(device)
+    current = noise((moving, batch, maps, height, width), dtype=dtype).to(device)
     current[:, :, 0, 0, 0] = LIF_.v_th  # it fires there, and has no gradient at the window's edge
     current[:, :, 0, 0, -1] = LIF_.v_th + LIF_.a / 2
-    U = made((1, 1, maps, h, w), 1, dtype)[0, 0].to(device) if reading else None
-    chosen = form(steps, maps, pool, reading, dtype, p, batch)
-    back = made((steps, batch, maps, h, w), 2, dtype).to(device)
-    expected, got = (each.spikes(current, U, chosen) for each in (plain, ours))
+    U = noise((1, 1, maps, h, w), 1, dtype)[0, 0].to(device) if reading else None
+    layer = form(steps, maps, pool, reading, dtype, p, batch)
+    back = noise((steps, batch, maps, h, w), 2, dtype).to(device)
+    expected, got = (module.spikes(current, U, layer) for module in (plain, ours))
     # a ninth is no binary fraction: sums of them round; nor does Triton add in our order
     if pool != 3 and (kernels == "neurons" or reading is None):
         assert torch.equal(got, expected)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
-    expected = plain.gradients(current, U, back, chosen)
-    got = ours.gradients(current, U, back, chosen)  # last: it may take the current's memory
+    expected = plain.gradients(current, U, back, layer)
+    got = ours.gradients(current, U, back, layer)  # last: it may take the current's memory
     close(got, expected, 1e-13 if dtype == torch.float64 else 1e-5)
 
 
@@ -125,27 +125,27 @@ def test_kernels_compute_the_plain_form(
 def test_threads_change_nothing(count: int, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if start == "OpenMP" and compiled._openmp() is None:
         pytest.skip("torch has no GNU OpenMP here")
-    current, U = made((5, 3, 8, 6, 6)), made((1, 1, 8, 3, 3), 1)[0, 0]
-    back, chosen = made((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
-    expected = plain.spikes(current, U, chosen), *plain.gradients(current, U, back, chosen)
+    current, U = noise((5, 3, 8, 6, 6)), noise((1, 1, 8, 3, 3), 1)[0, 0]
+    back, layer = noise((5, 3, 8, 3, 3), 2), form(5, 8, 2, "mean", torch.float64)
+    expected = plain.spikes(current, U, layer), *plain.gradients(current, U, back, layer)
     if start == "ours":
         monkeypatch.setattr(compiled, "_openmp", lambda: None)
         monkeypatch.setattr(compiled, "_start", compiled._start.__wrapped__)
     with threads(count):
-        got = neurons.spikes(current, U, chosen), *neurons.gradients(current, U, back, chosen)
+        got = neurons.spikes(current, U, layer), *neurons.gradients(current, U, back, layer)
     close(got, expected, 1e-13)
 
 
 def test_bf16_stores_bf16_and_computes_in_float32() -> None:
-    exact = made((6, 2, 8, 6, 6), dtype=torch.float32)
+    exact = noise((6, 2, 8, 6, 6), dtype=torch.float32)
     current = exact.to(torch.bfloat16)
-    chosen = form(6, 8, 2, None, torch.float32)
-    out = neurons.spikes(current, None, chosen)
+    layer = form(6, 8, 2, None, torch.float32)
+    out = neurons.spikes(current, None, layer)
     assert out.dtype == torch.bfloat16
-    assert torch.equal(out.float(), neurons.spikes(current.float(), None, chosen))
-    back = made((6, 2, 8, 3, 3), 2, torch.float32).to(torch.bfloat16)
-    expected = neurons.gradients(current.float(), None, back.float(), chosen)
-    got = neurons.gradients(current, None, back, chosen)
+    assert torch.equal(out.float(), neurons.spikes(current.float(), None, layer))
+    back = noise((6, 2, 8, 3, 3), 2, torch.float32).to(torch.bfloat16)
+    expected = neurons.gradients(current.float(), None, back.float(), layer)
+    got = neurons.gradients(current, None, back, layer)
     assert torch.equal(got.bias, expected.bias)
     assert expected.current is not None and got.current is not None
     assert torch.equal(got.current, expected.current.to(torch.bfloat16))  # as torch rounds
@@ -223,16 +223,16 @@ Choose = Callable[[bool, bool, bool], None]
 def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
     """Has all forward passes, weights' and inputs' gradients done sparsely or densely."""
 
-    def chosen(forward: bool, weights: bool, inputs: bool) -> None:
-        def ran(events: Events, weight: Tensor) -> Dispatch:
+    def set_parts(forward: bool, weights: bool, inputs: bool) -> None:
+        def dispatch(events: Events, weight: Tensor) -> Dispatch:
             window = events.window
             marked = inputs and window is not None
             return Dispatch(events.density, window, forward, weights, marked, inputs)
 
-        monkeypatch.setattr(choice, "chosen", ran)
+        monkeypatch.setattr(choice, "choose", dispatch)
         monkeypatch.setattr(neurons, "LEAST_OUTPUTS", 1 if forward else 10**6)
 
-    return chosen
+    return set_parts
 
 
 # steps, batch, input maps, maps, height, width, pool; and NeuNorm's reading
@@ -278,9 +278,9 @@ def test_each_part_is_chosen_separately(forward: bool, gradient: bool, choose: C
     module, reference, x = pair("fused", small("nmnist", "Middle", "mean"), 3, 2, static=False)
     choose(forward, gradient, False)
     compare(module, reference, x)
-    first, *rest = fused_network.computed(module).split("; ")
+    first, *others = fused_network.computed(module).split("; ")
     assert first == ("layer 1: by events, with its neurons" if forward else "layer 1: dense")
-    for layer in rest[: len(works(module)) - 1]:
+    for layer in others[: len(works(module)) - 1]:
         assert ("forward" in layer, "weight gradient" in layer) == (forward, gradient)
 
 
@@ -290,33 +290,27 @@ def test_an_encoding_layer_computes_its_convolution(
     shape: tuple[int, ...], reading: Reading | None, dtype: torch.dtype, choose: Choose
 ) -> None:
     steps, batch, inputs, maps, height, width, pool = shape
-    own = torch.promote_types(dtype, torch.float32)
-    x = functional.relu(made((steps, batch, inputs, height, width))).to(dtype)
-    taps = made((1, maps, inputs, 3, 3), 1)[0].to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    x = functional.relu(noise((steps, batch, inputs, height, width))).to(dtype)
+    taps = noise((1, maps, inputs, 3, 3), 1)[0].to(dtype)
     size = maps, height // pool, width // pool
-    U = made((1, 1, *size), 2, own)[0, 0] if reading else None
-    back, bias = made((steps, batch, *size), 3).to(dtype), made((1, 1, maps, 1, 1), 4).flatten()
-    asked = form(steps, maps, pool, reading, own)
+    U = noise((1, 1, *size), 2, wide)[0, 0] if reading else None
+    back, bias = noise((steps, batch, *size), 3).to(dtype), noise((1, 1, maps, 1, 1), 4).flatten()
+    layer = form(steps, maps, pool, reading, wide)
     choose(True, True, True)
-    ours = neurons.encoding(x, taps, bias.to(dtype), asked)
+    ours = neurons.encoding(x, taps, bias.to(dtype), layer)
     assert ours is not None
-    frames, taps, bias = x.flatten(0, 1).to(own), taps.to(own), bias.to(dtype).to(own)
+    frames, taps, bias = x.flatten(0, 1).to(wide), taps.to(wide), bias.to(dtype).to(wide)
     current = functional.conv2d(frames, taps, bias, padding=1).unflatten(0, (steps, batch))
-    expected = plain.spikes(current, U, asked).to(dtype)
-    torch.testing.assert_close(neurons.spikes(ours, U, asked), expected)
-    expected = plain.gradients(current, U, back, asked)
-    got = neurons.gradients(ours, U, back, asked)
+    expected = plain.spikes(current, U, layer).to(dtype)
+    torch.testing.assert_close(neurons.spikes(ours, U, layer), expected)
+    expected = plain.gradients(current, U, back, layer)
+    got = neurons.gradients(ours, U, back, layer)
     assert expected.current is not None and got.weight is not None and got.current is None
     d_taps = conv2d_weight(frames, list(taps.shape), expected.current.flatten(0, 1), padding=1)
     d_taps = d_taps.permute(2, 3, 1, 0).reshape(got.weight.shape)
     theirs, mine = (d_taps, expected.U, expected.bias), (got.weight, got.U, got.bias)
-    close(mine, theirs, 1e-13 if own == torch.float64 else 1e-5)
-
-
-def test_the_dense_variant_never_counts() -> None:
-    module, reference, x = pair("fused:dense", small("nmnist"), 3, 2, static=False)
-    compare(module, reference, x)
-    assert fused_network.computed(module) == "; ".join(f"layer {n}: dense" for n in range(1, 5))
+    close(mine, theirs, 1e-13 if wide == torch.float64 else 1e-5)
 
 
 def test_an_inference_in_parts_equals_the_whole(choose: Choose) -> None:
@@ -330,14 +324,14 @@ def test_an_inference_in_parts_equals_the_whole(choose: Choose) -> None:
 
 
 def test_the_density_chooses_events_or_dense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "break_even", lambda of: choice.BreakEven(0.2, 0.6, 0.4))
+    monkeypatch.setattr(choice, "break_even", lambda shape: choice.BreakEven(0.2, 0.6, 0.4))
     weight, counts = torch.zeros(16, 8, 3, 3), torch.zeros(1, 5, 4, 5, dtype=torch.uint8)
     for spiking, ahead, back in ((3, True, True), (30, False, True), (70, False, False)):
         events = Events(counts, 0.25, 4, spiking)
-        assert choice.chosen(events, weight) == Dispatch(spiking / 100, None, ahead, back, False)
+        assert choice.choose(events, weight) == Dispatch(spiking / 100, None, ahead, back, False)
     for marked, inputs in ((39, True), (40, False)):
         events = Events(counts, 1.0, 1, 30, marked=marked)
-        assert choice.chosen(events, weight) == Dispatch(0.3, marked / 100, False, True, inputs)
+        assert choice.choose(events, weight) == Dispatch(0.3, marked / 100, False, True, inputs)
 
 
 # The event kernels against dense convolutions in float64.
@@ -347,7 +341,7 @@ def numbers(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def sent(
+def random_events(
     generator: torch.Generator, shape: tuple[int, ...], most: int, density: float, normalised: bool
 ) -> Events:
     """Random events (N, h, w, C), with NeuNorm's x where it is on, else with marks for spikes."""
@@ -364,10 +358,10 @@ def sent(
 
 
 def as_type(events: Events, dtype: torch.dtype) -> Events:
-    own = torch.promote_types(dtype, torch.float32)  # that of the potential
+    wide = torch.promote_types(dtype, torch.float32)  # that of the potential
     if events.x is None or events.U is None:
         return events
-    return replace(events, x=events.x.to(own), U=events.U.to(own))
+    return replace(events, x=events.x.to(wide), U=events.U.to(wide))
 
 
 # images, height, width, maps, outputs; density; the most of a count; type; threads; NeuNorm
@@ -398,22 +392,22 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tens
     return y, gradient, conv2d_input(list(x.shape), weight, dy, padding=1)
 
 
-def examine(events: Events, given: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype) -> None:
+def examine(events: Events, operands: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype) -> None:
     """Holds the kernels' answers to a weight, a bias and a gradient against the dense ones."""
-    own = as_type(events, dtype)
-    weight, bias, dy = (each.to(dtype) for each in given)
-    rounded = neurons.values(as_type(own, torch.float64), torch.float64)
-    asked = (rounded, weight.double(), bias.double(), dy.double())
-    exact, sizes = convolved(*asked), convolved(*(each.abs() for each in asked))
-    dense = convolved(neurons.values(own, dtype), weight, bias, dy)
+    typed = as_type(events, dtype)
+    weight, bias, dy = (tensor.to(dtype) for tensor in operands)
+    rounded = neurons.values(as_type(typed, torch.float64), torch.float64)
+    inputs = (rounded, weight.double(), bias.double(), dy.double())
+    exact, sizes = convolved(*inputs), convolved(*(tensor.abs() for tensor in inputs))
+    dense = convolved(neurons.values(typed, dtype), weight, bias, dy)
     weight = weight.contiguous(memory_format=torch.channels_last)
     near(winograd.input_gradient(dy, weight), exact[2], dense[2], sizes[2])
-    got = [forward.convolve(own, weight, bias), weight_gradient.compute(dy, own, weight)]
-    if own.marked is not None:
-        read = ((own.counts & MARK) > 0).permute(0, 3, 1, 2)
-        got.append(input_gradient.compute(dy, own, weight))
+    got = [forward.convolve(typed, weight, bias), weight_gradient.compute(dy, typed, weight)]
+    if typed.marked is not None:
+        read = ((typed.counts & MARK) > 0).permute(0, 3, 1, 2)
+        got.append(input_gradient.compute(dy, typed, weight))
         assert not got[-1][~read].any()
-        exact, dense = ((*each[:2], each[2] * read) for each in (exact, dense))
+        exact, dense = ((*parts[:2], parts[2] * read) for parts in (exact, dense))
     for compared in zip(got, exact, dense, sizes, strict=False):  # inputs only where marked
         near(*compared)
 
@@ -428,7 +422,7 @@ def test_event_kernels_compute_the_dense_convolution(work: Any) -> None:
     shape, density, most, dtype, count, normalised = work
     images, height, width, maps, outputs = shape
     generator = torch.Generator().manual_seed(sum(shape))
-    events = sent(generator, shape[:4], most, density, normalised)
+    events = random_events(generator, shape[:4], most, density, normalised)
     weight, bias = numbers(generator, outputs, maps, 3, 3), numbers(generator, outputs)
     dy = numbers(generator, images, outputs, height, width)
     with threads(count):
@@ -477,14 +471,14 @@ def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> N
     # of one step: a spike that turns takes few with it
     module, _, x = pair("fused", small("cifar10"), 1, 4, static=True)
     module.float()
-    found = []
+    gradients = []
     for by_events in (False, True):
         choose(by_events, by_events, by_events)
         with torch.autocast("cpu", torch.bfloat16):
             out = module(x.float())
-        found.append(torch.autograd.grad(out.sum(), list(module.parameters())))
+        gradients.append(torch.autograd.grad(out.sum(), list(module.parameters())))
     assert all(work.ran is not None and work.ran.forward for work in works(module)[1:])
-    for dense, ours in zip(*found, strict=True):
+    for dense, ours in zip(*gradients, strict=True):
         assert ours.dtype == torch.float32
         assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
 
@@ -496,10 +490,10 @@ SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
 @pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, valued=False, precision="float64")])
 def test_a_measured_break_even_is_a_density_that_later_processes_find(shape: choice.Shape) -> None:
     choice.break_even.cache_clear()
-    found = choice.break_even(shape)
-    assert all(0 <= each <= 1 for each in vars(found).values())
+    densities = choice.break_even(shape)
+    assert all(0 <= density <= 1 for density in vars(densities).values())
     choice.break_even.cache_clear()
-    assert choice.break_even(shape) == found
+    assert choice.break_even(shape) == densities
 
 
 @pytest.mark.slow
@@ -515,5 +509,5 @@ def test_kernels_are_kept_in_the_users_cache_folder(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True)
     folder = tmp_path / "snn-harness" / "numba"
     assert folder.parent.stat().st_mode & 0o777 == 0o700  # numba reads pickles there
-    kept, here = list(tmp_path.rglob("*spikes*.nb?")), folder / compiled.sources_sha256()
-    assert kept and all(path.is_relative_to(here) for path in kept)
+    compiled_files, place = list(tmp_path.rglob("*spikes*.nb?")), folder / compiled.sources_sha256()
+    assert compiled_files and all(path.is_relative_to(place) for path in compiled_files)

@@ -75,22 +75,22 @@ def spiky(plant: Plant, tmp_path: Path) -> None:
 def test_every_adapter_of_ours_says_whose_code_is_timed() -> None:
     plain = {"fused": OURS, "reference": OURS, "jax": OURS, "octave": OURS}
     plain |= {"snntorch": OWN, "spikingjelly": OWN, "norse": CELL, "sinabs": CELL}
-    variants = {"norse:super": OWN, "sinabs:defaults": OWN, "fused:dense": OURS}
+    variants = {"norse:super": OWN, "sinabs:defaults": OWN}
     for name in adapters.available():
-        known = facts.of(name)
-        assert (known.neuron, known.undeclared) == (plain[name], ())
-        for variant in known.variants:
+        own_facts = facts.of(name)
+        assert (own_facts.neuron, own_facts.undeclared) == (plain[name], ())
+        for variant in own_facts.variants:
             expected = variants.get(f"{name}:{variant}", plain[name])
-            assert known.neuron_of(variant) == expected == known.neuron_of(variant)
-        assert known.neuron_of("compiled") == plain[name]
+            assert own_facts.neuron_of(variant) == expected == own_facts.neuron_of(variant)
+        assert own_facts.neuron_of("compiled") == plain[name]
 
 
 def test_an_own_class_is_found_in_the_built_module(plant: Plant, spiky: None) -> None:
     plant("steps", STEPS + f'NEURON = "{OWN}"')
-    known = facts.of("steps")
-    found = {each: known.neuron_of(each) for each in ("", *known.variants)}
-    assert found == {"": OWN, "plain": OURS, "other": OWN, "untrue": None}
-    (sentence,) = known.undeclared
+    steps = facts.of("steps")
+    neurons = {form: steps.neuron_of(form) for form in ("", *steps.variants)}
+    assert neurons == {"": OWN, "plain": OURS, "other": OWN, "untrue": None}
+    (sentence,) = steps.undeclared
     assert "steps:untrue" in sentence and "no module of spiky-dist" in sentence
 
 
@@ -115,17 +115,18 @@ def test_what_is_not_declared_is_a_sentence_and_stays_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     plant("undeclared", source)
-    known = facts.of("undeclared")
-    assert (known.missing, known.neuron) == ("", None)
-    (sentence,) = known.undeclared
+    undeclared = facts.of("undeclared")
+    assert (undeclared.missing, undeclared.neuron) == ("", None)
+    (sentence,) = undeclared.undeclared
     assert re.search(says, sentence) and "\n" not in sentence
     assert OURS in sentence or OWN in sentence  # what it may be
-    (declares,) = (each for each in conformance.checks("undeclared") if "whose code" in str(each))
+    checks = conformance.checks("undeclared")
+    (declares,) = (check for check in checks if "whose code" in str(check))
     with pytest.raises(conformance.Broken, match=says):
         declares()
     monkeypatch.setenv("COLUMNS", "300")
     code, out, _ = command("list", "frameworks")
-    (line,) = (each for each in out.splitlines() if each.strip(" │|").startswith("undeclared"))
+    (line,) = (line for line in out.splitlines() if line.strip(" │|").startswith("undeclared"))
     assert code == 0 and "not declared" in line and re.search(says, line)
 
 
@@ -133,20 +134,20 @@ def test_rows_and_tables_say_whose_code_was_timed(
     plant: Plant, spiky: None, tmp_path: Path
 ) -> None:
     plant("steps", STEPS + f'NEURON = "{OWN}"')
-    of = {each: installation_of(altered(CASE, contender=each)).neuron
-          for each in ("steps", "steps:plain", "steps:untrue", "reference", "floor")}  # fmt: skip
-    assert [*of.values()] == [OWN, OURS, None, OURS, None]
-    said, silent = (row(CertificateResult, contender="norse", neuron=each) for each in (CELL, None))
-    assert "neuron" in line_of(said) and "neuron" not in line_of(silent)
-    Store(tmp_path / "out").append(said)
+    contenders = ("steps", "steps:plain", "steps:untrue", "reference", "floor")
+    neurons = {name: installation_of(altered(CASE, contender=name)).neuron for name in contenders}
+    assert [*neurons.values()] == [OWN, OURS, None, OURS, None]
+    telling, silent = (row(CertificateResult, contender="norse", neuron=n) for n in (CELL, None))
+    assert "neuron" in line_of(telling) and "neuron" not in line_of(silent)
+    Store(tmp_path / "out").append(telling)
     assert Store(tmp_path / "out").read()[0][0].installation.neuron == CELL
-    rows, own = rows_of_a_run(), "snntorch"
-    declared = [altered(r, neuron=OWN) if r.contender.framework == own else r for r in rows]
-    found = timings.table(timings.lines(frames(declared))).set_index("framework")["neuron"]
-    assert {*found[own]} == {OWN} and found["floor"] == ""
-    assert {*found.drop([own, "floor"])} == {"not declared"}
+    rows, name = rows_of_a_run(), "snntorch"
+    declared = [altered(r, neuron=OWN) if r.contender.framework == name else r for r in rows]
+    column = timings.table(timings.lines(frames(declared))).set_index("framework")["neuron"]
+    assert {*column[name]} == {OWN} and column["floor"] == ""
+    assert {*column.drop([name, "floor"])} == {"not declared"}
     proofs = stored.proofs(frames(declared)).set_index("contender")["neuron"]
-    assert (proofs[own], proofs["reference"]) == (OWN, "not declared")
+    assert (proofs[name], proofs["reference"]) == (OWN, "not declared")
 
 
 def test_the_version_is_the_frameworks_where_the_plug_in_is_named_after_it(
@@ -158,8 +159,8 @@ def test_the_version_is_the_frameworks_where_the_plug_in_is_named_after_it(
     source = PACKAGELESS + f'NEURON = "{OWN}"'
     (tmp_path / "site" / "spiky_dist_module.py").write_text(source)
     facts._known.pop("spiky_dist")
-    known = facts.of("spiky_dist")
-    assert (known.version, known.packages, known.neuron) == ("2.0", {"spiky_dist": "2.0"}, OWN)
+    dist = facts.of("spiky_dist")
+    assert (dist.version, dist.packages, dist.neuron) == ("2.0", {"spiky_dist": "2.0"}, OWN)
 
 
 def test_a_broken_plug_in_is_no_default_and_is_named(
@@ -167,15 +168,15 @@ def test_a_broken_plug_in_is_no_default_and_is_named(
 ) -> None:
     plant("broken", "raise ValueError('of its own')")
     plant("whole", PLAIN + 'NEURON = "ours"')
-    asked = Options(suite="acceleration", quick=True, device="cpu")
-    found = {case.contender.name for case in api.cases(asked, suite("acceleration"))}
-    assert "whole" in found and "broken" not in found
-    assert "norse" in found  # one of ours stays: its row says how to get it
-    named = replace(asked, frameworks=("broken",))
+    options = Options(suite="acceleration", quick=True, device="cpu")
+    names = {case.contender.name for case in api.cases(options, suite("acceleration"))}
+    assert "whole" in names and "broken" not in names
+    assert "norse" in names  # one of ours stays: its row says how to get it
+    named = replace(options, frameworks=("broken",))
     assert {case.contender.name for case in api.cases(named, suite("acceleration"))} == {"broken"}
     monkeypatch.setattr(
         "harness.api.executor",
-        lambda *given: SimpleNamespace(measure=lambda *given: (), train=lambda *given: ()),
+        lambda *_: SimpleNamespace(measure=lambda *_: (), train=lambda *_: ()),
     )
     code, _, error = command("run", "--suite", "acceleration", "--quick", "--out", tmp_path / "out")
     assert code == 0 and error.count("broken does not load: ValueError: of its own") == 1
@@ -219,8 +220,8 @@ def test_a_cell_that_asks_for_its_layers_shape_gets_it(plant: Plant) -> None:
     plant("shaped", SHAPED)
     network = conformance.small("cifar10", neunorm="mean")
     module = adapters.load("shaped").build(network)
-    shapes = [each.shape for name, each in module.named_buffers() if "of_layer" in name]
-    assert shapes == [each.output_shape for each in network.stages]
+    shapes = [buffer.shape for name, buffer in module.named_buffers() if "of_layer" in name]
+    assert shapes == [stage.output_shape for stage in network.stages]
     batch = conformance.random_batch(network, 4, 4, static=True)
     assert Exam(network, batch, "fp64").certify(adapters.load("shaped")).passed
 
@@ -248,20 +249,21 @@ def test_the_example_copied_and_renamed_by_its_readme_passes_its_test(tmp_path: 
         "PIP_TARGET": str(site), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
         "PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200",
     }  # fmt: skip
-    said = []
+    outputs = []
     for block in blocks:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=environment, cwd=copy, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:]
-        said.append(done.stdout)
-    assert re.search(r" 24 passed in ", said[1])  # 18 exams, and 6 other checks
-    (line,) = (each.split() for each in said[1].splitlines() if each.strip().startswith("comet "))
+        outputs.append(done.stdout)
+    assert re.search(r" 24 passed in ", outputs[1])  # 18 exams, and 6 other checks
+    lines = map(str.split, outputs[1].splitlines())
+    (line,) = (line for line in lines if line and line[0] == "comet")
     assert line[1] == "0.1.0" and " ".join(line).endswith("its class")
-    left = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
+    stale = [str(file) for file in copy.rglob("*") if file.suffix != ".pyc" and file.is_file()
             and "mysnn" in file.read_text(encoding="utf-8")]  # fmt: skip
-    assert left == []
+    assert stale == []
 
 
 def test_the_kit_checks_the_named_networks_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -41,12 +41,16 @@ def no_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(facts, "_known", dict(facts._known))
 
 
-def wheel(folder: Path, version: str, files: Mapping[str, str | bytes]) -> Path:
+def wheel(
+    folder: Path, version: str, files: Mapping[str, str | bytes], requires: Sequence[str] = ()
+) -> Path:
     """A wheel of a package `norse`."""
     folder.mkdir(exist_ok=True)
     path, info = folder / f"norse-{version}-py3-none-any.whl", f"norse-{version}.dist-info"
     tags = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    own = {f"{info}/METADATA": f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n"}
+    fields = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    metadata = f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n{fields}"
+    own = {f"{info}/METADATA": metadata}
     lines = [
         f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')},"
         for name, of in files.items()
@@ -132,8 +136,7 @@ def test_a_checkout_that_is_committed_is_the_same_files_and_loads(inside: Path) 
                 assert "versions" in child.call(norse_is_at, name)
     one, two = (each.partition(", ") for each in said)
     assert one[0] != two[0] and one[2] == two[2]
-    kept = [*inside.rglob("norse*.txt")]
-    assert len(kept) == 2 and {each.parent.name for each in kept} == {"frameworks"}
+    assert len([*inside.rglob("frameworks/*.txt")]) == 2
 
 
 def test_a_release_that_cannot_be_had_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -295,18 +298,42 @@ def test_a_checkout_is_also_its_linked_folders_and_packages_named_build(tmp_path
     assert overlay._hash(checkout) not in found
 
 
-def test_an_installation_that_is_edited_in_the_cache_is_refused(tmp_path: Path) -> None:
+def test_an_installation_that_changed_in_the_cache_is_refused(tmp_path: Path) -> None:
     version = overlay.version_of(f"norse@{wheel(tmp_path, '9.9', of_norse())}")
     assert version
     folder = overlay.ensure_installed(version)
+    (folder / "norse" / "__pycache__").mkdir(exist_ok=True)
+    (folder / "norse" / "__pycache__" / "new.pyc").touch()  # as an import leaves it
     assert overlay.ensure_installed(version) == folder
-    source = folder / "norse" / "__init__.py"
-    former = source.read_text()
-    source.write_text(f"{former}\nraise ImportError\n")
-    with pytest.raises(overlay.NotInstalled, match=r"norse/__init__.py .*remove that folder"):
-        overlay.ensure_installed(version)
-    source.write_text(former)
-    assert overlay.ensure_installed(version) == folder
-    source.unlink()
-    with pytest.raises(overlay.NotInstalled, match="__init__.py"):
-        overlay.ensure_installed(version)
+    source, added = folder / "norse" / "__init__.py", folder / "torch.py"
+    source_text = source.read_text()
+    changes: list[tuple[Callable[[], object], Callable[[], object]]] = [
+        (lambda: source.write_text(f"{source_text}\n"), lambda: source.write_text(source_text)),
+        (source.unlink, lambda: source.write_text(source_text)),
+        (lambda: added.write_text("raise ImportError"), added.unlink),
+    ]
+    for change, undo in changes:
+        change()
+        with pytest.raises(overlay.NotInstalled, match="added, edited or removed.*remove it"):
+            overlay.ensure_installed(version)
+        undo()
+        assert overlay.ensure_installed(version) == folder
+
+
+UNMET = ("torch<1.5", "not-installed>=2", "numpy", "also-not; extra == 'all'", "x; os_name == 'z'")
+
+
+def test_requirements_that_are_not_met_are_said_wherever_the_version_is(
+    tmp_path: Path, command: Command
+) -> None:
+    lacking = f"torch<1.5 ({torch.__version__} is installed), not-installed>=2 (is not installed)"
+    name = f"norse@{wheel(tmp_path, '9.9', of_norse(), UNMET)}"
+    version = str(facts.of(name).version)
+    assert version.startswith("9.9 (files ") and version.endswith(f"; requires {lacking})")
+    code, out, _ = command("check", name, "--networks", "Small", "--datasets", "cifar10")
+    assert code == 0 and f"requires {lacking}" in " ".join(out.split())
+    met = facts.of(f"norse@{wheel(tmp_path, '9.8', of_norse(), UNMET[2:])}")
+    assert "requires" not in str(met.version)
+    broken = f"norse@{wheel(tmp_path, '9.7', {'norse/__init__.py': 'import absent'}, UNMET)}"
+    assert "No module named 'absent'" in (reason := str(adapters.missing(broken))), reason
+    assert lacking in reason

@@ -17,8 +17,6 @@ DEVIATIONS: tuple[str, ...] = ()
 REVISION = 2  # 1: by events; 2: Winograd's tiles, and an encoding layer with its neurons
 PACKAGES = ("numba", "triton")  # they compile the kernels, where they are
 VARIANTS = {
-    # convolutions and products as any framework has them: what events gain is the difference
-    "dense": Variant(DEVIATIONS, partial(FusedNetwork, dense=True)),
     # what snnTorch does by default, and SpikingJelly where it is asked to
     "detached-reset": Variant(
         ("the reset carries no gradient",), partial(FusedNetwork, detached=True)
@@ -36,6 +34,6 @@ def compiles(device: str) -> bool:
     """Return whether a first call on a device compiles numba kernels, since none are cached."""
     if not implementation(device).startswith("numba"):
         return False
-    from adapters.fused import compiled  # needs numba
+    from adapters.fused import compiled  # it needs numba
 
-    return compiled.nothing_is_kept()
+    return not compiled.has_kernels()

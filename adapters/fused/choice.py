@@ -48,7 +48,7 @@ class Shape:
     threads: int
 
     @classmethod
-    def of(cls, events: Events, weight: Tensor) -> Shape:
+    def of_convolution(cls, events: Events, weight: Tensor) -> Shape:
         """Return the shape of a convolution of these events with this weight."""
         _, height, width, maps = events.counts.shape
         return cls(
@@ -73,7 +73,7 @@ class BreakEven:
         return f"by events below {', '.join(f'{density:.2f}' for density in below)}"
 
 
-KEPT = MeasurementCache("break-even", lambda kept: BreakEven(**kept))
+KEPT = MeasurementCache("break-even", lambda densities: BreakEven(**densities))
 # Of trainings, and of processes that may not measure. With AMX nothing that walks lists keeps up
 # with a bf16 product. Another value changes how sums round: raise `REVISION`.
 FIXED, FIXED_AMX_BF16 = BreakEven(0.5, 0.7, 0.25, True), BreakEven(NEVER, NEVER, NEVER, False)
@@ -82,11 +82,11 @@ FIXED, FIXED_AMX_BF16 = BreakEven(0.5, 0.7, 0.25, True), BreakEven(NEVER, NEVER,
 WIDEST = 2**15 - 2  # pixels of a line: places in lists of events are 16-bit numbers
 
 
-def chosen(events: Events, weight: Tensor) -> Dispatch:
+def choose(events: Events, weight: Tensor) -> Dispatch:
     """Choose by events or densely for each part of a convolution: forward and two gradients."""
     if events.counts.shape[2] > WIDEST:
         return Dispatch(events.density, events.window, False, False, False)
-    limits = break_even(Shape.of(events, weight))
+    limits = break_even(Shape.of_convolution(events, weight))
     density, window = events.density, events.window
     return Dispatch(
         density, window, density < limits.forward, density < limits.weight_gradient,
@@ -98,29 +98,29 @@ def chosen(events: Events, weight: Tensor) -> Dispatch:
 @cache
 def break_even(shape: Shape) -> BreakEven:
     """Return a shape's break-even densities: cached, measured if `share_with` lets, else fixed."""
-    of = numba.__version__, BYTES, sources_sha256(), shape
-    return KEPT.get(of, partial(_measured, shape), fixed(shape.precision))
+    key = numba.__version__, BYTES, sources_sha256(), shape
+    return KEPT.get(key, partial(_measure, shape), fixed_break_even(shape.precision))
 
 
-def fixed(precision: str) -> BreakEven:
+def fixed_break_even(precision: str) -> BreakEven:
     """Return the break-even densities of trainings, for synapses in "bfloat16" or another dtype."""
     return FIXED_AMX_BF16 if precision == "bfloat16" and host.has_amx() else FIXED
 
 
-def _measured(shape: Shape) -> BreakEven:
+def _measure(shape: Shape) -> BreakEven:
     """Where the line through two densities' times meets the dense form's time, for each part."""
-    wanted = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
-    images = max(shape.threads, wanted)
+    count = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
+    images = max(shape.threads, count)
     low, high = (parts_of(shape, images, density) for density in TRIED)
     tiles, dense = high.pop("tiles")
     [of_tiles] = ratios_to_dense([tiles], dense)
-    found = {}
+    densities = {}
     for part, (_, dense) in high.items():
-        by_events = [each[part][0] for each in (low, high)]
+        by_events = [times[part][0] for times in (low, high)]
         all_of_it = min(1.0, of_tiles) if part == "input gradient" else 1.0
-        found[part] = _crossing(ratios_to_dense(by_events, dense), all_of_it)
-    of_marks = found.get("input gradient", NEVER)
-    return BreakEven(found["forward"], found["weight gradient"], of_marks, of_tiles < 1)
+        densities[part] = _crossing(ratios_to_dense(by_events, dense), all_of_it)
+    of_marks = densities.get("input gradient", NEVER)
+    return BreakEven(densities["forward"], densities["weight gradient"], of_marks, of_tiles < 1)
 
 
 def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work, Work]]:
@@ -132,19 +132,19 @@ def parts_of(shape: Shape, images: int, density: float) -> dict[str, tuple[Work,
     dtype = getattr(torch, shape.precision)
     events = random_events(shape, images, density)
     weight, bias, dy = random_tensors(shape, images, dtype)
-    sent, dense = values(events, dtype), DENSE_CONVOLUTION
+    inputs, dense = values(events, dtype), DENSE_CONVOLUTION
 
     def input_gradient_densely() -> Tensor:
-        return dense.input_gradient(dy, sent.shape, weight)
+        return dense.input_gradient(dy, inputs.shape, weight)
 
     parts: dict[str, tuple[Work, Work]] = {
         "forward": (
             lambda: forward.convolve(events, weight, bias),
-            lambda: dense.forward(sent, weight, bias),
+            lambda: dense.forward(inputs, weight, bias),
         ),
         "weight gradient": (
             lambda: weight_gradient.compute(dy, events, weight),
-            lambda: dense.weight_gradient(dy, sent, weight),
+            lambda: dense.weight_gradient(dy, inputs, weight),
         ),
         "tiles": (lambda: winograd.input_gradient(dy, weight), input_gradient_densely),
     }
@@ -177,8 +177,8 @@ def ratios_to_dense(works: Sequence[Work], dense: Work) -> list[float]:
     while len(rounds) < ROUNDS or (spent < AT_LEAST and len(rounds) < MOST_ROUNDS):
         *by_events, densely = (clock.seconds(work, device) for work in (*works, dense))
         spent += sum(by_events) + densely
-        rounds.append([each / densely for each in by_events])
-    return [median(each) for each in zip(*rounds, strict=True)]
+        rounds.append([seconds / densely for seconds in by_events])
+    return [median(ratios) for ratios in zip(*rounds, strict=True)]
 
 
 def random_events(shape: Shape, images: int, density: float) -> Events:
@@ -200,10 +200,10 @@ def random_tensors(shape: Shape, images: int, dtype: torch.dtype) -> tuple[Tenso
     """Return a random weight (K, C, 3, 3), bias and gradient dy (N, K, H, W), channels last."""
     generator = torch.Generator().manual_seed(1)
 
-    def made(*size: int) -> Tensor:
+    def draw(*size: int) -> Tensor:
         return torch.randn(size, generator=generator, dtype=dtype)
 
     last = torch.channels_last
-    weight = made(shape.outputs, shape.maps, 3, 3).contiguous(memory_format=last)
-    dy = made(images, shape.outputs, shape.height, shape.width).contiguous(memory_format=last)
-    return weight, made(shape.outputs), dy
+    weight = draw(shape.outputs, shape.maps, 3, 3).contiguous(memory_format=last)
+    dy = draw(images, shape.outputs, shape.height, shape.width).contiguous(memory_format=last)
+    return weight, draw(shape.outputs), dy

@@ -51,13 +51,13 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def kept_in(folder: str) -> Iterator[None]:
     """Have numba cache what the block compiles in this subfolder of its cache folder."""
     config: Any = numba.config  # type: ignore[attr-defined]
-    before = config.CACHE_DIR
+    usual = config.CACHE_DIR
     with suppress(OSError):  # then numba looks for another place
-        config.CACHE_DIR = str(Path(before or make_user_cache("numba")) / folder)
+        config.CACHE_DIR = str(Path(usual or make_user_cache("numba")) / folder)
     try:
         yield
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR = usual
 
 
 def callback(function: Callable[[Any], None]) -> Callable[[], int]:
@@ -84,15 +84,15 @@ _kept: list[object] = []
 
 def _form_sha256(function: Callable[..., Any]) -> str:
     """Eight hex digits of what a kernel is made for: types and sizes that its code refers to."""
-    made_for = [each.cell_contents for each in function.__closure__ or ()]
+    made_for = [cell.cell_contents for cell in function.__closure__ or ()]
     return hashlib.sha256(pickle.dumps(made_for)).hexdigest()[:8]
 
 
-def nothing_is_kept() -> bool:
-    """Return whether the cache has no kernel of these sources; False if its folder is unknown."""
+def has_kernels() -> bool:
+    """Return whether the cache has kernels of these sources; True if its folder is unknown."""
     config: Any = numba.config  # type: ignore[attr-defined]
     with kept_in(sources_sha256()):
-        return bool(config.CACHE_DIR) and not any(Path(config.CACHE_DIR).rglob("*.nbc"))
+        return not config.CACHE_DIR or any(Path(config.CACHE_DIR).rglob("*.nbc"))
 
 
 def fields(names: tuple[str, ...]) -> np.dtype:
@@ -108,8 +108,8 @@ def as_call(names: tuple[str, ...], numbers: Mapping[str, int | Tensor | None]) 
 
     A tensor is given by its address: the caller must keep it alive.
     """
-    found = [numbers.get(name) for name in names]
-    return np.array([x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in found], np.int64)
+    values = [numbers.get(name) for name in names]
+    return np.array([x.data_ptr() if isinstance(x, Tensor) else x or 0 for x in values], np.int64)
 
 
 @cache
@@ -125,8 +125,8 @@ Start = Callable[[int, int, int], None]  # a kernel, its argument, how many thre
 def run(kernel: int, argument: int, threads: int) -> None:
     """Call the kernel at an address once in each of `threads` threads, with one shared argument."""
     _start()(kernel, argument, threads)
-    taken = ctypes.c_int64.from_address(argument)  # how many parts
-    while taken.value < threads:  # OpenMP gave fewer: OMP_THREAD_LIMIT, OMP_DYNAMIC
+    parts = ctypes.c_int64.from_address(argument)  # how many parts
+    while parts.value < threads:  # OpenMP gave fewer: OMP_THREAD_LIMIT, OMP_DYNAMIC
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel)(argument)
 
 
@@ -146,23 +146,23 @@ def _openmp() -> str | None:
     if "OpenMP" not in torch.__config__.parallel_info():
         return None
     try:
-        loaded = {Path(each.path) for each in psutil.Process().memory_maps()}
+        loaded = {Path(library.path) for library in psutil.Process().memory_maps()}
     except (AttributeError, psutil.Error):  # macOS does not tell
         return None
-    found = [path for path in loaded if path.name.startswith("libgomp")]
+    openmp = [path for path in loaded if path.name.startswith("libgomp")]
     # other packages bring one of their own: torch's lies with torch, or is the only one
-    near = [
-        path for path in found if Path(torch.__file__).resolve().parent in path.parents
-    ] or found
-    return str(near[0]) if len(near) == 1 else None
+    of_torch = [
+        path for path in openmp if Path(torch.__file__).resolve().parent in path.parents
+    ] or openmp
+    return str(of_torch[0]) if len(of_torch) == 1 else None
 
 
 def _in_threads(kernel: int, argument: int, threads: int) -> None:
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel)  # lets go of the interpreter's lock
     waiting = [_helpers(threads).submit(call, argument) for _ in range(threads - 1)]
     call(argument)
-    for each in waiting:
-        each.result()
+    for future in waiting:
+        future.result()
 
 
 @cache

@@ -25,7 +25,7 @@ from harness.reference import dropout
 def _dropout_factors(
     keys, draw, place, threshold, kept_factor, FIRST: tl.constexpr, SECOND: tl.constexpr
 ):
-    """Compute dropout's factor of each place (`reference.dropout.kept_mask`): `kept_factor` or 0.
+    """Compute dropout's factor of each place (`reference.dropout`): `kept_factor` or 0.
 
     `draw` numbers the step and sample, whose two keys are read; a place's 32-bit number below
     `threshold` drops it. `kept_factor` is 1 / (1 - p).

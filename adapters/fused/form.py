@@ -109,8 +109,8 @@ class Form:
         (0: none), and the factor of the reset's gradient (0: detached).
         """
         k_tau2 = self.neunorm.k_tau2 if self.neunorm else 0.0
-        lif, area, grown = self.lif, float(self.pool**2), 1 / (1 - self.p)
+        lif, area, kept_factor = self.lif, float(self.pool**2), 1 / (1 - self.p)
         of_lif = lif.k_tau, lif.v_th, lif.a / 2, 1 / lif.a
         mark = float(MARK) if self.marks else 0.0
         reset = 0.0 if self.detached else 1.0
-        return *of_lif, k_tau2, self.scale, area, grown, 0.0, 1.0, mark, reset
+        return *of_lif, k_tau2, self.scale, area, kept_factor, 0.0, 1.0, mark, reset

@@ -36,27 +36,27 @@ T = TypeVar("T")
 
 
 @inlined
-def _sorted_by_length(found, count, entries, ends):
+def _sort_by_length(unsorted, count, entries, ends):
     """Entries (start, length, pixel) by length, the longest first and none that is empty.
 
     So the processor foresees where each list ends. Returns how many there are.
     """
     ends[:] = 0
     for n in range(count):
-        ends[found[n, 1] >> 1] += 1
-    before = 0
+        ends[unsorted[n, 1] >> 1] += 1
+    place = 0
     for half in range(ends.shape[0] - 1, 0, -1):
-        here = ends[half]
-        ends[half] = before
-        before += here
+        length = ends[half]
+        ends[half] = place
+        place += length
     for n in range(count):
-        half = found[n, 1] >> 1
+        half = unsorted[n, 1] >> 1
         if half:
             at = ends[half]
             ends[half] = at + 1
             for field in range(3):
-                entries[at, field] = found[n, field]
-    return before
+                entries[at, field] = unsorted[n, field]
+    return place
 
 
 @inlined
@@ -67,7 +67,7 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
     """
     height, width, maps, block = call.height, call.width, call.maps, call.block
     first, last = max(np.int64(0), lines[0] - 1), min(height, lines[1] + 1)
-    (places, values, found), bits = lists, call.bits
+    (places, values, unsorted), bits = lists, call.bits
     n = np.int64(0)
     for b in range(entries.shape[0]):
         pixels = 0
@@ -79,11 +79,11 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
                 for column in range(width):
                     start = n
                     n = list_maps(source + column * maps, inputs, bits, block, places, values, n)
-                    found[pixels, 0] = start
-                    found[pixels, 1] = n - start
-                    found[pixels, 2] = row + column + 1
+                    unsorted[pixels, 0] = start
+                    unsorted[pixels, 1] = n - start
+                    unsorted[pixels, 2] = row + column + 1
                     pixels += 1
-        sizes[b] = _sorted_by_length(found, pixels, entries[b], ends)
+        sizes[b] = _sort_by_length(unsorted, pixels, entries[b], ends)
 
 
 @inlined
@@ -138,7 +138,7 @@ def _begin(call, images, lines, tile, first, size, kind):
 def _finish(call, images, lines, tile, first, padded, size, kind):
     """Move a group's sums to where they belong."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
-    wanted, whole = min(bytes_of(kind) // size, outputs - first), bytes_of(kind) // size
+    count, whole = min(bytes_of(kind) // size, outputs - first), bytes_of(kind) // size
     for image in range(images[0], images[1]):
         for line in range(lines[0], lines[1]):
             above = (image - images[0]) * (call.lines + 4) + line - lines[0] + 2
@@ -148,8 +148,8 @@ def _finish(call, images, lines, tile, first, padded, size, kind):
                 sums, target = row + column * bytes_of(kind), out + column * outputs * stored
                 if call.offset:
                     _offset(call, sums, (image, line, column), first, padded, size, kind)
-                if wanted < whole:
-                    put_numbers(target, sums, wanted, size, stored, kind[0])
+                if count < whole:
+                    put_numbers(target, sums, count, size, stored, kind[0])
                 elif stored == size:
                     copy_row(target, sums, kind)
                 else:
@@ -174,9 +174,9 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
         places = np.empty(pixels * (maps + blocks), np.uint16)
         values = np.empty(pixels * (maps + blocks), np.uint8)
         entries = np.empty((blocks, pixels, 3), np.int32)
-        found = np.empty((pixels, 3), np.int32)
+        unsorted = np.empty((pixels, 3), np.int32)
         ends, sizes = np.empty(block // 2 + 2, np.int64), np.empty(blocks, np.int64)
-        lists = (places.ctypes.data, values.ctypes.data, found)
+        lists = (places.ctypes.data, values.ctypes.data, unsorted)
         part = take(address)
         while part < parts:
             images, lines = group_of(call, part)
@@ -191,31 +191,31 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
     return kernel
 
 
-def convolve(events: Events, weight: Tensor, bias: Tensor, made: PackedWeights = None) -> Tensor:
+def convolve(events: Events, weight: Tensor, bias: Tensor, packs: PackedWeights = None) -> Tensor:
     """Convolve events with weight (K, C, 3, 3), bias (K,) -> (N, K, H, W), channels last."""
     stored, weight, bias = weight.dtype, to_compute_dtype(weight), to_compute_dtype(bias)
     counts, dtype = events.counts, weight.dtype
     images, height, width, maps = counts.shape
-    outputs, rows = len(weight), RowSize.of(dtype, len(weight), ROW)
+    outputs, rows = len(weight), RowSize.for_outputs(dtype, len(weight), ROW)
     wide, sizes = rows.sets(outputs) * rows.outputs, sizes_of(events, outputs, stored, rows)
-    packed = _once(made, "packed", lambda: _packed(weight, events.gain, rows))
+    packed = _cached(packs, "packed", lambda: _pack(weight, events.gain, rows))
     at_least = 2 * torch.get_num_threads()
-    chosen = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
+    grouping = cut(counts, rows.bytes, 4, cache_bytes(2) * 2 // 5, at_least)
     out = torch.empty(images, height, width, outputs, dtype=stored)
-    given = {
-        "together": chosen.together,
-        "lines": chosen.lines,
+    numbers = {
+        "together": grouping.together,
+        "lines": grouping.lines,
         "packed": packed,
         "bias": functional.pad(bias, (0, wide - outputs)),
-        "offset": _once(made, "offset", lambda: _offsets(events, weight, wide)),
+        "offset": _cached(packs, "offset", lambda: _offsets(events, weight, wide)),
         "x": events.x,
         "out": out,
     }
-    run(_convolve, rows, {**sizes, **given})
+    run(_convolve, rows, {**sizes, **numbers})
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, gain: float, rows: RowSize) -> Tensor:
+def _pack(weight: Tensor, gain: float, rows: RowSize) -> Tensor:
     """Weights (K, C, 3, 3) times the gain: [set of outputs][block of inputs][tap][input][output].
 
     A row of zeros lies behind each block's; outputs that are not there are 0.
@@ -230,13 +230,13 @@ def _packed(weight: Tensor, gain: float, rows: RowSize) -> Tensor:
     return packed
 
 
-def _once(made: PackedWeights, name: str, make: Callable[[], T]) -> T:
+def _cached(packs: PackedWeights, name: str, make: Callable[[], T]) -> T:
     """Return what calls of one layer on the same weights share, made by the first of them."""
-    if made is None:
+    if packs is None:
         return make()
-    if name not in made:
-        made[name] = make()
-    return made[name]
+    if name not in packs:
+        packs[name] = make()
+    return packs[name]
 
 
 def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
@@ -244,7 +244,7 @@ def _offsets(events: Events, weight: Tensor, wide: int) -> Tensor | None:
     if events.U is None:
         return None
     outputs, maps = weight.shape[:2]
-    around = functional.unfold(events.U.to(weight.dtype)[None], 3, padding=1)  # (1, C 9, pixels)
-    around = around.view(maps, AREA, -1).permute(1, 2, 0)
+    windows = functional.unfold(events.U.to(weight.dtype)[None], 3, padding=1)  # (1, C 9, pixels)
+    windows = windows.view(maps, AREA, -1).permute(1, 2, 0)
     taps = weight.reshape(outputs, maps, AREA).permute(2, 1, 0)
-    return functional.pad(-(around @ taps), (0, wide - outputs)).contiguous()
+    return functional.pad(-(windows @ taps), (0, wide - outputs)).contiguous()

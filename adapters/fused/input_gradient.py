@@ -126,25 +126,25 @@ def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """Compute dy (N, K, H, W) -> dx (N, C, H, W), channels last: 0 for inputs without a mark."""
     weight = to_compute_dtype(weight)
     counts, dtype = events.counts, weight.dtype
-    rows = RowSize.of(dtype, len(weight), GRADIENT)
+    rows = RowSize.for_outputs(dtype, len(weight), GRADIENT)
     room = min(cache_bytes(1) * 7 // 8, cache_bytes(2) // (2 * rows.sets(len(weight))))
-    chosen = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
+    grouping = cut(counts, rows.bytes, 2, room, 2 * torch.get_num_threads())
     sizes = sizes_of(events, len(weight), dy.dtype, rows)
     out = torch.empty(counts.shape, dtype=dy.dtype)
-    given = {
+    numbers = {
         **sizes,
         "bits": MARK,
-        "together": chosen.together,
-        "lines": chosen.lines,
+        "together": grouping.together,
+        "lines": grouping.lines,
         "weight": dy.permute(0, 2, 3, 1).contiguous(),
-        "packed": _packed(weight, rows),
+        "packed": _pack(weight, rows),
         "out": out,
     }
-    run(_sum, rows, given)
+    run(_sum, rows, numbers)
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, rows: RowSize) -> Tensor:
+def _pack(weight: Tensor, rows: RowSize) -> Tensor:
     """Return weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.

@@ -34,12 +34,12 @@ def _intrinsic(count: int, signature: Callable[..., Any], write: Callable[..., A
     values; where it gives nothing, neither does the function.
     """
 
-    def typed(_: Any, *given: Any) -> Any:
+    def typed(_: Any, *arguments: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            found = write(context, builder, signature, values)
-            return context.get_dummy_value() if found is None else found
+            value = write(context, builder, signature, values)
+            return context.get_dummy_value() if value is None else value
 
-        return signature(*given), code
+        return signature(*arguments), code
 
     named = [Parameter(f"p{n}", Parameter.POSITIONAL_OR_KEYWORD) for n in range(count + 1)]
     typed.__signature__ = Signature(named)  # numba counts them
@@ -123,7 +123,7 @@ def _(target, place, value, count) -> Any:
     return stored
 
 
-def _prefetched(context: Any, builder: Any, signature: Any, values: Any) -> None:
+def _prefetch(context: Any, builder: Any, signature: Any, values: Any) -> None:
     array = context.make_array(signature.args[0])(context, builder, values[0])
     size = builder.mul(builder.extract_value(array.shape, 0), array.itemsize)
     i8, i32 = BYTE.as_pointer(), ir.IntType(32)
@@ -135,7 +135,7 @@ def _prefetched(context: Any, builder: Any, signature: Any, values: Any) -> None
         builder.call(fetch, [builder.gep(start, [offset]), i32(0), i32(3), i32(1)])
 
 
-prefetch = _intrinsic(1, lambda row: types.void(row), _prefetched)
+prefetch = _intrinsic(1, lambda row: types.void(row), _prefetch)
 """Asks for a row of memory that is read soon, where the processor does not foresee the jump."""
 
 
@@ -150,30 +150,30 @@ def _(row, bits) -> Any:
     return lambda row, bits: 0
 
 
-def _counted_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _count_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, values[0])
     lanes = 64  # so a word holds the answers of one step
     size, zero = builder.extract_value(array.shape, 0), WORD(0)
-    found = cgutils.alloca_once_value(builder, zero)
+    total = cgutils.alloca_once_value(builder, zero)
 
-    def look(at: Any, kind: Any, wanted: Any) -> None:
+    def look(at: Any, kind: Any, mask: Any) -> None:
         place = builder.bitcast(builder.gep(array.data, [at]), kind.as_pointer())
-        some = builder.and_(builder.load(place, align=1), wanted)
+        some = builder.and_(builder.load(place, align=1), mask)
         has = builder.icmp_unsigned("!=", some, kind(None))
         answers = builder.bitcast(has, ir.IntType(getattr(kind, "count", 1)))
         number = builder.zext(builder.ctpop(answers), WORD)
-        builder.store(builder.add(builder.load(found), number), found)
+        builder.store(builder.add(builder.load(total), number), total)
 
     bytes_, whole = ir.VectorType(BYTE, lanes), builder.and_(size, WORD(-lanes))
-    wanted = _everywhere(builder, bytes_, values[1])
+    mask = _broadcast(builder, bytes_, values[1])
     with cgutils.for_range_slice(builder, zero, whole, WORD(lanes)) as (at, _):
-        look(at, bytes_, wanted)
+        look(at, bytes_, mask)
     with cgutils.for_range_slice(builder, whole, size, WORD(1)) as (at, _):
         look(at, BYTE, values[1])
-    return builder.load(found)
+    return builder.load(total)
 
 
-def _everywhere(builder: Any, vector: ir.VectorType, value: Any) -> Any:
+def _broadcast(builder: Any, vector: ir.VectorType, value: Any) -> Any:
     """Return one number in every lane."""
     empty = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(empty, value, ir.IntType(32)(0))
@@ -181,14 +181,14 @@ def _everywhere(builder: Any, vector: ir.VectorType, value: Any) -> Any:
     return builder.shuffle_vector(first, empty, zeros)
 
 
-_with_bits = _intrinsic(2, lambda row, _: types.int64(row, types.uint8), _counted_bits)
+_with_bits = _intrinsic(2, lambda row, _: types.int64(row, types.uint8), _count_bits)
 
 
-def _pointed(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _to_pointer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     return builder.inttoptr(values[0], BYTE.as_pointer())
 
 
-_pointer = _intrinsic(1, lambda _: types.voidptr(types.int64), _pointed)
+_pointer = _intrinsic(1, lambda _: types.voidptr(types.int64), _to_pointer)
 
 
 def array(address, shape, like) -> Any:
@@ -201,37 +201,37 @@ def _(address, shape, like) -> Any:
     return lambda address, shape, like: carray(_pointer(address), shape, dtype)
 
 
-def _taken(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _take(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     first = builder.bitcast(values[0], WORD.as_pointer())
     return builder.atomic_rmw("add", first, WORD(1), "monotonic")
 
 
-take = _intrinsic(1, lambda address: types.int64(address), _taken)
+take = _intrinsic(1, lambda address: types.int64(address), _take)
 """Adds one to the 64-bit number at an address, atomically, and gives what it was."""
 
 
-def _widened_loops(context: Any, builder: Any, signature: Any, values: Any) -> None:
+def _widen_loops(context: Any, builder: Any, signature: Any, values: Any) -> None:
     set.add(builder.function.attributes, f'"prefer-vector-width"="{BYTES * 8}"')
 
 
-in_whole_vectors = _intrinsic(0, lambda: types.void(), _widened_loops)
+in_whole_vectors = _intrinsic(0, lambda: types.void(), _widen_loops)
 """In a kernel's own body: its loops run in whole vectors; LLVM takes halves of AVX-512 else."""
 
 
-def _copied_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
-    target, source = (builder.inttoptr(each, BYTE.as_pointer()) for each in values[:2])
+def _copy_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    target, source = (builder.inttoptr(address, BYTE.as_pointer()) for address in values[:2])
     cgutils.raw_memcpy(builder, target, source, values[2], 1)
 
 
-copy_bytes = _intrinsic(3, lambda *_: types.void(*[types.int64] * 3), _copied_bytes)
+copy_bytes = _intrinsic(3, lambda *_: types.void(*[types.int64] * 3), _copy_bytes)
 """copy_bytes(target, source, count)"""
 
 
-def _zeroed_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
+def _zero_bytes(context: Any, builder: Any, signature: Any, values: Any) -> None:
     cgutils.memset(builder, builder.inttoptr(values[0], BYTE.as_pointer()), values[1], 0)
 
 
-zero_bytes = _intrinsic(2, lambda *_: types.void(*[types.int64] * 2), _zeroed_bytes)
+zero_bytes = _intrinsic(2, lambda *_: types.void(*[types.int64] * 2), _zero_bytes)
 """zero_bytes(target, count)"""
 
 
@@ -239,9 +239,9 @@ def _mask(lanes: int) -> Any:
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.VectorType(BYTE, lanes)
         pointer = builder.inttoptr(values[0], kind.as_pointer())
-        asked = _everywhere(builder, kind, builder.trunc(values[1], BYTE))
-        found = builder.and_(builder.load(pointer, align=1), asked)
-        set_ = builder.icmp_unsigned("!=", found, kind([0] * lanes))
+        bits = _broadcast(builder, kind, builder.trunc(values[1], BYTE))
+        common = builder.and_(builder.load(pointer, align=1), bits)
+        set_ = builder.icmp_unsigned("!=", common, kind([0] * lanes))
         return builder.zext(builder.bitcast(set_, ir.IntType(lanes)), WORD)
 
     return write
@@ -262,21 +262,21 @@ lowest = _intrinsic(1, lambda _: types.int64(types.int64), _lowest)
 """The place of the lowest bit that is set; not of zero."""
 
 
-def _loaded(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _load(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     kind = context.get_data_type(signature.return_type).as_pointer()
     return builder.load(builder.inttoptr(values[0], kind))
 
 
-load = _intrinsic(2, lambda _, like: like(types.int64, like), _loaded)
+load = _intrinsic(2, lambda _, like: like(types.int64, like), _load)
 """The number at an address, of the type of `like`."""
 
 
-def _stored(context: Any, builder: Any, signature: Any, values: Any) -> None:
+def _store(context: Any, builder: Any, signature: Any, values: Any) -> None:
     kind = context.get_data_type(signature.args[1]).as_pointer()
     builder.store(values[1], builder.inttoptr(values[0], kind))
 
 
-store = _intrinsic(2, lambda _, value: types.void(types.int64, value), _stored)
+store = _intrinsic(2, lambda _, value: types.void(types.int64, value), _store)
 """Puts a number at an address, in its own type."""
 
 
@@ -318,7 +318,7 @@ class Code:
     row: int  # vectors of one
 
     @classmethod
-    def of(cls, builder: Any, kind: Any) -> Code:
+    def for_rows(cls, builder: Any, kind: Any) -> Code:
         """Return the writer for a row's type, `kind`: a tuple with a zero for each vector."""
         single = kind.dtype == types.float32
         element = ir.FloatType() if single else ir.DoubleType()
@@ -374,46 +374,46 @@ class Code:
     def place(self, places: Any, number: Any) -> Any:
         """Load entry `number` of a list of 16-bit places, as a 64-bit number."""
         index = self.builder.shl(number, WORD(1))
-        found = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
-        return self.builder.zext(found, WORD)
+        entry = self.builder.load(self.at(places, ir.IntType(16), index), align=2)
+        return self.builder.zext(entry, WORD)
 
     def factor(self, values: Any, number: Any) -> Any:
         """Load entry `number` of a list of 8-bit values into every lane; None without a list."""
         if values is None:
             return None
-        found = self.builder.load(self.at(values, BYTE, number), align=1)
-        return self.everywhere(self.builder.uitofp(found, self.vector.element))
+        entry = self.builder.load(self.at(values, BYTE, number), align=1)
+        return self.broadcast(self.builder.uitofp(entry, self.vector.element))
 
-    def everywhere(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return a vector with one number in every lane."""
-        return _everywhere(self.builder, self.vector, value)
+        return _broadcast(self.builder, self.vector, value)
 
 
-def _of_rows(count: int, write: Callable[..., Any]) -> Any:
+def _row_function(count: int, write: Callable[..., Any]) -> Any:
     """Return a function of so many addresses and numbers, and of what says which rows are meant.
 
     A float among them is of the rows' type; what comes back, if anything, too.
     """
 
-    def signature(*given: Any) -> Any:
-        *numbers, kind = given
-        taken = [types.int64 if isinstance(n, types.Integer) else kind.dtype for n in numbers]
-        returned = kind.dtype if write is _summed_lanes else types.void
-        return returned(*taken, kind)
+    def signature(*arguments: Any) -> Any:
+        *numbers, kind = arguments
+        parameters = [types.int64 if isinstance(n, types.Integer) else kind.dtype for n in numbers]
+        returned = kind.dtype if write is _sum_lanes else types.void
+        return returned(*parameters, kind)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return write(Code.of(builder, signature.args[-1]), *values[:-1])
+        return write(Code.for_rows(builder, signature.args[-1]), *values[:-1])
 
     return _intrinsic(count + 1, signature, code)
 
 
-def _copied(code: Code, target: Any, source: Any) -> None:
+def _copy(code: Code, target: Any, source: Any) -> None:
     target, source = code.pointer(target), code.pointer(source)
     for n in range(code.row):
         code.store(code.load(source, n), target, n)
 
 
-def _widened(code: Code, target: Any, source: Any) -> None:
+def _widen(code: Code, target: Any, source: Any) -> None:
     """bf16 is the upper half of a float32."""
     builder, lanes = code.builder, code.vector.count
     single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
@@ -426,35 +426,35 @@ def _widened(code: Code, target: Any, source: Any) -> None:
         code.store(value, target, n)
 
 
-def _narrowed(code: Code, target: Any, source: Any) -> None:
+def _narrow(code: Code, target: Any, source: Any) -> None:
     """Round to nearest even; not a number stays none."""
     builder, lanes = code.builder, code.vector.count
     single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)
 
-    def everywhere(number: int) -> Any:
+    def constant(number: int) -> Any:
         return ir.Constant(whole, [number] * lanes)
 
     for n in range(code.row):
         value = code.load(source, n)
         value = value if code.vector == single else builder.fptrunc(value, single)
         bits = builder.bitcast(value, whole)
-        odd = builder.and_(builder.lshr(bits, everywhere(16)), everywhere(1))
-        rounded = builder.add(builder.add(bits, odd), everywhere(0x7FFF))
-        none = builder.or_(bits, everywhere(0x400000))
+        odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+        rounded = builder.add(builder.add(bits, odd), constant(0x7FFF))
+        none = builder.or_(bits, constant(0x400000))
         rounded = builder.select(builder.fcmp_unordered("uno", value, value), none, rounded)
-        upper = builder.trunc(builder.lshr(rounded, everywhere(16)), half)
+        upper = builder.trunc(builder.lshr(rounded, constant(16)), half)
         builder.store(upper, code.at(target, half, n * lanes * 2), align=2)
 
 
-def _scaled(code: Code, target: Any, source: Any, factor: Any) -> None:
-    target, source, factor = code.pointer(target), code.pointer(source), code.everywhere(factor)
+def _scale(code: Code, target: Any, source: Any, factor: Any) -> None:
+    target, source, factor = code.pointer(target), code.pointer(source), code.broadcast(factor)
     for n in range(code.row):
         product = code.times(code.load(source, n), factor)
         code.store(code.plus(code.load(target, n), product), target, n)
 
 
-def _summed_lanes(code: Code, source: Any) -> Any:
+def _sum_lanes(code: Code, source: Any) -> Any:
     """Return the sum of a vector, by halves."""
     value, empty = code.load(code.pointer(source), 0), ir.Constant(code.vector, ir.Undefined)
     lanes = code.vector.count
@@ -466,7 +466,9 @@ def _summed_lanes(code: Code, source: Any) -> Any:
     return code.builder.extract_element(value, ir.IntType(32)(0))
 
 
-def _rows(code: Code, sums: Any, rows: Any, places: Any, count: Any, values: Any = None) -> None:
+def _add_rows(
+    code: Code, sums: Any, rows: Any, places: Any, count: Any, values: Any = None
+) -> None:
     """Two rows at a time, each in sums of its own: one would wait for the other."""
     builder = code.builder
     sums, rows, places = code.pointer(sums), code.pointer(rows), code.pointer(places)
@@ -487,7 +489,7 @@ def _rows(code: Code, sums: Any, rows: Any, places: Any, count: Any, values: Any
         code.store(both, sums, n)
 
 
-def _taps(
+def _add_taps(
     code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, values: Any = None
 ) -> None:
     """As many rows of taps at once as there are registers for."""
@@ -502,7 +504,7 @@ def _taps(
             place = builder.mul(code.place(places, loop.index), WORD(pixel))
             middle, factor = builder.gep(block, [place]), code.factor(values, loop.index)
             for n, tap in enumerate(_taps_of(together)):
-                line, right = _around(code, middle, tap, pitch)
+                line, right = _tap_line(code, middle, tap, pitch)
                 for m in range(code.row):
                     value = code.load(line, right * code.row + m)
                     code.add(totals[n * code.row + m], value, factor)
@@ -512,7 +514,7 @@ def _taps(
                 code.store(builder.fadd(total, code.load(sums, at)), sums, at)
 
 
-def _around(code: Code, middle: Any, tap: int, pitch: Any) -> tuple[Any, int]:
+def _tap_line(code: Code, middle: Any, tap: int, pitch: Any) -> tuple[Any, int]:
     """Where the line lies that a tap reads around a pixel, and how many pixels to the right."""
     down, right = 1 - tap // TAPS, 1 - tap % TAPS
     if not down:
@@ -525,7 +527,7 @@ def _taps_of(rows: Sequence[int]) -> list[int]:
     return [row * TAPS + column for row in rows for column in range(TAPS)]
 
 
-def _products(
+def _add_products(
     code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, weights: Any
 ) -> None:
     """Make a pass for as many rows of taps as have registers for their weights."""
@@ -541,7 +543,7 @@ def _products(
             target = builder.gep(sums, [builder.mul(loop.index, WORD(BYTES))])
             totals = [code.load(target, 0), None]  # two: each addition waits for the one before
             for n, tap in enumerate(taps):
-                line, right = _around(code, middle, tap, pitch)
+                line, right = _tap_line(code, middle, tap, pitch)
                 for m in range(code.row):
                     product = code.times(code.load(line, right * code.row + m), held[n][m])
                     chain = (n * code.row + m) % len(totals)
@@ -549,7 +551,7 @@ def _products(
             code.store(code.plus(*totals), target, 0)
 
 
-def _window(
+def _to_tile(
     code: Code, target: Any, step: Any, source: Any, pixel: Any, line: Any, count: Any
 ) -> None:
     """B^T d B of F(2x2, 3x3): sums and differences of two, over lines and over pixels."""
@@ -561,19 +563,19 @@ def _window(
 
     with cgutils.for_range(builder, count, intp=WORD) as loop:
         offset = builder.mul(loop.index, WORD(BYTES))
-        here, there = builder.add(source, offset), builder.add(target, offset)
+        corner, target_row = builder.add(source, offset), builder.add(target, offset)
         lines = []
         for y in range(TILE):
-            begin = builder.add(here, builder.mul(line, WORD(y)))
+            begin = builder.add(corner, builder.mul(line, WORD(y)))
             places = [builder.add(begin, builder.mul(pixel, WORD(x))) for x in range(TILE)]
-            lines.append(differences([code.load(code.pointer(each), 0) for each in places]))
-        columns = [differences([each[x] for each in lines]) for x in range(TILE)]
+            lines.append(differences([code.load(code.pointer(place), 0) for place in places]))
+        columns = [differences([d[x] for d in lines]) for x in range(TILE)]
         for n in range(TILE * TILE):
-            place = builder.add(there, builder.mul(step, WORD(n)))
+            place = builder.add(target_row, builder.mul(step, WORD(n)))
             code.store(columns[n % TILE][n // TILE], code.pointer(place), 0)
 
 
-def _unwound(code: Code, target: Any, source: Any, step: Any) -> None:
+def _of_tile(code: Code, target: Any, source: Any, step: Any) -> None:
     """A^T m A of F(2x2, 3x3): four pixels, a row each."""
     builder = code.builder
 
@@ -583,9 +585,9 @@ def _unwound(code: Code, target: Any, source: Any, step: Any) -> None:
 
     starts = [builder.add(source, builder.mul(step, WORD(n))) for n in range(TILE * TILE)]
     for vector in range(code.row):
-        found = [code.load(code.pointer(each), vector) for each in starts]
-        lines = [sums(found[y * TILE : (y + 1) * TILE]) for y in range(TILE)]
-        columns = [sums([each[x] for each in lines]) for x in range(2)]
+        vectors = [code.load(code.pointer(start), vector) for start in starts]
+        lines = [sums(vectors[y * TILE : (y + 1) * TILE]) for y in range(TILE)]
+        columns = [sums([m[x] for m in lines]) for x in range(2)]
         for n in range(4):
             code.store(columns[n % 2][n // 2], code.pointer(target), n * code.row + vector)
 
@@ -597,7 +599,7 @@ def _block(rows: int) -> Callable[..., None]:
         builder, element = code.builder, code.vector.element
         totals = code.zeros(rows * code.row)
         starts = [builder.add(values, builder.mul(pitch, WORD(n))) for n in range(rows)]
-        pointers = [builder.inttoptr(each, element.as_pointer()) for each in starts]
+        pointers = [builder.inttoptr(start, element.as_pointer()) for start in starts]
         weights = code.pointer(weights)
         with cgutils.for_range(builder, count, intp=WORD) as loop:
             offset = builder.mul(loop.index, WORD(code.row * BYTES))
@@ -606,7 +608,7 @@ def _block(rows: int) -> Callable[..., None]:
             for n, pointer in enumerate(pointers):
                 value = builder.load(builder.gep(pointer, [loop.index]))
                 for m in range(code.row):
-                    code.add(totals[n * code.row + m], held[m], code.everywhere(value))
+                    code.add(totals[n * code.row + m], held[m], code.broadcast(value))
         for n in range(rows):
             place = code.pointer(builder.add(sums, builder.mul(step, WORD(n))))
             for m in range(code.row):
@@ -615,42 +617,42 @@ def _block(rows: int) -> Callable[..., None]:
     return write
 
 
-copy_row = _of_rows(2, _copied)
+copy_row = _row_function(2, _copy)
 """copy_row(target, source, kind)"""
-widen_row = _of_rows(2, _widened)
+widen_row = _row_function(2, _widen)
 """The same from numbers in bf16."""
-narrow_row = _of_rows(2, _narrowed)
+narrow_row = _row_function(2, _narrow)
 """The same to numbers in bf16."""
-add_scaled_row = _of_rows(3, _scaled)
+add_scaled_row = _row_function(3, _scale)
 """add_scaled_row(target, source, factor, kind): target += factor * source, rows."""
-sum_of_lanes = _of_rows(1, _summed_lanes)
+sum_of_lanes = _row_function(1, _sum_lanes)
 """The sum of the vector's numbers at an address."""
-add_rows = _of_rows(4, _rows)
+add_rows = _row_function(4, _add_rows)
 """add_rows(sums, rows, places, count, kind): sums, a row, += the rows at `places`; `count` of them,
 and even."""
-add_valued_rows = _of_rows(5, _rows)
+add_valued_rows = _row_function(5, _add_rows)
 """add_valued_rows(sums, rows, places, count, values, kind): each row times its 8-bit value."""
-add_taps = _of_rows(5, _taps)
+add_taps = _row_function(5, _add_taps)
 """add_taps(sums, block, places, count, pitch, kind): sums (3, 3, a row) += what lies around the
 pixels at `places` in `block`.
 
 The block has `pitch` pixels of a row each in a line; tap (y, x) reads the pixel that is
 y - 1 lines above and x - 1 pixels to the left.
 """
-add_valued_taps = _of_rows(6, _taps)
+add_valued_taps = _row_function(6, _add_taps)
 """add_valued_taps(sums, block, places, count, pitch, values, kind): each times its 8-bit value."""
-add_products = _of_rows(6, _products)
+add_products = _row_function(6, _add_products)
 """add_products(sums, block, places, count, pitch, weights, kind): sums (count, one vector) += what
 lies around each of `places` in `block`, times `weights`.
 
 The block is that of `add_taps`, weights are (3, 3, a row). The sum of a vector's lanes
 is what is meant.
 """
-to_tile = _of_rows(6, _window)
+to_tile = _row_function(6, _to_tile)
 """to_tile(target, step, source, pixel, line, count, kind): 4 x 4 pixels, `pixel` and `line` bytes
 apart, become 16 rows, `step` bytes apart, of `count` vectors."""
-of_tile = _of_rows(3, _unwound)
+of_tile = _row_function(3, _of_tile)
 """of_tile(target, source, step, kind): 16 rows, `step` bytes apart, become 4, of 2 x 2 pixels."""
-multiply_block = _of_rows(6, _block(TILES))
+multiply_block = _row_function(6, _block(TILES))
 """multiply_block(sums, step, values, pitch, weights, count, kind): sums (TILES, a row) = values
 (TILES, count) times weights (count, a row); `step` and `pitch` are bytes between rows."""

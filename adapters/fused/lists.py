@@ -102,11 +102,11 @@ def _value(counts, c, bits):
 
 
 @inlined
-def _look(counts, left, bits):
+def _look(counts, count, bits):
     """Which of the next bytes have one of `bits` set, one bit each, and how many were looked at."""
-    if left >= 64:
+    if count >= 64:
         return nonzero_64(counts, bits), 64
-    if left >= 16:
+    if count >= 16:
         return nonzero_16(counts, bits), 16
     return (1 if _value(counts, 0, bits) else 0), 1
 
@@ -119,14 +119,14 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
     """
     start, first = n, 0
     while first < maps:
-        found, looked = _look(counts + first, maps - first, bits)
-        while found != 0:
-            c = first + lowest(found)
-            found &= found - 1
+        hits, size = _look(counts + first, maps - first, bits)
+        while hits != 0:
+            c = first + lowest(hits)
+            hits &= hits - 1
             store(places + 2 * n, np.uint16(c))
             store(values + n, _value(counts, c, bits))
             n += 1
-        first += looked
+        first += size
     if (n - start) & 1:
         store(places + 2 * n, np.uint16(nothing))
         store(values + n, np.uint8(0))
@@ -142,15 +142,15 @@ def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
     """
     first = 0
     while first < maps:
-        found, looked = _look(counts + first, maps - first, bits)
-        while found != 0:
-            c = first + lowest(found)
-            found &= found - 1
+        hits, size = _look(counts + first, maps - first, bits)
+        while hits != 0:
+            c = first + lowest(hits)
+            hits &= hits - 1
             n = np.int64(load(lengths + 4 * c, np.int32(0)))
             store(lengths + 4 * c, np.int32(n + 1))
             store(places + 2 * (c * room + n), np.uint16(place))
             store(values + c * room + n, _value(counts, c, bits))
-        first += looked
+        first += size
 
 
 @inlined
@@ -172,7 +172,7 @@ class RowSize(NamedTuple):
     vectors: int
 
     @classmethod
-    def of(cls, dtype: torch.dtype, outputs: int, most: int) -> RowSize:
+    def for_outputs(cls, dtype: torch.dtype, outputs: int, most: int) -> RowSize:
         """Return a row just long enough for all outputs, cut off at `most` vectors."""
         vectors = 1
         while vectors < most and vectors * BYTES < outputs * dtype.itemsize:
@@ -210,10 +210,10 @@ def cache_bytes(level: int) -> int:
     """Return the bytes of a core's L1 or L2 data cache; a usual size if the system does not say."""
     name = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level]
     try:
-        found = os.sysconf(name)
+        size = os.sysconf(name)
     except (AttributeError, OSError, ValueError):
-        found = 0
-    return found if found > 0 else {1: 2**15, 2: 2**19}[level]
+        size = 0
+    return size if size > 0 else {1: 2**15, 2: 2**19}[level]
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:

@@ -44,7 +44,7 @@ class Call:
     tap: SpikeTap
     encodes: bool  # try `neurons.encoding`: a current that is not stored
     sends_events: bool  # try `neurons.events`: the next layer takes them
-    made: PackedWeights  # shared with the calls on other samples
+    packs: PackedWeights  # shared with the calls on other samples
 
 
 # What the backward pass needs of a layer, its input, its current and its weight in the synapses'
@@ -65,22 +65,22 @@ class NetworkFunction(torch.autograd.Function):
         ctx, x: Tensor, run: Pass, calls: tuple[Call, ...], *parameters: Tensor | None
     ) -> Tensor:
         """Compute x (T, or 1 if static, B, ...), all layers' weight, bias and U -> (T, B, N)."""
-        kept: list[Saved] = []
+        layers: list[Saved] = []
         sent: Tensor | Events = x.flatten(0, 1)
-        with _own_precision(x):
-            for call, given in zip(calls, _by_layer(parameters), strict=True):
-                saved = _forward(sent, run, call, *given[:2])
+        with _without_autocast(x):
+            for call, (weight, bias, U) in zip(calls, _by_layer(parameters), strict=True):
+                saved = _forward(sent, run, call, weight, bias)
                 if run.keeps:
-                    kept.append(saved)
-                sent = _sent(saved[1], given[2], run, call)
+                    layers.append(saved)
+                sent = _output(saved[1], U, run, call)
         assert isinstance(sent, Tensor)
         ctx.save_for_backward(*parameters)
-        ctx.kept, ctx.run, ctx.calls, ctx.shape = kept, run, calls, x.shape
+        ctx.layers, ctx.run, ctx.calls, ctx.shape = layers, run, calls, x.shape
         return sent.unflatten(0, (run.steps, run.batch)).flatten(2)
 
     @staticmethod
     def backward(ctx, back: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        if not ctx.kept:
+        if not ctx.layers:
             raise RuntimeError(
                 "fused cannot go backward twice through one call, since gradients take the memory "
                 "of what it kept: call the network again instead of retain_graph=True"
@@ -88,18 +88,18 @@ class NetworkFunction(torch.autograd.Function):
         parameters = list(_by_layer(ctx.saved_tensors))
         gradients: list[Tensor | None] = []
         dx: Tensor | None = back
-        with _own_precision(back):
+        with _without_autocast(back):
             for number in reversed(range(len(ctx.calls))):
                 wants_dx = number > 0 or ctx.needs_input_grad[0]
-                call, layer, given = ctx.calls[number], ctx.kept.pop(), parameters[number]
+                call, (_, _, U) = ctx.calls[number], parameters[number]
                 assert dx is not None
-                dx, *of_layer = _backward(dx, layer, ctx.run, call, given, wants_dx=wants_dx)
+                dx, *of_layer = _backward(dx, ctx.layers.pop(), U, ctx.run, call, wants_dx=wants_dx)
                 gradients[:0] = of_layer
         of_x = None if dx is None else dx.reshape(ctx.shape)
         return of_x, None, None, *gradients
 
 
-def _own_precision(x: Tensor) -> torch.autocast:
+def _without_autocast(x: Tensor) -> torch.autocast:
     """Switch autocast off.
 
     It would turn NeuNorm's float32 numbers into bf16, and kernels, which take their addresses,
@@ -115,22 +115,22 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
 def _forward(sent: Tensor | Events, run: Pass, call: Call, weight: Tensor, bias: Tensor) -> Saved:
     """Input (N, ...) -> what is saved: the input, the current (T or 1, B, C, H, W), the weight."""
     inputs = call.synapse.inputs(sent, run.precision)
-    own = weight.to(run.precision), bias.to(run.precision)
+    operands = weight.to(run.precision), bias.to(run.precision)
     current: Current | None = None
     if call.encodes and isinstance(inputs, Tensor):
-        current = run.kernels.encoding(inputs.unflatten(0, (-1, run.batch)), *own, call.form)
+        current = run.kernels.encoding(inputs.unflatten(0, (-1, run.batch)), *operands, call.form)
     call.synapse.encoded = current is not None
     if current is None:
-        current = call.synapse.forward(inputs, *own, call.made)
-        current = _last(current.unflatten(0, (-1, run.batch)))
+        current = call.synapse.forward(inputs, *operands, call.packs)
+        current = _maps_last(current.unflatten(0, (-1, run.batch)))
     if call.tap.recording:  # the pool leaves no spikes behind, so they are made for the tap
         alone = replace(call.form, pool=1, neunorm=None, keys=None)
         seen = run.kernels.spikes(current, None, alone)
         call.tap(seen.flatten(2) if call.synapse.product else seen)
-    return inputs, current, own[0]
+    return inputs, current, operands[0]
 
 
-def _sent(current: Current, U: Tensor | None, run: Pass, call: Call) -> Tensor | Events:
+def _output(current: Current, U: Tensor | None, run: Pass, call: Call) -> Tensor | Events:
     """Return what goes to the next layer: events where it takes them, else (N, C, h, w)."""
     events = run.kernels.events(current, U, call.form) if call.sends_events else None
     if events is not None:
@@ -139,10 +139,10 @@ def _sent(current: Current, U: Tensor | None, run: Pass, call: Call) -> Tensor |
 
 
 def _backward(
-    back: Tensor, layer: Saved, run: Pass, call: Call, given: LayerParameters, *, wants_dx: bool
+    back: Tensor, layer: Saved, U: Tensor | None, run: Pass, call: Call, *, wants_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
     """Return the gradients of what was sent to a layer, of its weight, its bias and U."""
-    (_, _, U), (inputs, current, weight), wide = given, layer, call.form.dtype
+    (inputs, current, weight), wide = layer, call.form.dtype
     maps, height, width = current.shape[2:]
     size = maps, height // call.form.pool, width // call.form.pool
     back = back.reshape(run.steps, run.batch, *size)  # a product's is flat
@@ -158,7 +158,7 @@ def _backward(
     return dx, d_weight, through.bias.to(wide), through.U
 
 
-def _last(current: Tensor) -> Tensor:
+def _maps_last(current: Tensor) -> Tensor:
     """(T, B, C, H, W), channels last; a product's with maps of one pixel."""
     if current.dim() == 3:
         return current[..., None, None]
@@ -169,13 +169,13 @@ def _last(current: Tensor) -> Tensor:
 class FusedLayer(nn.Module):
     """One layer of neurons over all steps: synapse, then one kernel for all that follows."""
 
-    def __init__(self, stage: Stage, network: Network, *, dense: bool, detached: bool) -> None:
+    def __init__(self, stage: Stage, network: Network, *, detached: bool) -> None:
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
         self.neunorm = neunorm.behind(stage, network)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
-        self.work = Synapse(product=kernel == 0, kernel=kernel, dense=dense)
+        self.work = Synapse(product=kernel == 0, kernel=kernel)
         if not self.work.product:
             channels_last(self.synapse)
         self.form = Form(
@@ -190,7 +190,7 @@ class FusedLayer(nn.Module):
         )
 
     @property
-    def given(self) -> LayerParameters:
+    def own_parameters(self) -> LayerParameters:
         """The layer's weight, bias, and U or None."""
         weight, bias = self.synapse.weight, self.synapse.bias
         assert bias is not None
@@ -200,43 +200,43 @@ class FusedLayer(nn.Module):
 class FusedNetwork(nn.Module):
     """The paper's network, layer by layer over all steps; nothing is kept between calls.
 
-    `dense`: nothing by events. `detached`: no gradient through the reset, not the paper's function.
+    `detached`: no gradient through the reset, which is not the paper's function.
     """
 
-    def __init__(self, network: Network, *, dense: bool = False, detached: bool = False) -> None:
+    def __init__(self, network: Network, *, detached: bool = False) -> None:
         super().__init__()
         self.network = network
         largest = max(stage.neurons for stage in network.stages)
         self.at_once = AT_ONCE * max(1, LARGE // largest)
         self.layers = nn.ModuleList(
-            FusedLayer(stage, network, dense=dense, detached=detached) for stage in network.stages
+            FusedLayer(stage, network, detached=detached) for stage in network.stages
         )
 
     @property
     def _layers(self) -> list[FusedLayer]:
-        return [each for each in self.layers if isinstance(each, FusedLayer)]
+        return [layer for layer in self.layers if isinstance(layer, FusedLayer)]
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        parameters = [each for layer in self._layers for each in layer.given]
+        parameters = [tensor for layer in self._layers for tensor in layer.own_parameters]
         keeps = torch.is_grad_enabled() and any(
-            each is not None and each.requires_grad for each in (x, *parameters)
+            tensor is not None and tensor.requires_grad for tensor in (x, *parameters)
         )
         recording = any(layer.tap.recording for layer in self._layers)
         samples = x.shape[1]
         at_once = samples if keeps or recording else max(1, self.at_once // len(x))
         parts = [slice(start, start + at_once) for start in range(0, samples, at_once)]
-        made: list[PackedWeights] = [{} if len(parts) > 1 else None for _ in self._layers]
+        packs: list[PackedWeights] = [{} if len(parts) > 1 else None for _ in self._layers]
         outs = []
         for part in parts:
-            drawn = [None if each is None else each[:, part] for each in keys]
-            run, calls = self._asked(x[:, part], drawn, made, keeps)
+            part_keys = [None if key is None else key[:, part] for key in keys]
+            run, calls = self._plan(x[:, part], part_keys, packs, keeps)
             still = x[:1, part] if synapses.is_static(x[:, part]) else x[:, part]
             outs.append(NetworkFunction.apply(still, run, calls, *parameters))
         return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
-    def _asked(
-        self, x: Tensor, keys: list[Tensor | None], made: list[PackedWeights], keeps: bool
+    def _plan(
+        self, x: Tensor, keys: list[Tensor | None], packs: list[PackedWeights], keeps: bool
     ) -> tuple[Pass, tuple[Call, ...]]:
         """Return how some samples x (T, b, ...) are computed."""
         # the synapses' precision is x's own, or autocast's where that is on
@@ -245,13 +245,13 @@ class FusedNetwork(nn.Module):
         run = Pass(len(x), x.shape[1], precision, kernels_for(x.device.type), keeps)
         potential = torch.float64 if precision == torch.float64 else torch.float32
         calls, layers = [], self._layers
-        along = zip(layers, [*layers[1:], None], keys, made, strict=True)
+        along = zip(layers, [*layers[1:], None], keys, packs, strict=True)
         for layer, next_layer, of_run, of_weights in along:
-            after = None if next_layer is None else next_layer.work
-            sends = after is not None and after.takes_events
+            next_work = None if next_layer is None else next_layer.work
+            sends = next_work is not None and next_work.takes_events
             # NeuNorm and a pool read the gradient of what is sent everywhere
             alone = layer.form.pool == 1 and layer.neunorm is None
-            marks = keeps and alone and after is not None and after.takes_events
+            marks = keeps and alone and sends
             form = replace(layer.form, steps=run.steps, dtype=potential, keys=of_run, marks=marks)
             encodes = layer is layers[0] and layer.work.takes_events and not x.requires_grad
             calls.append(Call(layer.work, form, layer.tap, encodes, sends, of_weights))
@@ -260,7 +260,7 @@ class FusedNetwork(nn.Module):
 
 def computed(module: nn.Module) -> str:
     """Describe which layers worked by events in the last call, and their inputs' densities."""
-    works = [each.work for each in module.modules() if isinstance(each, FusedLayer)]
+    works = [layer.work for layer in module.modules() if isinstance(layer, FusedLayer)]
     return "; ".join(f"layer {n}: {work.in_words}" for n, work in enumerate(works, 1))
 
 

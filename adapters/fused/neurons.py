@@ -45,37 +45,37 @@ from harness.spec import Precision
 
 
 @inlined
-def draw(kept, keys, place, threshold, grown, zero):
-    """Fill `kept` with dropout's factors, `grown` = 1 / (1 - p) or 0, of neurons from `place` on.
+def draw(factors, keys, place, threshold, kept_factor, zero):
+    """Fill `factors` with dropout's factors, `kept_factor` = 1 / (1 - p) or 0, of neurons from `place` on.
 
-    They are those of `reference.dropout.kept_mask`.
+    They are those of `reference.dropout`.
     """
     in_whole_vectors()
     first, second = keys
-    for c in range(kept.shape[0]):
+    for c in range(factors.shape[0]):
         x = np.uint32(np.uint32(place + c) ^ first)
         x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(FIRST))
         x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(15))) ^ second)
         x = np.uint32(x * np.uint32(SECOND))
         x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
-        kept[c] = grown if x >= threshold else zero
+        factors[c] = kept_factor if x >= threshold else zero
 
 
 @inlined
-def summed(values):
+def sum_row(values):
     """Sum a scratch row by halves, so that it runs in vectors; the row is overwritten.
 
     A row of one vector is summed in its register, in the same order.
     """
-    rest, lanes = values.shape[0], BYTES // values.itemsize
-    while rest > 1:
-        if rest == lanes:
+    size, lanes = values.shape[0], BYTES // values.itemsize
+    while size > 1:
+        if size == lanes:
             return sum_of_lanes(values.ctypes.data, (values[0],))
-        half = rest // 2
-        low, high = values[:half], values[rest - half : rest]
+        half = size // 2
+        low, high = values[:half], values[size - half : size]
         for c in range(half):
             low[c] += high[c]
-        rest -= half
+        size -= half
     return values[0]
 
 
@@ -126,12 +126,12 @@ def _convolve(x, weight, line, first, row, back, zero):
 
 
 @inlined
-def _fire(arriving, state, fired, numbers, out):
+def _fire(currents, state, fired, numbers, out):
     """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
     in_whole_vectors()
     k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
     for e in range(fired.shape[0]):
-        u = k * state[e] + wide(arriving[e])  # state is 0 after a spike
+        u = k * state[e] + wide(currents[e])  # state is 0 after a spike
         fires = u >= v_th
         state[e] = zero if fires else u
         fired[e] += one if fires else zero
@@ -152,7 +152,7 @@ def _normalise(total, x, scratch, k2, scale, area):
 
 
 @inlined
-def _send(target, total, U, x, kept, drops, area, zero):
+def _send(target, total, U, x, factors, drops, area, zero):
     """Write the outputs of some pixels from their windows' spikes, eq. (10) if U is not empty."""
     in_whole_vectors()
     if U.size > 0 and not counts_only(target):  # counts go as they are, and x with them
@@ -160,14 +160,14 @@ def _send(target, total, U, x, kept, drops, area, zero):
         for pixel in range(x.shape[0]):
             begin, end, inhibition = pixel * maps, (pixel + 1) * maps, x[pixel]
             part, of_U, to = total[begin:end], U[begin:end], target[begin:end]
-            factor = kept[begin:end]
+            factor = factors[begin:end]
             for c in range(maps):
                 value = part[c] / area - of_U[c] * inhibition
                 put(to, c, value * factor[c] if drops else value, part[c])
     elif drops:
         for c in range(total.shape[0]):
-            left = total[c] if kept[c] > zero else zero
-            put(target, c, total[c] / area * kept[c], left)
+            count = total[c] if factors[c] > zero else zero
+            put(target, c, total[c] / area * factors[c], count)
     else:
         for c in range(total.shape[0]):
             put(target, c, total[c] / area, total[c])
@@ -192,17 +192,17 @@ def _neurons(
     steps, _, height, _ = out.shape
     pool, maps, together = sizes
     width = sent_x.shape[3]
-    _, _, _, _, k2, scale, area, grown, zero, _, mark, _ = numbers
+    _, _, _, _, k2, scale, area, kept_factor, zero, _, mark, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     (of_x, weight, bias), encodes = encoding, encoding[0].size > 0
-    x, kept = scratch[1], scratch[2]
+    x, factors = scratch[1], scratch[2]
     bits, spiking, marked = 1 if mark > zero else MOST, 0, 0
     for row in range(first, last):
         b, i = row // height, row % height
         v[:] = zero
         x[:] = zero
         for t in range(steps):
-            later = t + 1 if t + 1 < steps else t
+            next_step = t + 1 if t + 1 < steps else t
             for j in range(0, width, together):
                 pixels = min(together, width - j)
                 begin, end = j * maps, (j + pixels) * maps
@@ -211,14 +211,14 @@ def _neurons(
                 for y in range(i * pool, (i + 1) * pool):
                     state = v[y - i * pool, begin * pool : end * pool]
                     if encodes:
-                        made = scratch[4][: (end - begin) * pool]
-                        _encode(of_x[t, b], weight, bias, y, j * pool, made, zero)
-                        _fire(made, state, fired, numbers, out)
+                        convolution = scratch[4][: (end - begin) * pool]
+                        _encode(of_x[t, b], weight, bias, y, j * pool, convolution, zero)
+                        _fire(convolution, state, fired, numbers, out)
                         continue
                     if moves:
-                        prefetch(current[later, b, y, begin * pool : end * pool])
-                    arriving = current[t if moves else 0, b, y, begin * pool : end * pool]
-                    _fire(arriving, state, fired, numbers, out)
+                        prefetch(current[next_step, b, y, begin * pool : end * pool])
+                    currents = current[t if moves else 0, b, y, begin * pool : end * pool]
+                    _fire(currents, state, fired, numbers, out)
                 total = fired
                 if pool > 1:
                     total = scratch[3][: end - begin]
@@ -227,15 +227,15 @@ def _neurons(
                 weights, inhibition = U[:0, 0], x[j : j + pixels]
                 if normalised:
                     weights = U[i, begin:end]
-                    _normalise(total, inhibition, kept, k2, scale, area)
+                    _normalise(total, inhibition, factors, k2, scale, area)
                     if counts_only(out):
                         sent_x[t, b, i, j : j + pixels] = inhibition
                 if drops:
-                    drawn = (keys[t, b, 0], keys[t, b, 1])
+                    pair = (keys[t, b, 0], keys[t, b, 1])
                     place = (i * width + j) * maps
-                    draw(kept[: end - begin], drawn, place, threshold, grown, zero)
+                    draw(factors[: end - begin], pair, place, threshold, kept_factor, zero)
                 target = out[t, b, i, begin:end]
-                _send(target, total, weights, inhibition, kept, drops, area, zero)
+                _send(target, total, weights, inhibition, factors, drops, area, zero)
                 if counts_only(out):
                     spiking += with_bits(target, bits)
                     marked += with_bits(target, MARK)
@@ -266,17 +266,17 @@ def _values_of_counts(counts, x, U, out, gain, bits, first, last):
 
 
 @inlined
-def _rise(arriving, now, after, k, v_th, zero):
+def _rise(currents, u, state, k, v_th, zero):
     """One step of a line's potentials, eq. (5), and what remains of them after the reset."""
     in_whole_vectors()
-    for e in range(arriving.shape[0]):
-        potential = k * after[e] + wide(arriving[e])
-        now[e] = potential
-        after[e] = zero if potential >= v_th else potential
+    for e in range(currents.shape[0]):
+        potential = k * state[e] + wide(currents[e])
+        u[e] = potential
+        state[e] = zero if potential >= v_th else potential
 
 
 @inlined
-def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, normalised):
+def _potentials(current, encoding, u, x, state, convolution, place, numbers, sizes, normalised):
     """Compute the potentials of some pooled pixels at all steps, and NeuNorm's x, once more."""
     b, i, begin, end, ahead = place
     k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
@@ -288,13 +288,13 @@ def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, nor
         for y in range(pool):
             line = i * pool + y
             if encodes:
-                _encode(of_x[t, b], weight, bias, line, begin // maps * pool, made, zero)
-                _rise(made, u[t, y], state[y], k, v_th, zero)
+                _encode(of_x[t, b], weight, bias, line, begin // maps * pool, convolution, zero)
+                _rise(convolution, u[t, y], state[y], k, v_th, zero)
                 continue
-            arriving = current[t if moves else 0, b, line, begin * pool : end * pool]
+            currents = current[t if moves else 0, b, line, begin * pool : end * pool]
             if moves:
                 prefetch(current[t, b, line, ahead * pool : (ahead + end - begin) * pool])
-            _rise(arriving, u[t, y], state[y], k, v_th, zero)
+            _rise(currents, u[t, y], state[y], k, v_th, zero)
         if normalised:
             for pixel in range((end - begin) // maps):
                 count = 0
@@ -303,8 +303,8 @@ def _potentials(current, encoding, u, x, state, made, place, numbers, sizes, nor
                     for e in range(pool * maps):
                         count += 1 if part[e] >= v_th else 0
                 x[t, pixel] = count
-                before = x[t - 1, pixel] if t > 0 else zero
-                x[t, pixel] = k2 * before + scale * (x[t, pixel] / area)  # eq. (9)
+                last = x[t - 1, pixel] if t > 0 else zero
+                x[t, pixel] = k2 * last + scale * (x[t, pixel] / area)  # eq. (9)
 
 
 @inlined
@@ -327,7 +327,7 @@ def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
         d_U[e] -= of_each[e] * g[e]
         product[e] = U[e] * g[e]
     for pixel in range(pixels):
-        dx[pixel] = k2 * dx[pixel] - summed(product[pixel * maps : (pixel + 1) * maps])
+        dx[pixel] = k2 * dx[pixel] - sum_row(product[pixel * maps : (pixel + 1) * maps])
     _repeat(dx, of_each, pixels)
     for e in range(g.shape[0]):
         g[e] += scale * of_each[e]
@@ -360,7 +360,7 @@ def _adjoint_of_neurons(
     steps, _, height, _ = back.shape
     pool, maps, together = sizes
     width = back.shape[3] // maps
-    _, _, _, _, k2, scale, area, grown, zero, _, _, _ = numbers
+    _, _, _, _, k2, scale, area, kept_factor, zero, _, _, _ = numbers
     moves, normalised, drops = current.shape[0] > 1, U.size > 0, keys.size > 0
     encodes = encoding[0].size > 0
     du, total = scratch[:pool], scratch[pool : 2 * pool]
@@ -373,8 +373,8 @@ def _adjoint_of_neurons(
             begin, end = j * maps, (j + pixels) * maps
             ahead = min(j + together, width - pixels) * maps
             place = (b, i, begin, end, ahead)
-            made = scratch[2 * pool + 4][: (end - begin) * pool]
-            _potentials(current, encoding, u, x, du, made, place, numbers, sizes, normalised)
+            convolution = scratch[2 * pool + 4][: (end - begin) * pool]
+            _potentials(current, encoding, u, x, du, convolution, place, numbers, sizes, normalised)
             g, product = scratch[2 * pool][: end - begin], scratch[2 * pool + 1]
             over, dx = scratch[2 * pool + 2][: (end - begin) * pool], scratch[2 * pool + 3][:pixels]
             du[:] = zero
@@ -386,9 +386,9 @@ def _adjoint_of_neurons(
                 for c in range(end - begin):
                     g[c] = wide(sent[c])
                 if drops:
-                    drawn = (keys[t, b, 0], keys[t, b, 1])
+                    pair = (keys[t, b, 0], keys[t, b, 1])
                     factors = product[: end - begin]
-                    draw(factors, drawn, (i * width + j) * maps, threshold, grown, zero)
+                    draw(factors, pair, (i * width + j) * maps, threshold, kept_factor, zero)
                     for c in range(end - begin):
                         g[c] *= factors[c]
                 if normalised:
@@ -403,8 +403,8 @@ def _adjoint_of_neurons(
                 for y in range(pool):
                     moment, line = t if moves else 0, i * pool + y
                     if encodes:
-                        _adjoint(arriving, u[t, y], du[y], total[y], made, numbers, False)
-                        d_row = du[y][: made.shape[0]]
+                        _adjoint(arriving, u[t, y], du[y], total[y], convolution, numbers, False)
+                        d_row = du[y][: convolution.shape[0]]
                         _convolve(encoding[0][t, b], of_line, line, j * pool, d_row, True, zero)
                         continue
                     d_current = current[moment, b, line, begin * pool : end * pool]
@@ -416,16 +416,16 @@ def _adjoint_of_neurons(
 
 
 @inlined
-def _adjoint(g, now, later, total, d_current, numbers, moves):
+def _adjoint(g, u, du, total, d_current, numbers, moves):
     """One step back of a line's neurons, by the gradients of their spikes."""
     in_whole_vectors()
     k, v_th, half, steep, _, _, _, _, zero, _, _, reset = numbers
     for e in range(g.shape[0]):
-        carry = k * later[e]
-        do = g[e] - reset * (carry * now[e])  # eq. (12)
-        near = abs(now[e] - v_th) < half  # eq. (14)
-        d = (do * steep if near else zero) + (zero if now[e] >= v_th else carry)
-        later[e] = d  # eq. (13)
+        carry = k * du[e]
+        do = g[e] - reset * (carry * u[e])  # eq. (12)
+        near = abs(u[e] - v_th) < half  # eq. (14)
+        d = (do * steep if near else zero) + (zero if u[e] >= v_th else carry)
+        du[e] = d  # eq. (13)
         total[e] += d
         if moves:
             d_current[e] = narrow(d, d_current[e])
@@ -605,17 +605,17 @@ def encoding(x: Tensor, weight: Tensor, bias: Tensor, form: Form) -> Encoding | 
     worth_it = inputs <= MOST_INPUTS and outputs >= LEAST_OUTPUTS
     if taps != [TAPS, TAPS] or not worth_it or len(x) == 1:
         return None
-    own = weight.detach().permute(2, 3, 1, 0).reshape(-1, outputs)
+    rows = weight.detach().permute(2, 3, 1, 0).reshape(-1, outputs)
     return Encoding(
         x.detach().permute(0, 1, 3, 4, 2).contiguous(),
-        own.to(form.dtype).contiguous(),
+        rows.to(form.dtype).contiguous(),
         bias.detach().to(form.dtype).contiguous(),
     )
 
 
 def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
     """Compute a layer's output (T, B, C, h, w) from current (T or 1, B, ...), channels last."""
-    out, _, _ = _sent(_SPIKES, None, current, U, form)
+    out, _, _ = _run_spikes(_SPIKES, None, current, U, form)
     return out.permute(0, 1, 4, 2, 3)
 
 
@@ -624,7 +624,7 @@ def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events |
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it
-    out, x, spiking = _sent(_COUNTS, torch.uint8, current, U, form)
+    out, x, spiking = _run_spikes(_COUNTS, torch.uint8, current, U, form)
     gain = 1 / (most * (1 - form.p if form.keys is not None else 1))
     of_x = None if U is None else x.flatten(0, 1)
     taken = None if U is None else U.detach()
@@ -634,7 +634,7 @@ def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events |
     )
 
 
-def _sent(
+def _run_spikes(
     kernels: dict[torch.dtype, Callable[[], int]],
     dtype: torch.dtype | None,
     current: Tensor | Encoding,
@@ -645,8 +645,8 @@ def _sent(
 
     It is of a type, or of that of what is sent to the layer.
     """
-    last = current if isinstance(current, Encoding) else _last(current)
-    stored, (_, batch, maps, height, width) = _described(current)
+    last = current if isinstance(current, Encoding) else _maps_last(current)
+    stored, (_, batch, maps, height, width) = _layout(current)
     h, w = height // form.pool, width // form.pool
     out = torch.empty(form.steps, batch, h, w, maps, dtype=dtype or stored)
     x = torch.empty(form.steps, batch, h, w, dtype=form.dtype)
@@ -679,8 +679,8 @@ def gradients(
 
     The current's gradient overwrites the current.
     """
-    last = current if isinstance(current, Encoding) else _last(current)
-    (stored, shape), weights = _described(current), _weights(U, form)
+    last = current if isinstance(current, Encoding) else _maps_last(current)
+    (stored, shape), weights = _layout(current), _weights(U, form)
     h, w = shape[3] // form.pool, shape[4] // form.pool
     parts = threads(shape[1] * h)
     d_U = None if weights is None else torch.zeros(parts, *weights.shape, dtype=form.dtype)
@@ -688,19 +688,19 @@ def gradients(
     d_weight = None
     if isinstance(last, Encoding):
         d_weight = torch.zeros(parts, *last.weight.shape, dtype=torch.float64)
-    arrays = {"back": _last(back), "U": weights, "d_U": d_U, "d_bias": d_bias, "d_weight": d_weight}
-    _run(_GRADIENTS[stored](), form, last, arrays)
-    summed = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
+    arrays = {"U": weights, "d_U": d_U, "d_bias": d_bias, "d_weight": d_weight}
+    _run(_GRADIENTS[stored](), form, last, {"back": _maps_last(back), **arrays})
+    sum_dU = None if d_U is None else d_U.sum(0).permute(2, 0, 1)
     if isinstance(last, Encoding):
         assert d_weight is not None
-        return NeuronGradients(None, summed, d_bias.sum(0), d_weight.sum(0))
+        return NeuronGradients(None, sum_dU, d_bias.sum(0), d_weight.sum(0))
     # what fills no window of the pool has no gradient, and the kernel does not visit it
     last[:, :, h * form.pool :] = 0
     last[:, :, :, w * form.pool :] = 0
-    return NeuronGradients(last.permute(0, 1, 4, 2, 3), summed, d_bias.sum(0))
+    return NeuronGradients(last.permute(0, 1, 4, 2, 3), sum_dU, d_bias.sum(0))
 
 
-def _described(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:
+def _layout(current: Tensor | Encoding) -> tuple[torch.dtype, tuple[int, ...]]:
     """Return the type of stored arrays, and the current's shape, (T or 1, B, C, H, W)."""
     return (current.x if isinstance(current, Encoding) else current).dtype, tuple(current.shape)
 
@@ -718,18 +718,18 @@ def _run(
     parts = threads(batch * (height // form.pool))
     sizes = {"parts": parts, "steps": form.steps, "moving": moving, "batch": batch}
     of_maps = {"height": height, "width": width, "maps": maps, "pool": form.pool}
-    given: dict[str, int | Tensor | None] = {"numbers": numbers, "keys": keys, **arrays}
+    arguments: dict[str, int | Tensor | None] = {"numbers": numbers, "keys": keys, **arrays}
     if isinstance(current, Encoding):
         x, weight, bias = current
-        given |= {"encoded": x, "inputs": x.shape[4], "weight": weight, "bias": bias}
+        arguments |= {"encoded": x, "inputs": x.shape[4], "weight": weight, "bias": bias}
     else:
-        given["current"] = current
+        arguments["current"] = current
     threshold = dropout.threshold(form.p)
-    call = as_call(FIELDS, {**sizes, **of_maps, "threshold": threshold, **given})
+    call = as_call(FIELDS, {**sizes, **of_maps, "threshold": threshold, **arguments})
     compiled.run(kernel, call.ctypes.data, parts)
 
 
-def _last(maps: Tensor) -> Tensor:
+def _maps_last(maps: Tensor) -> Tensor:
     """(T, B, C, H, W) -> (T, B, H, W, C), contiguous; a view where it is channels last."""
     return maps.detach().permute(0, 1, 3, 4, 2).contiguous()
 

@@ -27,27 +27,27 @@ def _forward(current: Tensor, form: Form) -> tuple[list[Tensor], list[Tensor], l
     """Return the potentials and spikes of each step, and NeuNorm's x where it is on."""
     potentials, fired, auxiliaries = [], [], []
     u = o = x = None
-    for arriving in _currents(current, form.steps):
-        u = arriving if u is None or o is None else neuron.potential(u, o, arriving, form.lif.k_tau)
+    for now in _currents(current, form.steps):
+        u = now if u is None or o is None else neuron.potential(u, o, now, form.lif.k_tau)
         o = (u - form.lif.v_th >= 0).to(u.dtype)
         potentials.append(u)
         fired.append(o)
         if form.neunorm is not None:
-            pooled = _pooled(o, form)
+            pooled = _pool(o, form)
             x = torch.zeros_like(pooled[:, :1]) if x is None else x
             x = neunorm.auxiliary(x, pooled, form.neunorm.k_tau2, form.scale)
             auxiliaries.append(x)
     return potentials, fired, auxiliaries
 
 
-def _pooled(o: Tensor, form: Form) -> Tensor:
+def _pool(o: Tensor, form: Form) -> Tensor:
     return o if form.pool == 1 else functional.avg_pool2d(o, form.pool)
 
 
 def spikes(current: Tensor, U: Tensor | None, form: Form) -> Tensor:
     """Compute a layer's output (T, B, C, h, w) from current (T or 1, B, C, H, W)."""
     _, fired, auxiliaries = _forward(current.to(form.dtype), form)
-    out = [_pooled(o, form) for o in fired]
+    out = [_pool(o, form) for o in fired]
     if U is not None:
         pairs = zip(out, auxiliaries, strict=True)
         out = [neunorm.normalise(o, x, U.to(o.dtype)) for o, x in pairs]
@@ -81,7 +81,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Ne
             d_U -= (auxiliaries[t] * g).sum(0)
             d_x = form.neunorm.k_tau2 * d_x - (U * g).sum(1, keepdim=True)
             g = g + form.scale * d_x
-        g = _unpooled(g, potentials[t], form)
+        g = _unpool(g, potentials[t], form)
         do = g if form.detached else spike_gradient(g, d_u, potentials[t], form.lif)
         d_u = potential_gradient(do, d_u, potentials[t], fired[t], form.lif)
         if len(current) == 1:
@@ -91,7 +91,7 @@ def gradients(current: Tensor, U: Tensor | None, back: Tensor, form: Form) -> Ne
     return NeuronGradients(d_current.to(current.dtype), d_U, d_current.sum((0, 1, 3, 4)))
 
 
-def _unpooled(g: Tensor, like: Tensor, form: Form) -> Tensor:
+def _unpool(g: Tensor, like: Tensor, form: Form) -> Tensor:
     """Return the gradient of the spikes before the pool; zero for those that fill no window."""
     if form.pool == 1:
         return g

@@ -19,14 +19,13 @@ class Synapse:
 
     product: bool
     kernel: int  # of a convolution's side
-    dense: bool  # events are never used
     ran: Dispatch | None = field(default=None, init=False)  # None: its input was values
     encoded: bool = field(default=False, init=False)  # the last call's current was an `Encoding`
 
     @property
     def takes_events(self) -> bool:
         """Whether this layer's input may be counts (`Events`) instead of values."""
-        return not self.dense and self.kernel == TAPS
+        return self.kernel == TAPS
 
     @property
     def in_words(self) -> str:
@@ -54,16 +53,16 @@ class Synapse:
         return sent.to(dtype).contiguous(memory_format=torch.channels_last)
 
     def forward(
-        self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, made: PackedWeights
+        self, inputs: Tensor | Events, weight: Tensor, bias: Tensor, packs: PackedWeights
     ) -> Tensor:
-        """Compute the current, (N, K, H, W) or (N, K); calls on the same weights share `made`."""
+        """Compute the current, (N, K, H, W) or (N, K); calls on the same weights share `packs`."""
         self.ran = None
         if isinstance(inputs, Events):
             from adapters.fused import choice, forward  # they need numba
 
-            self.ran = choice.chosen(inputs, weight)
+            self.ran = choice.choose(inputs, weight)
             if self.ran.forward:
-                return forward.convolve(inputs, weight, bias, made)
+                return forward.convolve(inputs, weight, bias, packs)
         return self._parts.forward(self._values(inputs, weight.dtype), weight, bias)
 
     def weight_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:

@@ -62,16 +62,16 @@ def _list(kind: Any, size: int) -> Callable[[], int]:
             images, lines = group_of(call, call.first + number)
             at = places.ctypes.data, values.ctypes.data, lengths.ctypes.data
             _list_group(call, images, lines, room, at[0], at[1], at[2])
-            starts, before = call.starts + number * (maps + 1) * 4, np.int64(0)
+            starts, offset = call.starts + number * (maps + 1) * 4, np.int64(0)
             base = number * room * maps
             for c in range(maps):
                 length = np.int64(lengths[c])
-                store(starts + 4 * c, np.int32(before))
-                copy_bytes(call.places + 2 * (base + before), at[0] + 2 * c * room, 2 * length)
+                store(starts + 4 * c, np.int32(offset))
+                copy_bytes(call.places + 2 * (base + offset), at[0] + 2 * c * room, 2 * length)
                 if call.valued:
-                    copy_bytes(call.values + base + before, at[1] + c * room, length)
-                before += length
-            store(starts + 4 * maps, np.int32(before))
+                    copy_bytes(call.values + base + offset, at[1] + c * room, length)
+                offset += length
+            store(starts + 4 * maps, np.int32(offset))
             number = take(address)
         keep(places, values, lengths)
 
@@ -83,7 +83,7 @@ def fill_block(call, images, lines, first, block, kind, size):
     """Copy dy of one row of outputs and a group's pixels into `block`, with a margin of zeros."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
     row = bytes_of(kind)
-    wanted, whole = min(row // size, outputs - first), row // size
+    count, whole = min(row // size, outputs - first), row // size
     for image in range(images[0], images[1]):
         for line in range(lines[0] - 1, lines[1] + 1):
             above = (image - images[0]) * (call.lines + 2) + line - lines[0] + 1
@@ -94,8 +94,8 @@ def fill_block(call, images, lines, first, block, kind, size):
                 continue
             source = call.weight + ((image * height + line) * width * outputs + first) * stored
             for column in range(width):
-                if wanted < whole:
-                    copy_numbers(target + column * row, source, wanted, size, stored, kind[0])
+                if count < whole:
+                    copy_numbers(target + column * row, source, count, size, stored, kind[0])
                 elif stored == size:
                     copy_row(target + column * row, source, kind)
                 else:
@@ -183,30 +183,30 @@ class _Work(NamedTuple):
     at_once: int  # groups that are listed together
 
     @classmethod
-    def of(cls, counts: Tensor, outputs: int, rows: RowSize) -> _Work:
+    def for_counts(cls, counts: Tensor, outputs: int, rows: RowSize) -> _Work:
         """For counts (N, H, W, C)."""
         images, height, width, maps = counts.shape
         threads = torch.get_num_threads()
-        chosen = cut(counts, rows.bytes, 2, cache_bytes(1) * 7 // 8, threads)
-        groups, sets = chosen.groups(images, height), rows.sets(outputs)
+        grouping = cut(counts, rows.bytes, 2, cache_bytes(1) * 7 // 8, threads)
+        groups, sets = grouping.groups(images, height), rows.sets(outputs)
         shares = 1 if sets >= 2 * threads else min(groups, -(-2 * threads // sets))
-        listed = LISTED // (chosen.together * chosen.lines * width * maps)
-        return cls(chosen, sets, shares, groups, max(shares, min(groups, listed)))
+        listed = LISTED // (grouping.together * grouping.lines * width * maps)
+        return cls(grouping, sets, shares, groups, max(shares, min(groups, listed)))
 
 
 def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     """Compute dy (N, K, H, W), channels last -> d_weight (K, C, 3, 3), in float32 for bf16."""
     counts, dtype, x = events.counts, to_compute_dtype(weight).dtype, events.x
     _, height, width, maps = counts.shape
-    rows = RowSize.of(dtype, len(weight), GRADIENT)
-    work = _Work.of(counts, len(weight), rows)
+    rows = RowSize.for_outputs(dtype, len(weight), GRADIENT)
+    work = _Work.for_counts(counts, len(weight), rows)
     sums = torch.zeros(work.shares, work.sets, maps, AREA, rows.outputs, dtype=dtype)
-    taken = None
+    offsets = None
     if x is not None:
         shape = work.shares, work.sets, AREA, height * width, rows.outputs
-        taken = torch.zeros(shape, dtype=dtype)
+        offsets = torch.zeros(shape, dtype=dtype)
     room = work.at_once * work.cut.together * work.cut.lines * width * maps
-    given = {
+    numbers = {
         **sizes_of(events, len(weight), dy.dtype, rows),
         "together": work.cut.together,
         "lines": work.cut.lines,
@@ -216,24 +216,24 @@ def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         "values": torch.empty(room if events.most > 1 else 0, dtype=torch.int8),
         "starts": torch.empty(work.at_once * (maps + 1), dtype=torch.int32),
         "out": sums,
-        "offset": taken,
+        "offset": offsets,
         "x": x,
     }
     for first in range(0, work.groups, work.at_once):
         part = {"first": first, "last": min(work.groups, first + work.at_once)}
-        run(_list, LISTS, {**given, **part})
-        run(_sum, rows, {**given, **part})
-    total = _total(sums, taken, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
+        run(_list, LISTS, {**numbers, **part})
+        run(_sum, rows, {**numbers, **part})
+    total = _total(sums, offsets, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
     flat = total.permute(0, 3, 2, 1).reshape(-1, 3, 3, maps)[: len(weight)]
     return flat.permute(0, 3, 1, 2)
 
 
-def _total(sums: Tensor, taken: Tensor | None, events: Events) -> Tensor:
+def _total(sums: Tensor, offsets: Tensor | None, events: Events) -> Tensor:
     """Return the sum of all shares (shares, sets, C, 9, k), less what NeuNorm takes away."""
     total = sums.sum(0) if len(sums) > 1 else sums[0]
     if events.gain != 1:
         total *= events.gain
-    if taken is not None and events.U is not None:
+    if offsets is not None and events.U is not None:
         U = events.U.to(total.dtype).flatten(1)  # (C, pixels)
-        total -= torch.einsum("cp,stpk->sctk", U, taken.sum(0))
+        total -= torch.einsum("cp,stpk->sctk", U, offsets.sum(0))
     return total

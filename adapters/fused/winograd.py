@@ -76,7 +76,7 @@ def _transform(call, images, lines, block, tiles, step, pixel, kind):
 def _put(call, images, lines, first, sums, step, square, kind, size):
     """Write a row of input maps' gradients, from [place][tile][map]."""
     number, row = 0, bytes_of(kind)
-    wanted = min(row // size, call.maps - first)
+    count = min(row // size, call.maps - first)
     for image in range(images[0], images[1]):
         for line in range(lines[0], lines[1], 2):
             for column in range(0, call.width, 2):
@@ -87,7 +87,7 @@ def _put(call, images, lines, first, sums, step, square, kind, size):
                     if y < lines[1] and x < call.width:
                         place = ((image * call.height + y) * call.width + x) * call.maps + first
                         target = call.out + place * call.stored
-                        put_numbers(target, square + n * row, wanted, size, call.stored, kind[0])
+                        put_numbers(target, square + n * row, count, size, call.stored, kind[0])
 
 
 def _sum(kind: Any, size: int) -> Callable[[], int]:
@@ -106,8 +106,8 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
         # windows of odd lines end a line and a pixel later
         memory = np.zeros(call.together * lines_bytes + (call.width + 4) * pixel + LINE, np.uint8)
         room = np.zeros(PLACES * most * pixel + LINE, np.uint8)
-        found = np.empty(PLACES * most * row + 4 * row + LINE, np.uint8)
-        block, tiles, square = aligned(memory), aligned(room), aligned(found)
+        products = np.empty(PLACES * most * row + 4 * row + LINE, np.uint8)
+        block, tiles, square = aligned(memory), aligned(room), aligned(products)
         sums = square + 4 * row
         part = take(address)
         while part < parts:
@@ -125,7 +125,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
                 first = which * (row // size)
                 _put(call, images, lines, first, sums, most * row, square, kind, size)
             part = take(address)
-        keep(memory, room, found)
+        keep(memory, room, products)
 
     return kernel
 
@@ -135,30 +135,30 @@ def input_gradient(dy: Tensor, weight: Tensor) -> Tensor:
     weight = to_compute_dtype(weight)
     outputs, maps = weight.shape[:2]
     images, _, height, width = dy.shape
-    rows = RowSize.of(weight.dtype, maps, COLUMNS)
+    rows = RowSize.for_outputs(weight.dtype, maps, COLUMNS)
     last = dy.permute(0, 2, 3, 1).contiguous()
     # of the tiles and their sums, a pixel's part
     pixel = PLACES // 4 * (outputs * weight.element_size() + rows.bytes)
-    chosen = cut(last, pixel, 2, TOGETHER * 4 * pixel, 2 * torch.get_num_threads())
+    grouping = cut(last, pixel, 2, TOGETHER * 4 * pixel, 2 * torch.get_num_threads())
     out = torch.empty(images, height, width, maps, dtype=dy.dtype)
-    given = {
+    numbers = {
         "images": images,
         "height": height,
         "width": width,
         "maps": maps,
         "outputs": outputs,
         "stored": dy.element_size(),
-        "together": chosen.together,
-        "lines": chosen.lines + chosen.lines % 2,
+        "together": grouping.together,
+        "lines": grouping.lines + grouping.lines % 2,
         "weight": last,
-        "packed": _packed(weight, rows),
+        "packed": _pack(weight, rows),
         "out": out,
     }
-    run(_sum, rows, given)
+    run(_sum, rows, numbers)
     return out.permute(0, 3, 1, 2)
 
 
-def _packed(weight: Tensor, rows: RowSize) -> Tensor:
+def _pack(weight: Tensor, rows: RowSize) -> Tensor:
     """G g G^T of each kernel, turned round: [set of maps][place in a tile][output][map]."""
     outputs, maps = weight.shape[:2]
     sets = rows.sets(maps)

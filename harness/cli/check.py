@@ -14,7 +14,7 @@ from rich.text import Text
 from harness import formats
 from harness.analysis.words import counted, span
 from harness.cli.console import out, progress, say, takes
-from harness.spec import Options
+from harness.spec import Contender, Options
 
 if TYPE_CHECKING:  # torch's import takes seconds
     from harness.proof.certificate import Certificate
@@ -61,12 +61,21 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
     from harness.analysis.frame import grouped
     from harness.reports.table import Table
 
-    head = Text(result.name, "bold")
     if not result.proofs:
-        return Text.assemble(head, ": ", outcome(result))
+        return Text.assemble(Text(result.name, "bold"), ": ", outcome(result))
+    head = Text(_with_version(result.name), "bold")
     networks = grouped(result.proofs, lambda proof: proof.title).items()
     tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
     return Group(head, *tables, outcome(result))
+
+
+def _with_version(name: str) -> str:
+    """Return a contender's name and, where it names a version, which files and what they lack."""
+    from adapters import facts
+
+    contender = Contender.parse(name)
+    version = facts.of(contender.package).version if contender.version else None
+    return name if version in (None, contender.version) else f"{name}, {version}"
 
 
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
@@ -134,7 +143,7 @@ def versions(
     for release in facts.releases(framework)[:newest]:
         name = f"{framework}@{release}"
         (result,) = proving.prove_adapters((name,), options, lambda *_: None)
-        say(f"{name}: {outcome(result).plain.strip()}")
+        say(f"{_with_version(name)}: {outcome(result).plain.strip()}")
         passed += [name] if result.proofs and not (result.failed or result.reason) else []
     if not passed:
         raise typer.Exit(1)
