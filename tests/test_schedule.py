@@ -24,6 +24,7 @@ from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis.frame import flat
 from harness.datasets import Batch
 from harness.machine import clock, host
+from harness.machine.files import make_user_cache
 from harness.proof.exam import Exam
 from harness.records import (
     AuditResult,
@@ -170,15 +171,17 @@ def events(
     first: bool = False,
     rounds: int = 4,
     least: int | None = None,
+    fresh: bool = False,
     say: ProgressCallback = lambda *_: None,
 ) -> Iterator[CaseRows]:
     """The cells, each when it is said; the rows are in `out`."""
     here = host.describe(torch.device("cpu"))
     at = Run(id=new_run(), machine=here, allocator="system", protocol=PROTOCOL)
-    ledger = Ledger(Store(out), say, runs=(at.id,))
+    ledger = Ledger(Store(out), say, fresh, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     try:
-        yield from Schedule(cases, ledger, Access(out.parent), budget, at).results()
+        access = Access(out.parent, fresh=fresh)
+        yield from Schedule(cases, ledger, access, budget, at).results()
     finally:
         ledger.release()
 
@@ -450,6 +453,19 @@ def test_a_cell_without_a_second_floor_is_not_done(
     (*_, last) = run(tmp_path, case("reference"))
     assert not last.before and len(of(last.rows, IterationResult, twin=True)) == 4
     assert all(each.before for each in run(tmp_path, case("reference")))
+
+
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_a_fresh_run_measures_the_floors_layouts_anew(tmp_path: Path) -> None:
+    def times() -> list[int]:
+        return [path.stat().st_mtime_ns for path in make_user_cache("layouts").glob("*.json")]
+
+    run(tmp_path / "first", case("reference"))
+    first = times()
+    run(tmp_path / "second", case("reference"))
+    assert times() == first and len(first) == 2  # one for each of its convolutions
+    run(tmp_path / "third", case("reference"), fresh=True)
+    assert not {*times()} & {*first}
 
 
 def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) -> None:

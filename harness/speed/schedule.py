@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from math import ceil
 
-from harness.machine import clock
+from harness.machine import clock, kept
 from harness.records import Bf16TrainingResult, Run, TimedResult, of_kind
 from harness.records.identity import EXAM
 from harness.records.run import CaseRows
@@ -55,6 +55,8 @@ class Schedule:
             Cell(case, group, run, ledger, access, budget, partial(self._say, case))
             for case, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
         ]
+        if access.fresh:
+            kept.forget_all()
         self.ledger, self.budget, self.watch = ledger, budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingResult)
         known = [r for r in self.bf16_trainings if r.result.finished and r.result.exam == EXAM]
