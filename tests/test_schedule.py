@@ -58,11 +58,11 @@ from harness.spec import (
     paper,
 )
 from harness.speed import cell, estimates, judge, schedule
-from harness.speed.contender import Worker
 from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter
 from harness.speed.judge import Judge
 from harness.speed.schedule import Schedule
+from harness.speed.worker import Worker
 from harness.training import descent
 
 K = TypeVar("K", bound=Result)
@@ -603,7 +603,7 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
 ) -> None:
     monkeypatch.setattr(clock, "Stopwatch", watch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
-    monkeypatch.setattr(cell.Cell, "known", lambda each, within=cell.WITHIN: known)
+    monkeypatch.setattr(cell.Cell, "is_known", lambda each, within=cell.WITHIN: known)
     monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0)
     monkeypatch.setattr(Estimates, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
@@ -680,7 +680,7 @@ def test_a_cell_is_started_anew_until_its_ratios_are_known_closely(
 
     monkeypatch.setattr(schedule, "STARTS", 5)
     monkeypatch.setattr(cell.Cell, "versions", versions)
-    monkeypatch.setattr(cell.Cell, "known", known)
+    monkeypatch.setattr(cell.Cell, "is_known", known)
     run(tmp_path, case("reference"))
     rows = of(rows_in(tmp_path), IterationResult, framework="reference")
     assert [row.result.start for row in rows] == [1 + n // 2 for n in range(2 * starts)]
