@@ -204,7 +204,7 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
         module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second
-            if config.disable or any(os.environ.get(each) == "1" for each in DISABLING):
+            if config.disable or any(os.environ.get(name) == "1" for name in DISABLING):
                 names = " or ".join(DISABLING)
                 raise Unsupported(f"torch.compile is switched off here: unset {names}")
             config.recompile_limit = config.accumulated_recompile_limit = RECOMPILE_LIMIT
@@ -212,6 +212,5 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
             module.compile(dynamic=False)
         return module
 
-    compiles = form == "compiled"
-    before = laid_out if compiles else None
-    return Variant(adapter.DEVIATIONS, build, compiles, build_uncompiled=before)
+    compiled = form == "compiled"
+    return Variant(adapter.DEVIATIONS, build, compiled, laid_out if compiled else None)

@@ -63,7 +63,7 @@ def checks(framework: str, networks: Sequence[str] = paper.SCALES) -> list[Check
     each must declare whose code its neuron is. Raises UsageError for an unknown name, Missing if
     the framework is not installed.
     """
-    if unknown := [each for each in networks if each not in paper.SCALES]:
+    if unknown := [name for name in networks if name not in paper.SCALES]:
         raise UsageError(f"unknown network {unknown[0]!r}, choose from {', '.join(paper.SCALES)}")
     adapters.load(framework)
     return [Check(f"{framework} {name}", run) for name, run in _checks(framework, networks)]
@@ -116,8 +116,8 @@ def exams() -> tuple[tuple[str, Exam], ...]:
 
 def _exam(network: Network, precision: Precision) -> Exam:
     """Return the one of `exams` on this network in this precision."""
-    asked = network, precision
-    return next(exam for _, exam in exams() if (exam.network, exam.precision) == asked)
+    key = network, precision
+    return next(exam for _, exam in exams() if (exam.network, exam.precision) == key)
 
 
 def _is_certified(name: str, exam: Exam) -> None:
@@ -142,7 +142,7 @@ def _takes(name: str, T: int, B: int, dropout: float) -> None:
     """Its spikes and gradients over all steps, after a batch of another size."""
     network = replace(small("nmnist", "Small", "mean"), dropout=dropout)
     x = random_batch(network, T, B, static=False).double()
-    weights = tuple(each.detach() for each in initialised(network, x, seed=0).parameters())
+    weights = tuple(p.detach() for p in initialised(network, x, seed=0).parameters())
     try:
         module = adapters.load(name).build(network).double()
     except Unsupported:
@@ -150,9 +150,9 @@ def _takes(name: str, T: int, B: int, dropout: float) -> None:
             raise
         return
     module(random_batch(network, 5, 3, static=False).double())
-    found = Audit(Question(weights, x, T, "fp64", network)).judge(module)
-    if not found.passed:
-        raise Broken(f"after a batch of another size: {found.reason}")
+    finding = Audit(Question(weights, x, T, "fp64", network)).judge(module)
+    if not finding.passed:
+        raise Broken(f"after a batch of another size: {finding.reason}")
 
 
 def _is_let_go(name: str) -> None:

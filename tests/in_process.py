@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.machine.child import Died
-from harness.speed import contender, judge
-from harness.speed.contender import Worker
+from harness.speed import contender, judge, worker
+from harness.speed.worker import Worker
 
 
 class InThisProcess:
@@ -21,11 +21,11 @@ class InThisProcess:
     ended = False
 
     def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
-        if function is contender.make_worker:
+        if function is worker.make_worker:
             self.worker = Worker(given[0])
             return None
         assert self.worker is not None and not self.ended
-        contender._workers[:] = [self.worker]
+        worker._workers[:] = [self.worker]
         try:
             made = function(given[0], *pickle.loads(pickle.dumps(given[1:])))
         except SystemExit as code:

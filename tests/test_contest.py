@@ -28,10 +28,11 @@ from harness.records import AuditResult, EndedResult, IterationResult, Row, Run,
 from harness.records.run import Failed, RowMaker
 from harness.spec import FLOOR
 from harness.speed import cell, contender
-from harness.speed.contender import ContenderProcess, First, Turn, Worker
+from harness.speed.contender import ContenderProcess
 from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter, of_round
 from harness.speed.judge import Judge
+from harness.speed.worker import First, Turn, Worker
 
 ASKED = question(TINY, T=4, B=4, static=True)
 CHEATS = {  # once they are audited, and how they are refused
@@ -120,8 +121,8 @@ def test_each_round_has_weights_and_a_batch_of_its_own() -> None:
 def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_path: Path) -> None:
     one = case("reference")
     batch, other = (load_batch("cifar10", 4, 4, seed, root=tmp_path) for seed in (0, 1))
-    late = Judge(one, batch, other, tmp_path).question(one, late=True)
-    first, _ = Judge(altered(one, seed=1), other, batch, tmp_path).weights(late=False)
+    late = Judge(one, batch, other, tmp_path).question(one, is_late=True)
+    first, _ = Judge(altered(one, seed=1), other, batch, tmp_path).weights(is_late=False)
     tripled = (3 * each.detach() for each in first.parameters())
     assert all(map(torch.equal, late.parameters, tripled))
     assert torch.equal(late.x[0], other.inputs[0])

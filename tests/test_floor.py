@@ -70,7 +70,7 @@ def test_a_step_is_each_product_once_and_nothing_else(layout: floor.Layout, stat
         with Computed() as trained:
             product.run()
         # forward, the weights' gradients and, but for the first layer, the input's
-        assert len(product.wanted) == (2 if n == 0 else 3)
+        assert len(product.sources) == (2 if n == 0 else 3)
         assert trained.multiplications == stage.macs * images * (2 if n == 0 else 3)
         assert trained.operations & TRAINED
         assert trained.operations <= TRAINED | MOVING | {BIAS_GRADIENT}

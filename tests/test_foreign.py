@@ -47,8 +47,8 @@ from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import LIF, SGD, Adam, Network, NeuNorm, paper
 from harness.speed import iteration
-from harness.speed.contender import Worker
 from harness.speed.iteration import OfTrainer, Part, part_of
+from harness.speed.worker import Worker
 from harness.training import step
 
 WIDE = paper.network("64C3(Encoding)-AP2-64C3-AP2-64FC-Voting", "cifar10")[1]

@@ -224,6 +224,15 @@ def test_another_machine_and_a_timed_contender_measure_for_themselves(
     assert CACHE.get(("a",), never, 0.1) == 0.1
 
 
+def test_what_was_measured_before_a_fresh_run_is_measured_once_more() -> None:
+    CACHE.get(("a",), lambda: 0.5, 0.1)
+    (path,) = make_user_cache("some").glob("*.json")
+    os.utime(path, (0, 0))
+    assert CACHE.get(("a",), never, 0.1) == 0.5
+    kept.forget_all()
+    assert CACHE.get(("a",), lambda: 0.3, 0.1) == CACHE.get(("a",), never, 0.1) == 0.3
+
+
 def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -24,6 +24,7 @@ from harness.adapter import Adapter, Unsupported, Variant
 from harness.analysis.frame import flat
 from harness.datasets import Batch
 from harness.machine import clock, host
+from harness.machine.files import make_user_cache
 from harness.proof.exam import Exam
 from harness.records import (
     AuditResult,
@@ -57,11 +58,11 @@ from harness.spec import (
     paper,
 )
 from harness.speed import cell, estimates, judge, schedule
-from harness.speed.contender import Worker
 from harness.speed.estimates import Estimates
 from harness.speed.iteration import Meter
 from harness.speed.judge import Judge
 from harness.speed.schedule import Schedule
+from harness.speed.worker import Worker
 from harness.training import descent
 
 K = TypeVar("K", bound=Result)
@@ -170,15 +171,17 @@ def events(
     first: bool = False,
     rounds: int = 4,
     least: int | None = None,
+    fresh: bool = False,
     say: ProgressCallback = lambda *_: None,
 ) -> Iterator[CaseRows]:
     """The cells, each when it is said; the rows are in `out`."""
     here = host.describe(torch.device("cpu"))
     at = Run(id=new_run(), machine=here, allocator="system", protocol=PROTOCOL)
-    ledger = Ledger(Store(out), say, runs=(at.id,))
+    ledger = Ledger(Store(out), say, fresh, runs=(at.id,))
     budget = Budget(seconds=seconds, rounds=rounds, least=least, first=first)
     try:
-        yield from Schedule(cases, ledger, Access(out.parent), budget, at).results()
+        access = Access(out.parent, fresh=fresh)
+        yield from Schedule(cases, ledger, access, budget, at).results()
     finally:
         ledger.release()
 
@@ -452,6 +455,19 @@ def test_a_cell_without_a_second_floor_is_not_done(
     assert all(each.was_done for each in run(tmp_path, case("reference")))
 
 
+@pytest.mark.usefixtures("no_data_of_the_machine")
+def test_a_fresh_run_measures_the_floors_layouts_anew(tmp_path: Path) -> None:
+    def times() -> list[int]:
+        return [path.stat().st_mtime_ns for path in make_user_cache("layouts").glob("*.json")]
+
+    run(tmp_path / "first", case("reference"))
+    first = times()
+    run(tmp_path / "second", case("reference"))
+    assert times() == first and len(first) == 2  # one for each of its convolutions
+    run(tmp_path / "third", case("reference"), fresh=True)
+    assert not {*times()} & {*first}
+
+
 def test_what_was_timed_apart_or_in_fewer_rounds_is_timed_again(tmp_path: Path) -> None:
     both = case("reference"), case("reference:channels-last")
     for one in both:
@@ -587,7 +603,7 @@ def test_a_cell_whose_ratios_are_not_known_gets_more_rounds_where_there_is_time_
 ) -> None:
     monkeypatch.setattr(clock, "Stopwatch", watch)
     monkeypatch.setattr(schedule, "MOST_ROUNDS", 8)
-    monkeypatch.setattr(cell.Cell, "known", lambda each, within=cell.WITHIN: known)
+    monkeypatch.setattr(cell.Cell, "is_known", lambda each, within=cell.WITHIN: known)
     monkeypatch.setattr(Estimates, "seconds", lambda plan, group: 100.0)
     monkeypatch.setattr(Estimates, "round_seconds", lambda plan, group: 5.0)
     run(tmp_path, case("reference"), case("reference", T=2), seconds=seconds)
@@ -664,7 +680,7 @@ def test_a_cell_is_started_anew_until_its_ratios_are_known_closely(
 
     monkeypatch.setattr(schedule, "STARTS", 5)
     monkeypatch.setattr(cell.Cell, "versions", versions)
-    monkeypatch.setattr(cell.Cell, "known", known)
+    monkeypatch.setattr(cell.Cell, "is_known", known)
     run(tmp_path, case("reference"))
     rows = of(rows_in(tmp_path), IterationResult, framework="reference")
     assert [row.result.start for row in rows] == [1 + n // 2 for n in range(2 * starts)]

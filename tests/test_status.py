@@ -186,14 +186,13 @@ def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, altered(GIVEN, seed=1), altered(GIVEN, seed=2))
     (found,) = status.standings(cases, rows_in(done), NOW, Budget())
     assert (found.done, found.missing, found.failed) == (1, 2, 0)
-    assert (
-        found.seconds_left == pytest.approx(2 * status.TESTING * trained(done).result.seconds) != 0
-    )
+    passes = 2 * status.TESTING * trained(done).result.seconds
+    assert found.seconds_left == pytest.approx(2 * schedule.SETUP_SECONDS + passes)
     (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
     fewer = altered(GIVEN, seed=1, train=40)
     (other,) = status.standings((fewer,), rows_in(done), NOW, Budget())
-    assert other.seconds_left == pytest.approx(found.seconds_left / 2 * 40 / 60)
+    assert other.seconds_left == pytest.approx(schedule.SETUP_SECONDS + passes / 2 * 40 / 60)
 
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
@@ -233,11 +232,32 @@ def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Pat
         ([other], [few, end, slow], 1000),
         ([given, other], [end, slow], 1001),
     ):
-        assert status.seconds_of(cases, found) == pytest.approx(times * expected)
+        setup = schedule.SETUP_SECONDS * len(cases)
+        assert status.seconds_of(cases, found) == pytest.approx(setup + times * expected)
     # one that learnt nothing, and ended half-way, took half of its work
     halved = altered(end, trained_epochs=1, seconds=end.result.seconds / 2)
-    assert status.seconds_of([given], [halved]) == pytest.approx(expected)
+    setup = schedule.SETUP_SECONDS
+    assert status.seconds_of([given], [halved]) == pytest.approx(setup + expected)
     assert isnan(status.seconds_of([fitted_case("hats")], [end]))  # a training tells nothing of it
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"), 60.0),
+        (("2026-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"), status.LONGEST_STEP),
+        (("9999-12-31T23:59:59+00:00",) * 2, nan),
+    ],
+    ids=["a minute", "the clock was set", "one moment"],
+)
+def test_an_estimate_of_a_timing_goes_by_the_time_between_rows(
+    times: tuple[str, str], seconds: float
+) -> None:
+    rows = [
+        replace(row, time=time) for row, time in zip(timed("floor", 1.0, 1.0), times, strict=True)
+    ]
+    left = status.seconds_of([timed_case("reference")], rows)
+    assert left == pytest.approx(seconds, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from harness.records.store import Ledger
 from harness.reports import page
 from harness.spec import Access, Budget, Timing, UsageError
 from harness.speed.cell import Cell
-from harness.speed.contender import ContenderProcess, Worker
+from harness.speed.contender import ContenderProcess
+from harness.speed.worker import Worker
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +230,7 @@ def is_known(out: Path, measured: Mapping[Timing, Sequence[float]]) -> bool:
         process = ContenderProcess(name, RowMaker(at, case), seconds=[*seconds])
         cell.contenders.append(process)
     cell.number, cell.starts = len(NOISE), [0]
-    return cell.known()
+    return cell.is_known()
 
 
 def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(tmp_path: Path) -> None:

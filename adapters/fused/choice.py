@@ -1,9 +1,9 @@
 """Whether a convolution is done by events or densely, by the density of what it is sent.
 
 Below which density events pay is measured on this machine, once for each shape, and kept in the
-user's cache folder. The first measurement stands, as long as these sources and numba's version do:
-all timed processes choose alike, now and later. A training takes fixed densities, so that a later
-commit repeats it bit for bit on the same kind of processor.
+user's cache folder. The first measurement stands, as long as these sources and numba's version do,
+until a timing with `--fresh`: all timed processes choose alike, now and later. A training takes
+fixed densities, so that a later commit repeats it bit for bit on the same kind of processor.
 """
 
 from __future__ import annotations

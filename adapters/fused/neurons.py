@@ -46,7 +46,7 @@ from harness.spec import Precision
 
 @inlined
 def draw(factors, keys, place, threshold, kept_factor, zero):
-    """Fill `factors` with dropout's factors, `kept_factor` = 1 / (1 - p) or 0, of neurons from `place` on.
+    """Fill `factors` with dropout's, `kept_factor` = 1 / (1 - p) or 0, of neurons from `place` on.
 
     They are those of `reference.dropout`.
     """

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from math import inf, nan
 from operator import eq
 from statistics import fmean, median
@@ -39,9 +40,11 @@ from harness.spec import (
     network_name,
     schedule,
 )
+from harness.spec.schedule import SETUP_SECONDS
 
 State = Literal["done", "dated", "failed", "left out", "missing"]
 TESTING = 1.25  # seconds of a training a second of its training passes, about: the rest is tests
+LONGEST_STEP = 900.0  # seconds between two rows of a run; beyond, its clock was set or it stood
 # The key that a case would have here and now, on the data of a row; None where its adapter is gone.
 KeyNow = Callable[[Case, Row], str | None]
 
@@ -184,7 +187,7 @@ def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
             fits = [
                 row.result.seconds + row.result.test_seconds for row in of_kind(own, FittedResult)
             ]
-            return len(left) * fmean(fits) if fits else nan
+            return len(left) * (SETUP_SECONDS + fmean(fits)) if fits else nan
         case Training():
             return _training_seconds(left, of_kind(rows, TrainedResult))
 
@@ -203,7 +206,10 @@ def _training_seconds(left: Sequence[Case], rows: Iterable[Row[TrainedResult]]) 
         alike = [sum(map(eq, own, other)) for other, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
-    return TESTING * sum(case.forward_macs * pace_like(case) for case in left) if paces else nan
+    if not paces:
+        return nan
+    passes = sum(case.forward_macs * pace_like(case) for case in left)
+    return SETUP_SECONDS * len(left) + TESTING * passes
 
 
 def _pace_goes_with(case: Case) -> tuple[object, ...]:
@@ -222,10 +228,11 @@ def _work(row: Row[TrainedResult]) -> float:
 
 
 def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
-    """Return a share of the longest run, by its cells."""
+    """Return a share of the longest run, by its cells; nan where no run tells."""
     spans = []
     for run in grouped(rows, lambda row: row.run.id).values():
-        times = [datetime.fromisoformat(row.time) for row in run]
-        spans.append(((max(times) - min(times)).total_seconds(), len({*map(cell_of, run)})))
-    seconds, count = max(spans, default=(nan, 1))
-    return seconds * len({*map(_cell, left)}) / count
+        times = sorted(datetime.fromisoformat(row.time) for row in run)
+        steps = ((later - time).total_seconds() for time, later in pairwise(times))
+        spans.append((sum(min(step, LONGEST_STEP) for step in steps), len({*map(cell_of, run)})))
+    seconds, count = max(spans, default=(0.0, 1))
+    return seconds * len({*map(_cell, left)}) / count or nan

@@ -53,17 +53,16 @@ class Progress(NamedTuple):
 
 def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     """Write the file of a run of these cases; return its name, machine and allocator."""
-    here = host.describe(torch.device(cases[0].device))
-    contenders, known = {case.contender.plain for case in cases}, adapters.names()
-    facts.discover(by.package for by in contenders if by.framework in known)
+    machine = host.describe(torch.device(cases[0].device))
+    contenders, names = {case.contender.plain for case in cases}, adapters.names()
+    facts.discover(by.package for by in contenders if by.framework in names)
     packages = dict.fromkeys(case.contender.package for case in cases)
-    return begin(store.out, here, memory.allocator_of_children(), packages, command)
+    return begin(store.out, machine, memory.allocator_of_children(), packages, command)
 
 
 def keep_failure(case: Case, reason: str, run: Run, store: Store) -> Row[EndedResult]:
     """Append and return the row of a failed case whose installation and data are unknown."""
-    known = maker(case, replace(run, allocator="system"), NOTHING_KNOWN)
-    row = known.ended("failed", reason)
+    row = maker(case, replace(run, allocator="system"), NOTHING_KNOWN).ended("failed", reason)
     store.append(row)
     return row
 
@@ -87,7 +86,7 @@ class Local:
         Raises UsageError where rows cannot be written.
         """
         run = begin_run(cases, store, self.command)
-        total, before = sum(case.forward_macs for case in cases), 0.0
+        total, done = sum(case.forward_macs for case in cases), 0.0
         child: Child | None = None
         waiting = deque((case, False) for case in cases)
         try:
@@ -97,7 +96,7 @@ class Local:
                 def hear(
                     message: Progress | tuple[Row, ...],
                     share=case.forward_macs / total,
-                    start=before,
+                    start=done,
                 ) -> None:
                     match message:
                         case Progress(fraction, doing):
@@ -117,7 +116,7 @@ class Local:
                 except Exception as error:  # noqa: BLE001 a framework's own costs its own case
                     kind = "" if isinstance(error, Died) else f"{type(error).__name__}: "
                     result = CaseRows(case, (keep_failure(case, f"{kind}{error}", run, store),))
-                before += case.forward_macs / total
+                done += case.forward_macs / total
                 if not result.was_done and child is not None:
                     child.end()
                     child = None
@@ -143,17 +142,22 @@ _locks = ExitStack()  # of a child: those of its last case
 
 
 def trial_in_child(
-    out: Path, access: Access, run: Run, known: tuple[Facts, ...], case: Case, patient: bool
+    out: Path,
+    access: Access,
+    run: Run,
+    adapter_facts: tuple[Facts, ...],
+    case: Case,
+    patient: bool,
 ) -> CaseRows:
     """Run one case in a child process, from data to results; send its rows to the parent.
 
-    `out`: the folder of the rows so far, checkpoints and weights. `known`: facts of adapters, from
-    the parent. Where another process has locked the case, waits if `patient`, else raises Busy. It
+    `out`: the folder of the rows so far, checkpoints and weights. `adapter_facts`: as the parent
+    has them. Where another process has locked the case, waits if `patient`, else raises Busy. It
     stays locked until the next call, or the end, of this process: its rows are on the disk by then.
     Raises UsageError where checkpoints or weights cannot be written.
     """
     _locks.close()
-    facts.remember(*known)
+    facts.remember(*adapter_facts)
     ledger = Ledger(Store(out), _tell_progress, access.fresh, (run.id,), patient, _tell_rows)
     _locks.callback(ledger.release)
     # fetching a data set may take long, and reports nothing

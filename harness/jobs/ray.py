@@ -61,7 +61,7 @@ class Ray:
         groups: list[Cases],
         store: Store,
         say: ProgressCallback,
-        *given: object,
+        *args: object,
     ) -> Iterator[CaseRows]:
         """Connect to the cluster; yield the results of a task for each group, as they come."""
         trains, gpus = work == Local.train, int(groups[0][0].device != "cpu")
@@ -76,21 +76,21 @@ class Ray:
             remote = ray.remote(run_task).options(max_retries=RETRIES if trains else 0, **options)
             try:
                 for group in groups:
-                    task = remote.remote(Path(mark.name), threads, work, local, group, *given)
+                    task = remote.remote(Path(mark.name), threads, work, local, group, *args)
                     running[task] = group
                 while running:
-                    for each in ray.wait(list(running), timeout=POLL)[0]:
-                        group = running.pop(each)
+                    for task in ray.wait(list(running), timeout=POLL)[0]:
+                        group = running.pop(task)
                         try:
-                            results = ray.get(each)
+                            results = ray.get(task)
                         except RayError as error:
                             results = self._lost(group, trains, _reason(error), store)
                         done += sum(case.forward_macs for case in group)
                         yield from results
                     say(min(1.0, done / total), f"{len(running)} tasks of the cluster are not done")
             finally:
-                for each in running:
-                    ray.cancel(each, force=True)
+                for task in running:
+                    ray.cancel(task, force=True)
 
     def _lost(self, group: Cases, trains: bool, reason: str, store: Store) -> list[CaseRows]:
         """Keep that a task's cases failed; return a result for each training, or each cell."""
@@ -99,13 +99,13 @@ class Ray:
         if trains:
             return [CaseRows(case, (row,)) for case, row in failures.items()]
         return [
-            CaseRows(cell, tuple(failures[case] for case in its))
-            for cell, its in cells([case for case in group if isinstance(case, Timing)]).items()
+            CaseRows(cell, tuple(failures[case] for case in group))
+            for cell, group in cells([case for case in group if isinstance(case, Timing)]).items()
         ]
 
 
 def run_task(
-    mark: Path, threads: int, work: LocalMethod, local: Local, cases: Cases, *given: object
+    mark: Path, threads: int, work: LocalMethod, local: Local, cases: Cases, *args: object
 ) -> list[CaseRows]:
     """Run `work`, a method of `Local`, on the cases, on the machine that Ray chose for the task.
 
@@ -118,7 +118,7 @@ def run_task(
             "machines of the cluster share"
         )
     torch.set_num_threads(threads)
-    return list(work(local, cases, Store(mark.parent), *given, lambda *_: None))
+    return list(work(local, cases, Store(mark.parent), *args, lambda *_: None))
 
 
 @contextmanager
@@ -146,8 +146,8 @@ def _connected() -> Iterator[None]:
 
 def _most_cpus(gpus: int) -> float:
     """Return the most CPUs of a machine with so many GPUs. Raises UsageError where none has."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [each.get("CPU", 1) for each in found if each.get("GPU", 0) >= gpus]
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [machine.get("CPU", 1) for machine in machines if machine.get("GPU", 0) >= gpus]
     if not cpus:
         raise UsageError("no machine of the cluster has a GPU: use --device cpu")
     return max(cpus)

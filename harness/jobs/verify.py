@@ -69,7 +69,12 @@ class VerifyContext:
 
 
 def verify(
-    records: Sequence[Row], here: VerifyContext, cases: int, seed: int, epochs: int, budget: float
+    records: Sequence[Row],
+    context: VerifyContext,
+    cases: int,
+    seed: int,
+    epochs: int,
+    budget: float,
 ) -> Iterator[FigureCheck]:
     """Measure a sample of recorded cases again; yield a check of each figure.
 
@@ -87,25 +92,25 @@ def verify(
     cells = list(grouped(timed, cell_of).values())
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         store = Store(Path(folder))
-        (store.out / "weights").symlink_to(here.weights.resolve())  # nothing is kept there
+        (store.out / "weights").symlink_to(context.weights.resolve())  # nothing is kept there
         for kind in (TrainedResult, FittedResult):
             ended = list({row.key: row for row in of_kind(records, kind)}.values())
             for row in drawn.sample(ended, min(cases, len(ended))):
-                yield from _training(row, records, here, store, epochs)
+                yield from _training(row, records, context, store, epochs)
         for group in drawn.sample(cells, min(cases, len(cells))):
-            yield from _cell(group, records, here, store, budget)
+            yield from _cell(group, records, context, store, budget)
 
 
 def _training(
     row: Row[TrainedResult | FittedResult],
     records: Sequence[Row],
-    here: VerifyContext,
+    context: VerifyContext,
     store: Store,
     epochs: int,
 ) -> Iterator[FigureCheck]:
     """Yield a training's first epochs, or a baseline's results, against a new measurement."""
-    before = _figures(each for each in records if (each.suite, each.key) == (row.suite, row.key))
-    case, wanted = row.case, {"": ("test_accuracy",)}
+    recorded = _figures(r for r in records if (r.suite, r.key) == (row.suite, row.key))
+    case, figures = row.case, {"": ("test_accuracy",)}
     what = f"{row.workload.dataset} {case_in_words(case)}"
     if isinstance(case, Training):
         # a shorter training has the same figures as long as both have the first rate
@@ -113,13 +118,13 @@ def _training(
         epochs = min(epochs, case.epochs, first or case.epochs)
         stages = (epochs,) if case.stages else ()
         case = replace(case, epochs=epochs, stages=stages, least_epochs=None)
-        wanted = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
-    after, why = {}, here.lacks(case)
+        figures = {f"epoch {n + 1}": FIGURES for n in range(epochs)}
+    measured, why = {}, context.lacks(case)
     if why is None:
-        (ended,) = here.executor.train((case,), store, here.access, here.say)
-        after, why = _figures(ended.rows), _refusal(ended.rows, row)
-    for place, names in wanted.items():
-        old, new = before.get(place), after.get(place)
+        (ended,) = context.executor.train((case,), store, context.access, context.say)
+        measured, why = _figures(ended.rows), _refusal(ended.rows, row)
+    for place, names in figures.items():
+        old, new = recorded.get(place), measured.get(place)
         if why or old is None or new is None:
             reason = why or ("it was not recorded" if old is None else "it did not end")
             yield FigureCheck(what, place or names[0], "", "", "not tested", reason)
@@ -155,11 +160,11 @@ def _hashes(row: Row) -> tuple[str | None, ...]:
     return tuple(source and source.sha256 for source in (row.data.source, row.data.test))
 
 
-def _why(before: Row, after: Row) -> str:
+def _why(old: Row, new: Row) -> str:
     """Return what was not the same, of what may decide a figure."""
-    pairs = ((name, attrgetter(name)(before), attrgetter(name)(after)) for name in DECIDING)
+    pairs = ((name, attrgetter(name)(old), attrgetter(name)(new)) for name in DECIDING)
     differing = [
-        f"{name.rpartition('.')[2]} was {old}, is {new}" for name, old, new in pairs if old != new
+        f"{name.rpartition('.')[2]} was {was}, is {is_}" for name, was, is_ in pairs if was != is_
     ]
     return "; ".join(differing) or "nothing that is recorded explains it"
 
@@ -167,7 +172,7 @@ def _why(before: Row, after: Row) -> str:
 def _cell(
     group: Sequence[Row[IterationResult]],
     records: Sequence[Row],
-    here: VerifyContext,
+    context: VerifyContext,
     store: Store,
     budget: float,
 ) -> Iterator[FigureCheck]:
@@ -176,10 +181,10 @@ def _cell(
     recorded = _lines(row for row in records if row.run.id == run and cell_of(row) == last)
     now = dict[str, TimedLine]()
     ran = (row.case for row in group if row.run.id == run and row.contender.framework != FLOOR)
-    cases = tuple(case for case in dict.fromkeys(ran) if not here.lacks(case))
+    cases = tuple(case for case in dict.fromkeys(ran) if not context.lacks(case))
     if cases and recorded:
         spending = Budget(seconds=budget, first=True)
-        list(here.executor.measure(cases, store, here.access, spending, here.say))
+        list(context.executor.measure(cases, store, context.access, spending, context.say))
         now = _lines(row for row in store.read()[0] if cell_of(row)[1] == last[1])
     for name, old in recorded.items():
         yield ratio_check(name, old, now.get(name))
@@ -202,18 +207,18 @@ def ratio_check(name: str, old: TimedLine, new: TimedLine | None) -> FigureCheck
         return FigureCheck(*what, "", "not tested", "there was no floor to compare with")
     centre = log(new.ratio_to_floor / old.ratio_to_floor)
     # of two independent figures, whose intervals are even in logs
-    reach = hypot(*(log(each.ratio_high / each.ratio_to_floor) for each in (old, new)))
+    reach = hypot(*(log(line.ratio_high / line.ratio_to_floor) for line in (old, new)))
     low, high = centre - reach, centre + reach
     if -log1p(MARGIN) <= low and high <= log1p(MARGIN):
         return FigureCheck(*what, _ratio(new), "confirmed")
     highest = exp(high) if high < 709 else inf  # more is no float
-    shown = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
+    reason = f"now over recorded {exp(centre):.2f} [{exp(low):.2f}, {highest:.2f}]"
     verdict: Verdict = "differs" if low > 0 or high < 0 else "too noisy to tell"
     if verdict != "differs":
-        shown += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
+        reason += f": 1 is in it, and so is a change of more than {100 * MARGIN:.0f} %"
     if old.machine != new.machine:
-        shown += f"; it was another machine: {old.machine}, now {new.machine}"
-    return FigureCheck(*what, _ratio(new), verdict, shown)
+        reason += f"; it was another machine: {old.machine}, now {new.machine}"
+    return FigureCheck(*what, _ratio(new), verdict, reason)
 
 
 def _ratio(line: TimedLine) -> str:

@@ -4,7 +4,12 @@ It may crash, hang, eat memory or be killed at the cost of its own call alone. V
 copy. All that it starts ends with it, and it ends with its owner, even where that is killed.
 
 Built on a pipe: a call takes 0.1 ms, through `ProcessPoolExecutor` 0.6 ms and two threads more in
-the process that reads the clock.
+the process that reads the clock. On the CPU a child is a fork of a server that has imported torch:
+0.03 s, where a new program takes 4 s. `multiprocessing` knows one server a process and gives it no
+environment. We need two, for what is timed and for the rest, which differ in a variable that OpenMP
+reads as it is loaded. So a start puts its server, variables and main module in place, one start at
+a time. A server of our own (`os.fork`, `socket.send_fds`) would tell deaths and signals itself: it
+is longer.
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ SPIN_VARIABLE, SHORT_SPIN = "GOMP_SPINCOUNT", "30000"
 _living: WeakSet[Child] = WeakSet()
 _owner: Connection | None = None  # of this process, if it is a child
 _one_at_a_time = threading.Lock()  # starts: the environment is one
-# Children are forks of these, by whether they spin shortly: OpenMP is loaded before the fork.
+# By whether the children's threads spin shortly.
 _servers = {short_spin: forkserver.ForkServer() for short_spin in (False, True)}
 
 
@@ -80,8 +85,8 @@ class Child:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the process
         # a file does not travel to a process, a connection does
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        given = theirs, errors, torch.get_num_threads(), memory_mib, dict(os.environ)
-        self._process = context.Process(target=_main, args=given)
+        args = theirs, errors, torch.get_num_threads(), memory_mib, dict(os.environ)
+        self._process = context.Process(target=_main, args=args)
         _living.add(self)
         try:
             with _starting(short_spin):
@@ -179,14 +184,15 @@ class Child:
 
 @atexit.register  # multiprocessing would wait for one that stands still
 def _end_all() -> None:
-    for each in list(_living):
-        each.end()
+    for child in list(_living):
+        child.end()
 
 
-# Importing torch and our modules takes 4 s of CPU, a fork of a process that has them 0.03 s. What
-# has used CUDA cannot be forked.
 def warm(device: str = "cpu", *, short_spin: bool = False) -> SpawnContext | ForkServerContext:
-    """Return the context that starts children; for the CPU, its server imports their modules."""
+    """Return the context that starts children; for the CPU, its server imports their modules.
+
+    What has used CUDA cannot be forked.
+    """
     too_long = len(tempfile.gettempdir()) > LONGEST_FOLDER  # for the server's socket
     if device != "cpu" or too_long:
         return multiprocessing.get_context("spawn")

@@ -115,12 +115,12 @@ def cached(
             except Exception as error:  # noqa: BLE001 libraries raise any type
                 reason = f"{type(error).__name__}: {error}"
                 note = f"the cached {path} was damaged ({reason}) and was made again"
-        made = make()
+        value = make()
         try:
-            write_whole(path, lambda part: write(part, made))
+            write_whole(path, lambda part: write(part, value))
         except OSError as error:
             note = _not_cached(error)
-        return made, note
+        return value, note
 
 
 def _not_cached(error: OSError) -> str:
@@ -129,6 +129,4 @@ def _not_cached(error: OSError) -> str:
 
 def printable(text: object) -> str:
     """Return a text without what cannot be printed: that is escaped."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -56,13 +56,13 @@ def describe(device: torch.device) -> Machine:
 
 def speed_factors() -> tuple[str, str, str, str | None]:
     """Return what speed depends on: CPU, its instructions, torch's version, settings if any."""
-    found = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
-    allowed, there = len(_affinity()), os.cpu_count() or 1
-    if 0 < allowed < there:
-        found.append(f"cores={allowed}/{there}")
+    settings = [f"{name}={os.environ[name]}" for name in SPEED_VARIABLES if name in os.environ]
+    allowed, cores = len(_affinity()), os.cpu_count() or 1
+    if 0 < allowed < cores:
+        settings.append(f"cores={allowed}/{cores}")
     if priority := psutil.Process().nice():
-        found.append(f"nice={priority}")
-    return cpu_name(), _capability(), str(torch.__version__), " ".join(found) or None
+        settings.append(f"nice={priority}")
+    return cpu_name(), _capability(), str(torch.__version__), " ".join(settings) or None
 
 
 def _affinity() -> set[int]:  # empty where the system does not tell
@@ -103,7 +103,7 @@ def _onednn_may_use(*instructions: str) -> bool:
     """Whether a user's limit of oneDNN's instructions, if there is one, has one of these words."""
     limits = (os.environ.get(name, "").upper() for name in ONEDNN_LIMITS)
     most = next(filter(None, limits), "ALL")
-    return most in ("ALL", "DEFAULT") or any(each in most for each in instructions)
+    return most in ("ALL", "DEFAULT") or any(name in most for name in instructions)
 
 
 def without_emulated_bf16(cases: Iterable[C]) -> tuple[C, ...]:
@@ -165,8 +165,8 @@ def settings() -> dict[str, object]:
     return {name: ask() for name, ask in SETTINGS.items()}
 
 
-def changes(before: Mapping[str, object]) -> tuple[str, ...]:
-    """Return in words which settings differ from `before`: "sets torch's threads to 1"."""
-    now = {name: value for name, value in settings().items() if value != before[name]}
+def changes(former: Mapping[str, object]) -> tuple[str, ...]:
+    """Return in words which settings differ from the former: "sets torch's threads to 1"."""
     words = {"True": "on", "False": "off"}
-    return tuple(f"sets {name} to {words.get(str(now[name]), now[name])}" for name in now)
+    new = {name: value for name, value in settings().items() if value != former[name]}
+    return tuple(f"sets {name} to {words.get(str(new[name]), new[name])}" for name in new)

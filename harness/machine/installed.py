@@ -55,15 +55,14 @@ def version(package: str) -> str | None:
 def import_names(package: str) -> set[str]:
     """Return the names by which an installed package is imported; none if it is not installed."""
     try:
-        found = metadata.distribution(package)
+        distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         return set()
     # an editable installation has none of its modules among its files
-    tops = {package.replace("-", "_"), *(found.read_text("top_level.txt") or "").split()}
-    tops |= {
-        each.parts[0].removesuffix(".py") for each in found.files or () if each.suffix == ".py"
-    }
-    return {each for each in tops if each.isidentifier()}
+    tops = {package.replace("-", "_"), *(distribution.read_text("top_level.txt") or "").split()}
+    sources = (path for path in distribution.files or () if path.suffix == ".py")
+    tops |= {path.parts[0].removesuffix(".py") for path in sources}
+    return {name for name in tops if name.isidentifier()}
 
 
 def check_adapters() -> None:
@@ -72,12 +71,12 @@ def check_adapters() -> None:
     Nothing is imported: that package may do anything.
     """
     spec = util.find_spec("adapters")
-    found = "nothing" if spec is None else spec.origin or "a folder"
+    place = "nothing" if spec is None else spec.origin or "a folder"
     with suppress(OSError):
-        if MARK in Path(found).read_text(encoding="utf-8", errors="replace"):
+        if MARK in Path(place).read_text(encoding="utf-8", errors="replace"):
             return
     raise UsageError(
-        f"`import adapters` finds {found}, which is not of snn-harness: take it from the folders "
+        f"`import adapters` finds {place}, which is not of snn-harness: take it from the folders "
         "that Python searches (PYTHONPATH, the working folder), or uninstall what brought it, and "
         "install snn-harness anew"
     )

@@ -49,20 +49,20 @@ def _kept() -> str:
 
 def allocator_of_children() -> str:
     """Return in words how child processes allocate memory: `allocator` in rows of timings."""
-    allocator, given = _kept(), os.environ.get(_TUNABLES, "")
-    if allocator == KEPT and "glibc.malloc." in given:  # the user's own
-        return f"{allocator}, {_TUNABLES}={given}"
+    allocator, tunables = _kept(), os.environ.get(_TUNABLES, "")
+    if allocator == KEPT and "glibc.malloc." in tunables:  # the user's own
+        return f"{allocator}, {_TUNABLES}={tunables}"
     return f"{allocator}, huge pages" if huge_page_variable() else allocator
 
 
 def huge_page_variable() -> dict[str, str]:
     """Return the environment variable with which a new program gets huge pages; {} if it cannot."""
-    given = os.environ.get(_TUNABLES, "")
-    if _kept() != KEPT or "glibc.malloc." in given or not _SYSTEMS_HUGE.exists():
+    tunables = os.environ.get(_TUNABLES, "")
+    if _kept() != KEPT or "glibc.malloc." in tunables or not _SYSTEMS_HUGE.exists():
         return {}
     since = [int(part) for part in platform.libc_ver()[1].split(".")[:2]]
     is_there = since >= _HUGE_SINCE and "[never]" not in _SYSTEMS_HUGE.read_text("utf-8")
-    return {_TUNABLES: ":".join(filter(None, [given, _HUGE]))} if is_there else {}
+    return {_TUNABLES: ":".join(filter(None, [tunables, _HUGE]))} if is_there else {}
 
 
 def release() -> None:
@@ -113,10 +113,10 @@ def is_exhausted(error: BaseException) -> bool:
 
 def process_tree(pid: int | None = None) -> list[psutil.Process]:
     """Return a process, by default this one, and all its descendants."""
-    own = psutil.Process(pid)
-    return [own, *own.children(recursive=True)]
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def resident_mib(pid: int | None = None) -> float:
     """Return the resident memory in MiB of a process, by default this one, and its descendants."""
-    return sum(each.memory_info().rss for each in process_tree(pid)) / 2**20
+    return sum(process.memory_info().rss for process in process_tree(pid)) / 2**20

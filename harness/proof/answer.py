@@ -1,16 +1,20 @@
-"""What a contender is asked to compute, and what it answers, as plain tensors."""
+"""What a contender is asked to compute, and what it answers, as plain tensors.
+
+The passes, and how an exam is taken, run where the contender is: in its process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from harness.adapter import SpikeTap, record_spikes
+from harness.proof.certificate import RULES
 from harness.records.run import Failed
 from harness.reference import coding
 from harness.reference.initialise import copy_parameters
@@ -56,12 +60,12 @@ def question_of(case: Case, weights: tuple[Tensor, ...], x: Tensor, labels: Tens
     workload, precision = case.workload, case.contender.precision
     steps = 1 if paper.settings(workload.dataset).static else workload.T
     # laid out as a contender is given them: else sums end in other bits, and spikes turn
-    inputs = x[:steps, : workload.batch_size].to("cpu", DTYPES[precision]).contiguous()
+    x = x[:steps, : workload.batch_size].to("cpu", DTYPES[precision]).contiguous()
     mode = case.mode if isinstance(case, Timing) else "training"
-    labels = labels[: workload.batch_size].cpu()
     return Question(
-        weights, inputs, workload.T, precision, workload.network, workload.seed, labels, mode
-    )
+        weights, x, workload.T, precision, workload.network, workload.seed,
+        labels[: workload.batch_size].cpu(), mode,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,12 @@ class Answer:
     spikes: tuple[Tensor, ...] = ()  # (T, B, ...) of each layer, bool; () where no tap recorded
 
 
+# Passes
+
+
 def plain_pass(module: nn.Module, question: Question, *, tapped: bool = False) -> Answer:
     """Load a question and return the answer; `tapped`: with all spikes. Raises Incomparable."""
-    with _asked(module, question) as x:
+    with _loaded(module, question) as x:
         with record_spikes(module) if tapped else nullcontext(()) as taps:
             with (
                 torch.inference_mode(question.mode == "inference"),
@@ -104,17 +111,8 @@ def objective(out: Tensor, question: Question) -> Tensor:  # (T, B, N) -> ()
     return coding.loss(votes, question.labels.to(out.device))
 
 
-def as_spikes(values: Tensor, of: str) -> Tensor:
-    """Return spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
-    if values.dtype == torch.bool:
-        return values
-    if wrong := int(((values != 0) & (values != 1)).sum()):
-        raise Incomparable(f"{wrong:,} of {values.numel():,} entries of {of} are neither 0 nor 1")
-    return values.bool()
-
-
 @contextmanager
-def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
+def _loaded(module: nn.Module, question: Question) -> Iterator[Tensor]:
     """Yield the input on the module's device; it has the question's parameters, no gradients.
 
     Afterwards the input and the parameters must be as before, and mode and gradients are put back.
@@ -124,28 +122,22 @@ def _asked(module: nn.Module, question: Question) -> Iterator[Tensor]:
         question.load(module)
     except ValueError as error:
         raise Incomparable(str(error)) from error
-    given = question.x.to(parameters[0].device, copy=True)
-    x = given.expand(question.steps, *given.shape[1:])
-    training, gradients = module.training, [each.grad for each in parameters]
-    for each in parameters:
-        each.grad = None
+    inputs = question.x.to(parameters[0].device, copy=True)
+    training, gradients = module.training, [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
     module.train(question.mode == "training")
     try:
-        yield x
+        yield inputs.expand(question.steps, *inputs.shape[1:])
     finally:
         module.train(training)
-        for each, gradient in zip(parameters, gradients, strict=True):
-            each.grad = gradient
-    if not torch.equal(given.cpu(), question.x):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+    if not torch.equal(inputs.cpu(), question.x):
         raise Incomparable("it changes its input in place")
-    if not all(map(torch.equal, (each.detach().cpu() for each in parameters), question.parameters)):
+    weights = (parameter.detach().cpu() for parameter in parameters)
+    if not all(map(torch.equal, weights, question.parameters)):
         raise Incomparable("it changes its parameters in place")
-
-
-def _check_shape(out: object, question: Question) -> None:
-    found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-    if found != question.out_shape:
-        raise Incomparable(f"the output is {found}, expected a tensor of {question.out_shape}")
 
 
 def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tensor, ...]:
@@ -155,8 +147,10 @@ def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tens
         raise Incomparable("the output carries no gradient")
     objective(out.to(question.x.dtype), question).backward()
     return tuple(
-        torch.zeros_like(each, device="cpu") if each.grad is None else each.grad.cpu()
-        for each in module.parameters()
+        torch.zeros_like(parameter, device="cpu")
+        if parameter.grad is None
+        else parameter.grad.cpu()
+        for parameter in module.parameters()
     )
 
 
@@ -166,19 +160,74 @@ def _collected(tap: SpikeTap, n: int) -> Tensor:
     return as_spikes(tap.collected(), f"the spikes of layer {n}").cpu()
 
 
+# An exam
+
+ExamAnswers = tuple[tuple[Answer, Answer], ...]  # to each of `exam_questions`, tapped and untapped
+
+
+def exam_questions(question: Question) -> tuple[Question, Question, Question]:
+    """Return the three questions of an exam: `question`, in eval mode, and far beyond V_th.
+
+    The last asks for gradients only in float64: otherwise rounding decides much of the few there.
+    """
+    evaluated = replace(question, mode="inference")
+    large = tuple(RULES.driven * weights for weights in question.parameters)
+    driven = question if question.precision == "fp64" else evaluated
+    return question, evaluated, replace(driven, parameters=large)
+
+
+def take_exam(module: nn.Module, question: Question) -> ExamAnswers:
+    """Return a module's answers to `exam_questions`. Raises Incomparable."""
+    answers = exam_answers(module, question)
+    return tuple(zip(answers, answers, strict=True))
+
+
+def exam_answers(module: nn.Module, question: Question) -> Iterator[Answer]:
+    """Yield the answers with taps recording and without, in turn.
+
+    Other weights on another input come first, and do not count.
+    """
+    module.to(dtype=question.x.dtype)
+    others = tuple(weights.flip(0) for weights in question.parameters)
+    x = question.x.flip(-1).contiguous()
+    first = replace(question, parameters=others, x=x, seed=question.seed + 1)
+    plain_pass(module, replace(first, mode="inference"))
+    plain_pass(module, first)
+    for one in exam_questions(question):
+        yield tapped_pass(module, one)
+        yield plain_pass(module, one)
+
+
+# Whether an answer has the form that was asked for
+
+
+def _check_shape(out: object, question: Question) -> None:
+    shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+    if shape != question.out_shape:
+        raise Incomparable(f"the output is {shape}, expected a tensor of {question.out_shape}")
+
+
+def as_spikes(values: Tensor, name: str) -> Tensor:
+    """Return spikes as bool. Raises Incomparable where an entry is neither 0 nor 1."""
+    if values.dtype == torch.bool:
+        return values
+    if wrong := int(((values != 0) & (values != 1)).sum()):
+        raise Incomparable(f"{wrong:,} of {values.numel():,} entries of {name} are neither 0 nor 1")
+    return values.bool()
+
+
 def check(answer: Answer, question: Question) -> None:
     """Raise Incomparable unless shapes are right, spikes 0 or 1, and gradients finite."""
     _check_shape(answer.out, question)
     as_spikes(answer.out, "the output")
     differentiated = question.parameters if question.mode == "training" else ()
-    shapes = [tuple(each.shape) for each in differentiated]
-    found = [tuple(each.shape) for each in answer.gradients]
-    if found != shapes:
-        raise Incomparable(f"gradients of shapes {found}, expected {shapes}")
-    for name, given in zip(parameters_of(question.network), answer.gradients, strict=False):
-        if wrong := int((~torch.isfinite(given)).sum()):
-            of = f"{given.numel():,} entries of the gradient of {name}"
-            raise Incomparable(f"{wrong:,} of {of} are not finite")
+    expected, shapes = _shapes(differentiated), _shapes(answer.gradients)
+    if shapes != expected:
+        raise Incomparable(f"gradients of shapes {shapes}, expected {expected}")
+    for name, gradient in zip(parameters_of(question.network), answer.gradients, strict=False):
+        if wrong := int((~torch.isfinite(gradient)).sum()):
+            entries = f"{gradient.numel():,} entries of the gradient of {name}"
+            raise Incomparable(f"{wrong:,} of {entries} are not finite")
 
 
 def check_tapped(answer: Answer, question: Question) -> None:
@@ -186,12 +235,16 @@ def check_tapped(answer: Answer, question: Question) -> None:
     check(answer, question)
     (steps, batch, _), stages = question.out_shape, question.network.stages
     expected = [(steps, batch, *stage.output_shape) for stage in stages]
-    found = [tuple(each.shape) for each in answer.spikes]
-    if found != expected:
-        raise Incomparable(f"spikes of shapes {found}, expected one tap a layer: {expected}")
+    shapes = _shapes(answer.spikes)
+    if shapes != expected:
+        raise Incomparable(f"spikes of shapes {shapes}, expected one tap a layer: {expected}")
     if differ := int((answer.out.bool() != answer.spikes[-1].bool()).sum()):
-        of = f"{differ:,} of {answer.out.numel():,} entries differ"
-        raise Incomparable(f"the output is not the voting layer's spikes: {of}")
+        entries = f"{differ:,} of {answer.out.numel():,} entries differ"
+        raise Incomparable(f"the output is not the voting layer's spikes: {entries}")
+
+
+def _shapes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in tensors]
 
 
 def parameters_of(network: Network) -> tuple[str, ...]:

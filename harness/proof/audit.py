@@ -30,8 +30,8 @@ from harness.proof.answer import (
 )
 from harness.proof.certificate import RULES, beyond, typical
 from harness.proof.gradients import (
+    ClaimedGradients,
     Compared,
-    GivenGradients,
     Gradients,
     NeuronTrace,
     bias_gradient,
@@ -94,7 +94,7 @@ class ReplayedLayer:
     step: int = 0  # of the first wrong spike, from 0
     distance: float = 0.0  # the largest abs(u - V_th) there
     gradients: tuple[Tensor, ...] = ()  # of its parameters, replayed; () in inference
-    left: float = 0.0  # largest unexplained part of a given gradient, over its bound
+    residual: float = 0.0  # the largest, of the claimed gradients, over its bound
 
 
 Sent = tuple[Tensor, Tensor | None]  # gradients passed down: of the spikes below, and of U
@@ -116,54 +116,54 @@ class Audit:
     def judge(self, module: nn.Module) -> AuditFinding:
         """Judge a module by an untapped pass and, where a replay must decide, by a tapped one."""
         try:
-            given = plain_pass(module, self.question)
-            return self.direct(given) or self.replay(given, tapped_pass(module, self.question))
+            answer = plain_pass(module, self.question)
+            return self.direct(answer) or self.replay(answer, tapped_pass(module, self.question))
         except Incomparable as reason:
             return AuditFinding("direct", False, str(reason))
 
-    def direct(self, given: Answer) -> AuditFinding | None:
+    def direct(self, answer: Answer) -> AuditFinding | None:
         """Judge an untapped answer; None if a replay must decide: bf16, spikes or gradients off."""
         try:
-            check(given, self.question)
+            check(answer, self.question)
         except Incomparable as reason:
             return AuditFinding("direct", False, str(reason))
-        if self._bf16 or not torch.equal(given.out, self.answer.out):
+        if self._bf16 or not torch.equal(answer.out, self.expected.out):
             return None
-        pairs = zip(given.gradients, self.answer.gradients, strict=True)
+        pairs = zip(answer.gradients, self.expected.gradients, strict=True)
         errors = [compared(*pair).error for pair in pairs]
-        if any(each > of for each, of in zip(errors, self._bounds, strict=False)):
+        if any(error > bound for error, bound in zip(errors, self._bounds, strict=False)):
             return None
         least = 0.0 if self.question.mode == "training" else None
-        error = max((each for each in errors if not isnan(each)), default=least)
-        return AuditFinding("direct", True, None, given.out.numel(), gradient_error=error)
+        error = max((error for error in errors if not isnan(error)), default=least)
+        return AuditFinding("direct", True, None, answer.out.numel(), gradient_error=error)
 
-    def replay(self, given: Answer, tapped: Answer) -> AuditFinding:
-        """Judge `given` layer by layer, by the spikes that `tapped`, a second pass, recorded.
+    def replay(self, answer: Answer, tapped: Answer) -> AuditFinding:
+        """Judge `answer` layer by layer, by the spikes that `tapped`, a second pass, recorded.
 
         It fails where their outputs differ, a spike is wrong, a layer has too many near-ties turned
         or a gradient is beyond its bound.
         """
         try:
-            check(given, self.question)
+            check(answer, self.question)
             check_tapped(tapped, self.question)
-            if differ := int((given.out != tapped.out).sum()):
-                of = f"{given.out.numel():,} output spikes"
-                raise Incomparable(f"{differ:,} of {of} are others with no tap recording")
+            if differ := int((answer.out != tapped.out).sum()):
+                spikes = f"{differ:,} of {answer.out.numel():,} output spikes"
+                raise Incomparable(f"{spikes} are others with no tap recording")
         except Incomparable as reason:
             return AuditFinding("replay", False, str(reason))
-        layers, bf16 = self._replayed(given, tapped, "computed"), self._bf16
-        mine = [each for layer in layers for each in layer.gradients]
-        pairs = zip(given.gradients, mine, strict=True)
-        gradients = [compared(each.to(own.device), own) for each, own in pairs]
-        bounds = self._explained(gradients, mine, given, tapped) if bf16 else self._bounds
+        layers, bf16 = self._replayed(answer, tapped, "computed"), self._bf16
+        replayed = _gradients_of(layers)
+        pairs = zip(answer.gradients, replayed, strict=True)
+        gradients = [compared(one.to(other.device), other) for one, other in pairs]
+        bounds = self._explained(gradients, replayed, answer, tapped) if bf16 else self._bounds
         # of the last parameter first, as gradients go: a fault is felt in all below
         named = list(zip(parameters_of(self.question.network), bounds, gradients, strict=False))
         reasons = [
             *_wrong_spikes(layers, RULES.bf16_turned if bf16 else RULES.turned),
-            *filter(None, (_gradient_fault(*each, bf16=bf16) for each in reversed(named))),
+            *filter(None, (_gradient_fault(*line, bf16=bf16) for line in reversed(named))),
         ]
-        error = max((each.error for each in gradients if not isnan(each.error)), default=None)
-        cosines = [each.cosine for each in gradients if not isnan(each.cosine)]
+        error = max((g.error for g in gradients if not isnan(g.error)), default=None)
+        cosines = [g.cosine for g in gradients if not isnan(g.cosine)]
         turned = sum(layer.turned for layer in layers)
         return AuditFinding(
             "replay", not reasons, reasons[0] if reasons else None,
@@ -174,18 +174,17 @@ class Audit:
         )  # fmt: skip
 
     def _explained(
-        self, gradients: list[Compared], mine: list[Tensor], given: Answer, tapped: Answer
+        self, gradients: list[Compared], replayed: list[Tensor], answer: Answer, tapped: Answer
     ) -> list[float]:
         """Return how far off each gradient may be in bf16, of its length."""
         least = sqrt(1 - RULES.bf16_cosine**2)
         bounds = [least] * len(gradients)
-        if not any(each.distance > least for each in gradients):
+        if not any(gradient.distance > least for gradient in gradients):
             return bounds
         sides: tuple[Side, ...] = ("inside", "outside")
         for side in sides:
-            layers = self._replayed(given, tapped, side)
-            theirs = [each for layer in layers for each in layer.gradients]
-            distances = [compared(*pair).distance for pair in zip(theirs, mine, strict=True)]
+            others = _gradients_of(self._replayed(answer, tapped, side))
+            distances = [compared(*pair).distance for pair in zip(others, replayed, strict=True)]
             pairs = zip(bounds, distances, strict=True)
             bounds = [a if isnan(b) else max(a, min(least + b, RULES.bf16_most)) for a, b in pairs]
         return bounds
@@ -206,12 +205,12 @@ class Audit:
         self.question.load(module)
         if self._bf16:
             with torch.no_grad():
-                for each in (p for layer in module.layers for p in layer.synapse.parameters()):
-                    each.copy_(_rounded(each))
+                for weights in (p for layer in module.layers for p in layer.synapse.parameters()):
+                    weights.copy_(_rounded(weights))
         return module
 
     @cached_property
-    def answer(self) -> Answer:
+    def expected(self) -> Answer:
         """The reference's own answer, untapped."""
         return plain_pass(self._reference, self.question)
 
@@ -229,37 +228,37 @@ class Audit:
             training = self.question.mode == "training"
             return dropout.stage_keys(self.question.network, whole, training=training)
 
-    def _replayed(self, given: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
+    def _replayed(self, answer: Answer, tapped: Answer, side: Side) -> list[ReplayedLayer]:
         """Return the layers' replays, the first layer first, on the spikes of `tapped`.
 
-        `given`'s gradients tell on which side of the surrogate's edge neurons lie; in bf16 `side`.
+        `answer`'s gradients tell on which side of the surrogate's edge neurons lie; in bf16 `side`.
         """
-        gradients, layers, sent = [*given.gradients], list[ReplayedLayer](), None
+        gradients, layers, sent = [*answer.gradients], list[ReplayedLayer](), None
         if self.question.mode == "training":
             out = tapped.out.to(self.device).detach().requires_grad_()
             sent = torch.autograd.grad(objective(out, self.question), [out])[0], None
         settles = not self._bf16
         for n in reversed(range(len(tapped.spikes))):
             count = len(list(self._reference.layers[n].parameters())) if sent else 0
-            own = [gradients.pop().to(self.device) for _ in range(count)][::-1]
-            layer, sent = self._layer(n, tapped.spikes, sent, own if settles else [], side)
+            claimed = [gradients.pop().to(self.device) for _ in range(count)][::-1]
+            layer, sent = self._layer(n, tapped.spikes, sent, claimed if settles else [], side)
             layers.append(layer)
             # a fault is felt in all layers below: their edges explain nothing
-            settles &= layer.left <= 1
+            settles &= layer.residual <= 1
         return layers[::-1]
 
     def _layer(
-        self, n: int, fired: Sequence[Tensor], sent: Sent | None, given: list[Tensor], side: Side
+        self, n: int, spikes: Sequence[Tensor], sent: Sent | None, claimed: list[Tensor], side: Side
     ) -> tuple[ReplayedLayer, Sent | None]:
         """Replay layer n; return it, and the gradients that it sends on.
 
-        `fired`: all layers' spikes (T, B, ...). `sent`: of the layer above. `given`: its own, if
-        they settle anything.
+        `spikes`: all layers' (T, B, ...). `sent`: of the layer above. `claimed`: the contender's
+        gradients of this layer, if they settle anything.
         """
         lif, source, inputs = self.question.network.lif, None, self._x
         with torch.set_grad_enabled(sent is not None):
             if n > 0:
-                source = fired[n - 1].bool().to(self.device, self._x.dtype)
+                source = spikes[n - 1].bool().to(self.device, self._x.dtype)
                 source.requires_grad_(torch.is_grad_enabled())
                 inputs = passed_on(self._reference.layers[n - 1], source, self._keys[n - 1])
                 if self._bf16:  # the gradient passes as if it were not rounded
@@ -267,8 +266,8 @@ class Audit:
             drawn = synapses.over_steps(self._reference.layers[n].synapse, inputs)
             drawn = drawn.expand(self.question.steps, *drawn.shape[1:])
         current = _rounded(drawn.detach()) if self._bf16 else drawn.detach()
-        spikes = fired[n].bool().to(self.device)
-        o = spikes.to(current.dtype)
+        fired = spikes[n].bool().to(self.device)
+        o = fired.to(current.dtype)
         u = potentials(current, o, lif.k_tau)
         if self._bf16:
             ties = self._ties(n, source, drawn, u, o)
@@ -276,7 +275,7 @@ class Audit:
             exact = self.question.precision == "fp64"
             ties = typical(u, lif.v_th) * (RULES.replayed_fp64 if exact else RULES.near_tie)
         stage = self.question.network.stages[n]
-        layer = _fired(stage.name, spikes, u, lif.v_th, ties)
+        layer = _fired(stage.name, fired, u, lif.v_th, ties)
         if sent is None:
             return layer, None
         back, of_U = sent
@@ -286,22 +285,24 @@ class Audit:
             passes = passes | edge if side == "inside" else passes & ~edge
         trace = NeuronTrace(u, o, back, passes)
         du = through_time(trace, lif)
-        d_weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
-        found = Gradients(du, d_weight, bias_gradient(du))
-        if given and isinstance(ties, float):
+        weight = weight_gradient(self._reference.layers[n].synapse, inputs.detach(), du)
+        replayed = Gradients(du, weight, bias_gradient(du))
+        if claimed and isinstance(ties, float):
             pairs = zip(
-                (d_weight, found.bias), gradient_bounds([stage], self.question), strict=False
+                (weight, replayed.bias), gradient_bounds([stage], self.question), strict=False
             )
-            of_weight, of_bias = (max(of * each.abs().max().item(), TINY) for each, of in pairs)
-            known = GivenGradients(given[0], given[1], of_weight, of_bias, inputs.detach())
-            found = settle(trace, found, known, lif, ties)
-        own = (found.weight, found.bias, *([] if of_U is None else [of_U]))
-        layer = replace(layer, gradients=own, left=found.left)
+            weight_bound, bias_bound = (max(b * g.abs().max().item(), TINY) for g, b in pairs)
+            claim = ClaimedGradients(
+                claimed[0], claimed[1], weight_bound, bias_bound, inputs.detach()
+            )
+            replayed = settle(trace, replayed, claim, lif, ties)
+        gradients = (replayed.weight, replayed.bias, *([] if of_U is None else [of_U]))
+        layer = replace(layer, gradients=gradients, residual=replayed.residual)
         if source is None:
             return layer, None
         neunorm = self._reference.layers[n - 1].neunorm
-        wanted = [source] if neunorm is None else [source, neunorm.U]
-        below = torch.autograd.grad(drawn, wanted, found.du)
+        sources = [source] if neunorm is None else [source, neunorm.U]
+        below = torch.autograd.grad(drawn, sources, replayed.du)
         return layer, (below[0], below[1] if neunorm is not None else None)
 
     @torch.no_grad()
@@ -326,16 +327,20 @@ class Audit:
         return potentials(rounded, o, self.question.network.lif.k_tau)
 
 
-def _gradient_fault(name: str, bound: float, found: Compared, *, bf16: bool) -> str:
-    if not (found.distance if bf16 else found.error) > bound:
+def _gradients_of(layers: Iterable[ReplayedLayer]) -> list[Tensor]:
+    return [gradient for layer in layers for gradient in layer.gradients]
+
+
+def _gradient_fault(name: str, bound: float, gradient: Compared, *, bf16: bool) -> str:
+    if not (gradient.distance if bf16 else gradient.error) > bound:
         return ""
     if bf16:
         return (
             f"the gradient of {name} is not the reference's within bf16's rounding: it is off by "
-            f"{found.distance:.1%} of its length, rounding explains {bound:.1%} "
-            f"(cosine {found.cosine:.4f})"
+            f"{gradient.distance:.1%} of its length, rounding explains {bound:.1%} "
+            f"(cosine {gradient.cosine:.4f})"
         )
-    return f"the gradient of {name} differs by {beyond(found.error, bound)}"
+    return f"the gradient of {name} differs by {beyond(gradient.error, bound)}"
 
 
 def _wrong_spikes(layers: list[ReplayedLayer], most: float) -> Iterator[str]:

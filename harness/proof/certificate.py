@@ -179,8 +179,8 @@ def failures(
             f"{flips:,} of {spikes:,} spikes differ, first at step {first.step + 1} in layer "
             f"{first.layer}, abs(u - V_th) = {first.distance:.1e}"
         )
-    known = [each for each in proofs if not isnan(each.gradient_error)]
-    worst = max(known, key=lambda each: each.gradient_error, default=None)
+    compared = (proof for proof in proofs if not isnan(proof.gradient_error))
+    worst = max(compared, key=lambda proof: proof.gradient_error, default=None)
     if worst and worst.gradient_error > allowed.gradient_error:
         by = beyond(worst.gradient_error, allowed.gradient_error)
         failures.append(f"in layer {worst.layer} gradients differ by {by}")

@@ -73,23 +73,23 @@ def networks(options: Options) -> list[tuple[str, NamedNetwork]]:
     Each comes without NeuNorm and in both its readings, by default all of Table 1; a network from
     a file comes once, as it is.
     """
-    own = {file.name: (None,) for file in options.files}
+    files = {file.name for file in options.files}
     return [
         (dataset, options.network(name, dataset, neunorm=reading, width=WIDTH))
         for dataset in options.datasets or paper.SETTINGS
         for name in options.networks or paper.SCALES
-        for reading in own.get(name, READINGS)
+        for reading in ((None,) if name in files else READINGS)
     ]
 
 
 def exams(options: Options, batch_of: Callable[[str], Tensor]) -> Iterator[tuple[str, str, Exam]]:
     """Yield title (without NeuNorm), full name and exam of each of `networks` in each precision."""
     batch_of = cache(batch_of)
-    for dataset, of in networks(options):
-        title, neunorm = f"{paper.settings(dataset).title} {network_name(of)}", of.network.neunorm
-        named = f"{title} NeuNorm {neunorm.reading}" if neunorm else title
+    for dataset, named in networks(options):
+        title, network = f"{paper.settings(dataset).title} {network_name(named)}", named.network
+        name = f"{title} NeuNorm {network.neunorm.reading}" if network.neunorm else title
         for precision in PRECISIONS:
-            yield title, named, Exam(of.network, batch_of(dataset), precision)
+            yield title, name, Exam(network, batch_of(dataset), precision)
 
 
 def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -98,13 +98,13 @@ def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
         adapters.check_name(name)
     if names:
         return names
-    here = adapters.available()
+    available = adapters.available()
     variants = (
         Contender(name, variant=variant).name
-        for name in here
+        for name in available
         for variant in adapters.variants_of(name)
     )
-    return (*here, *variants, *(name for name in adapters.names() if name not in here))
+    return tuple(dict.fromkeys([*available, *variants, *adapters.names()]))
 
 
 @dataclass(frozen=True)
@@ -122,19 +122,19 @@ def estimate(names: tuple[str, ...], options: Options) -> Estimate:
     The reference takes one here, on random input; others take as long, in proportion to neurons,
     and their framework's import and compilers besides. Raises UsageError for unknown names.
     """
-    found = [facts.of(Contender.parse(name).package) for name in _checked(names)]
-    present = [each for each in found if not each.missing]
-    asked = [of.network for _, of in networks(options)]
-    if not present or not asked:
+    packages = (facts.of(Contender.parse(name).package) for name in _checked(names))
+    present = [package for package in packages if not package.missing]
+    examined = [named.network for _, named in networks(options)]
+    if not present or not examined:
         return Estimate(len(present), 0, 0.0)
-    smallest = min(asked, key=_neurons)
+    smallest = min(examined, key=_neurons)
     x = torch.rand(STEPS, BATCH_SIZE, *smallest.input_shape)
     exam = Exam(smallest, x, PRECISIONS[0])
     taken = clock.seconds(lambda: exam.certify(adapters.load(REFERENCE)), clock.CPU)
-    of_each = len(PRECISIONS) * taken * sum(map(_neurons, asked)) / _neurons(smallest)
-    count = len(PRECISIONS) * len(asked)  # of one adapter
-    compiling = FOREIGN_SECONDS * count * sum(each.foreign for each in present)
-    seconds = (START_SECONDS + of_each) * len(present) + compiling
+    exams_seconds = len(PRECISIONS) * taken * sum(map(_neurons, examined)) / _neurons(smallest)
+    count = len(PRECISIONS) * len(examined)  # of one adapter
+    compiling = FOREIGN_SECONDS * count * sum(package.foreign for package in present)
+    seconds = (START_SECONDS + exams_seconds) * len(present) + compiling
     return Estimate(len(present), count * len(present), seconds)
 
 
@@ -153,24 +153,24 @@ def prove_adapters(
     networks(options)
     for name in _checked(names):
         contender = Contender.parse(name)
-        known = facts.of(contender.package)
-        if known.missing:
-            yield AdapterProof(name, (), (), known.missing)
+        package = facts.of(contender.package)
+        if package.missing:
+            yield AdapterProof(name, (), (), package.missing)
             continue
         try:
             with Child(short_spin=True) as child:
-                yield child.call(prove_adapter, name, options, known, silence=SILENCE, hear=say)
+                yield child.call(prove_adapter, name, options, package, silence=SILENCE, hear=say)
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 whatever it died of costs its own line
-            deviations = known.deviations_of(contender.suffix or "")
+            deviations = package.deviations_of(contender.suffix or "")
             reason = str(error) if isinstance(error, Died) else describe_error(error)
             yield AdapterProof(name, deviations, (), reason, broke=True)
 
 
-def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterProof:
+def prove_adapter(name: str, options: Options, package: facts.Facts) -> AdapterProof:
     """Return the certificates of an adapter; called in a child process, which it reports from."""
-    facts.remember(known)
+    facts.remember(package)
     adapter = adapters.load(name)
     root, proofs = datasets.data_root(options.data_root), list[OnNetwork]()
     unsupported, count = dict[str, str](), len(networks(options)) * len(PRECISIONS)
@@ -178,12 +178,12 @@ def prove_adapter(name: str, options: Options, known: facts.Facts) -> AdapterPro
     def batch_of(dataset: str) -> Tensor:
         return datasets.load_batch(dataset, STEPS, BATCH_SIZE, root=root).inputs
 
-    for n, (title, named, exam) in enumerate(exams(options, batch_of)):
+    for n, (title, network, exam) in enumerate(exams(options, batch_of)):
         tell(n / count, title)
         try:
-            proofs.append(OnNetwork(title, named, exam.certify(adapter)))
+            proofs.append(OnNetwork(title, network, exam.certify(adapter)))
         except Unsupported as error:  # of this network alone
-            unsupported[named] = str(error)
+            unsupported[network] = str(error)
         except UsageError as error:  # the adapter's own: it ends nothing but itself
             return AdapterProof(name, adapter.DEVIATIONS, (), describe_error(error), broke=True)
     reason = next(iter(unsupported.values()), "")

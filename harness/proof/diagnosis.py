@@ -31,26 +31,26 @@ Fire = Callable[[Tensor, float], Tensor]  # u - V_th, a -> o
 
 
 def computed_instead(
-    network: Network, given: Sequence[Answer], ask: Ask, bound: float, device: torch.device
+    network: Network, answers: Sequence[Answer], ask: Ask, bound: float, device: torch.device
 ) -> tuple[str, ...]:
-    """Return the known deviations that explain `given`, in words that follow "computes with".
+    """Return the known deviations that explain `answers`, in words that follow "computes with".
 
     `ask` puts the exam's questions to a module, in order. `bound`: of a gradient's error, relative.
     """
 
-    def answers(build: Build) -> Iterator[Answer]:
+    def answers_of(build: Build) -> Iterator[Answer]:
         return ask(as_drawn(build, network).to(device))  # its weights are replaced
 
     fitting = (
         words
         for words, build in DEVIATIONS
-        if _same(given, answers(build), bound)
-        and not _same([*answers(ReferenceNetwork)], answers(build), bound)
+        if _same(answers, answers_of(build), bound)
+        and not _same([*answers_of(ReferenceNetwork)], answers_of(build), bound)
     )
     return tuple(dict.fromkeys(fitting))
 
 
-def _same(given: Sequence[Answer], others: Iterable[Answer], bound: float) -> bool:
+def _same(answers: Sequence[Answer], others: Iterable[Answer], bound: float) -> bool:
     return all(  # nothing more is asked after one that is not
         torch.equal(one.out, other.out)
         and all(map(torch.equal, one.spikes, other.spikes))
@@ -58,7 +58,7 @@ def _same(given: Sequence[Answer], others: Iterable[Answer], bound: float) -> bo
             compared(*pair).error > bound
             for pair in zip(one.gradients, other.gradients, strict=True)
         )
-        for one, other in zip(given, others, strict=True)
+        for one, other in zip(answers, others, strict=True)
     )
 
 
@@ -99,13 +99,13 @@ class Carried(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.left = inner, None
+        self.inner, self.last = inner, None
 
     def forward(self, x: Tensor, state: object) -> tuple[Tensor, object]:
-        out, after = self.inner(x, self.left if state is None else state)
-        alone = isinstance(after, Tensor)
-        self.left = after.detach() if alone else tuple(each.detach() for each in after)
-        return out, after
+        out, new = self.inner(x, self.last if state is None else state)
+        is_tensor = isinstance(new, Tensor)
+        self.last = new.detach() if is_tensor else tuple(part.detach() for part in new)
+        return out, new
 
 
 def _carries(network: Network, *, neunorm: bool) -> nn.Module:
@@ -125,18 +125,18 @@ class StepsReversed(ReferenceNetwork):
 
 
 class LastStepMissing(ReferenceNetwork):
-    """The reference without its last step, where the spikes before it are repeated times `kept`."""
+    """The reference without its last step: a `share` of the spikes before it is repeated."""
 
-    def __init__(self, network: Network, kept: float) -> None:
+    def __init__(self, network: Network, share: float) -> None:
         super().__init__(network)
-        self.kept = kept
+        self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x[:-1])
         for tap in (layer.tap for layer in self.layers):
             if tap.kept:
-                tap(tap.kept[-1] * self.kept)
-        return torch.cat([out, out[-1:] * self.kept])
+                tap(tap.kept[-1] * self.share)
+        return torch.cat([out, out[-1:] * self.share])
 
 
 def _detached(potential: Potential) -> Potential:
@@ -184,6 +184,6 @@ DEVIATIONS: tuple[tuple[str, Build], ...] = (
     ("the state carried over between calls", partial(_carries, neunorm=False)),
     ("the state carried over between calls", partial(_carries, neunorm=True)),
     ("the steps in reverse order", StepsReversed),
-    ("the last step missing", partial(LastStepMissing, kept=0.0)),
-    ("the last step missing", partial(LastStepMissing, kept=1.0)),
+    ("the last step missing", partial(LastStepMissing, share=0.0)),
+    ("the last step missing", partial(LastStepMissing, share=1.0)),
 )

@@ -16,23 +16,26 @@ accident, or with less than the work:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isnan
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.adapter import Adapter, exam_builder
 from harness.proof.answer import (
     Answer,
+    ExamAnswers,
     Incomparable,
     Question,
     check,
     check_tapped,
+    exam_answers,
+    exam_questions,
     parameters_of,
-    plain_pass,
+    take_exam,
     tapped_pass,
 )
 from harness.proof.audit import Audit
@@ -88,45 +91,9 @@ def edge_potential(lif: LIF, dtype: torch.dtype) -> float | None:
     return None
 
 
-def exam_questions(asked: Question) -> tuple[Question, Question, Question]:
-    """Return the three questions of an exam: `asked`, in eval mode, and far beyond V_th.
-
-    The last asks for gradients only in float64: otherwise rounding decides much of the few there.
-    """
-    evaluated = replace(asked, mode="inference")
-    large = tuple(RULES.driven * each for each in asked.parameters)
-    driven = asked if asked.precision == "fp64" else evaluated
-    return asked, evaluated, replace(driven, parameters=large)
-
-
-# A module's answers to each of `exam_questions`, tapped and untapped.
-ExamAnswers = tuple[tuple[Answer, Answer], ...]
-
-
-def take_exam(module: nn.Module, asked: Question) -> ExamAnswers:
-    """Return a module's answers to `exam_questions`. Raises Incomparable."""
-    answers = _answers(module, asked)
-    return tuple(zip(answers, answers, strict=True))
-
-
-def _answers(module: nn.Module, asked: Question) -> Iterator[Answer]:
-    """Yield the answers with taps recording and without, in turn.
-
-    Other weights on another input come first, and do not count.
-    """
-    module.to(dtype=asked.x.dtype)
-    others, x = tuple(each.flip(0) for each in asked.parameters), asked.x.flip(-1).contiguous()
-    first = replace(asked, parameters=others, x=x, seed=asked.seed + 1)
-    plain_pass(module, replace(first, mode="inference"))
-    plain_pass(module, first)
-    for each in exam_questions(asked):
-        yield tapped_pass(module, each)
-        yield plain_pass(module, each)
-
-
 @dataclass(frozen=True)
 class _Expected:
-    asked: Question
+    question: Question
     answer: Answer  # the reference's
     potentials: list[Tensor]  # (T, B, ...) of each layer
     audits: tuple[Audit, ...]  # of each question that counts
@@ -149,74 +116,76 @@ class Exam:
         return self.judge(adapter.DEVIATIONS, partial(take_exam, module))
 
     def judge(
-        self, deviations: tuple[str, ...], take_exam: Callable[[Question], ExamAnswers]
+        self, deviations: tuple[str, ...], ask: Callable[[Question], ExamAnswers]
     ) -> Certificate:
-        """Compare the module that `take_exam` asks with the reference.
+        """Compare the module that `ask` asks, as `take_exam` does, with the reference.
 
-        `take_exam` is called once an attempt; where it raises Incomparable, the certificate fails.
+        `ask` is called once an attempt; where it raises Incomparable, the certificate fails.
         """
-        found = Certificate(self.precision, deviations, (), None, (), 0)
+        certificate = blank = Certificate(self.precision, deviations, (), None, (), 0)
         for attempt in range(RULES.attempts):
-            of_attempt = replace(found, attempts=attempt + 1)
-            found, certain = self._attempted(of_attempt, take_exam, self.expected(attempt))
+            blank = replace(blank, attempts=attempt + 1)
+            certificate, certain = self._attempt(blank, ask, self.expected(attempt))
             if certain:
                 break
-        return found
+        return certificate
 
-    def _attempted(
-        self, blank: Certificate, take_exam: Callable[[Question], ExamAnswers], expected: _Expected
+    def _attempt(
+        self, blank: Certificate, ask: Callable[[Question], ExamAnswers], expected: _Expected
     ) -> tuple[Certificate, bool]:
         """Return the outcome of an attempt, and whether it is certain; else another decides."""
         audits = expected.audits
         try:
-            answers = take_exam(expected.asked)
+            answers = ask(expected.question)
             for audit, (tapped, untapped) in zip(audits[:2], answers, strict=False):
                 check(untapped, audit.question)
                 check_tapped(tapped, audit.question)
         except Incomparable as reason:
-            return replace(blank, layers=(), divergence=None, failures=(str(reason),)), True
-        asked, evaluated, _ = answers
+            return replace(blank, failures=(str(reason),)), True
+        usual, evaluated, _ = answers
 
-        def refused(*which: int) -> list[str]:  # by replays
-            replays = (audits[n].replay(answers[n][1], answers[n][0]) for n in which)
-            return [each.reason for each in replays if each.reason is not None]
+        def refused(*numbers: int) -> list[str]:  # by replays
+            replays = (audits[n].replay(answers[n][1], answers[n][0]) for n in numbers)
+            return [finding.reason for finding in replays if finding.reason is not None]
 
-        layers = tuple(self._proofs(expected.answer, asked[0]))
-        first = _first_divergence(self.network, expected, asked[0])
-        found, certain = failures(layers, first, self.precision), True
+        layers = tuple(self._proofs(expected.answer, usual[0]))
+        first = _first_divergence(self.network, expected, usual[0])
+        faults, certain = failures(layers, first, self.precision), True
         if self.precision == "bf16":
-            found += refused(0, 1)
+            faults += refused(0, 1)
         else:
-            found += self._other_passes(*asked, evaluated[1], audits[1].answer)
+            faults += self._other_passes(*usual, evaluated[1], audits[1].expected)
             far = refused(2)
-            found += [f"at {RULES.driven:.0f} times the threshold {each}" for each in far]
+            faults += [f"at {RULES.driven:.0f} times the threshold {reason}" for reason in far]
             # A near-tie in float32 can part two equal networks. A replay does not mind; what it
             # refuses is a fault. Else another input decides, on which the free-running ones may
             # stay together.
-            if self.precision == "fp32" and found and not (first and first.is_far):
-                faults = far + refused(0, 1)
-                found, certain = found + faults, bool(faults)
-            if found and certain and not blank.deviations:
-                given = [each for pair in answers for each in pair]
-                if names := self._computed_instead(given, expected):
-                    found = [f"{found[0]}: it is what the paper's network computes with {names}"]
-        return replace(blank, layers=layers, divergence=first, failures=tuple(found)), certain
+            if self.precision == "fp32" and faults and not (first and first.is_far):
+                sure = far + refused(0, 1)
+                faults, certain = faults + sure, bool(sure)
+            if faults and certain and not blank.deviations:
+                passes = [answer for pair in answers for answer in pair]
+                if names := self._computed_instead(passes, expected.question):
+                    names = f"it is what the paper's network computes with {names}"
+                    faults = [f"{faults[0]}: {names}"]
+        return replace(blank, layers=layers, divergence=first, failures=tuple(faults)), certain
 
-    def _computed_instead(self, given: list[Answer], expected: _Expected) -> str:
-        ask, device = partial(_answers, asked=expected.asked), self.batch.device
+    def _computed_instead(self, answers: Sequence[Answer], question: Question) -> str:
+        ask, device = partial(exam_answers, question=question), self.batch.device
         bound = RULES.allowed(self.precision).gradient_error
-        return " or ".join(computed_instead(self.network, given, ask, bound, device))
+        return " or ".join(computed_instead(self.network, answers, ask, bound, device))
 
     def _other_passes(
-        self, tapped: Answer, untapped: Answer, evaluated: Answer, right: Answer
+        self, tapped: Answer, untapped: Answer, evaluated: Answer, reference: Answer
     ) -> Iterator[str]:
         unseen = "with no tap recording"
-        for given, other, when in (untapped, tapped, unseen), (evaluated, right, "in eval mode"):
-            if differ := int((given.out != other.out).sum()):
-                yield f"{differ:,} of {given.out.numel():,} output spikes differ {when}"
+        pairs = (untapped, tapped, unseen), (evaluated, reference, "in eval mode")
+        for answer, expected, when in pairs:
+            if differ := int((answer.out != expected.out).sum()):
+                yield f"{differ:,} of {answer.out.numel():,} output spikes differ {when}"
         bound = RULES.allowed(self.precision).gradient_error
-        pairs = zip(untapped.gradients, tapped.gradients, strict=True)
-        for name, pair in zip(parameters_of(self.network), pairs, strict=True):
+        gradients = zip(untapped.gradients, tapped.gradients, strict=True)
+        for name, pair in zip(parameters_of(self.network), gradients, strict=True):
             if (error := compared(*pair).error) > bound:
                 yield f"{unseen} the gradient of {name} differs by {beyond(error, bound)}"
 
@@ -238,29 +207,30 @@ class Exam:
         x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
         moment = x[:1] if synapses.is_static(self.batch) else x
         reference = exam_reference(self.network, moment.expand_as(x), seed, self.precision)
-        parameters = tuple(each.detach().cpu() for each in reference.parameters())
+        parameters = tuple(parameter.detach().cpu() for parameter in reference.parameters())
         moment = moment.cpu().contiguous()
-        asked = Question(parameters, moment, len(x), self.precision, self.network)
+        question = Question(parameters, moment, len(x), self.precision, self.network)
         # bf16 is compared with float32: its loss is what is reported
-        exact = replace(asked, precision="fp32") if self.precision == "bf16" else asked
-        kept = keep_potentials(reference)
+        exact = replace(question, precision="fp32") if self.precision == "bf16" else question
+        recorded = keep_potentials(reference)
         answer = tapped_pass(reference, exact)
-        potentials = [torch.stack(each).cpu() for each in kept]
-        audits = tuple(Audit(each, self.batch.device) for each in exam_questions(asked))
-        return _Expected(asked, answer, potentials, audits)
+        potentials = [torch.stack(steps).cpu() for steps in recorded]
+        audits = tuple(Audit(one, self.batch.device) for one in exam_questions(question))
+        return _Expected(question, answer, potentials, audits)
 
-    def _proofs(self, answer: Answer, given: Answer) -> Iterator[LayerProof]:
-        gradients = iter(zip(given.gradients, answer.gradients, strict=True))
+    def _proofs(self, expected: Answer, answer: Answer) -> Iterator[LayerProof]:
+        gradients = iter(zip(answer.gradients, expected.gradients, strict=True))
         for n, stage in enumerate(self.network.stages):
             pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
             errors = [compared(*pair).error for pair in pairs]
-            own = stage.output_shape[0] - count_planted(stage.output_shape[0])
-            whole = (torch.cat([e.flatten() for e in of]) for of in zip(*pairs, strict=True))
+            unplanted = stage.output_shape[0] - count_planted(stage.output_shape[0])
+            whole = (torch.cat([g.flatten() for g in side]) for side in zip(*pairs, strict=True))
+            spikes = expected.spikes[n]
             yield LayerProof(
                 layer=stage.name,
-                rate=answer.spikes[n][:, :, :own].double().mean().item(),
-                spikes=answer.spikes[n].numel(),
-                mismatches=int((answer.spikes[n] != given.spikes[n]).sum()),
+                rate=spikes[:, :, :unplanted].double().mean().item(),
+                spikes=spikes.numel(),
+                mismatches=int((spikes != answer.spikes[n]).sum()),
                 gradient_error=max(errors, key=lambda error: (isnan(error), error)),
                 gradient_cosine=compared(*whole).cosine if self.precision == "bf16" else None,
             )
@@ -291,10 +261,10 @@ def exam_reference(
     return reference
 
 
-def _first_divergence(network: Network, expected: _Expected, given: Answer) -> Divergence | None:
-    for step in range(len(given.out)):
+def _first_divergence(network: Network, expected: _Expected, answer: Answer) -> Divergence | None:
+    for step in range(len(answer.out)):
         for n, stage in enumerate(network.stages):
-            differ = expected.answer.spikes[n][step] != given.spikes[n][step]
+            differ = expected.answer.spikes[n][step] != answer.spikes[n][step]
             if differ.any():
                 u = expected.potentials[n]
                 distance = (u[step][differ] - network.lif.v_th).abs().max().item()

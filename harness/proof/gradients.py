@@ -32,16 +32,16 @@ class Compared:
     distance: float  # length of the difference over the reference's; NaN where there is none
 
 
-def compared(given: Tensor, expected: Tensor) -> Compared:
+def compared(gradient: Tensor, expected: Tensor) -> Compared:
     """Return how far a gradient is from the expected one; infinitely where it is not finite."""
-    if not given.isfinite().all():
+    if not gradient.isfinite().all():
         return Compared(inf, nan, inf)
-    difference = given.to(expected.dtype) - expected
+    difference = gradient.to(expected.dtype) - expected
     off, largest = difference.abs().max().item(), expected.abs().max().item()
     if largest == 0:
         return Compared(inf, nan, inf) if off > 0 else Compared(nan, nan, nan)
-    a, b, c = (sqrt(_dot(each, each)) for each in (given, expected, difference))
-    return Compared(off / largest, _dot(given, expected) / (a * b) if a > 0 else nan, c / b)
+    a, b, c = (sqrt(_dot(g, g)) for g in (gradient, expected, difference))
+    return Compared(off / largest, _dot(gradient, expected) / (a * b) if a > 0 else nan, c / b)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
@@ -101,14 +101,14 @@ def keep_potentials(
 
     The network must have the paper's neurons. `keep` may reduce what is appended.
     """
-    kept: list[list[Tensor]] = [[] for _ in module.layers]
-    for layer, own in zip(module.layers, kept, strict=True):
+    potentials: list[list[Tensor]] = [[] for _ in module.layers]
+    for layer, steps in zip(module.layers, potentials, strict=True):
 
-        def hook(cell: nn.Module, given: object, out: Any, own: list[Tensor] = own) -> None:
-            own.append(keep(out[1][0]))
+        def record(cell: nn.Module, x: object, out: Any, steps: list[Tensor] = steps) -> None:
+            steps.append(keep(out[1][0]))
 
-        layer.cell.register_forward_hook(hook)
-    return kept
+        layer.cell.register_forward_hook(record)
+    return potentials
 
 
 def within(u: Tensor, lif: LIF) -> Tensor:
@@ -154,11 +154,11 @@ class Gradients:
     du: Tensor  # (T, B, C, ...)
     weight: Tensor  # (C, ...)
     bias: Tensor  # (C,)
-    left: float = 0.0  # largest unexplained part of a given gradient, over its bound
+    residual: float = 0.0  # largest part of the claim that they leave unexplained, over its bound
 
 
 @dataclass(frozen=True)
-class GivenGradients:
+class ClaimedGradients:
     """A contender's gradients of a layer, their absolute bounds, and the layer's inputs."""
 
     weight: Tensor
@@ -190,31 +190,31 @@ class _Unknowns:
 
 
 def settle(
-    trace: NeuronTrace, replayed: Gradients, given: GivenGradients, lif: LIF, near_tie: float
+    trace: NeuronTrace, replayed: Gradients, claim: ClaimedGradients, lif: LIF, near_tie: float
 ) -> Gradients:
-    """Return the replayed gradients, with neurons at the surrogate's edge passing as `given` shows.
+    """Return the replayed gradients, with neurons at the surrogate's edge passing as `claim` shows.
 
-    Each map that differs from `given` is solved alone, for neurons within `near_tie` of the edge.
+    Each map that differs from `claim` is solved alone, for neurons within `near_tie` of the edge.
     """
     du, weight, bias = replayed.du, replayed.weight.clone(), replayed.bias.clone()
-    weights = (given.weight - weight).flatten(1) / given.allowed_weight
+    weights = (claim.weight - weight).flatten(1) / claim.allowed_weight
     # the rest of each map's gradients, (C, E + 1), as multiples of the bound
-    off = torch.cat([weights, (given.bias - bias)[:, None] / given.allowed_bias], 1)
+    off = torch.cat([weights, (claim.bias - bias)[:, None] / claim.allowed_bias], 1)
     for c in (off.abs().amax(1) > WORTH_SOLVING).nonzero()[:, 0].tolist():
-        own = _Map(trace.select(lambda each, c=c: each[:, :, c].flatten(1)), given, lif)
-        passes, left = own.settled(off[c], near_tie)
-        if torch.equal(passes, own.trace.passes):
+        feature_map = _Map(trace.select(lambda values, c=c: values[:, :, c].flatten(1)), claim, lif)
+        passes, residual = feature_map.settled(off[c], near_tie)
+        if torch.equal(passes, feature_map.trace.passes):
             continue
-        new = through_time(replace(own.trace, passes=passes), lif)
+        new = through_time(replace(feature_map.trace, passes=passes), lif)
         du[:, :, c] = new.view_as(du[:, :, c])
-        weight[c] = given.weight[c] - (left[:-1] * given.allowed_weight).view_as(weight[c])
-        bias[c] = given.bias[c] - left[-1] * given.allowed_bias
-        off[c] = left
+        weight[c] = claim.weight[c] - (residual[:-1] * claim.allowed_weight).view_as(weight[c])
+        bias[c] = claim.bias[c] - residual[-1] * claim.allowed_bias
+        off[c] = residual
     return Gradients(du, weight, bias, _most(off))
 
 
-def _most(left: Tensor) -> float:
-    return left.abs().max().item()
+def _most(gradient: Tensor) -> float:
+    return gradient.abs().max().item()
 
 
 @dataclass(frozen=True)
@@ -222,22 +222,22 @@ class _Map:
     """One map, or one neuron of a product: its neurons in all samples over all steps, (T, P)."""
 
     trace: NeuronTrace
-    given: GivenGradients
+    claim: ClaimedGradients
     lif: LIF
 
-    def settled(self, left: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
-        """Return `passes` as the gradients show it, and the unexplained rest."""
-        best, least, seen = self.trace.passes, left, 0
+    def settled(self, target: Tensor, near_tie: float) -> tuple[Tensor, Tensor]:
+        """Return `passes` as the gradients show it, and what they leave of `target`."""
+        best, least, seen = self.trace.passes, target, 0
         distance = ((self.trace.u - self.lif.v_th).abs() - self.lif.a / 2).abs()
-        for reach in REACHES if _most(left) > 1 else REACHES[:NEAREST]:
+        for reach in REACHES if _most(target) > 1 else REACHES[:NEAREST]:
             near = distance < reach * near_tie
             if int(near.sum()) == seen:
                 continue
             seen = int(near.sum())
             for unknowns in self._unknowns(near):
-                for passes, rest in self._solutions(left, unknowns):
-                    if _most(rest) < _most(least):
-                        best, least = passes, rest
+                for passes, residual in self._solutions(target, unknowns):
+                    if _most(residual) < _most(least):
+                        best, least = passes, residual
                 if _most(least) < WORTH_SOLVING:
                     return best, least
         return best, least
@@ -264,58 +264,59 @@ class _Map:
         carried = torch.roll(self.trace.u * (1 - self.trace.o), 1, 0)
         carried[0] = 0
         chosen, place = neurons.unique(return_inverse=True)
-        entries, generator = self.given.weight[0].numel(), torch.Generator().manual_seed(0)
+        entries, generator = self.claim.weight[0].numel(), torch.Generator().manual_seed(0)
         weights = torch.rand(entries, generator=generator, dtype=torch.float64).to(steps.device)
         read = [self._inputs_of(part).double() @ weights for part in chosen.split(AT_ONCE)]
         marks = torch.cat(read, 1)  # (T or 1, chosen)
-        columns = [each[steps, neurons].double() for each in (self.trace.u, carried)]
+        columns = [values[steps, neurons].double() for values in (self.trace.u, carried)]
         columns.append(marks[steps.clamp(max=len(marks) - 1), place])
         return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
 
-    def _solutions(self, left: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
+    def _solutions(self, target: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
         for solve in (_least_squares, _few):
-            own, rest = self, left
+            solved, residual = self, target
             for _ in range(ROUNDS):
-                turned = own._solved(rest, unknowns, solve)
+                turned = solved._solved(residual, unknowns, solve)
                 if not turned.any():
                     break
-                flips = torch.zeros_like(own.trace.passes)
+                flips = torch.zeros_like(solved.trace.passes)
                 steps, pairs = (unknowns.flips & turned[unknowns.groups]).nonzero(as_tuple=True)
                 flips[steps, unknowns.neurons[pairs]] = True
                 neurons = flips.any(0).nonzero()[:, 0].split(AT_ONCE)
-                effects = [own._effects(n, flips[:, n]).sum(1) for n in neurons]
-                rest = rest - torch.stack(effects).sum(0)
-                passes = own.trace.passes ^ flips
-                own = replace(own, trace=replace(own.trace, passes=passes))
-                yield passes, rest
+                effects = [solved._effects(n, flips[:, n]).sum(1) for n in neurons]
+                residual = residual - torch.stack(effects).sum(0)
+                passes = solved.trace.passes ^ flips
+                solved = replace(solved, trace=replace(solved.trace, passes=passes))
+                yield passes, residual
 
-    def _solved(self, left: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:  # (count,) bool
-        columns = left.new_zeros(len(left), unknowns.count)
+    def _solved(self, target: Tensor, unknowns: _Unknowns, solve: _Solve) -> Tensor:
+        """Return which unknowns lie on the other side of the edge, (count,) bool."""
+        columns = target.new_zeros(len(target), unknowns.count)
         for part in torch.arange(len(unknowns.neurons)).split(AT_ONCE):
             effects = self._effects(unknowns.neurons[part], unknowns.flips[:, part])
             columns.index_add_(1, unknowns.groups[part], effects)
-        return solve(columns.double().cpu(), left.double().cpu()).to(left.device)
+        return solve(columns.double().cpu(), target.double().cpu()).to(target.device)
 
     def _effects(self, neurons: Tensor, flips: Tensor) -> Tensor:  # (E + 1, neurons)
         """Return what the flips of each neuron add to the gradients, as multiples of the bound."""
-        before = self.trace.select(lambda each: each[:, neurons])
-        after = replace(before, passes=before.passes ^ flips)
-        du = through_time(after, self.lif) - through_time(before, self.lif)
+        trace = self.trace.select(lambda values: values[:, neurons])
+        flipped = replace(trace, passes=trace.passes ^ flips)
+        du = through_time(flipped, self.lif) - through_time(trace, self.lif)
         read = self._inputs_of(neurons)
         over = du if len(read) > 1 else du.sum(0, keepdim=True)
-        weight = torch.einsum("tk,tke->ek", over, read) / self.given.allowed_weight
-        bias = du.sum(0, keepdim=True) / self.given.allowed_bias
+        weight = torch.einsum("tk,tke->ek", over, read) / self.claim.allowed_weight
+        bias = du.sum(0, keepdim=True) / self.claim.allowed_bias
         return torch.cat([weight, bias])
 
     def _inputs_of(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons, E)
-        inputs, kernel = self.given.windows
+        inputs, kernel = self.claim.windows
         height, width = (size - kernel + 1 for size in inputs.shape[3:])
         sample, pixel = neurons // (height * width), neurons % (height * width)
         reach = torch.arange(kernel, device=neurons.device)
         rows = (pixel // width)[:, None, None] + reach[:, None]
         columns = (pixel % width)[:, None, None] + reach
-        found = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
-        return found.permute(3, 0, 4, 1, 2).flatten(2)
+        windows = inputs[:, sample[:, None, None], :, rows, columns]  # (neurons, k, k, T, C)
+        return windows.permute(3, 0, 4, 1, 2).flatten(2)
 
 
 _Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -> (count,) bool
@@ -325,8 +326,8 @@ def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
     """Return the columns of which the target has more than a half; none where they are too many."""
     if columns.shape[1] > len(target):
         return torch.zeros(columns.shape[1], dtype=torch.bool)
-    found = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")
-    return found.solution[:, 0] > 0.5
+    solution = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")
+    return solution.solution[:, 0] > 0.5
 
 
 def _few(columns: Tensor, target: Tensor) -> Tensor:

@@ -20,20 +20,20 @@ def installation_of(case: Case) -> Installation:
     contender = case.contender
     if contender.framework in (ANN, FLOOR):
         return NOTHING_KNOWN
-    known = facts.of(contender.package)
-    if known.missing:
-        raise Missing(known.missing)
-    kernels = known.implementations.get(case.device)
-    versions = [known.version]
-    for name, version in known.packages.items():  # of those that its kernels are compiled by
-        if (kernels is None or name in kernels) and version != known.version:
+    package = facts.of(contender.package)
+    if package.missing:
+        raise Missing(package.missing)
+    kernels = package.implementations.get(case.device)
+    versions = [package.version]
+    for name, version in package.packages.items():  # of those that its kernels are compiled by
+        if (kernels is None or name in kernels) and version != package.version:
             versions.append(f"{name} {version}")
     suffix = contender.suffix or ""
     return Installation(
         torch=TORCH,
         framework_version=", ".join(filter(None, versions)) or None,
-        revision=known.revision,
-        deviations="; ".join(known.deviations_of(suffix)) or None,
-        neuron=known.neuron_of(suffix),
+        revision=package.revision,
+        deviations="; ".join(package.deviations_of(suffix)) or None,
+        neuron=package.neuron_of(suffix),
         implementation=kernels,
     )

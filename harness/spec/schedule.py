@@ -25,6 +25,7 @@ U = 1.0
 FACTOR = 0.1
 # A network that has not left chance by then will not, and ends. Twice of chance is "left".
 HOPELESS_EPOCHS, LEARNT = 5, 2.0
+SETUP_SECONDS = 8.0  # of a training besides its epochs, about: its process, data and exams
 
 
 def optimiser(dataset: str) -> SGD | Adam:

@@ -24,14 +24,16 @@ from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Build, Outcome, Result, Row, Run, When
 from harness.records.done import is_done, without_overcome
 from harness.records.identity import timing_key
-from harness.records.run import Failed, RowMaker, maker, shortened
+from harness.records.run import Failed, RowMaker, shortened
+from harness.records.run import maker as maker_of
 from harness.records.store import Ledger
 from harness.reference import coding
 from harness.reference.initialise import dead_layers
 from harness.spec import FLOOR, Access, Budget, Contender, Precision, Source, Timing, UsageError
-from harness.speed.contender import ContenderProcess, First, Turn, Worker, failed_without_memory
+from harness.speed.contender import ContenderProcess, failed_without_memory
 from harness.speed.floor import Layout
 from harness.speed.judge import Judge
+from harness.speed.worker import First, Turn, Worker
 from harness.statistics import estimate_start_variance, mean_ratio
 
 REST_SECONDS = 10.0  # after which contenders run before they are timed: others were at work
@@ -60,7 +62,7 @@ class Cell:
     say: Callable[[str], None] = lambda doing: None  # reports, in words, what comes next
     number: int = 0  # of rounds
     rows: list[Row] = field(default_factory=list)  # of this cell: an earlier run's, or this one's
-    before: bool = False  # an earlier run had measured all of it
+    was_done: bool = False  # by an earlier run
     contenders: list[ContenderProcess] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)  # of the processes: rounds before each
     _judge: Judge = field(init=False)
@@ -81,36 +83,32 @@ class Cell:
 
     def read(self) -> bool:
         """Read the data, lock the cell; return False if it is done or failed, as its rows say."""
-        cell, workload, root = self.case, self.case.workload, self.access.root
-        given, seed = (workload.dataset, workload.T, workload.batch_size), workload.seed
+        case, workload, root = self.case, self.case.workload, self.access.root
+        size, seed = (workload.dataset, workload.T, workload.batch_size), workload.seed
         may = workload.dataset in self.access.download
         self.say("data")
         try:
             with failed_without_memory():
-                batch = datasets.load_batch(*given, seed, root=root, download=may)
-                other = datasets.load_batch(*given, seed + 1, root=root, download=may)
+                batch = datasets.load_batch(*size, seed, root=root, download=may)
+                other = datasets.load_batch(*size, seed + 1, root=root, download=may)
             self._source = batch.source
-            own = [*map(self.maker_of, self.group)]
-            floors = map(self.maker_of, floor_cases(self.case, self.group))
-            written = self.ledger.lock_and_read(*own, *floors)
+            makers = [*map(self.maker_of, self.group)]
+            floors = map(self.maker_of, floor_cases(case, self.group))
+            rows = self.ledger.lock_and_read(*makers, *floors)
             # one that is not installed has no seconds for which the others' are measured again
-            missing = {
-                made.key: why
-                for made in own
-                if (why := facts.of(made.case.contender.package).missing)
-            }
-            keys, there = {made.key for made in own}, {row.key for row in written}
-            if is_done(cell, keys - missing.keys() or keys, written, self.budget):
-                self.rows, self.before = without_overcome(written), True
-                for made in own:
-                    if made.key in missing and made.key not in there:
-                        self._end(made, "missing", missing[made.key])
+            reasons = {m.key: facts.of(m.case.contender.package).missing for m in makers}
+            present = {key for key, reason in reasons.items() if not reason}
+            if is_done(case, present or reasons.keys(), rows, self.budget):
+                self.rows, self.was_done = without_overcome(rows), True
+                for maker in makers:
+                    if maker.key not in present | {row.key for row in rows}:
+                        self._end(maker, "missing", reasons[maker.key])
                 return False
-            if too_large := memory.too_large(cell):
+            if too_large := memory.too_large(case):
                 raise UsageError(too_large)
-            self._judge = Judge(cell, batch, other, self.ledger.store.out)
+            self._judge = Judge(case, batch, other, self.ledger.store.out)
             with failed_without_memory():
-                self._judge.weights(late=False)
+                self._judge.weights(is_late=False)
         except (UsageError, Failed) as error:  # of data, or of weights that the case names
             for case in self.group:
                 self._end(self.maker_of(case), "failed", str(error))
@@ -123,32 +121,31 @@ class Cell:
             installation = installation_of(case)
         except adapters.Missing:  # its row has the reason
             installation = NOTHING_KNOWN
-        made = maker(case, self.run, installation)
-        if self._source is None:
-            return made
-        run, sha256 = self.run, self._source.sha256
-        key = timing_key(case, sha256, installation, run.machine, run.allocator or "")
-        return replace(made, data=replace(made.data, source=self._source), key=key)
+        maker, run, source = maker_of(case, self.run, installation), self.run, self._source
+        if source is None:
+            return maker
+        key = timing_key(case, source.sha256, installation, run.machine, run.allocator or "")
+        return replace(maker, data=replace(maker.data, source=source), key=key)
 
     def prove(self) -> None:
         """Examine adapters; contenders are those that pass or declare deviations, and floors."""
-        weights, few = self._judge.weights(late=False)
+        weights, few = self._judge.weights(is_late=False)
         if dead := dead_layers(weights, self.case.workload.network, few):
             self._warn(
                 self.maker_of(self.group[0]),
                 f"dead layers under the {self.case.workload.initialisation} initialisation: "
                 f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold",
             )
-        asked = [self._contender(case) for case in self.group]
+        examined = [self._contender(case) for case in self.group]
         self.say("exams")
-        for doing in self._judge.examine([contender.maker for contender in asked]):
+        for doing in self._judge.examine([contender.maker for contender in examined]):
             self.say(doing)
-        self._each(asked, self._prove)
-        if proved := [each for each in asked if not each.failed]:
-            floors = floor_cases(self.case, (each.case for each in proved))
-            floor, *others = map(self._contender, floors)
-            again = ContenderProcess(f"{FLOOR} (again)", floor.maker, twin=True)
-            self.contenders = [floor, again, *others, *proved]
+        self._attempt(examined, self._prove)
+        if proved := [contender for contender in examined if not contender.failed]:
+            cases = floor_cases(self.case, (contender.case for contender in proved))
+            floor, *floors = map(self._contender, cases)
+            twin = ContenderProcess(f"{FLOOR} (again)", floor.maker, twin=True)
+            self.contenders = [floor, twin, *floors, *proved]
 
     def _contender(self, case: Timing) -> ContenderProcess:
         precision = case.contender.precision
@@ -158,15 +155,15 @@ class Cell:
 
     def _prove(self, contender: ContenderProcess) -> None:
         """Keep a proof as rows. Raises Incomparable if one that declares no deviation fails it."""
-        made, case = contender.maker, contender.case
+        maker, case = contender.maker, contender.case
         proofs = self._judge.certificates(case)
         network = self._judge.network_of(case)
         narrower = None if network == case.workload.network else str(network)
         for proof in proofs:
             for result in certificate.results_of(proof, narrower):
-                self._keep(made, result)
+                self._keep(maker, result)
         failures = [failure for proof in proofs for failure in proof.failures]
-        if failures and not made.installation.deviations:
+        if failures and not maker.installation.deviations:
             raise Incomparable(failures[0])
         contender.part = self._judge.parts[case.contender.name]
 
@@ -175,15 +172,15 @@ class Cell:
 
         Each builds its timed object and runs a first iteration, audited if it claims to be equal.
         """
-        for each in self.contenders:
-            each.end()
+        for contender in self.contenders:
+            contender.end()
         self.starts.append(self.number)
-        self._each(self._running, self._start)
+        self._attempt(self._running, self._start)
         self._judge.forget()
 
     def _start(self, contender: ContenderProcess) -> None:
-        judge, late, case = self._judge, len(self.starts) > 1, contender.case
-        equal = contender.claims_to_be_equal
+        judge, is_late, case = self._judge, len(self.starts) > 1, contender.case
+        precision, equal = case.contender.precision, contender.claims_to_be_equal
         self.say(f"audit of {contender.name}" if equal else contender.name)
         self._make_room(contender)
         if self._compiled is None:
@@ -191,11 +188,12 @@ class Cell:
         # is there at its second start
         contender.start(Path(self._compiled.name) / str(self.contenders.index(contender)))
         if contender.is_floor:
-            if case.contender.precision not in self._layouts:
-                self._layouts[case.contender.precision] = contender.call(Worker.layouts)
-            first = contender.call(Worker.build_floor, self._layouts[case.contender.precision])
+            if precision not in self._layouts:
+                self._layouts[precision] = contender.call(Worker.layouts)
+            first = contender.call(Worker.build_floor, self._layouts[precision])
         else:
-            first = contender.call(Worker.build, judge.question(case, late=late), not late)
+            question = judge.question(case, is_late=is_late)
+            first = contender.call(Worker.build, question, not is_late)
         usual = contender.maker.build
         built = Build(layout=first.layout, computed=first.computed, threads=first.threads)
         contender.maker = replace(contender.maker, build=built)
@@ -203,23 +201,23 @@ class Cell:
             seconds=first.seconds, steps=case.workload.T, compile_seconds=first.compile_seconds
         )
         self._keep(contender.maker, warmup)
-        if not late and not contender.is_floor:
+        if not is_late and not contender.is_floor:
             self._keep_memory(contender, first)
         if equal:
-            self._audit(contender, "late" if late else "before")
-        if late and not contender.is_floor:  # the rounds have the usual weights again
+            self._audit(contender, "late" if is_late else "before")
+        if is_late and not contender.is_floor:  # the rounds have the usual weights again
             contender.call(Worker.ask, judge.question(case))
             contender.maker = replace(contender.maker, build=usual)
 
     def _keep_memory(self, contender: ContenderProcess, first: First) -> None:
-        made, part, why = contender.maker, contender.part, first.unmeasured
+        part, reason = contender.part, first.unmeasured
         if part is not None:
-            why = f"{part.samples} samples at {part.steps} steps were run, not all"
+            reason = f"{part.samples} samples at {part.steps} steps were run, not all"
         if part is not None or first.peak_mib is None:
-            reason = shortened(why)
-            self._keep(made, records.UnmeasuredResult(figure="memory", reason=reason))
+            result = records.UnmeasuredResult(figure="memory", reason=shortened(reason))
         else:
-            self._keep(made, records.MemoryResult(peak_memory_mib=round(first.peak_mib, 1)))
+            result = records.MemoryResult(peak_memory_mib=round(first.peak_mib, 1))
+        self._keep(contender.maker, result)
 
     def _make_room(self, contender: ContenderProcess | None = None, iterations: int = 1) -> None:
         """Have the largest others give memory back until so many iterations have room."""
@@ -227,11 +225,11 @@ class Cell:
             return
         # the spare holds what compiling for it takes; other free memory may be taken meanwhile
         needed = iterations * memory.case_mib(self.case) + memory.spare_mib()
-        held = {each: each.held_mib for each in self._running if each.child}
-        for each in sorted(held.keys() - {contender}, key=held.__getitem__, reverse=True):
-            if not each.lean and memory.available_mib("cpu") < needed:
-                each.lean = True
-                self._each([each], lambda large: large.call(Worker.release))
+        others = {one: one.held_mib for one in self._running if one.child and one is not contender}
+        for other in sorted(others, key=others.__getitem__, reverse=True):
+            if not other.is_lean and memory.available_mib("cpu") < needed:
+                other.is_lean = True
+                self._attempt([other], lambda large: large.call(Worker.release))
 
     def _audit(self, contender: ContenderProcess, when: When) -> None:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
@@ -246,18 +244,18 @@ class Cell:
 
     @property
     def _running(self) -> list[ContenderProcess]:
-        return [each for each in self.contenders if not each.failed]
+        return [contender for contender in self.contenders if not contender.failed]
 
     @property
     def _floor(self) -> ContenderProcess | None:
         """The float32 floor, which all ratios are to."""
-        floors = (each for each in self._running if each.is_floor)
-        return next((floor for floor in floors if floor.precision == "fp32"), None)
+        running = (one for one in self._running if one.is_floor and one.precision == "fp32")
+        return next(running, None)
 
     @property
-    def comparable(self) -> bool:
+    def is_comparable(self) -> bool:
         """Whether a round has anything to compare: the floor and another contender still run."""
-        return self._floor is not None and not all(each.is_floor for each in self._running)
+        return self._floor is not None and not all(one.is_floor for one in self._running)
 
     @property
     def versions(self) -> list[tuple[ContenderProcess, ContenderProcess]]:
@@ -270,20 +268,20 @@ class Cell:
                 pairs.append((process, first[name]))
         return pairs
 
-    def known(self, within: float = WITHIN) -> bool:
+    def is_known(self, within: float = WITHIN) -> bool:
         """Return whether all ratios to the floor are known `within`, of versions within 2 %."""
         assert self._floor is not None
         spans = [*zip(self.starts, [*self.starts[1:], self.number], strict=True)]
 
         def ratio(one: ContenderProcess, other: ContenderProcess) -> list[list[float]]:
-            off = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
-            return [off[i:j] for i, j in spans]
+            ratios = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+            return [ratios[i:j] for i, j in spans]
 
-        to_floor = [ratio(each, self._floor) for each in self._running]
+        to_floor = [ratio(contender, self._floor) for contender in self._running]
         moves = estimate_start_variance(to_floor)
-        wanted = [(each, within) for each in to_floor]
-        wanted += [(ratio(*pair), CLOSELY) for pair in self.versions]
-        return all(mean_ratio(each, moves).half_width <= width for each, width in wanted)
+        widths = [(starts, within) for starts in to_floor]
+        widths += [(ratio(*pair), CLOSELY) for pair in self.versions]
+        return all(mean_ratio(starts, moves).half_width <= width for starts, width in widths)
 
     def round(self) -> None:
         """Run each contender once, warm, in random order; audit some rounds, and all odd votes."""
@@ -291,21 +289,21 @@ class Cell:
         if self._rest is None or self._rest.seconds > REST_SECONDS:
             # meanwhile others worked: their memory is in the caches, and the system may have let go
             # of pages of a program's own code; one that gives memory back runs before each turn
-            rested = [each for each in self._running if not each.lean]
-            self._each(rested, lambda each: each.call(Worker.turn, 0))
-        if any(each.lean for each in self._running):  # each takes an iteration's memory anew
+            rested = [contender for contender in self._running if not contender.is_lean]
+            self._attempt(rested, lambda contender: contender.call(Worker.turn, 0))
+        if any(one.is_lean for one in self._running):  # each takes an iteration's memory anew
             self._make_room()
         self.number += 1
-        self._each(self._random.sample(self._running, len(self._running)), self._turn)
+        self._attempt(self._random.sample(self._running, len(self._running)), self._turn)
         self._rest = clock.Stopwatch()
         # nobody knows before it is over
         self._audit_turns(self._drawn.random() < DRAWN or self.number == self._always_audited_round)
 
     def _audit_turns(self, drawn: bool) -> None:
         """Audit the last turn: if `drawn` of all, else of those whose votes differ from others'."""
-        equal = [each for each in self._running if each.claims_to_be_equal]
-        audited = [each for each in equal if drawn or _is_odd(each, equal)]
-        self._each(audited, partial(self._audit, when="round"))
+        equal = [contender for contender in self._running if contender.claims_to_be_equal]
+        audited = [contender for contender in equal if drawn or _is_odd(contender, equal)]
+        self._attempt(audited, partial(self._audit, when="round"))
         self._judge.forget()
 
     def _turn(self, contender: ContenderProcess) -> None:
@@ -313,10 +311,8 @@ class Cell:
         if contender.is_floor and turn.changed:  # all others are divided by it
             raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")
         if turn.votes is not None:
-            labels = self._judge.batch.labels[: contender.case.workload.batch_size].roll(
-                self.number, 0
-            )
-            contender.votes = checked(turn, labels)
+            labels = self._judge.batch.labels[: contender.case.workload.batch_size]
+            contender.votes = checked(turn, labels.roll(self.number, 0))
         contender.seconds.append(turn.seconds)
         contender.deferred.append(0.0 if turn.deferred < NOISE else turn.deferred / turn.seconds)
         part = contender.part  # of an iteration, where that is not all of it
@@ -326,7 +322,7 @@ class Cell:
             round=self.number, start=len(self.starts), twin=contender.twin, part=share,
             seconds=turn.seconds / (share or 1.0), loss=turn.loss,
         ))  # fmt: skip
-        if changed := [each for each in turn.changed if each not in contender.settings_changed]:
+        if changed := [text for text in turn.changed if text not in contender.settings_changed]:
             contender.settings_changed.update(changed)
             what = f"the process of {contender.name} changed: {', '.join(changed)}"
             self._warn(contender.maker, f"{what}; the others have their own")
@@ -338,23 +334,23 @@ class Cell:
         # there may have been no time for the round that is always audited
         if 0 < self.number < self._always_audited_round:
             self._audit_turns(drawn=True)
-        self._each(self._running, _check_deferred)
+        self._attempt(self._running, _check_deferred)
         # without a second floor there is no A/A, so nobody has a rank: the cell is not done
-        if self.comparable and any(each.twin for each in self._running):
+        if self.is_comparable and any(contender.twin for contender in self._running):
             budget = None if self.budget.seconds == inf else self.budget.seconds
-            done = records.TimedResult(
-                rounds=self.number, converged=self.known(), budget_seconds=budget
+            result = records.TimedResult(
+                rounds=self.number, converged=self.is_known(), budget_seconds=budget
             )
-            for each in self._running:
-                if not each.twin:
-                    self._keep(each.maker, done)
+            for contender in self._running:
+                if not contender.twin:
+                    self._keep(contender.maker, result)
         self.end_processes()
         memory.release()
 
     def end_processes(self) -> None:
         """End all processes and free the cell's data and weights; rows are kept."""
-        for each in self.contenders:
-            each.end()
+        for contender in self.contenders:
+            contender.end()
         self.contenders = []
         vars(self).pop("_judge", None)  # its batches and weights take memory
         if self._compiled is not None:
@@ -362,27 +358,27 @@ class Cell:
 
     # At any time
 
-    def _each(
+    def _attempt(
         self, contenders: list[ContenderProcess], work: Callable[[ContenderProcess], object]
     ) -> None:
         """Call `work` on each; one that raises Failed is ended, and its reason kept as a row."""
-        for each in contenders:
+        for contender in contenders:
             try:
                 with failed_without_memory():
-                    work(each)
+                    work(contender)
             except Failed as error:
-                each.failed = True
-                each.end()
-                self._end(each.maker, error.status, str(error))
+                contender.failed = True
+                contender.end()
+                self._end(contender.maker, error.status, str(error))
 
-    def _warn(self, made: RowMaker, reason: str) -> None:
-        self._keep(made, records.WarningResult(reason=reason))
+    def _warn(self, maker: RowMaker, reason: str) -> None:
+        self._keep(maker, records.WarningResult(reason=reason))
 
-    def _end(self, made: RowMaker, status: Outcome, reason: str) -> None:
-        self._keep(made, made.ended(status, reason).result)
+    def _end(self, maker: RowMaker, status: Outcome, reason: str) -> None:
+        self._keep(maker, maker.ended(status, reason).result)
 
-    def _keep(self, made: RowMaker, result: Result) -> None:
-        row = made.row(result, host.moment())
+    def _keep(self, maker: RowMaker, result: Result) -> None:
+        row = maker.row(result, host.moment())
         self.ledger.keep(row)
         self.rows.append(row)
 
@@ -392,20 +388,22 @@ def floor_cases(cell: Timing, cases: Iterable[Timing]) -> list[Timing]:
 
     The first is of the cell's own precision. Reported ratios are to float32's.
     """
-    own = cell.contender.precision
     others: set[Precision] = {"fp32", *(case.contender.precision for case in cases)}
-    precisions: list[Precision] = [own, *sorted(others - {own})]
-    return [replace(cell, contender=Contender(FLOOR, precision=each)) for each in precisions]
+    precisions: list[Precision] = [cell.contender.precision]
+    precisions += sorted(others - {cell.contender.precision})
+    return [replace(cell, contender=Contender(FLOOR, precision=name)) for name in precisions]
 
 
-def _is_odd(one: ContenderProcess, all_of_them: Sequence[ContenderProcess]) -> bool:
+def _is_odd(contender: ContenderProcess, contenders: Sequence[ContenderProcess]) -> bool:
     """Return whether its votes of a round differ from the median of its precision's contenders."""
-    votes = {each: each.votes for each in all_of_them if each.part is None}
-    alike = [votes[each] for each in votes if each.precision == one.precision]
-    if (own := votes.get(one)) is None:
+    if contender.votes is None or contender.part is not None:
         return False
-    usual = torch.stack([each for each in alike if each is not None]).median(0).values
-    off = (own - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
+    usual = torch.stack([
+        one.votes
+        for one in contenders
+        if one.votes is not None and one.part is None and one.precision == contender.precision
+    ]).median(0).values  # fmt: skip
+    off = (contender.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
     return float(off) > OTHER_VOTES
 
 
@@ -429,9 +427,9 @@ def checked(turn: Turn, labels: Tensor) -> Tensor:
     elif len(votes) != len(labels):
         reason = f"gave votes of {len(votes)} samples, not of {len(labels)}"
     elif loss is not None:
-        made = float(coding.loss(votes, labels))
-        if not isclose(made, loss, rel_tol=SAME_LOSS):
-            reason = f"gave a loss of {loss:.4g}; that of its votes is {made:.4g}"
+        expected = float(coding.loss(votes, labels))
+        if not isclose(expected, loss, rel_tol=SAME_LOSS):
+            reason = f"gave a loss of {loss:.4g}; that of its votes is {expected:.4g}"
     if reason:
         raise Incomparable(f"a timed iteration {reason}")
     return votes

@@ -10,12 +10,12 @@ import torch
 from adapters import facts
 from harness.machine import clock, host
 from harness.spec import Budget, Case, Timing
+from harness.spec.schedule import SETUP_SECONDS
 
 Group = tuple[Timing, ...]  # the cases of a cell
 RANKED = Budget.rounds  # from which on a figure may have a rank
-# An iteration as a
-# multiple of the float32 floor's, over all frameworks; in bf16 without instructions for it, with
-# them, and with a matrix unit, for a contender and for the floor.
+# An iteration as a multiple of the float32 floor's, over all frameworks; in bf16 without
+# instructions for it, with them, and with a matrix unit, for a contender and for the floor.
 OF_FLOOR = 1.7
 BF16 = ((1.1, 1.6), (0.5, 0.5), (0.4, 0.2))
 LAYOUTS = 12.0  # iterations of the floor in which layouts are chosen
@@ -33,13 +33,13 @@ PASSES = 3  # forward, and two gradients
 RATE_SECONDS = 0.5  # of tries, of which the fastest counts: memory and clock settle
 # The time of a training, divided by that of its dense convolutions in float32: 0.3 to 0.5 on two
 # processors for our own engine, which trains where no other is named.
-OF_TRAINING, TRAINING_SECONDS = 0.4, 8.0
+OF_TRAINING = 0.4
 
 
 def training_seconds(cases: tuple[Case, ...]) -> float:
     """Estimate the seconds of training all these cases on this machine, within a factor of two."""
     passes = PASSES * sum(case.forward_macs for case in cases)
-    return OF_TRAINING * passes / _rate(cases[0].device) + TRAINING_SECONDS * len(cases)
+    return OF_TRAINING * passes / _rate(cases[0].device) + SETUP_SECONDS * len(cases)
 
 
 class Estimates:

@@ -34,13 +34,13 @@ class Product:
     layer: nn.Module
     x: Tensor
     gradient: Tensor
-    wanted: tuple[Tensor, ...]  # weight, bias and, but for the first layer, the input
+    sources: tuple[Tensor, ...]  # weight, bias and, but for the first layer, the input
     mode: Mode
 
     def run(self) -> tuple[Tensor, ...]:
-        """Run it once; return the gradients of `wanted`, in inference the output."""
+        """Run it once; return the gradients of `sources`, in inference the output."""
         if self.mode == "training":
-            return torch.autograd.grad(self.layer(self.x), self.wanted, self.gradient)
+            return torch.autograd.grad(self.layer(self.x), self.sources, self.gradient)
         with torch.inference_mode():
             return (self.layer(self.x),)
 
@@ -50,29 +50,29 @@ def iteration(case: Timing, layouts: tuple[Layout, ...]) -> Callable[[], None]:
 
     It copies as many numbers to the CPU as a contender: gradients of weights, or the output.
     """
-    all_of_them = products(case, layouts)
+    layers = products(case, layouts)
 
     def once() -> None:
-        came = ()
-        for product in all_of_them:
-            came = product.run()
+        results = ()
+        for product in layers:
+            results = product.run()
             if case.mode == "training":
-                plain(came[:2])
+                plain(results[:2])
         if case.mode == "inference":
-            plain(came)
+            plain(results)
 
     return once
 
 
 def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Copy tensors to the CPU, which waits for work that a runtime has deferred."""
-    return [each.detach().to("cpu", copy=True) for each in tensors]
+    return [tensor.detach().to("cpu", copy=True) for tensor in tensors]
 
 
 def products(case: Timing, layouts: tuple[Layout, ...]) -> list[Product]:
     """Return the products of all layers, in layer order."""
     stages = zip(case.workload.network.stages, images(case), layouts, strict=True)
-    return [_product(case, *each, first=n == 0) for n, each in enumerate(stages)]
+    return [_product(case, *layer, first=n == 0) for n, layer in enumerate(stages)]
 
 
 def images(case: Timing) -> list[int]:
@@ -86,7 +86,7 @@ def images(case: Timing) -> list[int]:
 def fastest_layouts(case: Timing) -> tuple[Layout, ...]:
     """Return each layer's faster layout here, measured at full size; on a CPU it is cached."""
     stages = zip(case.workload.network.stages, images(case), strict=True)
-    return tuple(_kept(case, *each, first=n == 0) for n, each in enumerate(stages))
+    return tuple(_fastest(case, *layer, first=n == 0) for n, layer in enumerate(stages))
 
 
 def in_words(layouts: tuple[Layout, ...]) -> str:
@@ -105,30 +105,30 @@ def _product(case: Timing, stage: Stage, images: int, layout: Layout, *, first: 
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     if not first:
         x.requires_grad_()
-    wanted = (*layer.parameters(), *(() if first else (x,)))
-    return Product(layer, x, gradient, wanted, case.mode)
+    sources = (*layer.parameters(), *(() if first else (x,)))
+    return Product(layer, x, gradient, sources, case.mode)
 
 
 KEPT: MeasurementCache[Layout] = MeasurementCache(
-    "layouts", lambda kept: LAYOUTS[LAYOUTS.index(kept)]
+    "layouts", lambda name: LAYOUTS[LAYOUTS.index(name)]
 )
 
 
-def _kept(case: Timing, stage: Stage, images: int, *, first: bool) -> Layout:
+def _fastest(case: Timing, stage: Stage, images: int, *, first: bool) -> Layout:
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
 
     def measure() -> Layout:  # one turn each gave another layout each time
-        runs = {each: _product(case, stage, images, each, first=first).run for each in LAYOUTS}
-        for run in runs.values():  # the first run pays for one-time set-up
+        runs = [_product(case, stage, images, name, first=first).run for name in LAYOUTS]
+        for run in runs:  # the first run pays for one-time set-up
             run()
-        of, device = {each: list[float]() for each in LAYOUTS}, torch.device(case.device)
-        for each, run in ROUNDS * [*runs.items()]:
-            of[each].append(clock.seconds(run, device))
-        return min(LAYOUTS, key=lambda each: min(of[each]))
+        device = torch.device(case.device)
+        rounds = [[clock.seconds(run, device) for run in runs] for _ in range(ROUNDS)]
+        least = map(min, zip(*rounds, strict=True))
+        return min(zip(least, LAYOUTS, strict=True))[1]
 
     if case.device != "cpu":  # a kept measurement names only the processor
         return measure()
     size = ROUNDS, stage.synapse, stage.input_shape, images, "first" if first else "later"
-    of = *size, case.mode, case.contender.precision, torch.get_num_threads()
-    return KEPT.get(of, measure, LAYOUTS[0])
+    factors = *size, case.mode, case.contender.precision, torch.get_num_threads()
+    return KEPT.get(factors, measure, LAYOUTS[0])

@@ -36,9 +36,9 @@ NARROW = Fraction(1, 8)  # of the width, of the network that one run in part is 
 Output = tuple[Tensor, Tensor | None]  # of an iteration: spikes (T, B, N), and the loss () it has
 
 
-def _labels(asked: Question) -> Tensor:  # (B,)
-    assert asked.labels is not None
-    return asked.labels
+def _labels(question: Question) -> Tensor:  # (B,)
+    assert question.labels is not None
+    return question.labels
 
 
 class OfModule:
@@ -47,43 +47,43 @@ class OfModule:
     compile_seconds = None  # what torch compiles, it compiles in the first iteration
     result: Output  # of the last iteration
 
-    def __init__(self, adapter: Adapter, case: Timing, asked: Question) -> None:
+    def __init__(self, adapter: Adapter, case: Timing, question: Question) -> None:
         device, dtype = torch.device(case.device), DTYPES[case.contender.precision]
         self.case = case
         self.subject = adapter.build(case.workload.network).to(device=device, dtype=dtype)
-        self._held = asked.x.to(device=device, dtype=dtype, copy=True)
-        self._labels = _labels(asked).to(device, copy=True)
+        self._held = question.x.to(device=device, dtype=dtype, copy=True)
+        self._labels = _labels(question).to(device, copy=True)
         module, labels = self.subject, self._labels
-        x = self._held.expand(case.workload.T, *asked.x.shape[1:])
+        x = self._held.expand(case.workload.T, *question.x.shape[1:])
         optimise = step.optimiser(module.parameters(), case.optimiser)
         classes, precision = case.workload.network.classes, case.contender.precision
 
         def train() -> Output:
-            made = step.iteration(module, optimise, x, labels, classes=classes, precision=precision)
-            return made.spikes, made.loss
+            end = step.iteration(module, optimise, x, labels, classes=classes, precision=precision)
+            return end.spikes, end.loss
 
         def infer() -> Output:
             return step.inference(module, x, precision), None
 
         module.train(case.mode == "training")
         self._iterate = train if case.mode == "training" else infer
-        self.load(asked)
+        self.load(question)
 
     @property
     def layout(self) -> str | None:
         """Memory layout of the convolutions' weights; None if it has no convolution."""
         kernels = [p for p in self.subject.parameters() if p.dim() == 4 and p.shape[1] > 1]
-        last = all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
+        last = all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
         return ("channels_last" if last else "contiguous") if kernels else None
 
-    def load(self, asked: Question) -> None:
+    def load(self, question: Question) -> None:
         """Copy a question's weights and batch into the memory that `run` reads.
 
         Raises ValueError where its parameters do not fit the module.
         """
-        asked.load(self.subject)
-        self._held.copy_(asked.x)
-        self._labels.copy_(_labels(asked))
+        question.load(self.subject)
+        self._held.copy_(question.x)
+        self._labels.copy_(_labels(question))
 
     def run(self) -> None:
         self.result = self._iterate()
@@ -96,8 +96,8 @@ class OfModule:
     def weights(self) -> list[Tensor]:
         return list(self.subject.parameters())
 
-    def tapped(self, asked: Question) -> Answer:
-        return tapped_pass(self.subject, asked)
+    def tapped(self, question: Question) -> Answer:
+        return tapped_pass(self.subject, question)
 
     def close(self) -> None: ...
 
@@ -107,7 +107,7 @@ class OfTrainer:
 
     layout = None  # it is the runtime's own
 
-    def __init__(self, make: contract.MakeTrainer, case: Timing, asked: Question) -> None:
+    def __init__(self, make: contract.MakeTrainer, case: Timing, question: Question) -> None:
         foreign.check(case.workload.network, case.contender.precision, case.device)
         settings = contract.TrainerSettings(
             case.contender.precision, case.mode, case.optimiser, torch.get_num_threads()
@@ -119,14 +119,14 @@ class OfTrainer:
         self.close = trainer.close
         self._batch: Any = None
         self._loss: Tensor | None = None
-        self.load(asked)
+        self.load(question)
 
-    def load(self, asked: Question) -> None:
-        self.subject.load(asked.parameters)
-        x = asked.x.to(DTYPES[self.case.contender.precision])
+    def load(self, question: Question) -> None:
+        self.subject.load(question.parameters)
+        x = question.x.to(DTYPES[self.case.contender.precision])
         watch = clock.Stopwatch(torch.device(self.case.device))
         steps = x.expand(self.case.workload.T, *x.shape[1:])
-        self._batch = self.subject.put(steps, _labels(asked))
+        self._batch = self.subject.put(steps, _labels(question))
         self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
@@ -139,13 +139,13 @@ class OfTrainer:
     def result(self) -> Output:
         return self.subject.out(), self._loss
 
-    def tapped(self, asked: Question) -> Answer:
+    def tapped(self, question: Question) -> Answer:
         """Answer a question with every layer's spikes; in training its step changes the weights."""
-        self.load(asked)
-        given = enumerate(self.subject.spikes(self._batch), 1)
-        spikes = tuple(as_spikes(each, f"layer {n}") for n, each in given)
+        self.load(question)
+        layers = enumerate(self.subject.spikes(self._batch), 1)
+        spikes = tuple(as_spikes(values, f"layer {n}") for n, values in layers)
         self.run()
-        gradients = self.gradients() if asked.mode == "training" else []
+        gradients = self.gradients() if question.mode == "training" else []
         return Answer(self.subject.out(), tuple(gradients), spikes)
 
 
@@ -178,45 +178,45 @@ def deferred_seconds(ready: Ready) -> float:
     Measured as the time to read its spikes and gradients, less that of copying them once more.
     """
     watch = clock.Stopwatch(device := torch.device(ready.case.device))
-    held = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
-    read = floor.plain(held)
+    results = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
+    read = floor.plain(results)
     taken = watch.seconds
-    there = [copy.to(each.device) for copy, each in zip(read, held, strict=True)]
-    return taken - clock.seconds(lambda: floor.plain(there), device)
+    copies = [copy.to(result.device) for copy, result in zip(read, results, strict=True)]
+    return taken - clock.seconds(lambda: floor.plain(copies), device)
 
 
 NEAR = 1e-3  # of each weight's size, from one round to the next
 DRAWS = 65_537  # a prime: they are used over and over, and fall on other weights each time
 
 
-def of_round(asked: Question, number: int) -> Question:
+def of_round(question: Question, number: int) -> Question:
     """Return the question of round `number`: the cell's, a little varied, the same for all.
 
     Weights move by a thousandth of their size, and the batch is rolled by `number` samples. Spike
     rates stay, and no round can be answered from another.
     """
-    generator = torch.Generator().manual_seed(asked.seed * 2**32 + number)
+    generator = torch.Generator().manual_seed(question.seed * 2**32 + number)
     draws = NEAR * torch.randn(DRAWS, generator=generator)
 
     def near(weights: Tensor) -> Tensor:
-        own = draws.to(weights).repeat(weights.numel() // DRAWS + 1)[: weights.numel()]
-        return torch.addcmul(weights, weights, own.view_as(weights))
+        change = draws.to(weights).repeat(weights.numel() // DRAWS + 1)[: weights.numel()]
+        return torch.addcmul(weights, weights, change.view_as(weights))
 
-    weights = tuple(near(each) for each in asked.parameters)
-    x, labels = asked.x.roll(number, 1), _labels(asked).roll(number, 0)
-    return replace(asked, parameters=weights, x=x, labels=labels)
+    weights = tuple(map(near, question.parameters))
+    x, labels = question.x.roll(number, 1), _labels(question).roll(number, 0)
+    return replace(question, parameters=weights, x=x, labels=labels)
 
 
-def make_ready(adapter: Adapter, case: Timing, asked: Question) -> Ready:
+def make_ready(adapter: Adapter, case: Timing, question: Question) -> Ready:
     """Build the object that is timed and load a question into it. Raises Unsupported."""
     make = contract.trainer_of(adapter)
-    return OfModule(adapter, case, asked) if make is None else OfTrainer(make, case, asked)
+    return OfModule(adapter, case, question) if make is None else OfTrainer(make, case, question)
 
 
 def build_for_trial(adapter: Adapter, case: Timing, x: Tensor, labels: Tensor) -> Ready:
     """Build the timed object to try its time or memory, with uncalibrated weights."""
     reference = ReferenceNetwork(case.workload.network).to(DTYPES[case.contender.precision])
-    weights = tuple(each.detach() for each in reference.parameters())
+    weights = tuple(parameter.detach() for parameter in reference.parameters())
     return make_ready(adapter, case, question_of(case, weights, x, labels))
 
 
@@ -236,7 +236,8 @@ class Part:
     def amount(self) -> int:  # to which time is proportional
         return self.steps * self.samples
 
-    def of(self, case: Timing) -> Timing:
+    def of_case(self, case: Timing) -> Timing:
+        """Return the case with as many steps and samples."""
         workload = replace(case.workload, T=self.steps, batch_size=self.samples)
         return replace(case, workload=workload)
 
@@ -291,13 +292,15 @@ def time_part(adapter: Adapter, case: Timing, part: Part) -> float:
     generator = torch.Generator().manual_seed(0)
     shape = part.steps, part.samples, *case.workload.network.input_shape
     x = torch.rand(shape, generator=generator)
-    ready = build_for_trial(adapter, part.of(case), x, torch.zeros(part.samples, dtype=torch.int64))
+    ready = build_for_trial(
+        adapter, part.of_case(case), x, torch.zeros(part.samples, dtype=torch.int64)
+    )
     device = torch.device(case.device)
-    found = clock.seconds(ready.run, device)
-    if found < PARTS[0] / 2:
-        found = min(found, clock.seconds(ready.run, device))
+    seconds = clock.seconds(ready.run, device)
+    if seconds < PARTS[0] / 2:
+        seconds = min(seconds, clock.seconds(ready.run, device))
     ready.close()
-    return found
+    return seconds
 
 
 @dataclass(eq=False)
@@ -308,7 +311,7 @@ class Meter:
     base_mib: float
 
     @classmethod
-    def after_trial_run(cls, adapter: Adapter, case: Timing, asked: Question) -> Meter:
+    def after_trial_run(cls, adapter: Adapter, case: Timing, question: Question) -> Meter:
         """Return a meter whose base is the memory in use after a trial run on a few samples.
 
         What is loaded on first use is in the base then. Raises what the trial raises, and OSError
@@ -318,8 +321,8 @@ class Meter:
         if device.type != "cuda" and not Path("/proc/self/clear_refs").exists():
             raise OSError("the peak of memory is read from /proc, which Linux alone has")
         workload = case.workload
-        small = Part(min(FIRST_USE, workload.T), min(FIRST_USE, workload.batch_size)).of(case)
-        tried = build_for_trial(adapter, small, asked.x, _labels(asked))
+        small = Part(min(FIRST_USE, workload.T), min(FIRST_USE, workload.batch_size)).of_case(case)
+        tried = build_for_trial(adapter, small, question.x, _labels(question))
         tried.run()
         tried.close()
         del tried  # its weights are not in the base
@@ -333,14 +336,14 @@ class Meter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return
-        for each in memory.process_tree():  # sets the peak back to the present size, proc(5)
-            Path(f"/proc/{each.pid}/clear_refs").write_text("5")
+        for process in memory.process_tree():  # sets the peak back to the present size, proc(5)
+            Path(f"/proc/{process.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
         """Return the peak memory since `Meter.start`, in MiB above the base."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() / 2**20 - self.base_mib
-        files = (Path(f"/proc/{each.pid}/status").read_text() for each in memory.process_tree())
-        found = (each.partition("VmHWM:")[2].split() for each in files)  # a zombie has none
-        return sum(int(each[0]) for each in found if each) / 1024 - self.base_mib
+        files = (Path(f"/proc/{one.pid}/status").read_text() for one in memory.process_tree())
+        peaks = (text.partition("VmHWM:")[2].split() for text in files)  # a zombie has none
+        return sum(int(words[0]) for words in peaks if words) / 1024 - self.base_mib

@@ -30,8 +30,9 @@ from harness.records.store import Ledger
 from harness.reference.network import ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import SGD, Adam, Contender, Network, Precision, Timing
-from harness.speed.contender import ContenderProcess, Worker, failed_without_memory
+from harness.speed.contender import ContenderProcess, failed_without_memory
 from harness.speed.iteration import NARROW, Part, of_round
+from harness.speed.worker import Worker
 from harness.training import descent, step
 from harness.training.descent import Digits, LossEnds, why_bf16_fails
 
@@ -69,33 +70,32 @@ class Judge:
 
     def examine(self, makers: Sequence[RowMaker]) -> Iterator[str]:
         """Examine each adapter, two at once; yield what runs, in words, as progress."""
-        wanted: dict[str, tuple[RowMaker, set[Precision]]] = {}
+        names: dict[str, tuple[RowMaker, set[Precision]]] = {}
         for maker in makers:
             contender = maker.case.contender
-            wanted.setdefault(contender.name, (maker, set()))[1].update(
-                required(contender.precision)
-            )
+            precisions = names.setdefault(contender.name, (maker, set()))[1]
+            precisions.update(required(contender.precision))
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
         alone = any(facts.of(maker.case.contender.package).foreign for maker in makers)
         tasks = list[tuple[RowMaker, set[Precision]]]()
-        for maker, needed in wanted.values():
+        for maker, precisions in names.values():
             # kernels of float64 and of the other precisions are compiled at the same time; a
             # runtime of its own takes long to start
-            parts = [needed] if alone else [needed & {"fp64"}, needed - {"fp64"}]
+            parts = [precisions] if alone else [precisions & {"fp64"}, precisions - {"fp64"}]
             tasks += [(maker, part) for part in parts if part]
         with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
             try:
-                pending = {pool.submit(self._examine, *each, alone) for each in tasks}
+                pending = {pool.submit(self._examine, *task, alone) for task in tasks}
                 while pending:
                     ended, pending = wait(pending, LOOK_SECONDS, FIRST_COMPLETED)
-                    for each in ended:
-                        each.result()
+                    for exam in ended:
+                        exam.result()
                     if doing := dict.fromkeys([*self._doing.values()]):
                         yield ", ".join(doing)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for each in [*self._doing]:
-                    each.end()
+                for contender in [*self._doing]:
+                    contender.end()
 
     def certificates(self, case: Timing) -> list[Certificate]:
         """Return a case's certificates. Raises Failed if the adapter was not built, or died."""
@@ -146,46 +146,48 @@ class Judge:
 
     # Audits
 
-    def weights(self, *, late: bool) -> tuple[ReferenceNetwork, Tensor]:
-        """Return the initial reference, and the x that calibrates it; `late`: of another seed."""
-        if late not in self._weights:
+    def weights(self, *, is_late: bool) -> tuple[ReferenceNetwork, Tensor]:
+        """Return the first reference, and the x that calibrates it; `is_late`: of another seed."""
+        if is_late not in self._weights:
             batch, cell = self.batch, self.cell
-            if late:
+            if is_late:
                 workload = replace(cell.workload, seed=cell.workload.seed + 1, weights_sha256=None)
                 batch, cell = self.other, replace(cell, workload=workload)
             few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.contender.precision])
-            self._weights[late] = initial_network(cell.workload, few, self.out), few
-        return self._weights[late]
+            self._weights[is_late] = initial_network(cell.workload, few, self.out), few
+        return self._weights[is_late]
 
-    def question(self, case: Timing, *, late: bool = False) -> Question:
+    def question(self, case: Timing, *, is_late: bool = False) -> Question:
         """Return the question of a case, on the steps and samples that it runs.
 
-        `late`: on another batch, with other weights, LATE times as large, as after much training.
+        `is_late`: on another batch, with other weights, LATE times as large, as late in a training.
         """
-        batch, scale = (self.other, LATE) if late else (self.batch, 1.0)
-        parameters = (each.detach() * scale for each in self.weights(late=late)[0].parameters())
-        return question_of(case, tuple(parameters), batch.inputs, batch.labels)
+        batch, scale = (self.other, LATE) if is_late else (self.batch, 1.0)
+        reference, _ = self.weights(is_late=is_late)
+        parameters = tuple(weights.detach() * scale for weights in reference.parameters())
+        return question_of(case, parameters, batch.inputs, batch.labels)
 
     def audit(self, contender: ContenderProcess, when: When, number: int | None) -> AuditFinding:
         """Compare a contender's last iteration with the reference's. Raises Failed.
 
         `number` is its round's. `when` "before": compare its own optimiser's update too.
         """
-        given, updated = contender.call(Worker.answer)
+        answer, updated = contender.call(Worker.answer)
         # the same question for all contenders
         case, precision = contender.case.cell, contender.case.contender.precision
         case = replace(case, contender=Contender("", precision=precision))
         if (audit := self._audits.get((case, when, number))) is None:
-            asked = self.question(case, late=when == "late")
-            asked = asked if number is None else of_round(asked, number)
-            audit = Audit(asked, torch.device(self.cell.device))
+            question = self.question(case, is_late=when == "late")
+            question = question if number is None else of_round(question, number)
+            audit = Audit(question, torch.device(self.cell.device))
             self._audits[case, when, number] = audit
-        asked, finding = audit.question, audit.direct(given)
+        finding = audit.direct(answer)
         if finding is None:
-            finding = audit.replay(given, contender.call(Worker.tapped, asked))
+            finding = audit.replay(answer, contender.call(Worker.tapped, audit.question))
         # elsewhere its optimiser has gathered something
         if updated is not None and when == "before" and finding.passed:
-            wrong = wrong_update(asked, self.cell.optimiser, given.gradients, updated)
+            gradients, settings = answer.gradients, self.cell.optimiser
+            wrong = wrong_update(audit.question, settings, gradients, updated)
             finding = replace(finding, passed=wrong is None, reason=wrong)
         return finding
 
@@ -196,19 +198,24 @@ class Judge:
 
 
 def wrong_update(
-    asked: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
+    question: Question,
+    settings: SGD | Adam,
+    gradients: Sequence[Tensor],
+    updated: Sequence[Tensor],
 ) -> str | None:
     """Return how a first update of the weights differs from torch's; None if within rounding."""
-    shapes = [tuple(each.shape) for each in asked.parameters]
-    if [tuple(each.shape) for each in updated] != shapes:
-        return f"its new weights have the shapes {[tuple(each.shape) for each in updated]}"
-    expected = [nn.Parameter(each.clone()) for each in asked.parameters]
+    shapes = [tuple(weights.shape) for weights in updated]
+    if shapes != [tuple(weights.shape) for weights in question.parameters]:
+        return f"its new weights have the shapes {shapes}"
+    expected = [nn.Parameter(weights.clone()) for weights in question.parameters]
     for parameter, gradient in zip(expected, gradients, strict=True):
         parameter.grad = gradient.to(parameter.dtype)
     step.optimiser(expected, settings).step()
-    for n, (old, new, given) in enumerate(zip(asked.parameters, expected, updated, strict=True), 1):
-        change, off = ((new.detach() - each).abs().max() for each in (old, given))
-        bound = OF_CHANGE[asked.precision] * change + OF_WEIGHT[asked.precision] * old.abs().max()
+    precision = question.precision
+    weights = zip(question.parameters, expected, updated, strict=True)
+    for n, (old, right, new) in enumerate(weights, 1):
+        change, off = ((right.detach() - other).abs().max() for other in (old, new))
+        bound = OF_CHANGE[precision] * change + OF_WEIGHT[precision] * old.abs().max()
         if not off <= bound:
             return (
                 f"its optimiser does not do what {settings} does: of its parameters the "
@@ -219,18 +226,18 @@ def wrong_update(
 
 def check_bf16_training(
     maker: RowMaker,
-    known: Iterable[Row[Bf16TrainingResult]],
+    rows: Iterable[Row[Bf16TrainingResult]],
     ledger: Ledger,
     say: Callable[[str], None],
     has_time: Callable[[], bool],
 ) -> list[Row[Bf16TrainingResult]]:
     """Train a contender in float32 and in bf16; keep and return the outcome as one row.
 
-    An audit in bf16 proves no equality: it must also learn as in float32. Returns [] if `known` has
+    An audit in bf16 proves no equality: it must also learn as in float32. Returns [] if `rows` have
     the outcome of this installation, or there is no time. One that was cut short is tried again,
     once a run.
     """
-    for row in known:
+    for row in rows:
         same = (row.installed, row.result.exam) == (maker.installed, EXAM)
         if same and (row.result.finished or row.run.id == maker.run.id):
             return []
@@ -258,9 +265,10 @@ def check_bf16_training(
         reason = str(error)
     finally:
         contender.end()
-    firsts = [each.first for each in ends["fp32"] if isfinite(each.first)]
+    firsts = [losses.first for losses in ends["fp32"] if isfinite(losses.first)]
     fp32, bf16 = (
-        tuple(each.last if isfinite(each.last) else None for each in of) for of in ends.values()
+        tuple(losses.last if isfinite(losses.last) else None for losses in trainings)
+        for trainings in ends.values()
     )
     result = Bf16TrainingResult(
         exam=EXAM, setting=descent.in_words(case), steps=terms.steps,

@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import partial
 from math import ceil
 
-from harness.machine import clock
+from harness.machine import clock, kept
 from harness.records import Bf16TrainingResult, Run, TimedResult, of_kind
 from harness.records.identity import EXAM
 from harness.records.run import CaseRows
 from harness.records.store import Ledger
 from harness.spec import Access, Budget, Timing, UsageError, cells, network_name, paper
 from harness.spec.options import SURE
-from harness.speed.cell import CLOSELY, Cell
+from harness.speed.cell import CLOSELY, WITHIN, Cell
 from harness.speed.estimates import RANKED, TRAINING_IN_BF16_SECONDS, Estimates, Group
 from harness.speed.judge import check_bf16_training
 
@@ -53,12 +53,14 @@ class Schedule:
     ) -> None:
         self.waiting = [
             Cell(case, group, run, ledger, access, budget, partial(self._say, case))
-            for case, group in sorted(cells(cases).items(), key=lambda each: worth(each[0]))
+            for case, group in sorted(cells(cases).items(), key=lambda pair: worth(pair[0]))
         ]
+        if access.fresh:
+            kept.forget_all()
         self.ledger, self.budget, self.watch = ledger, budget, clock.Stopwatch()
         self.bf16_trainings = ledger.of_kind(Bf16TrainingResult)
-        known = [r for r in self.bf16_trainings if r.result.finished and r.result.exam == EXAM]
-        self.estimates = Estimates(budget.rounds, (row.contender.name for row in known))
+        ended = (r for r in self.bf16_trainings if r.result.finished and r.result.exam == EXAM)
+        self.estimates = Estimates(budget.rounds, (row.contender.name for row in ended))
         self.until = 0.0  # when the cell at work will have ended, about; of the watch
 
     def results(self) -> Iterator[CaseRows]:
@@ -68,7 +70,7 @@ class Schedule:
         comes; a case that fails becomes a row with its reason. Raises UsageError where rows cannot
         be written, and where there is time for no cell.
         """
-        left, any_done = dict[Timing, Group](), False
+        postponed, any_done = dict[Timing, Group](), False
         while self.waiting:
             cell = self.waiting.pop(0)
             takes = self.estimates.seconds(cell.group)
@@ -77,7 +79,7 @@ class Schedule:
                 if cell.read():
                     first = self.budget.first and not any_done
                     if not (first or self.budget.fits(takes, self.watch.seconds)):
-                        left[cell.case] = cell.group
+                        postponed[cell.case] = cell.group
                         continue
                     self.until = self.watch.seconds + takes
                     yield from self._measured(cell)
@@ -87,9 +89,9 @@ class Schedule:
                 self._train(cell, result)
             finally:
                 cell.end_processes()
-        needs = {case: self.estimates.seconds(group) for case, group in left.items()}
-        if left and not any_done:
-            case = min(left, key=needs.__getitem__)
+        needs = {case: self.estimates.seconds(group) for case, group in postponed.items()}
+        if postponed and not any_done:
+            case = min(postponed, key=needs.__getitem__)
             least = self.watch.seconds + SURE * needs[case]
             raise UsageError(
                 f"no cell fits into a budget of {self.budget.seconds:g} s: {_named(case)} alone "
@@ -104,7 +106,7 @@ class Schedule:
         cell.start()
         rounds, may_stop_early = self.budget.rounds, self.budget.may_stop_early
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
-        while cell.comparable and (cell.number < half or self._is_unsure(cell, began)):
+        while cell.is_comparable and (cell.number < half or self._is_unsure(cell, began)):
             cell.round()
             if cell.number == 1:
                 yield replace(self._result(cell), more=True)
@@ -113,19 +115,19 @@ class Schedule:
         total = rounds if cell.number <= half else 2 * cell.number
         again = AGAIN * (self.watch.seconds - began)
         ends_here = may_stop_early and self._is_over(cell, again)
-        if cell.comparable and cell.number < total and not ends_here:
+        if cell.is_comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
             cell.start()
-            while cell.comparable and cell.number < total:
+            while cell.is_comparable and cell.number < total:
                 cell.round()
                 if self._is_over(cell):
                     break
-        if cell.comparable:
+        if cell.is_comparable:
             self.estimates.correct(cell.group, self.watch.seconds - began, cell.number)
-        while cell.comparable and not may_stop_early and self._needs_a_start(cell, began):
+        while cell.is_comparable and not may_stop_early and self._needs_a_start(cell, began):
             cell.start()
             for _ in range(half):
-                if cell.comparable:
+                if cell.is_comparable:
                     cell.round()
         cell.close()
 
@@ -143,13 +145,12 @@ class Schedule:
         }
         for maker in map(cell.maker_of, cell.group):
             now, contender = self.watch.seconds, maker.case.contender
-            wanted = contender.precision == "bf16" and maker.key in ranked
-            if wanted and self.budget.fits(TRAINING_IN_BF16_SECONDS, now):
+            counts = contender.precision == "bf16" and maker.key in ranked
+            if counts and self.budget.fits(TRAINING_IN_BF16_SECONDS, now):
                 self.until = now + TRAINING_IN_BF16_SECONDS
-                made = check_bf16_training(
+                self.bf16_trainings += check_bf16_training(
                     maker, self.bf16_trainings, self.ledger, cell.say, self._has_time
                 )
-                self.bf16_trainings += made
                 self.estimates.trained.add(contender.name)
 
     def _has_time(self) -> bool:
@@ -158,7 +159,7 @@ class Schedule:
     def _result(self, cell: Cell) -> CaseRows:
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
         return CaseRows(
-            cell.case, rows, cell.number, was_done=cell.before, bf16_trainings=trainings
+            cell.case, rows, cell.number, was_done=cell.was_done, bf16_trainings=trainings
         )
 
     def _is_unsure(self, cell: Cell, began: float) -> bool:
@@ -167,23 +168,22 @@ class Schedule:
         Here and after its second start, once all the others have theirs.
         """
         few = self.budget.may_stop_early or self.budget.rounds < RESTARTED
-        if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.known():
+        if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.is_known():
             return False
         rounds = 2 * self.estimates.round_seconds(cell.group)
         return self._may_last(self._ends(cell, began) + rounds)
 
     def _needs_a_start(self, cell: Cell, began: float) -> bool:
-        most, known = STARTS, partial(cell.known, CLOSELY)
-        if cell.versions:
-            most, known = STARTS_OF_VERSIONS, cell.known
-        if self.budget.rounds < RESTARTED or len(cell.starts) >= most or known():
+        most, within = (STARTS_OF_VERSIONS, WITHIN) if cell.versions else (STARTS, CLOSELY)
+        few = self.budget.rounds < RESTARTED
+        if few or len(cell.starts) >= most or cell.is_known(within):
             return False
         now = self.watch.seconds
         return self._may_last(now + (now - began) / len(cell.starts))
 
     def _may_last(self, until: float) -> bool:
         """Return whether the others fit in after the present cell, if it ends then; it does so."""
-        others = sum(self.estimates.seconds(each.group) for each in self.waiting)
+        others = sum(self.estimates.seconds(other.group) for other in self.waiting)
         if until + others > self.budget.seconds:
             return False
         self.until = until
@@ -198,8 +198,8 @@ class Schedule:
         """Say how far the run is: its time so far, of what it will have taken."""
         now = self.watch.seconds
         end = max(now, self.until)
-        for each in self.waiting:
-            takes = self.estimates.seconds(each.group)
+        for cell in self.waiting:
+            takes = self.estimates.seconds(cell.group)
             end += takes if self.budget.fits(takes, end) else 0.0
         fraction = min(now / max(end, 1e-9), NEAR_THE_END)
         self.ledger.say(fraction, f"{_named(case)}: {what}")
