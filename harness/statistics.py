@@ -6,7 +6,7 @@ Student's t throughout: samples are few, and their variance is estimated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, fsum, inf, log, nan, sqrt
 from statistics import fmean, stdev, variance
 from typing import Any, Literal, NamedTuple
@@ -184,6 +184,10 @@ class Ratio:
     def half_width(self) -> float:
         """Half the width of the interval over the value: 0.05 is "within 5 %"."""
         return (self.high - self.low) / (2 * self.value)
+
+    def widened(self, factor: float) -> Ratio:
+        """Return the ratio with its interval wider by a factor of 1 or more at either end."""
+        return replace(self, low=self.low / factor, high=self.high * factor)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import refused, rounds, run, run_in_bf16
+from cells import contender, refused, rounds, run, run_in_bf16, slower_twin
 from rows import ROW, TEST, TRAIN, altered, bf16_training, certified, changed, timed, training
 from surroundings import Command
 
@@ -212,6 +212,16 @@ def test_two_folders_begin_with_a_summary_that_says_which_is_which(
     summary, table = " ".join(out.split()).split("Seconds divided", 1)
     assert "figures changed" in summary and f"A ({tmp_path / 'old'}) to B (" in summary
     assert " A " in table and " B " in table and "old" not in table
+
+
+def test_a_difference_within_an_a_a_that_leaves_out_1_is_not_called_and_the_sentence_says_why() -> (
+    None
+):
+    rows = [*run(), *contender("norse", 2.2)]
+    for twin, call in ((1.0, "slower"), (1.15, "too noisy to tell")):
+        found = within_run(slower_twin(rows, twin), "norse", "reference")
+        (text,) = sentences(found, "reference")
+        assert found[0].call == call and ("leaves out 1" in text) == (twin > 1)
 
 
 def test_a_run_that_was_cut_off_hides_no_whole_one() -> None:

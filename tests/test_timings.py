@@ -23,6 +23,8 @@ from cells import (
 from rows import (
     ROW,
     RUN,
+    TEST,
+    TRAIN,
     all_altered,
     altered,
     audited,
@@ -51,6 +53,7 @@ from harness.records import (
     identity,
 )
 from harness.records.identity import EXAM, PROTOCOL
+from harness.reports.shown import timed as timed_tables
 from harness.spec import NeuNorm
 
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
@@ -133,6 +136,42 @@ def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others(
     assert found["snntorch"].ratio_to_floor == pytest.approx(1.5)
 
 
+def notes_of(rows: Iterable[Row]) -> list[str]:
+    return [note for line in shown(rows) for note in line.notes]
+
+
+def test_a_run_that_is_unlike_the_one_that_it_replaces_has_a_note() -> None:
+    def run_later(factor: float, **fields: Any) -> list[Row]:
+        return changed(
+            run(**fields, **LATER),
+            IterationResult,
+            lambda row: {"seconds": row.result.seconds * factor},
+            contender="snntorch",
+        )
+
+    for factor in (1.0, 1.4, 1 / 1.4):
+        assert notes_of([*run(), *run_later(factor)]) == []
+    for factor, text in ((3.0, "3 times"), (1 / 3, "0.33 times")):
+        rows = [*run(), *run_later(factor)]
+        (note,) = notes_of(rows)
+        assert note == lines(rows)["snntorch"].notes[0]
+        assert f"takes {text} as long as in run {RUN}" in note
+        (table,) = timed_tables(shown(rows))
+        assert f"snntorch: {note}" in table.notes
+        assert f"CIFAR-10 Small, snnTorch: {note}." in timings.notes(shown(rows))
+    # in three rounds that vary as much it may be noise
+    few = [*run(), *run_later(3.0)]
+    vague = changed(few, IterationResult, {"seconds": 90.0}, contender="snntorch", round=2)
+    assert notes_of(vague) == []
+    rows = [*run(source=TRAIN), *run_later(1.0, source=TEST)]
+    assert {*notes_of(rows)} == {
+        f"was timed on other data than in run {RUN}, which a later one replaced"
+    }
+    # one that was cut off replaces none, and one under another protocol was none
+    cut = [r for r in run_later(3.0) if not has(r, IterationResult) or r.result.round < 3]
+    assert notes_of([*run(), *cut]) == [] == notes_of([*run(protocol=1), *run_later(3.0)])
+
+
 @pytest.mark.parametrize(
     "place",
     [{"cpu": "Another"}, {"capability": "AVX2"}, {"gpu": "NVIDIA H100"}, {"threads": 4}],
@@ -207,6 +246,31 @@ def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None
     assert found["reference"].is_faster(found["norse"])
     assert not found["norse"].is_faster(found["reference"])
     assert (found["norse"].rank or 0) > (found["reference"].rank or 0)
+
+
+@pytest.mark.parametrize("twin", [1.1, 1 / 1.1], ids=["slower twin", "faster twin"])
+def test_a_difference_counts_only_beyond_an_a_a_that_leaves_out_1(twin: float) -> None:
+    rows = [*run(), *contender("norse", 2.1)]
+    quiet, noisy = lines(rows), lines(slower_twin(rows, twin))
+    assert quiet["floor"].noise_low < 1 < quiet["floor"].noise_high and not quiet["floor"].notes
+    assert quiet["norse"].over(quiet["reference"]) == quiet["norse"].together.ratio(
+        quiet["norse"].contender, quiet["reference"].contender
+    )
+    # 5 % slower in each round, on a machine on which the floor differs from itself by 10 %
+    assert quiet["reference"].is_faster(quiet["norse"])
+    assert not noisy["reference"].is_faster(noisy["norse"])
+    ratio, wide = (of["norse"].over(of["reference"]) for of in (quiet, noisy))
+    assert (wide.value, wide.low, wide.high) == pytest.approx(
+        (ratio.value, ratio.low / 1.1, ratio.high * 1.1), rel=0.01
+    )
+    assert places(slower_twin(rows, twin)) == {
+        "fused": "1",
+        **dict.fromkeys(("reference", "snntorch", "norse"), "2-4"),
+    }
+    (note,) = noisy["floor"].notes
+    assert "leaves out 1" in note and "9." in note or "10." in note
+    (table,) = timed_tables(noisy.values())
+    assert any(note in text for text in table.notes)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -406,10 +470,19 @@ def test_an_impossible_time_is_damage_and_ranks_nobody(tmp_path: Path, seconds: 
     assert not any(line.name == "fused" and line.rank for line in timings.lines(frames(rows)))
 
 
-def test_a_round_in_which_the_floor_ran_once_is_no_pair() -> None:
-    rows = changed(run(), IterationResult, None, twin=True, round=2)
-    whole = {line.name: line.rounds for line in timings.lines(frames(run()))}
-    (floor, *_) = timings.lines(frames(rows))
-    assert floor.rounds == whole["floor"] - 1
-    for line in timings.lines(frames(rows))[1:]:
-        assert line.over(floor).rounds == floor.rounds
+def test_a_round_without_the_time_of_one_is_no_pair() -> None:
+    whole = lines(run())
+    # the floor ran once
+    found = lines(changed(run(), IterationResult, None, twin=True, round=2))
+    assert found["floor"].rounds == whole["floor"].rounds - 1
+    for name in ("reference", "snntorch", "fused"):
+        assert found[name].over(found["floor"]).rounds == found["floor"].rounds
+    # rounds that are shifted by one: the first has lost its pair, and so has the last
+    found = lines(
+        changed(
+            run(), IterationResult, lambda r: {"round": r.result.round + 1}, contender="snntorch"
+        )
+    )
+    for name in ("floor", "reference", "fused"):
+        assert found["snntorch"].over(found[name]).rounds == whole["snntorch"].rounds - 1
+    assert found["fused"].over(found["reference"]) == whole["fused"].over(whole["reference"])

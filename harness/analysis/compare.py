@@ -57,6 +57,7 @@ class Change:
     setting: str  # what of the cell or condition others share too, in words
     machine: str = ""  # of `within_run`
     refused: str = ""  # why it is not judged: a contender is not proved
+    note: str = ""  # what else to know of it, in a sentence
 
     @property
     def call(self) -> Call:
@@ -259,7 +260,8 @@ def within_run(
             low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)
             figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
             where = network(one), contender, *figures, _setting(one), one.machine
-            found[one.cell] = Change("speed", *where, refused=why)
+            doubt = one.together.doubt
+            found[one.cell] = Change("speed", *where, refused=why, note=doubt)
     return [change for change in found.values() if change]
 
 
@@ -281,7 +283,8 @@ def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
     words = {"slower": f"slower by {100 * change.change:.1f} %"}
     words |= {"faster": f"faster by {-100 * change.change:.1f} %"}
     words |= {"no change": f"no difference beyond {100 * max(-change.low, change.high):.1f} %"}
-    return f"{front}: {words.get(change.call, change.call)} {interval}"
+    note = f"; {change.note}" if change.note else ""
+    return f"{front}: {words.get(change.call, change.call)} {interval}{note}"
 
 
 def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:

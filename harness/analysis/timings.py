@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import product
-from math import isnan, nan, sqrt
-from operator import attrgetter
+from math import isnan, nan
+from operator import attrgetter, itemgetter
 from statistics import median
 
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, X, grouped, machines
-from harness.analysis.words import counted
+from harness.analysis.rounds import THE_FLOOR, UNKNOWN, Rounds, notes_on, rounds
+from harness.analysis.words import contender_title, counted, data_name, few
 from harness.records import (
     AuditResult,
     Bf16TrainingResult,
@@ -39,65 +39,13 @@ from harness.spec import (
     network_name,
     paper,
 )
-from harness.statistics import Ratio, StartVariance, estimate_start_variance, mean_ratio
+from harness.statistics import Ratio
 
 FEWEST_RANKED = Budget.rounds  # a figure of fewer is preliminary
 # A network is ranked where its A/A interval lies within these: else a difference that large comes
 # from places in memory or from neighbours, and a rank would be a draw. The ends count: too few
 # rounds to know the noise would else pass for quiet ones.
 STEADY = (0.8, 1.25)
-
-
-Seconds = dict[int, float]  # of each round
-# Every ratio to the floor is to this one; the floor in bf16 is a line of its own.
-THE_FLOOR = Contender(FLOOR)
-UNKNOWN = Ratio(nan, nan, nan, "none", 0)  # of no rounds
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """The seconds of each contender, round by round, in one run of a cell.
-
-    The floor runs twice a round; its seconds are the geometric mean, less noisy than either. A
-    round in which it ran once is none of its.
-    """
-
-    seconds: Mapping[Contender, Seconds]
-    again: Seconds  # A/A, round by round: the second instance of the floor over the first
-    starts: Mapping[int, int]  # of the processes, by round
-
-    def ratio(self, numerator: Contender, denominator: Contender) -> Ratio:
-        """Return the mean ratio of two contenders' seconds in the rounds of both, with interval."""
-        found = _divided(self.seconds.get(numerator, {}), self.seconds.get(denominator, {}))
-        if found and numerator == denominator:
-            return Ratio(1.0, 1.0, 1.0, "none", len(found))
-        return self._mean(found)
-
-    @property
-    def noise(self) -> Ratio:
-        """The A/A ratio: the floor's second instance over its first, with interval."""
-        return self._mean(self.again)
-
-    def _mean(self, of: Seconds) -> Ratio:
-        return mean_ratio(self._by_start(of), self._moves) if of else UNKNOWN
-
-    def _by_start(self, of: Seconds) -> list[list[float]]:
-        found = grouped(sorted(of), lambda n: self.starts[n])
-        return [[of[n] for n in rounds] for rounds in found.values()]
-
-    @cached_property
-    def _moves(self) -> StartVariance:
-        floor = self.seconds.get(THE_FLOOR, {})
-        quotients = [
-            _divided(seconds, floor)
-            for contender, seconds in self.seconds.items()
-            if contender.framework != FLOOR
-        ]
-        return estimate_start_variance(map(self._by_start, (*quotients, self.again)))
-
-
-def _divided(above: Seconds, below: Seconds) -> Seconds:
-    return {n: above[n] / below[n] for n in sorted(above.keys() & below.keys())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +113,7 @@ class TimedLine:
     day: str  # of its last row
     is_proved: bool  # by its exam at least; in bf16 by its audits and training
     lacks: tuple[str, ...]  # what a rank would need, in sentences
+    notes: tuple[str, ...] = ()  # what else to know of its figures, in sentences
     simulated: bool
     substitute: bool
     in_figure_3: bool  # full width, T = 10, no NeuNorm
@@ -176,15 +125,23 @@ class TimedLine:
         ends = dict.fromkeys((self.rank, self.rank_high))
         return "-".join(str(end) for end in ends if end is not None)
 
+    @property
+    def data_title(self) -> str:
+        """The data in a few words."""
+        return data_name(self.dataset, substitute=self.substitute, simulated=self.simulated)
+
     def over(self, other: TimedLine) -> Ratio:
         """Return the mean ratio of this contender's time to another's, over the rounds of both.
 
-        UNKNOWN where they are of two cells or runs. Every statement that one contender is faster
-        than another is made of this.
+        Its interval is wider by what A/A is off (`Rounds.offset`), since two processes of one
+        contender differ by that too. UNKNOWN where they are of two cells or runs. Every statement
+        that one contender is faster than another is made of this.
         """
         if (self.cell, self.run) != (other.cell, other.run):
             return UNKNOWN
-        return self.together.ratio(self.contender, other.contender)
+        ratio = self.together.ratio(self.contender, other.contender)
+        is_itself = self.contender == other.contender
+        return ratio if is_itself else ratio.widened(self.together.offset)
 
     @property
     def can_be_compared(self) -> bool:
@@ -199,28 +156,6 @@ class TimedLine:
 
 _FIELDS = tuple(each.name for each in fields(TimedLine))
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
-
-
-@lru_cache(maxsize=4)
-def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
-    """Return the rounds by cell (its number) and run, also those that do not count."""
-    rows = zip(frames.cells, frames.rows, strict=True)
-    timed = [(cell, row) for cell, row in rows if has(row, IterationResult) and row.result.seconds]
-    by_run = grouped(timed, lambda entry: (entry[0], entry[1].run.id))
-    return {key: _together([row for _, row in entries]) for key, entries in by_run.items()}
-
-
-def _together(timed: Sequence[Row[IterationResult]]) -> Rounds:
-    took = defaultdict[tuple[Contender, bool], Seconds](dict)
-    for row in timed:
-        took[row.contender, row.result.twin][row.result.round] = row.result.seconds
-    seconds = {contender: its for (contender, is_twin), its in took.items() if not is_twin}
-    again = Seconds()
-    for contender in [contender for contender, is_twin in took if is_twin]:
-        first, second = seconds.get(contender, {}), took[contender, True]
-        again = _divided(second, first)
-        seconds[contender] = {n: sqrt(first[n] * second[n]) for n in again}
-    return Rounds(seconds, again, {row.result.round: row.result.start for row in timed})
 
 
 of_class = attrgetter("cell", "precision", "run")  # whose contenders are ranked together
@@ -248,13 +183,14 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     )
     # holds for every cell in which its version is timed
     bf16_trainings = grouped(frames.current_rows(Bf16TrainingResult), lambda row: row.installed)
-    together, nothing = rounds(frames), Rounds({}, {}, {})
+    together, nothing = rounds(frames), Rounds({}, {}, {}, frozenset())
     found = []
     for (machine, cell, _, run), of_contender in entries.items():
         case, rows = of_contender[-1][2], [row for *_, row in of_contender]
         in_bf16 = [row.result for row in bf16_trainings.get(rows[-1].installed, ())]
         its = together.get((cell, run), nothing)
-        found.append(_line(machine, cell, case, rows, its, in_bf16))
+        line = _line(machine, cell, case, rows, its, in_bf16)
+        found.append(replace(line, notes=(*notes_on(frames, cell, line.contender, run),)))
     # a later run is written last
     last = {
         (cell, row.contender.precision, row.run.id): n
@@ -271,6 +207,16 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
 
     classes = sorted(grouped(found, of_class).values(), key=order)
     return tuple(line for of in classes for line in _placed(of))
+
+
+def notes(lines: Iterable[TimedLine]) -> Iterator[str]:
+    """Yield what to know of lines' figures, each once, after the networks and contenders."""
+    entries = ((note, line) for line in lines for note in line.notes)
+    for note, noted in grouped(entries, itemgetter(0)).items():
+        networks = dict.fromkeys(f"{line.data_title} {line.scale}" for _, line in noted)
+        contenders = dict.fromkeys(contender_title(line.name) for _, line in noted)
+        names = f"{few([*networks], 'networks')}, {few([*contenders], 'contenders')}"
+        yield f"{names}: {note}."
 
 
 def table(found: Iterable[TimedLine]) -> Frame:

@@ -105,6 +105,7 @@ def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
     notes = [(line.name, line.reason) for line in contenders]
     notes += [(e.name, e.memory_note and f"no peak memory: {e.memory_note}") for e in contenders]
     notes += [(e.name, e.certificate) for e in contenders if e.certificate.startswith("bf16")]
+    notes += [(line.name, note) for line in lines for note in line.notes]
     for note, of in grouped(notes, itemgetter(1)).items():
         names = "all" if len(of) == len(contenders) > 1 else ", ".join(name for name, _ in of)
         if note:
