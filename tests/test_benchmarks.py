@@ -10,6 +10,7 @@ import pytest
 from harness.adapter import record_spikes
 from harness.benchmarks import reading, steps
 from harness.records import Store
+from harness.records.identity import PROTOCOL
 from harness.speed.iteration import OfModule
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,7 @@ def test_a_report_of_synthetic_rows_is_built(monkeypatch: pytest.MonkeyPatch) ->
     folder = benchmark.setup_cache()
     rows, damaged = Store(Path(folder)).read()
     assert len(rows) == 600 and not damaged
+    assert {row.run.protocol for row in rows} == {PROTOCOL}  # else a report would show no timing
     benchmark.time_report_of_100_000_rows(folder)
     assert (Path(folder) / "report.html").exists()
 

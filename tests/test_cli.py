@@ -17,6 +17,8 @@ import typer.main
 from rows import CASE, ROW, rows_of_a_run, timed
 from surroundings import Command
 
+import adapters
+from adapters import facts
 from harness.analysis import timings
 from harness.analysis.frame import frames
 from harness.cli.app import app
@@ -59,6 +61,7 @@ def test_commands_and_flags_are_a_contract(command: Command) -> None:
     lines = [line for line in out.splitlines() if "--help" not in line]  # typer's own
     assert code == 0 and len(lines) <= 42  # a screen; and a switch shows no value
     assert "<" not in "".join(lines) and any("--quick  " in line for line in lines)
+    assert "Each a training or timed cell." in out  # what --seeds does
 
 
 # Wrong arguments (of `harness run` where no command is named), and a phrase of the message.
@@ -189,8 +192,16 @@ LISTS = {
 
 def test_the_list_of_frameworks_fits_a_pipe_and_has_every_form(command: Command) -> None:
     _, out, _ = command("list", "frameworks")
-    assert max(map(len, out.splitlines())) <= 80
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
     assert all(f"NAME:{form}" in out for form in FORMS)
+    # a contender has one line of the table, and another function says below it how it differs
+    for name in adapters.names():
+        forms = [f"{name}:{variant}" for variant in facts.of(name).variants]
+        assert {name, *forms} <= {line.partition(" ")[0] for line in lines}
+    line = next(line for line in lines if line.startswith("snntorch:subtract"))
+    assert line.split() == ["snntorch:subtract", "another", "its", "class"]
+    assert "snntorch:subtract is another function: the reset subtracts V_th" in " ".join(lines)
 
 
 def test_a_table_in_a_fresh_clone_names_the_line_that_shows_the_shipped_rows(

@@ -60,7 +60,7 @@ from harness.records import (
     has,
     identity,
 )
-from harness.reports import fastest, figures, page
+from harness.reports import fastest, figures, page, prose
 from harness.reports.figures import Curve, Dot
 from harness.spec import paper
 
@@ -295,14 +295,13 @@ def test_the_picture_has_room_on_a_screen_whatever_was_timed() -> None:
 
 
 def first_sentences(rows: list[Row]) -> str:
-    return " ".join(fastest.summary(timings.lines(frames(rows))))
+    return " ".join(prose.sentences(timings.lines(frames(rows))))
 
 
 def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None:
     rows = run(cpu="Some CPU", threads=2)
     for words in (
-        "As they come, PyTorch is fastest: none is faster than it on 1 of 1 network. ",
-        "snnTorch cannot be told apart. ",
+        "none is faster than PyTorch on 1 of 1 network. snnTorch cannot be told apart.",
         "Against the fastest framework, tuned or not, `fused`, this project's own engine, takes 4",
         "Timed on Some CPU, 2 threads; no GPU was timed.",
         "Best tuned form, on 0 of 1 network, none was timed.",
@@ -319,7 +318,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     # where one is timed alone its network counts too
     alone = run(scale="Middle", run="alone", cpu="Some CPU")
     alone = [row for row in alone if row.contender.framework != "snntorch"]
-    assert "on 1 of 1 network." in first_sentences([*rows, *alone])
+    assert "than PyTorch on 1 of 1 network." in first_sentences([*rows, *alone])
     assert "form, on 0 of 2 networks" in first_sentences([*rows, *alone])
     assert "PyTorch alone was timed as it comes." in first_sentences(alone)
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
@@ -327,6 +326,45 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     # no sentence without a rank, nor about our engine alone
     ours = [*rounds("floor", 1.0), *rounds("floor", 1.0, 3, twin=True), *contender("fused", 0.5)]
     assert {first_sentences(each).strip() for each in (FEW, ours, [])} == {""}
+
+
+@pytest.mark.parametrize(
+    ("others", "end"),
+    [
+        ([([], [], 9)], ". A cannot be told apart."),
+        ([([3.0, 9.6], [], 7)], ". A takes up to 10 % longer."),
+        ([([3.0], [4.0], 1)], ". A takes 4 % less to 3 % longer."),
+        ([([], [4.0], 1)], ". A takes up to 4 % less."),
+        ([([], [4.0, 7.0], 0)], ". A takes 4 to 7 % less time."),
+        ([([11.0, 30.0], [], 0)], ". A takes 11 to 30 % longer."),
+        ([([11.0], [], 0), ([230.0], [], 0)], ". 2 others take 11 to 230 % longer."),
+        (
+            [([5.0], [], 1), ([11.0], [], 0), ([230.0], [], 0)],
+            ". A takes up to 5 % longer; 2 others take 11 to 230 % longer.",
+        ),
+        ([], "."),
+    ],
+)
+def test_the_headline_names_those_that_come_near_and_counts_the_slower_ones(
+    others: list[tuple[list[float], list[float], int]], end: str
+) -> None:
+    named = [fastest.Difference(name, *each) for name, each in zip("ABC", others, strict=False)]
+    leader = fastest.Leader("PyTorch", 8, 9, named)
+    assert (summary := fastest.summary(timings.lines(frames(run()))))
+    words = prose.environment(is_html=False).get_template("fastest.j2").module
+    said = words.frameworks(replace(summary, leader=leader))  # type: ignore[attr-defined]
+    assert said == f"As they come, none is faster than PyTorch on 8 of 9 networks{end}"
+
+
+def test_a_framework_has_one_colour_whatever_else_was_timed() -> None:
+    few = fastest.charts(fastest.headline(timings.lines(frames(run()))))
+    more = [*run(), *contender("jax", 5.0), *contender("another", 5.0)]
+    drawn = [*few, *fastest.charts(fastest.headline(timings.lines(frames(more))))]
+    times = [str(figures.svg(figure, name)) for name, figure in drawn if name.startswith("Time")]
+    colours = [
+        set(re.findall(r"<title>snnTorch: .*?var\(--(c\d)\)", each, re.DOTALL)) for each in times
+    ]
+    assert colours[0] == colours[1] and len(colours[0]) == 1
 
 
 def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
@@ -346,11 +384,15 @@ def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
 def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
     found, falls = scales((0.3, 0.4, 0.5), seeds=4), scales((0.5, 0.4, 0.3), seeds=4)
     for rows, answer, counts in (
-        (found, "reproduced", "✓ 1 reproduced."),
-        (found[:-1], "open (3 of 4 seeds)", "○ 1 open."),
-        (falls, "contradicted, width 1/8", "✗ 1 contradicted."),
+        (found, "reproduced", "✓ 1 reproduced"),
+        (found[:-1], "open (3 of 4 seeds)", "○ 1 open"),
+        (falls, "contradicted, width 1/8", "✗ 1 contradicted"),
     ):
         lines = block(rows, judged=True).splitlines()
+        (claim,) = (line for line in lines if "Accuracy rises from Small" in line)
+        assert claim.startswith("| fig4 |") and claim.split(" | ")[2].endswith(
+            answer.split(" (")[0].split(",")[0]
+        )
         (line,) = (line for line in lines if "one size up" in line)
         start = r"\| fig4 \| CIFAR-10: points gained, one size up \| rises "
         start += r"\| ([+-]10.0)( \[\1, \1\])?, n="
@@ -358,7 +400,7 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         says = " ".join(lines)
         assert "Trainings have width 1/8" in says
         assert "Their data: photographs." in says
-        assert f"The paper's 9 claims, in 1 part: {counts}" in says
+        assert f"each as its least sure part: {counts}, · 8 not tested." in says
         assert ("which were fixed beforehand" in says) == ("open" in answer)
     simulated = block(all_altered(found, source=replace(TRAIN, simulated=True)), judged=True)
     assert "Their data: photographs (simulated)." in simulated.replace("\\", "")
@@ -371,10 +413,12 @@ def test_a_claims_answer_has_a_sign_a_colour_an_id_and_what_speaks_against_it(
     text = written([*rows, *falls[:-1]], tmp_path)
     lines = re.findall("<tr.*?</tr>", text[text.index('id="claims"') :], re.DOTALL)
     (first, second) = (line for line in lines if "one size up" in line)
-    assert 'id="fig4"' in first and 'class="reproduced"' in first
-    assert "✓ reproduced" in first and "○ open" in second and "<tr>" in second
-    (legend,) = re.findall('<p class="legend">.*?</p>', text, re.DOTALL)
-    assert visible(legend) == "✓ reproduced 1, ○ open 1"
+    assert 'class="reproduced"' in first and "✓ reproduced" in first and "○ open" in second
+    # the claim's own answer stands first, as sure as its least sure part
+    claim = next(line for line in lines if 'id="fig4"' in line)
+    assert lines.index(claim) < lines.index(first) and "○ open" in claim
+    assert "1 reproduced, 1 open" in claim and 'class="open"' in claim
+    assert "○ 1 open, · 8 not tested." in visible(text)
     found = findings(frames(rows))
     assert "against it" not in page.claims_table(found).columns
     table = page.claims_table([replace(each, against="one seed decides") for each in found])
@@ -389,7 +433,7 @@ def test_our_own_check_is_a_line_below_the_claims_and_not_counted() -> None:
     assert len(table.lines) == 1 and not any("bf16" in cell for (_, cell, *_) in table.lines)
     (note,) = table.notes
     assert "bf16 minus float32" in note and "n=6, reproduced" in note
-    assert "✓ 1 reproduced." in page.brief_claims_table(found).subtitle
+    assert "✓ 1 reproduced, · 8 not tested." in page.brief_claims(found)[0].subtitle
 
 
 @pytest.mark.parametrize(

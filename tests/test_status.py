@@ -26,10 +26,12 @@ from test_schedule import case as timed_case
 from test_schedule import rows_in
 from trainings import case, rows_of
 
+from harness import suites
 from harness.analysis import status, timings
 from harness.analysis.compare import MARGIN
 from harness.analysis.frame import frames
 from harness.analysis.timings import TimedLine
+from harness.analysis.trainings import RATE_SEED
 from harness.cli.status import key_now, lacks
 from harness.jobs import verify
 from harness.jobs.local import Local
@@ -209,6 +211,31 @@ def test_status_counts_the_trainings_that_the_report_rests_on_and_names_them(
     assert int(there.split()[2]) + int(there.split()[3]) == len(plan.seeds) * len(STEPS)
     _, out, _ = command("status", "--suite", "timesteps", "--long", "--out", PUBLISHED)
     assert "--seeds" not in out
+
+
+def test_status_counts_the_settings_that_were_trained_and_a_seed_that_one_lacks(
+    tmp_path: Path, command: Command
+) -> None:
+    """As on the page: neither an ANN that was never asked for nor the seed that chooses rates."""
+    suite = suites.suite("accuracy")
+    places: dict[str, Any] = {"datasets": ("cifar10",), "networks": ("CIFARNet",)}
+    options = Options(suite="accuracy", frameworks=("fused",), device="cpu", long=True, **places)
+    off, mean = suite.cases(replace(options, seeds=(0,)))
+    trials = (altered(off, seed=RATE_SEED), altered(off, seed=1))
+    Store(tmp_path).append(*(row(TrainedResult, each) for each in (off, mean, *trials)))
+    _, out, _ = command("status", "--suite", "accuracy", "--out", tmp_path)
+    line = next(line for line in out.splitlines() if line.startswith("accuracy"))
+    done, dated, failed, absent, missing = map(int, line.split()[2:7])
+    assert (done + dated, failed, absent, missing) == (3, 0, 0, 1)
+    assert "--seeds 0,1\n" in out
+
+
+def test_a_plan_has_the_seeds_that_other_suites_trained_of_its_networks() -> None:
+    fixed: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
+    rows = [*training(0, (0.5,), suite="scale", **fixed), *training(3, (0.5,), **fixed)]
+    rows += training(5, (0.5,), suite="ablations", **fixed)
+    for suite, seeds in (("scale", (0, 3)), ("ablations", (5,)), ("neunorm", ())):
+        assert [plan.seeds for plan in status.plans(suite, rows)] == [seeds] * bool(seeds)
 
 
 def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:

@@ -14,6 +14,7 @@ from statistics import fmean, median
 from typing import Literal, get_args
 
 from harness.analysis.frame import grouped
+from harness.analysis.trainings import ALIKE, RATE_SEED
 from harness.records import (
     EndedResult,
     FittedResult,
@@ -84,17 +85,30 @@ class Plan:
 
 
 def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
-    """Return what a suite was to train by its rows; [] where none was on the fixed schedule."""
+    """Return what a suite was to train by its rows; [] where none was on the fixed schedule.
+
+    Seeds that suites ALIKE it have trained count, as on the page, and RATE_SEED does not.
+    """
     seeds = defaultdict[tuple[str, str, float | None], set[int]](set)
+    places = set[tuple[str, str, float | None]]()
+    alike = ALIKE if suite in ALIKE else (suite,)
     for row in of_kind(rows, TrainedResult):
         case, workload = row.training, row.workload
-        if case.suite != suite or workload.weights_sha256:
+        if workload.weights_sha256 or workload.seed == RATE_SEED or case.suite not in alike:
             continue
         if case.stages == schedule.STAGES[workload.dataset]:
             rate = case.optimiser.lr
             unusual = None if rate == schedule.optimiser(workload.dataset).lr else rate
-            seeds[workload.dataset, network_name(workload), unusual].add(workload.seed)
-    return [Plan(*place, tuple(sorted(of))) for place, of in sorted(seeds.items(), key=str)]
+            place = workload.dataset, network_name(workload), unusual
+            seeds[place].add(workload.seed)
+            places |= {place} if case.suite == suite else set()
+    return [Plan(*place, tuple(sorted(seeds[place]))) for place in sorted(places, key=str)]
+
+
+def condition(case: Case) -> str:
+    """Return what tells a training from those of other settings: its columns but the seed."""
+    columns = {**columns_that_train(case), "seed": None}
+    return json.dumps(columns, sort_keys=True)
 
 
 def standings(

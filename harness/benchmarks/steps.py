@@ -44,9 +44,9 @@ def case(framework: str, dataset: str, mode: Mode) -> Timing:
 
 def batch(dataset: str) -> tuple[Tensor, Tensor]:
     """Return inputs (T, B, C, H, W) and labels of the embedded digits, the same everywhere."""
-    wanted = datasets.SplitRequest(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
-    found = datasets.load_split(wanted, "train", lambda fraction, doing: None)
-    return next(found.batches(STEPS, BATCH_SIZE))
+    request = datasets.SplitRequest(dataset, T=STEPS, samples=BATCH_SIZE, embedded=True)
+    split = datasets.load_split(request, "train", lambda fraction, doing: None)
+    return next(split.batches(STEPS, BATCH_SIZE))
 
 
 class Steps:
@@ -65,9 +65,9 @@ class Steps:
         x, labels = batch(dataset)
         # calibrated, as the suite's: layers that are silent would take `fused` no time
         drawn = initial_network(self.case.workload, x, None)
-        weights = tuple(each.detach() for each in drawn.parameters())
-        asked = question_of(self.case, weights, x, labels)
-        self.ready = iteration.make_ready(adapters.load(framework), self.case, asked)
+        weights = tuple(weight.detach() for weight in drawn.parameters())
+        question = question_of(self.case, weights, x, labels)
+        self.ready = iteration.make_ready(adapters.load(framework), self.case, question)
         self.step = partial(iteration.run_to_end, self.ready)  # as the clock of a suite has it
         self.step()
         self.device = torch.device(self.case.device)
@@ -122,7 +122,7 @@ class Proof:
     def track_certificates_passed(self, framework: str, dataset: str) -> int:
         """Return the number of proofs passed, of two: in float64 and in float32."""
         required = certificate.required("fp32")
-        return sum(self._proof(framework, dataset, each).passed for each in required)
+        return sum(self._proof(framework, dataset, precision).passed for precision in required)
 
     def track_spike_rate(self, framework: str, dataset: str) -> float:
         """Return spikes per neuron and step, which change if the network does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from harness.machine.installed import version
 from harness.spec import FORMS, NOT_DECLARED, Contender, NeuronSource, Options, UsageError, paper
 
 if TYPE_CHECKING:
+    from adapters.facts import Facts
     from harness.reports.table import Table
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "tonic", "aedat")
@@ -39,7 +40,7 @@ def list_(
         raise UsageError(f"unknown list {what!r}, choose from {', '.join(LISTS)}")
     if claim is not None and what != "claims":
         raise UsageError(f"{claim!r}: of claims alone one is listed by its id")
-    # whoever reads on from a pipe wants each thing in a line, however long; deviations are prose
+    # a pipe gets each thing in a line, however long; notes on frameworks are prose
     is_whole = what != "frameworks" and not out.is_terminal
     to = Pipe(emoji=False, width=WHOLE) if is_whole else out
     to.print(LISTS[what]() if claim is None else _claim(claim))
@@ -56,25 +57,25 @@ def doctor(**given: Any) -> None:
     from harness.machine import host
 
     root = datasets.data_root(options.data_root)
-    here = host.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    cores, threads = counted(here.cores or 0, "core"), counted(here.threads or 0, "thread")
+    machine = host.describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    cores, threads = counted(machine.cores or 0, "core"), counted(machine.threads or 0, "thread")
     properties = {
-        "CPU": f"{here.cpu}, {cores}, torch uses {threads}",
-        "memory": f"{here.memory_mib:,} MiB",
-        "CUDA device": here.gpu or "none: --device cuda is refused",
-        "system": f"{here.os}, Python {here.python}",
-        "harness": f"{here.harness}" + (f", commit {here.commit}" if here.commit else ""),
-        "speed variables": here.environment or "none set",
+        "CPU": f"{machine.cpu}, {cores}, torch uses {threads}",
+        "memory": f"{machine.memory_mib:,} MiB",
+        "CUDA device": machine.gpu or "none: --device cuda is refused",
+        "system": f"{machine.os}, Python {machine.python}",
+        "harness": f"{machine.harness}" + (f", commit {machine.commit}" if machine.commit else ""),
+        "speed variables": machine.environment or "none set",
     }
     out.print(_table("Machine", ("property", "value"), properties.items()))
     missing = "not installed: pip install 'snn-harness[all]' brings {}".format
-    packages = ((each, version(each) or missing(each)) for each in PACKAGES)
+    packages = ((name, version(name) or missing(name)) for name in PACKAGES)
     out.print(_table("Packages", ("package", "version"), packages))
     out.print(_frameworks("Frameworks"))
-    for each in facts.refused():
-        out.print(each)
-    found = (datasets.find(name, root) for name in paper.SETTINGS)
-    data = ((e.title, str(e.train or "none"), str(e.test or "none"), e.problem) for e in found)
+    for sentence in facts.refused():
+        out.print(sentence)
+    sets = (datasets.find(name, root) for name in paper.SETTINGS)
+    data = ((d.title, str(d.train or "none"), str(d.test or "none"), d.problem) for d in sets)
     out.print(_table(f"Data under {root}", ("data set", "train", "test", "problem"), data))
 
 
@@ -85,40 +86,54 @@ def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]], *no
 
 
 def _frameworks(title: str = "") -> Table:
-    """Return a table of all frameworks and variants, and how to get those that are missing."""
+    """Return a table of all frameworks and variants in 80 columns.
+
+    What makes a variant another function, and how to get what is missing, is said below it.
+    """
     import adapters
     from adapters import facts
+    from harness.reports.table import Table
     from harness.suites import SUITES
 
-    opt_in, broken = SUITES["acceleration"].opt_in, facts.broken()
-
-    def forms() -> Iterator[tuple[str, ...]]:
-        for name in adapters.names():
-            known = facts.of(name)
-            text = [_function(known.deviations), *(f"{each} at import" for each in known.changed)]
-            text += known.undeclared
-            usual = "" if name in opt_in or name in broken else "yes"
-            neuron = "" if known.missing else NEURONS.get(known.neuron, NOT_DECLARED)
-            release = re.split(" [(]|, ", known.version or "")[0]  # without how it was built
-            yield name, release, known.missing or "; ".join(text), usual, neuron
-            for variant, deviations in known.variants.items():
-                neuron = NEURONS.get(known.neuron_of(variant), NOT_DECLARED)
-                yield Contender(name, variant=variant).name, "", _function(deviations), "", neuron
-
     facts.discover(adapters.names())
-    heads = ("framework", "version", "function", "default", "neuron")
-    named = ", ".join(facts.versioned())
-    note = f"Name a version as norse@1.0.0 or norse@PATH ({named}); harness versions has them."
-    also = ", ".join(f"NAME:{form}" for form in FORMS)
-    told = (f"{short}: {source}" for source, short in NEURONS.items() if source != short)
-    also = f"Any also runs in another form: {also}."
-    return _table(
-        title, heads, forms(), f"Neuron, whose code it is: {'; '.join(told)}.", note, also
-    )
+    opt_in, broken = SUITES["acceleration"].opt_in, facts.broken()
+    lines, notes = list[dict[str, str]](), list[str]()
 
+    def add(name: str, framework: Facts, form: str, deviations: Sequence[str]) -> None:
+        is_plain = name == framework.framework
+        release = re.search(r"\d[^ ,]*", framework.version or "") if is_plain else None
+        neuron = NEURONS.get(framework.neuron_of(form), NOT_DECLARED)
+        function = "another" if deviations else "the paper's"
+        line = {
+            "contender": name,
+            "version": release[0] if release else "",
+            "function": "not here" if framework.missing else function,
+            "default": "yes" if is_plain and name not in (*opt_in, *broken) else "",
+            "neuron": "" if framework.missing else neuron,
+        }
+        lines.append(line)
+        if deviations and not framework.missing:
+            notes.append(f"{name} is another function: {'; '.join(deviations)}.")
 
-def _function(deviations: Sequence[str]) -> str:
-    return "another: " + "; ".join(deviations) if deviations else "the paper's"
+    for name in adapters.names():
+        framework = facts.of(name)
+        add(name, framework, "", framework.deviations)
+        notes += [framework.missing] if framework.missing else []
+        changed = (f"{change} at import" for change in framework.changed)
+        notes += [f"{name}: {text}." for text in (*changed, *framework.undeclared)]
+        for variant, deviations in framework.variants.items():
+            add(Contender(name, variant=variant).name, framework, variant, deviations)
+    short = (f"{word}: {source}" for source, word in NEURONS.items() if source != word)
+    return Table(
+        lines, title,
+        notes=(
+            f"Neuron, whose code it is: {'; '.join(short)}.",
+            f"Name a version as norse@1.0.0 or norse@PATH ({', '.join(facts.versioned())}); "
+            "harness versions has them.",
+            f"Any also runs in another form: {', '.join(f'NAME:{form}' for form in FORMS)}.",
+            *notes,
+        ),
+    )  # fmt: skip
 
 
 def _suites() -> Table:
@@ -134,15 +149,16 @@ def _networks() -> Table:
     lines: list[tuple[str, str]] = []
     for static in (True, False):
         lines.append(("images:" if static else "events:", ""))
-        lines += [(each.name, each.notation) for each in paper.NETWORKS if each.static == static]
+        lines += [(row.name, row.notation) for row in paper.NETWORKS if row.static == static]
     return _table("", ("network", head), lines)
 
 
 def _datasets() -> Table:
     lines = []
-    for name, of in paper.SETTINGS.items():
-        kind, shape = "images" if of.static else "events", "x".join(map(str, of.input_shape))
-        lines.append((name, of.title, kind, shape, str(of.lif)))
+    for name, column in paper.SETTINGS.items():
+        kind = "images" if column.static else "events"
+        shape = "x".join(map(str, column.input_shape))
+        lines.append((name, column.title, kind, shape, str(column.lif)))
     return _table("", ("data set", "title", "kind", "input", "neuron (Table 7)"), lines)
 
 
@@ -150,20 +166,20 @@ def _claims() -> Table:
     from harness.analysis import claims
 
     heads = ("id", "claim of the paper", "what answers it")
-    return _table("", heads, ((each.id, each.claim, each.rule) for each in claims.CLAIMS))
+    return _table("", heads, ((claim.id, claim.claim, claim.rule) for claim in claims.CLAIMS))
 
 
 def _claim(name: str) -> Table:
-    """Return all that is known of a claim before anything is run."""
+    """Return all that a claim says before anything is run."""
     from harness.analysis import claims
 
-    known = {each.id: each for each in claims.CLAIMS}
-    if name not in known:
-        raise UsageError(f"unknown claim {name!r}, choose from {', '.join(known)}")
-    of = known[name]
-    lines = [("published", of.value), ("rule", of.rule), ("in full", of.test)]
-    lines.append(("to run", of.command))
-    return _table("", (name, of.claim), lines)
+    by_id = {claim.id: claim for claim in claims.CLAIMS}
+    if name not in by_id:
+        raise UsageError(f"unknown claim {name!r}, choose from {', '.join(by_id)}")
+    claim = by_id[name]
+    lines = [("published", claim.value), ("rule", claim.rule), ("in full", claim.test)]
+    lines.append(("to run", claim.command))
+    return _table("", (name, claim.claim), lines)
 
 
 def _baselines() -> Table:
@@ -172,15 +188,16 @@ def _baselines() -> Table:
 
     def line(name: str) -> tuple[str, ...]:
         try:
-            of = baselines.load(name)
+            baseline = baselines.load(name)
         except UsageError as error:  # it does not load here, or its description is incomplete
             return name, "", "", "", str(error)
-        title, given = f"{of.title} ({of.paper})", " ".join((of.input, *of.windows))
-        return name, title, ", ".join(of.datasets), given, of.fidelity
+        title, windows = f"{baseline.title} ({baseline.paper})", " ".join(baseline.windows)
+        inputs = f"{baseline.input} {windows}".strip()
+        return name, title, ", ".join(baseline.datasets), inputs, baseline.fidelity
 
     heads = ("baseline", "title", "data sets", "input", "fidelity")
     return _table("", heads, map(line, baselines.names()))
 
 
 _LISTS = (_suites, _frameworks, _networks, _datasets, _claims, _baselines)
-LISTS: dict[str, Callable[[], Table]] = {each.__name__[1:]: each for each in _LISTS}
+LISTS: dict[str, Callable[[], Table]] = {build.__name__[1:]: build for build in _LISTS}

@@ -33,7 +33,7 @@ from harness.records import (
     of_kind,
 )
 from harness.records.run import CaseRows
-from harness.reports import fastest, page, shown
+from harness.reports import fastest, page, prose, shown
 from harness.reports.table import seconds
 from harness.spec import FLOOR, Case, Count, Fit, Timing, Training, UsageError, cells, network_name
 from harness.spec.options import RESULTS
@@ -182,8 +182,7 @@ def data_and_network(case: Case) -> str:
 def summary(lines: Sequence[TimedLine]) -> Group:
     """Return the page's first table and sentences, of the networks of Fig. 3."""
     table = fastest.table(fastest.headline(lines), fastest.ratio_text)
-    sentences = map(Text, filter(None, fastest.summary(lines)))
-    return Group(*([table] if table.lines else []), *sentences)
+    return Group(*([table] if table.lines else []), *map(Text, prose.sentences(lines)))
 
 
 def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:  # these imports take a moment
 def status(**given: Any) -> None:
     """Say which cases are done, failed or missing. And about how long the rest takes.
 
-    Of trainings on the schedule of --long, which the report's claims rest on, their networks and
-    seeds are counted where no size is named.
+    Where no size is named, what was trained on the schedule of --long, which the report rests on,
+    is counted: its networks and settings, each with the seeds of any of them.
     """
     options = Options.of(**given)
     from harness import suites
     from harness.analysis import status as standing
-    from harness.records import Store
+    from harness.records import Store, TrainedResult, of_kind
 
     chosen = {options.suite: suites.suite(options.suite)} if options.suite else suites.SUITES
     fresh = options.out == RESULTS and not Store(RESULTS).files  # nothing was kept yet
@@ -40,41 +40,45 @@ def status(**given: Any) -> None:
     device = api.device(options.device)
     has_size = options.quick or options.long or options.paper
     cases: list[Case] = []
-    counted = list[str]()
-    for name, of in chosen.items():
-        for_no_cpu = options.paper and of.long and device == "cpu"
-        if not for_no_cpu and (of.long or not options.long):
-            asked = replace(options, suite=name, device=device)
-            planned = [] if has_size else standing.plans(name, rows)
-            counted += [f"counted: {name} {plan}" for plan in planned]
-            for each in [plan.options(asked) for plan in planned] or [asked]:
-                cases += api.suited(api.cases(each, of), of, options)
+    plans = list[str]()
+    trained = {standing.condition(row.case) for row in of_kind(rows, TrainedResult)}
+    for name, suite in chosen.items():
+        for_no_cpu = options.paper and suite.long and device == "cpu"
+        if for_no_cpu or (options.long and not suite.long):
+            continue
+        asked = replace(options, suite=name, device=device)
+        planned = [] if has_size else standing.plans(name, rows)
+        plans += [f"counted: {name} {plan}" for plan in planned]
+        for plan in planned:
+            of_plan = api.cases(plan.options(asked), suite)
+            cases += [case for case in of_plan if standing.condition(case) in trained]
+        cases += [] if planned else api.suited(api.cases(asked, suite), suite, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
     counts = standing.standings(cases, rows, key_now(device), options.spending)
-    out.print(standings_table(counts, counted))
+    out.print(standings_table(counts, plans))
 
 
-def standings_table(found: Sequence[Standing], counted: Sequence[str] = ()) -> Table:
+def standings_table(standings: Sequence[Standing], plans: Sequence[str] = ()) -> Table:
     """Return a table of each suite's cases: done, failed, missing, and about how long they take."""
     from harness.reports.table import Table, seconds
 
     lines = [
         {
-            "suite": each.suite,
-            "data set": each.dataset,
-            "done": each.done,
-            "out of date": each.dated,
-            "failed": each.failed,
-            "not run": each.left_out,
-            "missing": each.missing,
-            "left": seconds(each.seconds_left),
+            "suite": line.suite,
+            "data set": line.dataset,
+            "done": line.done,
+            "out of date": line.dated,
+            "failed": line.failed,
+            "not run": line.left_out,
+            "missing": line.missing,
+            "left": seconds(line.seconds_left),
         }
-        for each in found
+        for line in standings
     ]
     out_of_date = "out of date: of other code, versions, machine or settings of it (harness doctor)"
     not_run = "not run: its framework is not installed, or cannot express the network"
-    return Table(lines, notes=(out_of_date, not_run, *counted))
+    return Table(lines, notes=(out_of_date, not_run, *plans))
 
 
 def key_now(device: str) -> Callable[[Case, Row], str | None]:

@@ -118,14 +118,12 @@ def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
     from harness.analysis import timings
     from harness.analysis.claims import findings
     from harness.analysis.frame import frames
-    from harness.reports import fastest, page
+    from harness.reports import page, prose
 
-    found = frames(_rows_of(folder, "report"))
-    written = page.write(found, folder, to)
-    for text in filter(None, fastest.summary(timings.lines(found))):
-        out.print(Text(text))
-    if (of_claims := page.brief_claims_table(findings(found))).lines:
-        out.print(of_claims)
+    rows = frames(_rows_of(folder, "report"))
+    written = page.write(rows, folder, to)
+    out.print(*map(Text, prose.sentences(timings.lines(rows))), sep="\n")
+    out.print(*page.brief_claims(findings(rows)), sep="")
     for path in written:
         say(str(path))
 

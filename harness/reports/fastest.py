@@ -1,13 +1,14 @@
-"""The comparison of speed, Fig. 3: its sentence, table, notes and figures.
+"""The comparison of speed, Fig. 3, as data: who is fastest, the first table, and the figures.
 
-Only figures of one machine are compared, and of each network those of one run.
+Only figures of one machine are compared, and of each network those of one run. The words are in
+`fastest.j2`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import inf, isnan
 from operator import attrgetter
@@ -20,30 +21,18 @@ from harness.analysis.claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import TrainingLine
-from harness.analysis.words import (
-    TITLES,
-    contender_title,
-    counted,
-    data_name,
-    data_source,
-    few,
-    span,
-)
+from harness.analysis.words import TITLES, contender_title, data_name, data_source, few
 from harness.reports import figures
 from harness.reports.figures import Captioned, Dot
 from harness.reports.table import BEST, Table, interval
-from harness.spec import FLOOR, REFERENCE, Contender, paper
+from harness.spec import FLOOR, Contender, paper
 
 OURS = "fused"  # this project's own engine
-TUNED = "best tuned"
+TUNED, OURS_TITLE = "best tuned", f"{OURS} (ours)"
 PICTURE = "Time of a training step divided by that of its convolutions and products alone (floor)"
-KEY = (
-    f"Lines: 95 % intervals; hollow: fewer than {FEWEST_RANKED} rounds; diamonds: another form of "
-    "the framework, the best tuned; squares: this project's own engine."
-)
 X_FLOOR = "x the float32 floor's time"
 MOST_DOTS = 24  # lines of the first picture: less than a screen
-
+COLOURED = (OURS, *TITLES)  # a framework has one colour in all figures
 
 _ratio = attrgetter("ratio_to_floor")
 
@@ -57,8 +46,8 @@ def _kind(line: TimedLine) -> str:
     """Return what a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
     bf16 = "" if line.precision == "fp32" else " bf16"
     if line.framework in (FLOOR, OURS):
-        own = "floor" if line.framework == FLOOR else "ours"
-        return " ".join(filter(None, (own, line.variant))) + bf16
+        kind = "floor" if line.framework == FLOOR else "ours"
+        return " ".join(filter(None, (kind, line.variant))) + bf16
     return "rival bf16" if bf16 else "tuned" if line.variant else "plain"
 
 
@@ -68,28 +57,28 @@ class RankedCell(NamedTuple):
     name: str  # of the data and the network
     lines: list[TimedLine]
 
-    def of(self, kind: str) -> list[TimedLine]:
+    def kind(self, kind: str) -> list[TimedLine]:
         """Return the lines of a kind ("floor", "plain", "tuned", "ours"...), the fastest first."""
-        return sorted((each for each in self.lines if _kind(each) == kind), key=_ratio)
+        return sorted((line for line in self.lines if _kind(line) == kind), key=_ratio)
 
     def ranked(self, kind: str) -> list[TimedLine]:
         """Return those of a kind that have a rank, the fastest first."""
-        return [line for line in self.of(kind) if line.rank]
+        return [line for line in self.kind(kind) if line.rank]
 
     @property
     def pictured(self) -> list[TimedLine]:
         """The contenders of the first picture: all as they come, the best tuned, and ours."""
-        return [*self.of("plain"), *self.of("tuned")[:1], *self.of("ours")[:1]]
+        return [*self.kind("plain"), *self.kind("tuned")[:1], *self.kind("ours")[:1]]
 
     @property
     def is_ranked(self) -> bool:
         """Whether any contender in float32 has a rank."""
-        return any(each.rank for each in self.lines if each.precision == "fp32")
+        return any(line.rank for line in self.lines if line.precision == "fp32")
 
 
 def _of_figure_3(lines: Iterable[TimedLine]) -> list[TimedLine]:
     """Return the lines of Fig. 3's networks; Matlab's figure is another."""
-    return [each for each in lines if each.in_figure_3 and each.framework != OCTAVE]
+    return [line for line in lines if line.in_figure_3 and line.framework != OCTAVE]
 
 
 def headline(lines: Iterable[TimedLine], machine: str = "") -> list[RankedCell]:
@@ -98,137 +87,150 @@ def headline(lines: Iterable[TimedLine], machine: str = "") -> list[RankedCell]:
     By default the machine with most timed lines; its most complete run in float32, of these the
     last. Several seeds or batch sizes are several runs here.
     """
-    timed = [each for each in _of_figure_3(lines) if not isnan(each.ratio_to_floor)]
-    machine = machine or next(iter(machines(each.machine for each in timed)), "")
-    here = [each for each in timed if each.machine == machine]
-    found = [each for each in here if each.framework == FLOOR or each.is_proved]
-    runs = grouped(found, lambda each: (each.cell, each.run)).values()
+    timed = [line for line in _of_figure_3(lines) if not isnan(line.ratio_to_floor)]
+    machine = machine or next(iter(machines(line.machine for line in timed)), "")
+    timed = [line for line in timed if line.machine == machine and line.can_be_compared]
+    runs = grouped(timed, lambda line: (line.cell, line.run)).values()
     best = {network(run[0]): run for run in timings.by_completeness(runs)}
-    return [RankedCell(name, best[name]) for name in dict.fromkeys(map(network, found))]
-
-
-def _fastest(cells: Iterable[RankedCell], kind: str) -> list[TimedLine]:
-    return [line for cell in cells for line in cell.of(kind)[:1]]
+    return [RankedCell(name, best[name]) for name in dict.fromkeys(map(network, timed))]
 
 
 def _plain(cells: Iterable[RankedCell]) -> list[TimedLine]:
-    return [line for cell in cells for line in cell.of("plain")]
-
-
-def _ratios(lines: Iterable[TimedLine]) -> str:
-    return span(map(_ratio, lines), ".2f")
+    return [line for cell in cells for line in cell.kind("plain")]
 
 
 def _titles(cells: Iterable[RankedCell]) -> dict[str, str]:
     """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
-    there = {each.framework for each in _plain(cells)}
-    return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(there)) if name in there}
+    names = {line.framework for line in _plain(cells)}
+    return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(names)) if name in names}
 
 
 def _column(line: TimedLine) -> str:
     """Return the column of the first table in which a line can stand; "" of one that has none."""
     title = TITLES.get(line.framework, line.framework)
-    return {"plain": title, "tuned": TUNED, "ours": f"{OURS} (ours)"}.get(_kind(line), "")
+    return {"plain": title, "tuned": TUNED, "ours": OURS_TITLE}.get(_kind(line), "")
 
 
-def _shown(cell: RankedCell) -> dict[str, TimedLine]:
+def _fastest(cell: RankedCell) -> dict[str, TimedLine]:
     """Return the line of a cell that each column of the first table shows: its fastest."""
     slowest_first = sorted(cell.lines, key=_ratio, reverse=True)
-    return {_column(each): each for each in slowest_first if _column(each)}
+    return {_column(line): line for line in slowest_first if _column(line)}
 
 
 def _columns(cells: Sequence[RankedCell]) -> list[str]:
-    there = {column for cell in cells for column in _shown(cell)}
-    return [each for each in (*_titles(cells).values(), TUNED, f"{OURS} (ours)") if each in there]
-
-
-class Summary(NamedTuple):
-    """Who is fastest, a sentence or two each for readers choosing a framework; "" of none."""
-
-    frameworks: str = ""
-    tuned: str = ""
-    ours: str = ""
-    machine: str = ""
+    columns = {column for cell in cells for column in _fastest(cell)}
+    return [name for name in (*_titles(cells).values(), TUNED, OURS_TITLE) if name in columns]
 
 
 Pair = tuple[TimedLine, TimedLine]  # a contender, and the one that it is compared with
 
 
-def _leader(cells: Iterable[RankedCell]) -> tuple[str, str]:
-    """Say which framework as it comes is beaten by none on most networks, and by how much.
+@dataclass(frozen=True)
+class Difference:
+    """How much longer a contender takes than another, by paired rounds, over their networks.
 
-    Both are "" where no two were compared.
+    A network counts as longer or less where the interval of the ratio leaves out 1.
     """
-    several = [of for cell in cells if len(of := cell.ranked("plain")) > 1]
+
+    name: str
+    longer: list[float]  # %, of the networks on which it takes longer
+    less: list[float]  # % of time that it takes less, of others
+    level: int  # how many networks do not tell the two apart
+
+    @property
+    def networks(self) -> int:
+        """On how many networks the two were compared."""
+        return len(self.longer) + len(self.less) + self.level
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the most that it takes longer, in %; 0 where they are not told apart."""
+        every = [*self.longer, *(-share for share in self.less), *[0.0] * self.level]
+        return min(every), max(every)
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The framework as it comes that none is faster than on most networks."""
+
+    name: str
+    unbeaten: int  # on so many
+    networks: int  # of these, on which two or more have a rank
+    others: list[Difference]  # against it
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Who is fastest of the ranked contenders, by their paired rounds (`TimedLine.over`)."""
+
+    first: str  # as it comes on the first network
+    leader: Leader | None  # None where no network has two
+    networks: int
+    tuned: list[Difference]  # the best tuned form, against the fastest as it comes
+    ours: Difference | None  # against the fastest framework, tuned or not
+    ours_bf16: Difference | None  # against ours in float32
+    is_below_floor: bool  # ours, on all networks
+    machine: str
+    has_gpu: bool
+    elsewhere: list[tuple[str, Leader]]  # other machines
+
+
+def _leader(cells: Iterable[RankedCell]) -> Leader | None:
+    several = [lines for cell in cells if len(lines := cell.ranked("plain")) > 1]
     if not several:
-        return "", ""
-    unbeaten = [e for of in several for e in of if not any(r.is_faster(e) for r in of)]
-    name, count = Counter(line.framework for line in unbeaten).most_common(1)[0]
-    pairs = [
-        (e, r) for of in several for e, r in product(of, of) if r.framework == name != e.framework
-    ]
-    networks = f"{count} of {counted(len(several), 'network')}"
-    first = f"{TITLES.get(name, name)} is fastest"
-    return first, f"none is faster than it on {networks}. {_compared(pairs)}"
+        return None
+    unbeaten = Counter(
+        line.framework
+        for lines in several
+        for line in lines
+        if not any(rival.is_faster(line) for rival in lines)
+    )
+    ((name, count),) = unbeaten.most_common(1)
+    pairs = (pair for lines in several for pair in product(lines, lines))
+    others = [(one, by) for one, by in pairs if by.framework == name != one.framework]
+    return Leader(TITLES.get(name, name), count, len(several), _differences(others))
 
 
-def summary(lines: Sequence[TimedLine]) -> Summary:
-    """Return who is fastest of the ranked contenders, by their paired rounds (`TimedLine.over`)."""
+def _differences(pairs: Iterable[Pair]) -> list[Difference]:
+    by_name = grouped(pairs, lambda pair: contender_title(pair[0].name)).items()
+    return [_difference(name, pairs) for name, pairs in by_name]
+
+
+def _difference(name: str, pairs: Sequence[Pair]) -> Difference:
+    longer = [100 * (line.over(other).value - 1) for line, other in pairs if other.is_faster(line)]
+    less = [100 * (1 - line.over(other).value) for line, other in pairs if line.is_faster(other)]
+    return Difference(name, longer, less, len(pairs) - len(longer) - len(less))
+
+
+def summary(lines: Sequence[TimedLine]) -> Summary | None:
+    """Return who is fastest; None where no framework as it comes has a rank."""
     cells = [cell for cell in headline(lines) if cell.ranked("plain")]
     if not cells:
-        return Summary()
-    first, (leader, pairs) = cells[0].ranked("plain")[0], _leader(cells)
-    alone = f"{contender_title(first.name)} alone was timed as it comes"
-    leaders = {cell.name: cell.ranked("plain")[0] for cell in cells}
-    tuned = [(line, leaders[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
-    forms = f"against the fastest as it comes: {_compared(tuned)}" if tuned else "none was timed"
-    best = leaders | {network(line): line for line, rival in tuned if line.is_faster(rival)}
+        return None
+    first = cells[0].ranked("plain")[0]
+    best = {cell.name: cell.ranked("plain")[0] for cell in cells}
+    tuned = [(line, best[cell.name]) for cell in cells for line in cell.ranked("tuned")[:1]]
+    best |= {network(line): line for line, rival in tuned if line.is_faster(rival)}
     ours = [(line, best[cell.name]) for cell in cells for line in cell.ranked("ours")]
     bf16 = [pair for c in cells for pair in product(c.ranked("ours bf16"), c.ranked("ours"))]
-    own = f"Against the fastest framework, tuned or not, `{OURS}`, this project's own engine, "
-    own += _difference(ours) + (
-        f"; in bf16, against float32, it {_difference(bf16)}" if bf16 else ""
-    )
-    if all(line.ratio_high < 1 for line, _ in ours):
-        own += ". It is below the floor because it leaves out products with zeros"
-    of_gpus = "; no GPU was timed" if all(line.device == "cpu" for line in lines) else ""
     others = ((machine, _leader(headline(lines, machine))) for machine in _others(lines, first))
-    there = "".join(f"; on {machine}, {leads}" for machine, (leads, _) in others if leads)
     return Summary(
-        f"As they come, {leader}: {pairs}." if leader else f"{alone}.",
-        f"Best tuned form, on {len(tuned)} of {counted(len(cells), 'network')}, {forms}.",
-        f"{own}." if ours else "",
-        f"Timed on {first.machine}{of_gpus}{there}.",
+        first=contender_title(first.name),
+        leader=_leader(cells),
+        networks=len(cells),
+        tuned=_differences(tuned),
+        ours=_difference(OURS, ours) if ours else None,
+        ours_bf16=_difference(OURS, bf16) if bf16 else None,
+        is_below_floor=all(line.ratio_high < 1 for line, _ in ours),
+        machine=first.machine,
+        has_gpu=any(line.device != "cpu" for line in lines),
+        elsewhere=[(machine, leader) for machine, leader in others if leader],
     )
 
 
 def _others(lines: Iterable[TimedLine], first: TimedLine) -> list[str]:
     """Return the machines of the lines, in their order, without the first line's."""
-    return [*dict.fromkeys(each.machine for each in lines if each.machine != first.machine)]
-
-
-def _compared(pairs: Iterable[Pair]) -> str:
-    """Say of each contender how much longer it takes than the other of its pairs."""
-    by_name = grouped(pairs, lambda pair: contender_title(pair[0].name)).items()
-    return "; ".join(f"{name} {_difference(of)}" for name, of in by_name)
-
-
-def _difference(pairs: Sequence[Pair]) -> str:
-    """Say how much longer the first takes than the second: "takes 5 to 9 % longer on 3 and ...".
-
-    A difference is named where the interval of the paired rounds leaves out 1.
-    """
-    longer = [100 * (line.over(other).value - 1) for line, other in pairs if other.is_faster(line)]
-    less = [100 * (1 - line.over(other).value) for line, other in pairs if line.is_faster(other)]
-    level = len(pairs) - len(longer) - len(less)
-
-    def on(count: int) -> str:
-        return "" if len(pairs) == 1 else f" on {'all ' * (count == len(pairs))}{count}"
-
-    named = (("longer", longer), ("less time", less))
-    parts = [f"takes {span(of, '.0f')} % {word}{on(len(of))}" for word, of in named if of]
-    parts += [f"cannot be told apart{on(level)}"] if level else []
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return [*dict.fromkeys(line.machine for line in lines if line.machine != first.machine)]
 
 
 def ratio_text(line: TimedLine) -> str:
@@ -238,16 +240,16 @@ def ratio_text(line: TimedLine) -> str:
 
 def ratio_with_interval(line: TimedLine) -> str:
     """Return `ratio_text` with the ratio's 95 % interval."""
-    shown = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
-    return shown + (" *" if line.rounds < FEWEST_RANKED else "")
+    text = interval(line.ratio_to_floor, line.ratio_low, line.ratio_high, ".2f")
+    return text + (" *" if line.rounds < FEWEST_RANKED else "")
 
 
 def run_columns(cell: RankedCell) -> dict[str, str]:
     """Return a cell's rounds and its floor in ms, as columns of `table`."""
-    found = {"n": str(min(each.rounds for each in cell.lines))}
-    for floor in cell.of("floor")[:1]:
-        found["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
-    return found
+    columns = {"n": str(min(line.rounds for line in cell.lines))}
+    for floor in cell.kind("floor")[:1]:
+        columns["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"
+    return columns
 
 
 def table(
@@ -263,8 +265,8 @@ def table(
     """
     lines, looks = [], dict[tuple[int, str], str]()
     for n, cell in enumerate(cells):
-        best = _shown(cell)
-        rivals = {e: line for e, line in best.items() if line.framework != OURS and line.rank}
+        best = _fastest(cell)
+        rivals = {name: line for name, line in best.items() if line.framework != OURS and line.rank}
         for column, rival in rivals.items():
             if not any(other.is_faster(rival) for other in rivals.values()):
                 looks[n, column] = BEST
@@ -280,92 +282,95 @@ def table(
 def narrow(cells: Iterable[RankedCell]) -> list[RankedCell]:
     """Return cells with short names, of which a phone shows more columns: "CIFAR-10 S"."""
     scales = {f" {name}": f" {name[0]}" for name in paper.SCALES}
-    found = []
+    short = []
     for cell in cells:
         end = next((scale for scale in scales if cell.name.endswith(scale)), "")
-        found.append(RankedCell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
-    return found
+        short.append(RankedCell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
+    return short
 
 
-def notes(cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Frame) -> Iterator[str]:
-    """Yield the notes below `table`, such as why a figure is missing; none without cells."""
+@dataclass(frozen=True)
+class Conditions:
+    """How the first table was measured, what it lacks and why, and what other machines say."""
+
+    lines: list[TimedLine]  # that were measured, of one machine
+    reach: float | None  # %, of the widest interval from its figure to its upper end
+    versions: list[str]  # "Norse 1.1.0", by framework
+    tuned: dict[str, int]  # forms, by the number of networks
+    missing: list[tuple[str, str, str]]  # a contender, its networks, why it has no figure
+    unranked: list[tuple[str, list[str]]]  # networks on which nobody has a rank, and why
+    failed: list[tuple[str, list[str]]]  # contenders that failed a proof, and their networks
+    leader: Leader | None
+    elsewhere: list[tuple[str, list[float], list[float], Leader | None]]  # machine, ratios, ours
+
+
+def conditions(
+    cells: Sequence[RankedCell], lines: Sequence[TimedLine], refused: Frame
+) -> Conditions | None:
+    """Return the conditions of `table`'s figures; None without cells."""
     if not cells:
-        return
+        return None
     timed = [line for cell in cells for line in cell.lines]
-    first, rounds = timed[0], [each.rounds for each in timed]
-    known = (each for each in _plain(cells) if each.framework_version)
-    versions = dict.fromkeys(f", {_column(each)} {each.framework_version}" for each in known)
-    shown = (each for cell in cells for each in _shown(cell).values())
-    reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in shown if e.ratio_high < inf]
-    batches = span(each.batch_size for each in timed)
-    within = f", 95 % intervals within {100 * max(reaches):.0f} %" if reaches else ""
-    yield (
-        "x floor: the time of a training step divided by that of the network's convolutions and "
-        f"products alone (the floor, in float32), batch {batches}, T = {first.T}; "
-        f"geometric mean over {span(rounds)} rounds{within}, each network's in one run, timing "
-        f"protocol {first.protocol}, torch {first.torch}{''.join(versions)}; timed "
-        f"{span(each.day for each in timed)}. Every contender was proved equal to the paper's "
-        f"equations. `{REFERENCE}` is plain PyTorch."
+    in_table = [line for cell in cells for line in _fastest(cell).values()]
+    versioned = (line for line in _plain(cells) if line.framework_version)
+    reaches = [e.ratio_high / e.ratio_to_floor - 1 for e in in_table if e.ratio_high < inf]
+    lacks = (
+        (cell.name, [*dict.fromkeys(why for e in _fastest(cell).values() for why in e.lacks)])
+        for cell in cells
+        if not cell.is_ranked
     )
-    if forms := Counter(contender_title(e.name) for cell in cells for e in cell.of("tuned")):
-        named = (f"{name} on {count}" for name, count in forms.items())
-        yield f"Tuned forms timed, by networks: {'; '.join(named)}."
-    if missing := _missing(cells, lines):
-        yield missing
-    for cell in cells:
-        lacking = dict.fromkeys(why for each in _shown(cell).values() for why in each.lacks)
-        if lacking and not cell.is_ranked:
-            yield f"Nobody is ranked on {cell.name}: {'; '.join(lacking)}."
-    if min(rounds) < FEWEST_RANKED:
-        yield f"* fewer than {FEWEST_RANKED} rounds: preliminary."
     titles = [compare.network(cell.lines[0]) for cell in cells]
     failed = refused.loc[refused["network"].isin(titles)]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
-    for name, of in failed.groupby("contender", sort=False):
-        networks = ", ".join(of["network"].unique())
-        yield f"{contender_title(str(name))} failed a proof in some run of {networks}."
-    if data := sources(timed):
-        yield f"Data: {data}."
-    for machine in _others(lines, first):
-        other = [cell for cell in headline(lines, machine) if cell.is_ranked]
-        plain, ours = _plain(other), _fastest(other, "ours")
-        texts = [f"as they come {_ratios(plain)}"] if plain else []
-        texts += [f"`{OURS}` {_ratios(ours)}"] if ours else []
-        if texts:
-            leader, pairs = _leader(other)
-            texts[-1] += f". {leader}: {pairs}" if leader else ""
-            yield f"On {machine}: {', '.join(texts)}."
+    failed = failed.groupby("contender", sort=False)["network"].unique().items()
+    elsewhere = []
+    for machine in _others(lines, timed[0]):
+        there = [cell for cell in headline(lines, machine) if cell.is_ranked]
+        ours = [line for cell in there for line in cell.kind("ours")[:1]]
+        ratios = ([*map(_ratio, lines)] for lines in (_plain(there), ours))
+        elsewhere += [(machine, *ratios, _leader(there))] if there else []
+    return Conditions(
+        lines=timed,
+        reach=100 * max(reaches) if reaches else None,
+        versions=[*dict.fromkeys(f"{_column(e)} {e.framework_version}" for e in versioned)],
+        tuned=Counter(contender_title(e.name) for cell in cells for e in cell.kind("tuned")),
+        missing=[*_missing(cells, lines)],
+        unranked=[(name, reasons) for name, reasons in lacks if reasons],
+        failed=[(contender_title(str(name)), [*networks]) for name, networks in failed],
+        leader=_leader(cells),
+        elsewhere=elsewhere,
+    )
 
 
-def _missing(cells: Sequence[RankedCell], lines: Iterable[TimedLine]) -> str:
-    """Return why there is no figure where one is missing in the first table; "" if none is.
+def _missing(
+    cells: Sequence[RankedCell], lines: Iterable[TimedLine]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the columns of the first table without a figure, on which networks, and why.
 
     A tuned form that failed is named too: the best of those that did not may not be the best.
     """
     missing: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        first, there = cell.lines[0], _shown(cell)
-        here = [
-            e for e in _of_figure_3(lines) if (e.machine, network(e)) == (first.machine, cell.name)
-        ]
-        for column in [name for name in _columns(cells) if name not in there]:
-            timed = [line for line in here if _column(line) == column]
-            own = [figures.short(line.reason, 160) for line in timed if line.run == first.run]
+        first, best = cell.lines[0], _fastest(cell)
+        place = first.machine, cell.name
+        alike = [e for e in _of_figure_3(lines) if (e.machine, network(e)) == place]
+        for column in [name for name in _columns(cells) if name not in best]:
+            timed = [line for line in alike if _column(line) == column]
+            reasons = [figures.short(line.reason, 160) for line in timed if line.run == first.run]
             elsewhere = any(not isnan(line.ratio_to_floor) for line in timed)
-            why = own[-1] if own else "timed in another run alone" if elsewhere else "not timed"
-            missing.setdefault((column, why), []).append(cell.name)
-        for line in here if TUNED in there else ():
+            why = "timed in another run alone" if elsewhere else "not timed"
+            missing.setdefault((column, [why, *reasons][-1]), []).append(cell.name)
+        for line in alike if TUNED in best else ():
             if _kind(line) == "tuned" and line.run == first.run and not line.is_proved:
                 key = contender_title(line.name), figures.short(line.lacks[0], 160)
                 missing.setdefault(key, []).append(cell.name)
-    names = ((*key, few(on, "networks")) for key, on in missing.items())  # the table shows all
-    parts = (f"{title} on {on} ({why})" for title, why, on in names)
-    return f"No figure: {'; '.join(parts)}." if missing else ""
+    for (title, why), networks in missing.items():  # the table shows all
+        yield title, few(networks, "networks"), why
 
 
-def sources(found: Iterable[TimedLine | TrainingLine]) -> str:
+def sources(lines: Iterable[TimedLine | TrainingLine]) -> str:
     """Return the data sources of lines, each once, with what is partial, lossy or simulated."""
-    named = (data_source(vars(each)) for each in found if each.data_source)
+    named = (data_source(vars(line)) for line in lines if line.data_source)
     return "; ".join(dict.fromkeys(named))
 
 
@@ -388,23 +393,23 @@ def charts(cells: Sequence[RankedCell]) -> Captioned:
     """Yield Fig. 3: the time and the memory of each contender, a figure for each data set."""
     for what, ends, form, title, bounds in DRAWN:
         beside = [dot for group in _dots(cells, ends, form).values() for dot in group]
-        for of in grouped(cells, lambda cell: cell.lines[0].dataset).values():
-            if groups := _dots(of, ends, form):
+        for part in grouped(cells, lambda cell: cell.lines[0].dataset).values():
+            if groups := _dots(part, ends, form):
                 drawn = figures.dots(groups, title, log=True, bounds=bounds, beside=beside)
-                yield f"{what}: {sources(line for cell in of for line in cell.lines)}", drawn
+                yield f"{what}: {sources(line for cell in part for line in cell.lines)}", drawn
 
 
 def layers(lines: Sequence[TimedLine]) -> Captioned:
     """Yield the time and the memory of one layer by its neurons, of those that are no equal too."""
-    timed = [each for each in timings.most_complete(lines) if not isnan(each.ratio_to_floor)]
-    machine = next(iter(machines(each.machine for each in timed)), "")
-    here = [each for each in timed if each.machine == machine]
-    cells = [RankedCell(name, of) for name, of in grouped(here, attrgetter("scale")).items()]
+    timed = [line for line in timings.most_complete(lines) if not isnan(line.ratio_to_floor)]
+    machine = next(iter(machines(line.machine for line in timed)), "")
+    timed = [line for line in timed if line.machine == machine]
+    cells = [RankedCell(name, part) for name, part in grouped(timed, attrgetter("scale")).items()]
     for what, ends, form, title, bounds in DRAWN:
         if groups := _dots(cells, ends, form):
             drawn = figures.dots(groups, title, log=True, bounds=bounds)
-            settings = f"T = {here[0].T}, batch {here[0].batch_size}, {machine}"
-            yield f"{what} of one layer: {sources(here)}; {settings}", drawn
+            settings = f"T = {timed[0].T}, batch {timed[0].batch_size}, {machine}"
+            yield f"{what} of one layer: {sources(timed)}; {settings}", drawn
 
 
 def versions(frames: Frames) -> Captioned:
@@ -417,10 +422,10 @@ def versions(frames: Frames) -> Captioned:
         if package.version
     }
     for name, against in sorted(installed.items()):
-        for each in compare.within_run(frames, name, against):
-            value, low, high = 1 + each.change, 1 + each.low, 1 + each.high
+        for change in compare.within_run(frames, name, against):
+            value, low, high = 1 + change.change, 1 + change.low, 1 + change.high
             dot = Dot(contender_title(name), value, low, high, f"{value:.2f}", hollow=isnan(low))
-            groups.setdefault(each.where, []).append(dot)
+            groups.setdefault(change.where, []).append(dot)
     if groups:
         caption = f"Versions of a framework, in the same rounds: {', '.join(groups)}"
         title, bounds = "x the installed version's time", {1.0: "installed"}
@@ -432,25 +437,26 @@ def _dots(cells: Sequence[RankedCell], ends: Ends, form: str) -> dict[str, list[
 
     Of a framework's tuned forms only the best, and of bf16 only ours.
     """
-    names = sorted({each.framework for cell in cells for each in cell.lines} - {FLOOR})
+    names = {line.framework for cell in cells for line in cell.lines} - {FLOOR, *COLOURED}
+    colours = [*COLOURED, *sorted(names)]
     groups: dict[str, list[Dot]] = {}
     for cell in cells:
-        known = RankedCell(cell.name, [each for each in cell.lines if ends(each)[0] > 0])
-        tuned = grouped(known.of("tuned"), lambda each: each.framework).values()
-        ours = [each for each in known.lines if each.framework == OURS]
-        kept = [*known.of("plain"), *(forms[0] for forms in tuned), *ours]
-        kept.sort(key=lambda each: (each.framework == OURS, ends(each)[0]))
+        measured = RankedCell(cell.name, [line for line in cell.lines if ends(line)[0] > 0])
+        tuned = grouped(measured.kind("tuned"), lambda line: line.framework).values()
+        ours = [line for line in measured.lines if line.framework == OURS]
+        lines = [*measured.kind("plain"), *(forms[0] for forms in tuned), *ours]
+        lines.sort(key=lambda line: (line.framework == OURS, ends(line)[0]))
         groups[cell.name] = [
             Dot(
                 f"{contender_title(line.name)}{' (ours)' if line.framework == OURS else ''}",
                 *ends(line),
                 text=f"{ends(line)[0]:{form}}",
                 note=_hover(line),
-                colour=names.index(line.framework),
+                colour=colours.index(line.framework),
                 hollow=line.rounds < FEWEST_RANKED,
                 marker="s" if line.framework == OURS else "D" if line.variant else "o",
             )
-            for line in kept
+            for line in lines
         ]
     return {name: dots for name, dots in groups.items() if dots}
 
@@ -469,8 +475,8 @@ def picture(cells: Sequence[RankedCell]) -> tuple[str, Figure] | None:
     None where no contender has a figure, as of a run that was ended early.
     """
     by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()
-    chosen = [max(of, key=lambda cell: len(cell.lines)) for of in by_data]
-    chosen = [RankedCell(of.name, of.pictured) for of in chosen]
+    chosen = [max(part, key=lambda cell: len(cell.lines)) for part in by_data]
+    chosen = [RankedCell(cell.name, cell.pictured) for cell in chosen]
     groups, room = dict[str, list[Dot]](), MOST_DOTS
     for name, group in _dots(chosen, TO_FLOOR, ".2f").items():
         if not groups or len(group) < room:
@@ -479,6 +485,6 @@ def picture(cells: Sequence[RankedCell]) -> tuple[str, Figure] | None:
     if not groups:
         return None
     lines = [line for cell in chosen for line in cell.lines if cell.name in groups]
-    made_on = f"{lines[0].machine}, timing protocol {lines[0].protocol}"
+    where = f"{lines[0].machine}, timing protocol {lines[0].protocol}"
     drawn = figures.dots(groups, X_FLOOR, log=True, bounds={1.0: "floor"})
-    return f"{PICTURE}. {KEY} {sources(lines)}; {made_on}.", drawn
+    return f"{PICTURE}. {sources(lines)}; {where}.", drawn

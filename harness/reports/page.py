@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from operator import attrgetter
@@ -16,22 +16,20 @@ from os.path import relpath
 from pathlib import Path
 from statistics import fmean
 
-import jinja2
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from harness.analysis import claims, tables, timings, trainings
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.tables import PublishedRow
-from harness.analysis.timings import FEWEST_RANKED
 from harness.analysis.trainings import ALIKE, Column, TrainingLine, as_fixed, rows_of, same_but
 from harness.analysis.words import contender_title, counted, span
 from harness.machine.files import write_result
 from harness.records import Row, TestedResult, TransferResult
-from harness.reports import fastest, figures, shown, stored
+from harness.reports import fastest, figures, prose, shown, stored
 from harness.reports.figures import Captioned, Curve, Dot
-from harness.reports.table import Table, csv, field_markdown, interval, markdown
+from harness.reports.table import Table, csv, interval
 from harness.spec import ANN, UsageError, paper
 from harness.statistics import mean, mean_share
 from harness.suites.trainings import AS_IT_IS
@@ -45,6 +43,7 @@ SIGNS: Mapping[claims.Answer, str] = {  # so that an answer is told without its 
     "same direction, smaller": "≈",
     "open": "○",
     "cannot be decided here": "–",
+    NOT_TESTED: "·",
 }
 UNITS = {"points": "points of accuracy", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
@@ -59,18 +58,18 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
     Each file is whole or not there. With `readme`, renew what stands between its marks. Raises
     UsageError where a file cannot be written, and for a README that is no text or has no marks.
     """
-    found = frames(rows)
-    judged, there = claims.findings(found), {row.suite for row in found.rows}
+    every = frames(rows)
+    judged, suites = claims.findings(every), {row.suite for row in every.rows}
     built = {
-        name: build(found)
+        name: build(every)
         for name, build in tables.FULL.items()
-        if there & set(tables.suites_of(name))
+        if suites & set(tables.suites_of(name))
     }
     built |= {"claims": claims.table(judged)}
-    built |= {name: build(found) for name, build in stored.TABLES.items()}
+    built |= {name: build(every) for name, build in stored.TABLES.items()}
     built = {name: table for name, table in built.items() if len(table)}
-    texts = {out / "report.html": page(found, judged, built)}
-    cells = fastest.headline(timings.lines(found))
+    texts = {out / "report.html": page(every, judged, built)}
+    cells = fastest.headline(timings.lines(every))
     if drawn := fastest.picture(cells):
         caption, figure = drawn
         texts[out / "picture.svg"] = figures.svg_file(figure, caption)
@@ -81,7 +80,7 @@ def write(rows: Frames | Sequence[Row], out: Path, readme: Path | None = None) -
                 f"{readme}'s table: leave --readme out, or name another folder"
             )
         address = relpath(out / "picture.svg", readme.parent) if drawn else ""
-        texts[readme] = updated(_read(readme), block(found, judged, address), readme)
+        texts[readme] = updated(_read(readme), block(every, judged, address), readme)
     for name, table in built.items():
         whole = tables.csv_columns(table) if name in tables.FULL else table
         texts[out / "tables" / _file(name)] = csv(whole, DIGITS)
@@ -116,13 +115,13 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
     first_machine = [cell.lines[0].machine for cell in cells[:1]]  # of the first table
     others = machines(line.machine for line in lines)
     machines_of_speed = [
-        (machine, of)
+        (machine, cells_there)
         for machine in dict.fromkeys([*first_machine, *others])
-        if (of := fastest.headline(lines, machine))
+        if (cells_there := fastest.headline(lines, machine))
     ]
     parts = {
         "speed": [fastest.table(cells, fastest.ratio_with_interval)],
-        "claims": [claims_table(judged)],
+        "claims": [table_by_claim(judged), claims_table(judged)],
         "proofs": [_proofs(frames)],
         "refused": [_few(refused, "Exams and audits that failed")],
         "tables": [shown.of_paper(built[n], title) for n, title in OF_PAPER.items() if n in built],
@@ -130,31 +129,25 @@ def page(frames: Frames, judged: Sequence[Finding], built: Mapping[str, Frame]) 
         "provenance": [Table(stored.places(frames), "Machines"), _data(frames), notes_on_rows],
         "failures": [_few(stored.failures(frames), "What failed")],
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"code": _code, "look": _look, "classes": _classes}
-    return environment.get_template("page.html.j2").render(
+    templates = prose.environment(is_html=True)
+    templates.filters |= {"look": _look, "classes": _classes}
+    return templates.get_template("page.html.j2").render(
         summary=fastest.summary(lines),
+        conditions=fastest.conditions(cells, lines, refused),
         verdict=verdict(judged),
         speeds=[
-            (machine, fastest.table(of, fastest.ratio_with_interval), _drawn(fastest.charts(of)))
-            for machine, of in machines_of_speed
+            (machine, fastest.table(at, fastest.ratio_with_interval), _drawn(fastest.charts(at)))
+            for machine, at in machines_of_speed
         ],
-        notes=[*fastest.notes(cells, lines, refused)],
         refused=len(refused),
-        few=FEWEST_RANKED,
         claims=answered(judged),
-        untested=[each for each in judged if each.answer == NOT_TESTED],
+        untested=[finding for finding in judged if finding.answer == NOT_TESTED],
         recordings=[*_recordings(frames)],
-        figures={part: _drawn(of) for part, of in drawn.items()},
-        states=states(judged),
+        figures={part: _drawn(captioned) for part, captioned in drawn.items()},
         signs=SIGNS,
-        tables={part: [each for each in of if each.lines] for part, of in parts.items()},
+        tables={
+            part: [table for table in of_part if table.lines] for part, of_part in parts.items()
+        },
         count=counted(len(frames.rows), "row"),
         machines=counted(len({*frames.machines}), "machine"),
         days=span(row.time[:10] for row in frames.rows),
@@ -178,11 +171,6 @@ def _classes(table: Table, line: int | None, column: int) -> Markup:
     return Markup(' class="{}"').format(names) if names else Markup()
 
 
-def _code(value: str) -> Markup:
-    """Return a text as HTML; what stands between backticks is code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(value))))
-
-
 # README
 
 
@@ -191,109 +179,119 @@ def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
 
     `picture` is the address of the picture; "" where there is none.
     """
-    lines, parts = timings.lines(frames), list[str]()
-    cells, said, of_claims = (
-        fastest.headline(lines),
-        fastest.summary(lines),
-        brief_claims_table(judged),
-    )
-    whole = f"{_escaped(held)} [Part by part](#claims)." if (held := verdict(judged)) else ""
-    parts.append(_bullets(_escaped(said.frameworks), whole, _escaped(said.machine)))
-    if cells:
-        alt = escape(fastest.PICTURE)
-        parts += [f'<img src="{escape(picture)}" width="480" alt="{alt}">'] if picture else []
-        table = fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {})
-        parts.append(markdown(table).strip())
-        parts.append(
-            "Bold: by paired rounds no other in its line is faster, ours aside. S, M, L: Small, "
-            "Middle, Large."
+    lines = timings.lines(frames)
+    cells = fastest.headline(lines)
+    made = (
+        prose.environment(is_html=False)
+        .get_template("readme.md.j2")
+        .render(
+            summary=fastest.summary(lines),
+            conditions=fastest.conditions(cells, lines, stored.refused(frames)),
+            speeds=fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {}),
+            verdict=verdict(judged),
+            claims=brief_claims(judged),
+            picture=picture,
+            alt=fastest.PICTURE,
         )
-        parts.append(_bullets(_escaped(said.tuned), _escaped(said.ours)))
-        notes = " ".join(map(_escaped, fastest.notes(cells, lines, stored.refused(frames))))
-        parts.append(f"<details><summary>How it was timed</summary>\n\n{notes}\n\n</details>")
-    parts += [f"## Claims\n\n{markdown(of_claims).strip()}"] if of_claims.lines else []
-    return "\n\n".join(filter(None, parts)) + "\n"
+    )
+    return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
 
 
-def _bullets(*texts: str) -> str:
-    return "\n".join(f"- {text}" for text in texts if text)
+# The claims, by claim and by part
 
 
-def states(found: Sequence[Finding]) -> dict[claims.Answer, int]:
-    """Return how many tested parts of the paper's claims have each answer that occurs."""
-    answers = Counter(each.answer for each in found if not each.is_ours)
-    return {answer: answers[answer] for answer in SIGNS if answers[answer]}
+def _tested_parts(judged: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in judged if finding.answer != NOT_TESTED]
 
 
-def verdict(found: Sequence[Finding]) -> str:
+def verdict(judged: Sequence[Finding]) -> str:
     """Return in a sentence what of the paper holds, by claim; "" where nothing was tested."""
-    return f"{claims.verdicts(found).text}." if states(found) else ""
+    is_any = any(not finding.is_ours for finding in _tested_parts(judged))
+    return f"{claims.verdicts(judged).text}." if is_any else ""
 
 
-def brief_claims_table(found: Sequence[Finding]) -> Table:
-    """Return `claims_table` for README and terminals: counts of the answers, and no sentences.
+def brief_claims(judged: Sequence[Finding]) -> list[Table]:
+    """Return the tables of claims for README and terminals; [] where none was tested.
 
     What speaks against an answer is on the page.
     """
-    of = states(found)
-    counts = [f"{SIGNS[answer]} {count} {answer}" for answer, count in of.items()]
-    untested = [each.claim.id for each in found if each.answer == NOT_TESTED and not each.is_ours]
-    parts = counted(sum(of.values()), "part")
-    legend = f"The paper's {claims.PAPERS} claims, in {parts}: {', '.join(counts)}." if of else ""
-    legend += f" Not tested: {', '.join(untested)}." if legend and untested else ""
-    return claims_table([replace(each, against="") for each in found], legend)
+    brief = [replace(finding, against="") for finding in judged]
+    return [table_by_claim(brief), claims_table(brief)] if verdict(judged) else []
 
 
-def claims_table(found: Sequence[Finding], legend: str = "") -> Table:
+def table_by_claim(judged: Sequence[Finding]) -> Table:
+    """Return the paper's claims, each with its own answer: that of its least sure part."""
+    if not verdict(judged):
+        return Table([])
+    answers = claims.verdicts(judged).claims
+    parts = grouped((f for f in judged if not f.is_ours), lambda part: part.claim.id)
+    lines = [
+        {
+            "claim": name,
+            "what the paper says": parts[name][0].claim.claim,
+            "answer": f"{SIGNS[answer]} {answer}",
+            "parts": "" if answer == NOT_TESTED else _counts(part.answer for part in parts[name]),
+        }
+        for name, answer in answers.items()
+    ]
+    answer_of = [*answers.values()]
+    counts = ((sign, answer_of.count(answer), answer) for answer, sign in SIGNS.items())
+    legend = ", ".join(f"{sign} {n} {answer}" for sign, n, answer in counts if n)
+    legend = f"The paper's {claims.PAPERS} claims, each as its least sure part: {legend}."
+    looks = {(n, "answer"): answer for n, answer in enumerate(answer_of)}
+    return Table(lines, subtitle=legend, looks=looks, ids=[*answers])
+
+
+def _counts(answers: Iterable[str]) -> str:
+    """Return how many parts have which answer: "1 reproduced, 2 open"; one answer by its number."""
+    counts = Counter(answers)
+    texts = [f"{count} {answer}" for answer, count in counts.items()]
+    return ", ".join(texts) if len(counts) > 1 else f"{counts.total()}"
+
+
+def claims_table(judged: Sequence[Finding]) -> Table:
     """Return the tested parts of each claim: the paper's figure, ours, and the answer.
 
     An answer names its networks' width where it is not the most frequent one, and where it
     contradicts the paper. Checks of our own are notes below.
     """
-    tested = [each for each in found if each.answer != NOT_TESTED]
-    paper_s = [each for each in tested if not each.is_ours]
-    own = [f"{each.words}: {each.ours}, {each.text}" for each in tested if each.is_ours]
-    places = [each.where for each in paper_s if each.where and isinstance(each.by, Effect)]
+    tested = _tested_parts(judged)
+    parts = [part for part in tested if not part.is_ours]
+    ours = [f"{part.words}: {part.ours}, {part.text}" for part in tested if part.is_ours]
+    places = [part.where for part in parts if part.where and isinstance(part.by, Effect)]
     usual = max(places, key=places.count, default="")
     lines = [
         {
-            "claim": each.claim.id,
-            "part": each.words,
-            "paper": each.published,
-            "ours": each.ours,
-            "answer": f"{SIGNS[each.answer]} "
-            + (each.short if each.where == usual and each.answer != CONTRADICTED else each.text),
-            "against it": each.against,
+            "claim": part.claim.id,
+            "part": part.words,
+            "paper": part.published,
+            "ours": part.ours,
+            "answer": f"{SIGNS[part.answer]} "
+            + (part.short if part.where == usual and part.answer != CONTRADICTED else part.text),
         }
-        for each in paper_s
+        | ({"against it": part.against} if any(part.against for part in parts) else {})
+        for part in parts
     ]
-    if not any(each.against for each in paper_s):
-        lines = [{name: of for name, of in line.items() if name != "against it"} for line in lines]
-    text = [legend] if legend else []
-    text += ["Ours: mean [95 % interval] over n seeds; of speed, one network or their range."]
+    text = [
+        f"By part, {len(parts)}. Ours: mean [95 % interval] over n seeds; of speed, one network"
+    ]
+    text[0] += " or their range."
     text += [f"Trainings have {usual} where no other is named."] if usual else []
-    effects = (each.by for each in tested if isinstance(each.by, Effect))
-    data = fastest.sources(line for of in effects for line in of.groups)
+    effects = (part.by for part in tested if isinstance(part.by, Effect))
+    data = fastest.sources(line for effect in effects for line in effect.groups)
     text += [f"Their data: {data}."] if data else []
-    lacks = {each.brief: each.lacks for each in paper_s if each.brief}
+    lacks = {part.brief: part.lacks for part in parts if part.brief}
+    text += ["What an open answer lacks stands in brackets."] if lacks else []
     text += [f"({brief}): {why}." for brief, why in lacks.items()]
-    looks = {(n, "answer"): each.answer for n, each in enumerate(paper_s)}
-    first = {id(of[0]) for of in grouped(paper_s, lambda each: each.claim.id).values()}
-    ids = [each.claim.id if id(each) in first else "" for each in paper_s]
-    notes = [f"Ours, which the paper does not claim: {'; '.join(own)}."] if own else []
-    return Table(lines, subtitle=" ".join(text), notes=notes, looks=looks, ids=ids)
+    looks = {(n, "answer"): part.answer for n, part in enumerate(parts)}
+    notes = [f"Ours, which the paper does not claim: {'; '.join(ours)}."] if ours else []
+    return Table(lines, subtitle=" ".join(text), notes=notes, looks=looks)
 
 
-def answered(found: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
+def answered(judged: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Markup]]:
     """Return each claim that was tested, its tested parts, and their figure as SVG."""
-    tested = [each for each in found if each.answer != NOT_TESTED]
-    by_claim = grouped(tested, lambda each: each.claim)
+    by_claim = grouped(_tested_parts(judged), lambda finding: finding.claim)
     return [(claim, parts, _of_claim(parts)) for claim, parts in by_claim.items()]
-
-
-def _escaped(text: str) -> str:
-    """Return a sentence as Markdown, in which names of contenders stay code."""
-    return re.sub(r"\\`([a-z0-9:-]+)\\`", r"`\1`", field_markdown(text))
 
 
 def _read(path: Path) -> str:
@@ -303,16 +301,16 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path} is no text in UTF-8: name another") from error
 
 
-def updated(before: str, block: str, path: Path) -> str:
+def updated(readme: str, block: str, path: Path) -> str:
     """Return a README's text with `block` in place of what stands between the marks.
 
     Raises UsageError where the marks are missing.
     """
-    front, begin, rest = before.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    front, begin, tail = readme.partition(BEGIN)
+    _, end, back = tail.partition(END)
     if not (begin and end):
         raise UsageError(f"{path} has no lines {BEGIN} and {END}: add them where the tables go")
-    return f"{front}{BEGIN}\n{block}{END}{after}"
+    return f"{front}{BEGIN}\n{block}{END}{back}"
 
 
 # Figures, each with its caption

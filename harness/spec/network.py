@@ -31,15 +31,15 @@ def expect(holds: bool, name: str, value: object, expected: str) -> None:
         raise UsageError(f"{name} is {str(value)[:30]}, expected {expected}")
 
 
-def parse_fraction(given: object) -> Fraction:
+def parse_fraction(value: object) -> Fraction:
     """Parse a fraction above 0 and up to 16: 1, 1/8, 0.5. Raises UsageError for anything else."""
-    text, value = str(given), Fraction(0)
+    text, fraction = str(value), Fraction(0)
     if re.fullmatch(r"[0-9]{1,20}([./][0-9]{1,20})?", text):  # no exponent: 1e9999999 takes hours
         with suppress(ZeroDivisionError):
-            value = Fraction(text)
-    if not 0 < value <= 16:
+            fraction = Fraction(text)
+    if not 0 < fraction <= 16:
         raise UsageError(f"{text[:40]!r}, expected a fraction above 0 and up to 16, such as 1/8")
-    return value
+    return fraction
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ _SYMBOLS: dict[type[Layer], str] = {Conv: "nC3", AvgPool: "AP2", Linear: "nFC", 
 
 
 def _at(position: int, token: str, expected: str) -> NotationError:
-    found = repr(token[:40]) if token else "nothing"
+    text = repr(token[:40]) if token else "nothing"
     return NotationError(
-        f"network notation: character {position}: found {found}, expected {expected}"
+        f"network notation: character {position}: found {text}, expected {expected}"
     )
 
 
@@ -269,11 +269,11 @@ class Network:
                 continue
             first, second = layers[n + 1], layers[n + 2]
             pool = first if isinstance(first, AvgPool) else None
-            after = second if pool else first
-            neunorm, given = None, (size,)
+            follower = second if pool else first
+            neunorm, shape = None, (size,)
             if isinstance(layer, Conv):
                 _, height, width = maps
-                given, out = maps, (layer.channels, height, width)
+                shape, out = maps, (layer.channels, height, width)
                 by = pool.size if pool else 1
                 if min(height, width) < by:
                     raise NotationError(
@@ -281,15 +281,15 @@ class Network:
                         "use fewer pools or a larger input"
                     )
                 maps = (layer.channels, height // by, width // by)
-                neunorm = maps if self.neunorm and isinstance(after, Conv) else None
+                neunorm = maps if self.neunorm and isinstance(follower, Conv) else None
                 size = prod(maps)
             else:
                 voters = self.classes * self.population
                 size = layer.features if isinstance(layer, Linear) else voters
                 out = (size,)
-            drops = isinstance(after, Conv | Linear)
+            drops = isinstance(follower, Conv | Linear)
             name = f"{len(stages) + 1} {layer}"
-            stages.append(Stage(name, layer, given, out, pool, neunorm, drops))
+            stages.append(Stage(name, layer, shape, out, pool, neunorm, drops))
         return tuple(stages)
 
     @property

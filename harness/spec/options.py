@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import partial
 from math import inf
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, TypeVar, get_args, overload
 
 from harness.spec import paper
 from harness.spec.case import CUSTOM, Initialisation, Mode, NamedNetwork
@@ -36,7 +36,8 @@ QUICK_LEAST, PAPER_ROUNDS = 2, 10  # rounds that a cell gets whatever the budget
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 Device = Literal["auto", "cpu", "cuda"]
 Runs = Literal["local", "ray"]
-Parser = Callable[[object], Any]
+V = TypeVar("V")
+Parser = Callable[[object], V]
 
 
 @dataclass(frozen=True)
@@ -106,35 +107,34 @@ class Budget:
 # Parsers of given values. Each raises UsageError for anything else.
 
 
-def _parts(given: object, separator: str) -> list[str]:
-    if isinstance(given, Iterable) and not isinstance(given, str):
-        return [str(each) for each in given]
-    return str(given).split(separator)
+def _parts(value: object, separator: str) -> list[str]:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [*map(str, value)]
+    return str(value).split(separator)
 
 
-def parse_names(given: object) -> tuple[str, ...]:
+def parse_names(value: object) -> tuple[str, ...]:
     """Parse names, as `a,b` or an iterable, without repeats. Raises UsageError if there is none."""
-    parts = (part.strip() for part in _parts(given, ","))
-    found = tuple(dict.fromkeys(filter(None, parts)))
-    if not found:
-        raise UsageError(f"{given!r} names nothing: name something, or leave it out")
-    return found
+    names = (part.strip() for part in _parts(value, ","))
+    if unique := tuple(dict.fromkeys(filter(None, names))):
+        return unique
+    raise UsageError(f"{value!r} names nothing: name something, or leave it out")
 
 
-def _matching(pattern: str, convert: Callable[[str], Any], expected: str) -> Parser:
+def _matching(pattern: str, convert: Callable[[str], V], expected: str) -> Parser[V]:
     """Return a parser of texts of a pattern."""
 
-    def parsed(given: object) -> Any:
-        if not re.fullmatch(pattern, str(given)):
-            raise UsageError(f"{str(given)[:40]!r}, expected {expected}")
-        return convert(str(given))
+    def parse(value: object) -> V:
+        if not re.fullmatch(pattern, str(value)):
+            raise UsageError(f"{str(value)[:40]!r}, expected {expected}")
+        return convert(str(value))
 
-    return parsed
+    return parse
 
 
-def _several(parse: Parser) -> Parser:
-    """Return a parser of names into what `parse` makes of each, without repeats."""
-    return lambda given: tuple(dict.fromkeys(map(parse, parse_names(given))))
+def _several(parse: Parser[V]) -> Parser[tuple[V, ...]]:
+    """Return a parser of names into the values that `parse` makes of them, without repeats."""
+    return lambda value: tuple(dict.fromkeys(map(parse, parse_names(value))))
 
 
 parse_count = _matching(
@@ -151,33 +151,33 @@ parse_steps = _several(_matching("0*[1-9][0-9]{0,8}", int, "whole numbers of 1 o
 parse_seeds = _several(_matching("[0-9]{1,9}", int, "whole numbers of 0 or more"))
 
 
-def parse_first_value(given: object) -> float | Literal["uniform"]:
+def parse_first_value(value: object) -> float | Literal["uniform"]:
     """Parse the first value of NeuNorm's U: a number, or "uniform"."""
-    return "uniform" if str(given) == "uniform" else parse_number(given)
+    return "uniform" if str(value) == "uniform" else parse_number(value)
 
 
-def parse_stages(given: object) -> tuple[int, ...]:
+def parse_stages(value: object) -> tuple[int, ...]:
     """Parse epochs: one number in all, or one for each rate, such as "40+5+5" or an iterable."""
-    return tuple(map(parse_count, _parts(given, "+")))
+    return tuple(map(parse_count, _parts(value, "+")))
 
 
-def parse_seconds(given: object) -> float:
+def parse_seconds(value: object) -> float:
     """Parse a time into seconds: 90s, 10m, 1.5h; Python may also give a number of seconds."""
-    text = str(given).strip() if isinstance(given, str) else f"{given}s"
+    text = str(value).strip() if isinstance(value, str) else f"{value}s"
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)([smh]?)", text)
     if match and not match[2]:
-        raise UsageError(f"{given!r} has no unit: {text}s, {text}m or {text}h?")
-    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if value <= 0:
-        raise UsageError(f"{given!r}, expected a time above 0 such as 90s, 10m or 1h")
-    return value
+        raise UsageError(f"{value!r} has no unit: {text}s, {text}m or {text}h?")
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"{value!r}, expected a time above 0 such as 90s, 10m or 1h")
+    return seconds
 
 
-def parse_path(given: object) -> Path:
+def parse_path(value: object) -> Path:
     """Parse a path, which need not exist; refuse an empty one, or one that cannot be looked up."""
-    if not isinstance(given, str | PathLike):
-        raise UsageError(f"{given!r} is no path: give a text or a Path")
-    text = os.fsdecode(given)
+    if not isinstance(value, str | PathLike):
+        raise UsageError(f"{value!r} is no path: give a text or a Path")
+    text = os.fsdecode(value)
     if not text:
         raise UsageError("'' names no folder or file: name one, or leave it out")
     try:
@@ -191,43 +191,51 @@ def parse_path(given: object) -> Path:
     return Path(text)
 
 
-def parse_folder(given: object) -> Path:
+def parse_folder(value: object) -> Path:
     """Parse the path of a folder that exists."""
-    path = parse_path(given)
+    path = parse_path(value)
     if not path.is_dir():
         raise UsageError(f"{path} is no folder: name one that there is, or leave it out")
     return path
 
 
-def parse_switch(given: object) -> bool:
+def parse_switch(value: object) -> bool:
     """Parse a switch: True or False."""
-    if not isinstance(given, bool):
-        raise UsageError(f"it is on or off: give True or False, not {given!r}")
-    return given
+    if not isinstance(value, bool):
+        raise UsageError(f"it is on or off: give True or False, not {value!r}")
+    return value
 
 
-def one_of(of: object) -> Parser:
-    """Return a parser that accepts the words of a Literal."""
+def _one_of(words: Collection[str]) -> Parser[str]:
+    """Return a parser that accepts some words."""
 
-    def parsed(given: object) -> str:
-        if given not in get_args(of):
-            raise UsageError(f"{str(given)[:40]!r} is not one of {', '.join(get_args(of))}")
-        return str(given)
+    def parse(value: object) -> str:
+        if value not in words:
+            raise UsageError(f"{str(value)[:40]!r} is not one of {', '.join(words)}")
+        return str(value)
 
-    return parsed
+    return parse
 
 
+@overload
+def _option(panel: str, kind: object, about: str, metavar: str | None = None) -> None: ...
+@overload
 def _option(
-    panel: str, kind: Any, help_: str, metavar: str | None = None, default: object = None
-) -> Any:
+    panel: str, kind: object, about: str, metavar: str | None = None, *, default: V
+) -> V: ...
+def _option(
+    panel: str, kind: object, about: str, metavar: str | None = None, *, default: object = None
+) -> object:
     """Return the field of an option; its kind is a parser, or the Literal of the words it takes."""
     words = get_args(kind)
-    about = {"parser": one_of(kind) if words else kind, "panel": panel, "help": help_}
-    return field(default=default, metadata=about | {"metavar": "|".join(words) or metavar})
+    parser = _one_of(words) if words else kind
+    metadata = {"parser": parser, "panel": panel, "help": about}
+    return field(default=default, metadata=metadata | {"metavar": "|".join(words) or metavar})
 
 
 # How `harness run --help` groups them.
-_run, _case, _where = (partial(_option, each) for each in ("Options", "Which cases", "Where"))
+_run, _case = partial(_option, "Options"), partial(_option, "Which cases")
+_where = partial(_option, "Where")
 Names = tuple[str, ...]
 Numbers = tuple[int, ...]
 NeuNormChoice = Literal["off", "mean", "literal"]
@@ -237,7 +245,7 @@ NeuNormChoice = Literal["off", "mean", "literal"]
 class Options:
     """What a run is asked for. None leaves it to the suite."""
 
-    suite: str = _run(str, "See `harness list suites`.", "NAME", "")
+    suite: str = _run(str, "See `harness list suites`.", "NAME", default="")
     quick: bool = _run(parse_switch, "Timing: two minutes. Training: digits.", default=False)
     long: bool = _run(parse_switch, "Training for our verdicts: hours.", default=False)
     paper: bool = _run(parse_switch, "The paper's size; trains on CUDA alone.", default=False)
@@ -250,7 +258,7 @@ class Options:
     batch_size: int | None = _case(parse_count, "Samples of a batch.", "N")
     precision: Precision | None = _case(Precision, "Default: fp32, fused bf16 too.")
     device: Device = _case(Device, "Default: auto.", default="auto")
-    seeds: Numbers | None = _case(parse_seeds, "Each is a training or a cell.", "N,...")
+    seeds: Numbers | None = _case(parse_seeds, "Each a training or timed cell.", "N,...")
     epochs: Numbers | None = _case(parse_stages, "Of a training, at each rate.", "N|N+N+...")
     rate: float | None = _case(parse_rate, "Of a training, at first.", "0.1")
     samples: int | None = _case(parse_count, "Training samples, drawn once.", "N")
@@ -270,7 +278,7 @@ class Options:
     fresh: bool = _where(parse_switch, "Measure again; old rows stay.", default=False)
     keep_weights: bool = _where(parse_switch, "Keep trained weights.", default=False)
     executor: Runs = _where(Runs, "Where cases run.", default="local")
-    out: Path = _where(parse_path, "Default: results/local.", "DIR", RESULTS)
+    out: Path = _where(parse_path, "Default: results/local.", "DIR", default=RESULTS)
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
     @classmethod
@@ -279,19 +287,19 @@ class Options:
 
         Raises UsageError.
         """
-        known, values = {each.name: each for each in GIVEN}, dict[str, Any]()
+        by_name, values = {option.name: option for option in GIVEN}, dict[str, object]()
         for name, value in given.items():
-            if name not in known:
-                raise UsageError(f"unknown option {name!r}, choose from {', '.join(known)}")
-            if value is not None and value is not known[name].default:
+            if name not in by_name:
+                raise UsageError(f"unknown option {name!r}, choose from {', '.join(by_name)}")
+            if value is not None and value is not by_name[name].default:
                 try:
-                    values[name] = known[name].metadata["parser"](value)
+                    values[name] = by_name[name].metadata["parser"](value)
                 except UsageError as error:
                     raise UsageError(f"{flag(name)}: {error}") from error
-        found = cls(**values)
-        if found.quick + found.long + found.paper > 1:
+        options = replace(cls(), **values)
+        if options.quick + options.long + options.paper > 1:
             raise UsageError("--quick, --long and --paper exclude each other: give one")
-        return found
+        return options
 
     @property
     def reading(self) -> Reading | None:
@@ -333,9 +341,9 @@ class Options:
                     if getattr(self, option) != getattr(Options, option):
                         raise UsageError(f"{name} has its own: leave {flag(option)} out")
                 return file.on(dataset)
-        scale, found = paper.network(name, dataset, neunorm=neunorm)
+        scale, network = paper.network(name, dataset, neunorm=neunorm)
         width = self.width or (Fraction(1) if scale == CUSTOM else width)
-        return NamedNetwork(scale, found.scaled(width), width)
+        return NamedNetwork(scale, network.scaled(width), width)
 
 
 def flag(name: str) -> str:
@@ -343,4 +351,4 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-GIVEN = tuple(each for each in fields(Options) if each.metadata)  # those that a user gives
+GIVEN = tuple(option for option in fields(Options) if option.metadata)  # what a user gives

@@ -112,7 +112,7 @@ CIFAR10_CLASSES = (
 def paper_order(dataset: str, scale: str) -> tuple[int, int]:
     """Return a sort key: data set, then scale, in the paper's order; unknown ones last."""
     places = ((dataset, tuple(SETTINGS)), (scale, SCALES))
-    first, second = (of.index(each) if each in of else len(of) for each, of in places)
+    first, second = (names.index(name) if name in names else len(names) for name, names in places)
     return first, second
 
 
@@ -124,8 +124,8 @@ LAYER_CLASSES = 16
 
 def spike_trains(dataset: str) -> int | None:
     """Return how many random spike trains a data set has: of "spikes-256" 256, of others None."""
-    found = _SPIKES.fullmatch(dataset)
-    return int(found[1]) if found else None
+    match = _SPIKES.fullmatch(dataset)
+    return int(match[1]) if match else None
 
 
 def layer(neurons: int) -> tuple[str, Network]:
@@ -163,11 +163,11 @@ def network(
     this kind of data, NotationError for a wrong notation.
     """
     chosen = settings(dataset)
-    known = {row.name.lower(): row for row in NETWORKS if row.static == chosen.static}
-    row = known.get(name.strip().lower())
+    rows = {row.name.lower(): row for row in NETWORKS if row.static == chosen.static}
+    row = rows.get(name.strip().lower())
     if row is None and "-" not in name and "(" not in name:
         kind = "static images" if chosen.static else "event data"
-        names = ", ".join(row.name for row in known.values())
+        names = ", ".join(row.name for row in rows.values())
         raise UsageError(
             f"unknown network {name!r} for {kind}, choose from {names}, "
             'or give a notation such as "32C3(Encoding)-AP2-64C3-AP2-128FC-Voting"'

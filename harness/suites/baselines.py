@@ -41,21 +41,21 @@ def cases(options: Options) -> tuple[Fit, ...]:
         baselines.check_name(name)
     names = options.baselines or baselines.names()
     # the terminal's progress and --quick end where the quickest come first: as in the tables
-    found: list[Fit] = []
+    fits: list[Fit] = []
     for name in names:
         try:
-            found += _of_baseline(baselines.load(name), options)
+            fits += _of_baseline(baselines.load(name), options)
         except UsageError:
             if options.baselines or name in baselines.OURS:
                 raise  # else another package's fault: `harness list baselines` has its reason
-    if not found:
+    if not fits:
         raise UsageError(
             f"{', '.join(names)} cannot run on {', '.join(options.datasets or ())}: "
             "`harness list baselines` lists what each can take"
         )
-    if not any(case.window == "first" for case in found):
+    if not any(case.window == "first" for case in fits):
         options.refuse("steps", why="cuts nothing of these to its first T bins")
-    return tuple(sorted(found, key=lambda case: case.workload.seed))
+    return tuple(sorted(fits, key=lambda case: case.workload.seed))
 
 
 def _of_baseline(baseline: BaselineInfo, options: Options) -> Iterator[Fit]:

@@ -67,7 +67,7 @@ def layer(options: Options) -> tuple[Timing, ...]:
     sizes = map(_neurons, options.networks or LAYERS[: 1 if options.quick else None])
     contenders = _contenders(options)
     plain = [by for by in contenders if by.suffix is None and by.precision != "bf16"]
-    own = [replace(by, variant=OWN_NEURON[by.name]) for by in plain if by.name in OWN_NEURON]
+    others = [replace(by, variant=OWN_NEURON[by.name]) for by in plain if by.name in OWN_NEURON]
     workloads = [
         NamedNetwork(f"{size} neurons", network, Fraction(1)).on(
             dataset, T=T, batch_size=options.batch_size or LAYER_BATCH, seed=seed,
@@ -77,7 +77,7 @@ def layer(options: Options) -> tuple[Timing, ...]:
         for dataset, network in [paper.layer(size)]
         for T, seed in product(options.steps or (LAYER_STEPS,), options.seeds or SEEDS)
     ]  # fmt: skip
-    return _timings(options, workloads, dict.fromkeys((*contenders, *own)))
+    return _timings(options, workloads, dict.fromkeys((*contenders, *others)))
 
 
 def _neurons(name: str) -> int:
@@ -158,9 +158,9 @@ def _contenders(options: Options) -> list[Contender]:
     named = [Contender.parse(name, precision) for name in options.frameworks or ()]
     mixed = [by for by in named if by.name in MIXED]
     other: list[Precision] = [] if options.precision or options.quick else ["bf16"]
-    contenders = [*named, *(replace(by, precision=each) for by, each in product(mixed, other))]
+    contenders = [*named, *(replace(by, precision=p) for by, p in product(mixed, other))]
     if options.tuned:
         plain = [by for by in named if by.suffix is None and by not in mixed]
         forms = [replace(by, form=form) for by, form in product(plain, FORMS)]
-        contenders += [replace(by, precision=each) for each in (precision, *other) for by in forms]
+        contenders += [replace(by, precision=p) for p in (precision, *other) for by in forms]
     return contenders

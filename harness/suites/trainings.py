@@ -138,7 +138,7 @@ def accuracy(options: Options) -> tuple[Training, ...]:
     if options.long:
         specs += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
     return _cases(
-        options, (each for each in specs if named is None or each.network.lower() in named)
+        options, (spec for spec in specs if named is None or spec.network.lower() in named)
     )
 
 
@@ -179,13 +179,13 @@ def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Training, .
     for name in options.datasets or ():
         paper.settings(name)
     specs = [s for s in specs if options.datasets is None or s.dataset in options.datasets]
-    found = [case for spec in specs for case in _of_spec(options, spec)]
-    if not found:
-        asked = ", ".join((*(options.networks or ()), *(options.datasets or ())))
+    cases = [case for spec in specs for case in _of_spec(options, spec)]
+    if not cases:
+        names = ", ".join((*(options.networks or ()), *(options.datasets or ())))
         raise UsageError(
-            f"the {options.suite} suite has nothing on {asked}: choose others, or leave it out"
+            f"the {options.suite} suite has nothing on {names}: choose others, or leave it out"
         )
-    return tuple(sorted(found, key=lambda case: case.workload.seed))
+    return tuple(sorted(cases, key=lambda case: case.workload.seed))
 
 
 def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
@@ -199,9 +199,9 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
         u = schedule.U if options.neunorm_u is None else options.neunorm_u
         neunorm = replace(network.neunorm, u=None if u == "uniform" else u)
         network = replace(network, neunorm=neunorm)
-    given = options.epochs or ()
-    stages = given or schedule.STAGES[spec.dataset] if size.staged or len(given) > 1 else ()
-    epochs = sum(stages or given) or size.epochs or settings.epochs
+    numbers = options.epochs or ()
+    stages = numbers or schedule.STAGES[spec.dataset] if size.staged or len(numbers) > 1 else ()
+    epochs = sum(stages or numbers) or size.epochs or settings.epochs
     sampling = Sampling(
         train=options.samples or size.samples, test=size.test_samples, embedded=size.embedded,
         bin_us=spec.bin_us, simulated=size.simulated,
