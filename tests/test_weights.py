@@ -147,7 +147,7 @@ def test_trainings_and_cells_begin_with_their_cases_weights(tmp_path: Path) -> N
         device=from_weights.device, optimiser=from_weights.optimiser,
     )  # fmt: skip
     batch = load_batch(timed.workload.dataset, timed.workload.T, 4)
-    module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(late=False)
+    module, _ = Judge(timed.cell, batch, batch, tmp_path).weights(is_late=False)
     assert all(map(torch.equal, module.parameters(), drawn))
 
 
