@@ -607,6 +607,15 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
         assert figures.svg(figure, "name") == drawn and "var(--ink)" in drawn
 
 
+def test_a_label_of_a_curve_that_ends_early_stands_in_no_other_points_way() -> None:
+    early, last = {"1/8": Dot("", 70.0), "1/4": Dot("", 78.0)}, {"1": Dot("", 78.2)}
+    for label, is_left in (("ANN, dropout 0", True), ("A", False)):
+        curves = [Curve(label, early), Curve("other", last)]
+        drawn = str(figures.svg(figures.curves(curves, ("width", "%"), ["1/8", "1/4", "1"]), "n"))
+        (style,) = re.findall(f'<text style="([^"]*)"[^>]*>{label}</text>', drawn)
+        assert ("text-anchor: end" in style) == is_left
+
+
 def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_first_table() -> None:
     timed = frames(matlab(im2col=2.0, conv2=200.0))
     for found, there in ((timed, True), (frames(MATLAB_REFUSED), False)):

@@ -99,12 +99,6 @@ def _plain(cells: Iterable[RankedCell]) -> list[TimedLine]:
     return [line for cell in cells for line in cell.kind("plain")]
 
 
-def _titles(cells: Iterable[RankedCell]) -> dict[str, str]:
-    """Return the frameworks that were timed as they come, in a fixed order, with their titles."""
-    names = {line.framework for line in _plain(cells)}
-    return {name: TITLES.get(name, name) for name in (*TITLES, *sorted(names)) if name in names}
-
-
 def _column(line: TimedLine) -> str:
     """Return the column of the first table in which a line can stand; "" of one that has none."""
     title = TITLES.get(line.framework, line.framework)
@@ -119,7 +113,9 @@ def _fastest(cell: RankedCell) -> dict[str, TimedLine]:
 
 def _columns(cells: Sequence[RankedCell]) -> list[str]:
     columns = {column for cell in cells for column in _fastest(cell)}
-    return [name for name in (*_titles(cells).values(), TUNED, OURS_TITLE) if name in columns]
+    others = sorted(columns - {TUNED, OURS_TITLE})
+    order = dict.fromkeys((*TITLES.values(), *others, TUNED, OURS_TITLE))
+    return [column for column in order if column in columns]
 
 
 Pair = tuple[TimedLine, TimedLine]  # a contender, and the one that it is compared with

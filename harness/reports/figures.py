@@ -200,10 +200,17 @@ def curves(series: Sequence[Curve], titles: tuple[str, str], names: Sequence[str
 
 
 def _label_ends(axes: Axes, series: Iterable[Curve], names: Sequence[str]) -> None:
-    """Write each curve's label right of its last point, a line apart from the others."""
+    """Write each curve's label right of its last point, a line apart from the others.
+
+    Where another point would stand in its way, it is above the curve's end.
+    """
     (low, high), last = axes.get_ylim(), -inf
+    step = WIDTH * axes.get_position().width / len(names)
     ends = [(*[*curve.points.items()][-1], curve.label) for curve in series]
     for name, dot, label in sorted(ends, key=lambda end: end[1].value):
+        if name != names[-1] and LETTER * len(label) + 16 > step:
+            _annotate(axes, label, (names.index(name), dot.value), (-6, 4), ha="right")
+            continue
         at = 190 * (dot.value - low) / (high - low)  # units above the axis
         last = max(at, last + 12)
         _annotate(axes, label, (names.index(name), dot.value), (8, last - at), va="center")
@@ -227,9 +234,8 @@ def votes(
     def patch(x: float, y: float, side: float, value: float, note: str) -> None:
         shade = min(abs(value) / (most or 1.0), 1.0)
         colour = MINUS if value < 0 else PLUS
-        given: Any = {"facecolor": colour, "alpha": shade, "clip_on": False, "linewidth": 0}
-        square = axes.add_patch(Rectangle((x, y), side, side, **given))
-        _hover(note, [square])
+        style: Any = {"facecolor": colour, "alpha": shade, "clip_on": False, "linewidth": 0}
+        _hover(note, [axes.add_patch(Rectangle((x, y), side, side, **style))])
 
     for row, (of, line) in enumerate(zip(labels, matrix, strict=True)):
         for column, (name, value) in enumerate(zip(labels, line, strict=True)):
@@ -239,6 +245,8 @@ def votes(
     for n, part in enumerate(steps):
         x, text = n * count / len(steps), f"{part * most:{'+' if signed else ''}.2f}"
         patch(x, -1.2, 0.7, part * most, text)
+        frame = Rectangle((x, -1.2), 0.7, 0.7, fill=False, edgecolor=FAINT, clip_on=False)
+        axes.add_patch(frame)  # else that of 0 is not seen
         _annotate(axes, text, (x + 0.9, -0.85), (0, 0), va="center")
     centres = [n + 0.5 for n in range(count)]
     axes.set_xticks(centres, [*map(short, labels)], rotation=90)

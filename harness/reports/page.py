@@ -228,7 +228,7 @@ def table_by_claim(judged: Sequence[Finding]) -> Table:
     lines = [
         {
             "claim": name,
-            "what the paper says": parts[name][0].claim.claim,
+            "the paper says": parts[name][0].claim.claim,
             "answer": f"{SIGNS[answer]} {answer}",
             "parts": "" if answer == NOT_TESTED else _counts(part.answer for part in parts[name]),
         }
