@@ -609,8 +609,12 @@ def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
 
 def test_a_label_of_a_curve_that_ends_early_stands_in_no_other_points_way() -> None:
     early, last = {"1/8": Dot("", 70.0), "1/4": Dot("", 78.0)}, {"1": Dot("", 78.2)}
-    for label, is_left in (("ANN, dropout 0", True), ("A", False)):
-        curves = [Curve(label, early), Curve("other", last)]
+    for label, other, is_left in (
+        ("ANN, dropout 0", last, True),
+        ("ANN, dropout 0", {"1": Dot("", 70.0)}, False),
+        ("A", last, False),
+    ):
+        curves = [Curve(label, early), Curve("other", other)]
         drawn = str(figures.svg(figures.curves(curves, ("width", "%"), ["1/8", "1/4", "1"]), "n"))
         (style,) = re.findall(f'<text style="([^"]*)"[^>]*>{label}</text>', drawn)
         assert ("text-anchor: end" in style) == is_left

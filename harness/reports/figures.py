@@ -199,19 +199,24 @@ def curves(series: Sequence[Curve], titles: tuple[str, str], names: Sequence[str
     return figure
 
 
-def _label_ends(axes: Axes, series: Iterable[Curve], names: Sequence[str]) -> None:
+def _label_ends(axes: Axes, series: Sequence[Curve], names: Sequence[str]) -> None:
     """Write each curve's label right of its last point, a line apart from the others.
 
-    Where another point would stand in its way, it is above the curve's end.
+    Where a point of another stands in its way, it is above the curve's end.
     """
     (low, high), last = axes.get_ylim(), -inf
     step = WIDTH * axes.get_position().width / len(names)
     ends = [(*[*curve.points.items()][-1], curve.label) for curve in series]
+
+    def height(dot: Dot) -> float:  # above the axis, in units
+        return 190 * (dot.value - low) / (high - low)
+
     for name, dot, label in sorted(ends, key=lambda end: end[1].value):
-        if name != names[-1] and LETTER * len(label) + 16 > step:
+        at, following = height(dot), names[names.index(name) + 1 :][:1]
+        near = [p for c in series for n, p in c.points.items() if n in following]
+        if LETTER * len(label) + 16 > step and any(abs(height(p) - at) < 12 for p in near):
             _annotate(axes, label, (names.index(name), dot.value), (-6, 4), ha="right")
             continue
-        at = 190 * (dot.value - low) / (high - low)  # units above the axis
         last = max(at, last + 12)
         _annotate(axes, label, (names.index(name), dot.value), (8, last - at), va="center")
 
