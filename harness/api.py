@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import inf
 from os import PathLike
 from pathlib import Path
@@ -29,15 +30,15 @@ if TYPE_CHECKING:  # pandas and torch take seconds
 LARGEST_DOWNLOAD_MIB = 200
 
 
-def device(wanted: Device) -> Literal["cpu", "cuda"]:
+def device(choice: Device) -> Literal["cpu", "cuda"]:
     """Return the device to run on; "auto" is "cuda" if torch finds one. Raises UsageError."""
-    if wanted == "cpu":
+    if choice == "cpu":
         return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    if wanted == "cuda":
+    if choice == "cuda":
         raise UsageError("--device cuda, but torch finds no CUDA device here: use --device cpu")
     return "cpu"
 
@@ -64,14 +65,14 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def suited(found: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Case, ...]:
+def suited(cases: tuple[Case, ...], suite: Suite, options: Options) -> tuple[Case, ...]:
     """Return the cases without timings in bf16 if this machine has no instructions for it.
 
     They stay if the suite trains, or if the user named a precision.
     """
     from harness.machine import host
 
-    return found if not suite.is_timed or options.precision else host.without_emulated_bf16(found)
+    return cases if not suite.is_timed or options.precision else host.without_emulated_bf16(cases)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Work:
     executor: Executor
 
     @classmethod
-    def of(cls, options: Options, command: tuple[str, ...]) -> Work:
+    def prepare(cls, options: Options, command: tuple[str, ...]) -> Work:
         """Prepare a run; `command` is recorded as it was typed.
 
         Raises UsageError for what cannot be run here, and for options that the suite does not have.
@@ -114,20 +115,20 @@ class Work:
         from harness.records import Store
         from harness.spec import Access
 
-        found = cases(replace(options, files=read), suite)
-        wanted = {case.workload.dataset for case in found}
+        chosen = cases(replace(options, files=read), suite)
+        fetched = {case.workload.dataset for case in chosen}
         if options.download is None:
             sizes = {} if options.quick else datasets.DOWNLOAD_MIB
-            wanted = {each for each in wanted if sizes.get(each, inf) <= LARGEST_DOWNLOAD_MIB}
+            fetched = {name for name in fetched if sizes.get(name, inf) <= LARGEST_DOWNLOAD_MIB}
         elif not options.download:
-            wanted = set()
+            fetched = set()
         root = datasets.data_root(options.data_root)
-        access = Access(root, frozenset(wanted), options.fresh, options.keep_weights)
+        access = Access(root, frozenset(fetched), options.fresh, options.keep_weights)
         store = Store(options.out.resolve())
         store.check_writable()
-        for each in read:  # where trainings and timings find them
-            weights.keep(store.out, each.weights)
-        return cls(options, suite, found, store, access, executor(options.executor, command))
+        for file in read:  # where trainings and timings find them
+            weights.keep(store.out, file.weights)
+        return cls(options, suite, chosen, store, access, executor(options.executor, command))
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -145,10 +146,10 @@ class Work:
 
     def results(self, say: ProgressCallback) -> Iterator[CaseRows]:
         """Run the cases and yield results; a timed cell comes after one round and at its end."""
-        given = self.suited, self.store, self.access
+        work = self.suited, self.store, self.access
         if not self.suite.is_timed:
-            return self.executor.train(*given, say)
-        return self.executor.measure(*given, self.options.spending, say)
+            return self.executor.train(*work, say)
+        return self.executor.measure(*work, self.options.spending, say)
 
     def failed(self, rows: Iterable[Row]) -> list[Row[EndedResult]]:
         """Return rows of failed cases; missing frameworks count if named or the suite trains."""
@@ -194,22 +195,22 @@ def run(suite: str, *, quiet: bool = False, **options: object) -> Results:
     """
     rows: dict[Case, tuple[Row, ...]] = {}
     with _in_python():
-        asked = Options.of(suite=suite, **options)
-        values = ((each, getattr(asked, each.name)) for each in GIVEN)
-        given = [f"{each.name}={value}" for each, value in values if value != each.default]
-        work = Work.of(asked, ("harness", "run", *given))
+        chosen = Options.parse(suite=suite, **options)
+        values = ((option, getattr(chosen, option.name)) for option in GIVEN)
+        words = [f"{option.name}={value}" for option, value in values if value != option.default]
+        work = Work.prepare(chosen, ("harness", "run", *words))
         if not quiet and (compiled := _compiled(work.suited)):
             names = ", ".join(compiled)
             print(f"{names}: compiled at first use, which may take minutes", flush=True)
         for sentence in () if quiet else work.left_out:
             print(sentence, flush=True)
-        for each in work.results(lambda *_: None):
-            rows[each.case] = each.rows
-            if not quiet and not each.more:
-                print(_ended(each, work), flush=True)
-    if work.failed(row for of in rows.values() for row in of):
+        for result in work.results(lambda *_: None):
+            rows[result.case] = result.rows
+            if not quiet and not result.more:
+                print(_ended(result, work), flush=True)
+    if work.failed(chain.from_iterable(rows.values())):
         warnings.warn("cases failed: see .failed() for why", CasesFailed, stacklevel=2)
-    return results(asked.out)
+    return results(chosen.out)
 
 
 def _ended(result: CaseRows, work: Work) -> str:
@@ -232,8 +233,8 @@ def _in_python() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        names = {flag(each.name): each.name for each in GIVEN}
-        sentence = re.sub(r"--[a-z-]+", lambda found: names.get(found[0], found[0]), str(error))
+        names = {flag(option.name): option.name for option in GIVEN}
+        sentence = re.sub(r"--[a-z-]+", lambda match: names.get(match[0], match[0]), str(error))
         error.args = (sentence,)
         raise
 
@@ -251,10 +252,9 @@ def _compiled(cases: tuple[Case, ...]) -> list[str]:
     return [*dict.fromkeys(c.contender.name for c in cases if is_compiled(c.contender))]
 
 
-_every = inspect.signature(Options).parameters
-_own = inspect.signature(run).parameters
-_named = [each for each in _every.values() if each.name not in ("suite", "files")]
-run.__signature__ = inspect.Signature([_own["suite"], _own["quiet"], *_named])
+_options, _run = inspect.signature(Options).parameters, inspect.signature(run).parameters
+_named = [option for option in _options.values() if option.name not in ("suite", "files")]
+run.__signature__ = inspect.Signature([_run["suite"], _run["quiet"], *_named])
 
 
 def results(*folders: str | PathLike[str]) -> Results:
@@ -265,7 +265,7 @@ def results(*folders: str | PathLike[str]) -> Results:
     """
     from harness.reports.stored import Results, read_all
 
-    return Results(tuple(read_all([Path(each) for each in folders or (RESULTS,)])))
+    return Results(tuple(read_all([*map(Path, folders or (RESULTS,))])))
 
 
 def report(

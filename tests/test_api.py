@@ -57,8 +57,8 @@ def test_a_run_fetches_small_data_sets_alone_unless_it_is_asked(
     monkeypatch.setattr(api, "executor", lambda *given: None)
     monkeypatch.setattr("harness.machine.child.warm", lambda *given, **named: None)
     where: dict[str, Any] = {"out": tmp_path, "data_root": tmp_path, "device": "cpu"}
-    options = Options.of(suite="acceleration", frameworks="reference", **where, **asked)
-    assert api.Work.of(options, ()).access.download == set(fetched)
+    options = Options.parse(suite="acceleration", frameworks="reference", **where, **asked)
+    assert api.Work.prepare(options, ()).access.download == set(fetched)
 
 
 def test_options_take_texts_or_values() -> None:
@@ -77,7 +77,7 @@ def test_options_take_texts_or_values() -> None:
         ({"download": False}, "download", False),
         ({}, "download", None),
     ):
-        assert getattr(harness.Options.of(suite="acceleration", **given), option) == value
+        assert getattr(harness.Options.parse(suite="acceleration", **given), option) == value
 
 
 def test_the_door_imports_neither_torch_nor_pandas_nor_typer() -> None:
@@ -173,7 +173,7 @@ def test_bf16_without_instructions_is_not_timed_unless_it_is_named(
     name: str, precision: str | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.machine.host.has_bf16", lambda device: False)
-    options = Options.of(suite=name, precision=precision)
+    options = Options.parse(suite=name, precision=precision)
     cases = CASE, altered(CASE, precision="bf16")
     assert api.suited(cases, suites.suite(name), options) == cases[:count]
 

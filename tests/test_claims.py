@@ -144,7 +144,7 @@ def test_the_ten_claims_are_listed_and_untested_without_rows() -> None:
 def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(claim: Claim) -> None:
     given = re.findall(r"--([a-z-]+)(?: ([^-]\S*))?", claim.command)
     texts = {name.replace("-", "_"): value or True for name, value in given}
-    cases = api.cases(Options.of(**texts, device="cpu"), suites.suite(claim.suite))
+    cases = api.cases(Options.parse(**texts, device="cpu"), suites.suite(claim.suite))
     if claim.suite == "acceleration":
         assert {case.contender.name for case in cases} >= {
             "reference",

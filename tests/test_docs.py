@@ -107,7 +107,7 @@ def is_whole(commands: dict[str, Any], name: str, *rest: str) -> None:
     """Has a command with these words be read, with the values of its options."""
     with commands[name].make_context(name, [*rest]) as context:
         given = {each.name: context.params.get(each.name) for each in GIVEN}
-        Options.of(**{name: value for name, value in given.items() if value != ()})
+        Options.parse(**{name: value for name, value in given.items() if value != ()})
 
 
 @pytest.fixture

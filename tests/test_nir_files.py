@@ -252,8 +252,10 @@ def test_export_takes_weights_and_tie_and_a_run_keeps_the_files_weights(
     assert neuron.v_threshold.flat[0] == nir_file.float32_below(network.lif.v_th)
     monkeypatch.setattr(api, "executor", lambda *_: None)
     cell: dict[str, Any] = {"networks": "small.nir", "datasets": "nmnist", "device": "cpu"}
-    options = Options.of(suite="acceleration", frameworks="reference", out=inside / "out", **cell)
-    (sha256,) = {case.workload.weights_sha256 for case in api.Work.of(options, ()).cases}
+    options = Options.parse(
+        suite="acceleration", frameworks="reference", out=inside / "out", **cell
+    )
+    (sha256,) = {case.workload.weights_sha256 for case in api.Work.prepare(options, ()).cases}
     assert sha256
     weights.load_kept(inside / "out", sha256, network)  # it is there, whole
 

@@ -123,7 +123,10 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
     known: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
     rows = [row(TimedResult, each, **known, rounds=5) for each in (one, two)]
     rows = [altered(each, key=NOW(each.case, each)) for each in rows]
-    quick, usual = Options.of(suite="acceleration", quick=True), Options.of(suite="acceleration")
+    quick, usual = (
+        Options.parse(suite="acceleration", quick=True),
+        Options.parse(suite="acceleration"),
+    )
     for changes, budget, done in (
         (({}, {}), usual, 2),
         (({"rounds": 2}, {"rounds": 2}), usual, 0),

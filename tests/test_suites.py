@@ -147,13 +147,13 @@ def test_ablations_on_events_compare_adams_rates(dataset: str, usual: float) -> 
 
 def test_settings_the_paper_leaves_open_are_options_and_in_every_row() -> None:
     for given, u in (("uniform", None), (0.5, 0.5), ("0.5", 0.5)):
-        options = Options.of(suite="scale", neunorm="mean", neunorm_u=given, frameworks="fused")
+        options = Options.parse(suite="scale", neunorm="mean", neunorm_u=given, frameworks="fused")
         (case, *_) = suites.suite("scale").cases(options)
         assert (
             case.workload.network.neunorm
             and case.workload.network.neunorm.u == columns(case)["neunorm_u"] == u
         )
-    chosen = Options.of(
+    chosen = Options.parse(
         suite="scale", frameworks="fused", epochs="3+2", dropout="0.5", datasets="cifar10"
     )
     for case in suites.suite("scale").cases(chosen):

@@ -38,7 +38,7 @@ from harness.records import (
 from harness.records.run import CaseRows
 from harness.reports import fastest
 from harness.reports import table as render
-from harness.reports.shown import shown
+from harness.reports.shown import as_tables
 from harness.reports.shown import timed as shown_timings
 from harness.reports.table import Table
 from harness.spec import Access, Case, Options, paper
@@ -80,7 +80,7 @@ STANDING_IN: dict[str, Any] = {"substitute": True, "description": "scikit-learn'
 def table(name: str, rows: Sequence[Row]) -> list[Table]:
     if name == "acceleration":
         return shown_timings(timings.lines(frames(rows)))
-    return shown(name, tables.FULL[name](frames(rows)))
+    return as_tables(name, tables.FULL[name](frames(rows)))
 
 
 @pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "acceleration"])
@@ -146,7 +146,7 @@ def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
 
 def ran(case: Case, out: Path, *results: CaseRows, **options: Any) -> None:
     """Print a run whose executor has these results."""
-    chosen = Options.of(suite=case.suite, out=out, **{"precision": "fp32", **options})
+    chosen = Options.parse(suite=case.suite, out=out, **{"precision": "fp32", **options})
     suite, store = suites.suite(case.suite), Store(out)
     executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
     with pytest.MonkeyPatch.context() as patch:
@@ -192,7 +192,7 @@ def test_missing_data_and_a_failed_download_are_said_before_the_run_and_once(
         return [CaseRows(case, tuple(all_altered(training(0, (0.5,)), **note)))]
 
     executor: Any = SimpleNamespace(train=trained)
-    options = Options.of(suite="timesteps", out=tmp_path, precision="fp32")
+    options = Options.parse(suite="timesteps", out=tmp_path, precision="fp32")
     access = Access(tmp_path, frozenset({"cifar10"}))
     chosen = suites.suite("timesteps")
     measuring.run(Work(options, chosen, (case,), Store(tmp_path), access, executor))

@@ -16,7 +16,7 @@ from harness.analysis.frame import frames
 from harness.analysis.tables import published
 from harness.analysis.trainings import rows_of
 from harness.records import EpochResult, Row
-from harness.reports.shown import shown
+from harness.reports.shown import as_tables
 from harness.spec import schedule
 
 FIXED: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
@@ -151,7 +151,7 @@ def test_a_row_of_table_5_has_the_trainings_that_answer_its_claim() -> None:
 
     assert ours([*short, *training(0, (0.3,), T=2)]) == [0.4, 0.5]  # of `accuracy`, else of others
     assert ours([*short, *fixed]) == pytest.approx([0.7, 0.5])
-    one, other = shown("5", tables.FULL["5"](frames([*short, *fixed])))[0].lines[5:]
+    one, other = as_tables("5", tables.FULL["5"](frames([*short, *fixed])))[0].lines[5:]
     assert one[-2:] == ("2", "width 1/8, 900 samples, epochs 40+5+5, T = 10")
     assert other[-1].startswith("width 1/8, 900 samples, epochs 1, ")
 

@@ -26,28 +26,28 @@ app = typer.Typer(
 
 
 @app.command()
-@takes(*(each.name for each in GIVEN))
-def run(**given: Any) -> None:
+@takes(*(option.name for option in GIVEN))
+def run(**values: Any) -> None:
     """Measure a suite; each row is kept under OUT/records as it comes."""
-    work = Work.of(Options.of(**given), ("harness", *sys.argv[1:]))
+    work = Work.prepare(Options.parse(**values), ("harness", *sys.argv[1:]))
     from harness.cli import measuring
 
     measuring.run(work)
 
 
-for each in (
+for command in (
     *(check.check, check.versions, list_.list_, list_.doctor),
     *(tables.tables_, tables.report, tables.compare),
     *(status.status, status.verify, export.export),
 ):
-    app.command(each.__name__.rstrip("_"))(each)
+    app.command(command.__name__.rstrip("_"))(command)
 
 NAME = "harness"
 _COMPLETE = "_HARNESS_COMPLETE"  # set by the script that `--install-completion` writes
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _say_version(is_on: bool) -> None:
+    if is_on:
         print(f"snn-harness {VERSION}")
         raise typer.Exit
 

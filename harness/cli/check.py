@@ -24,13 +24,13 @@ _Adapters = typer.Argument(metavar="ADAPTER", help="Default: all, with variants.
 
 
 @takes("networks", "datasets", "width", "data_root")
-def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: Any) -> None:
+def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **values: Any) -> None:
     """Prove adapters equal to the reference, layer by layer.
 
     Exit 1 if one that claims to be is not, or nothing is known of one that is named. Networks have
     1/8 of their width, or --width.
     """
-    options = Options.of(**given)
+    options = Options.parse(**values)
     read = formats.read_networks(options.networks)
     from harness.machine import child
 
@@ -39,13 +39,13 @@ def check(frameworks: Annotated[list[str] | None, _Adapters] = None, **given: An
     from harness.reports.table import seconds
 
     named = tuple(dict.fromkeys(frameworks or ()))  # twice the same is once
-    asked, failed = replace(options, files=read), False
-    todo = proving.estimate(named, asked)
+    options, failed = replace(options, files=read), False
+    todo = proving.estimate(named, options)
     if todo.exams:
-        of = counted(todo.adapters, "adapter")
-        say(f"{counted(todo.exams, 'exam')} of {of}, about {seconds(todo.seconds)}")
+        count = counted(todo.adapters, "adapter")
+        say(f"{counted(todo.exams, 'exam')} of {count}, about {seconds(todo.seconds)}")
     with progress() as moves:
-        for result in proving.prove_adapters(named, asked, moves):
+        for result in proving.prove_adapters(named, options, moves):
             out.print(certificate_tables(result))
             failed |= result.failed or bool(named and not result.proofs)
     if failed:
@@ -65,7 +65,7 @@ def certificate_tables(result: AdapterProof) -> RenderableType:
         return Text.assemble(Text(result.name, "bold"), ": ", outcome(result))
     head = Text(_with_version(result.name), "bold")
     networks = grouped(result.proofs, lambda proof: proof.title).items()
-    tables = (Table([*_lines([each.certificate for each in of])], title) for title, of in networks)
+    tables = (Table([*_lines([p.certificate for p in ps])], title) for title, ps in networks)
     return Group(head, *tables, outcome(result))
 
 
@@ -79,16 +79,16 @@ def _with_version(name: str) -> str:
 
 
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
-    compared = [each for each in certificates if each.layers]
-    for layers in zip(*(each.layers for each in compared), strict=True):
+    compared = [proof for proof in certificates if proof.layers]
+    for layers in zip(*(proof.layers for proof in compared), strict=True):
         rate = span((layer.rate for layer in layers), ".2f")
         spikes = f"{sum(layer.spikes for layer in layers):,}"
         line = {"layer": layers[0].layer, "rate": rate, "spikes": spikes}
         for precision in ("fp64", "fp32"):
             pairs = zip(layers, compared, strict=True)
-            of = [layer for layer, proof in pairs if proof.precision == precision]
-            error = max((each.gradient_error for each in of), default=0)
-            line[f"{precision} differ"] = f"{sum(each.mismatches for each in of):,}"
+            precise = [layer for layer, proof in pairs if proof.precision == precision]
+            error = max((layer.gradient_error for layer in precise), default=0)
+            line[f"{precision} differ"] = f"{sum(layer.mismatches for layer in precise):,}"
             line[f"{precision} gradient"] = f"{error:.0e}"
         yield line
 
@@ -127,14 +127,14 @@ def versions(
     framework: Annotated[str, _Framework],
     newest: Annotated[int, _Newest] = 5,
     timed: Annotated[bool, _Time] = False,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Check the newest releases of a framework's package on CIFAR-10 Small.
 
     Each is installed once, into the cache folder. Exit 1 where none passes.
     """
-    one = {"networks": "Small", "datasets": "cifar10", "quick": given["budget"] is None}
-    options = Options.of(suite="acceleration", **given, **one)
+    one = {"networks": "Small", "datasets": "cifar10", "quick": values["budget"] is None}
+    options = Options.parse(suite="acceleration", **values, **one)
     import adapters
     from adapters import facts
     from harness.proof import check as proving
@@ -155,7 +155,7 @@ def versions(
     from harness.cli import measuring
 
     command = ("harness", *sys.argv[1:])
-    rows = measuring.run(Work.of(replace(options, frameworks=(first, *others)), command))
+    rows = measuring.run(Work.prepare(replace(options, frameworks=(first, *others)), command))
     for name in others:
         for text in compare.sentences(compare.within_run(rows, name, first), first):
             say(text)

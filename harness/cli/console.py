@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import Field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -45,28 +46,28 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def takes(*names: str) -> Callable[[F], F]:
-    """Give a command options of `Options` by these names, in place of its `**given`."""
+    """Give a command options of `Options` by these names, in place of its `**values`."""
 
     def decorated(command: F) -> F:
         parameters = inspect.signature(command, eval_str=True).parameters.values()
-        own = [each for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        every = own + [_parameter(each) for each in GIVEN if each.name in names]
+        every = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        every += [_parameter(option) for option in GIVEN if option.name in names]
         command.__signature__ = inspect.Signature(every)
-        command.__annotations__ = {each.name: each.annotation for each in every}
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
         return command
 
     return decorated
 
 
-def _parameter(given: Any) -> inspect.Parameter:
-    about, name = dict(given.metadata), flag(given.name)
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    about, name = dict(field.metadata), flag(field.name)
     is_switch, panel = about.pop("parser") is parse_switch, about.pop("panel")
-    name = f"{name}/--no-{name[2:]}" if is_switch and given.default is None else name
+    name = f"{name}/--no-{name[2:]}" if is_switch and field.default is None else name
     about |= {"metavar": ""} if is_switch else {}  # else help shows it as <bool>
     option = typer.Option(name, show_default=False, rich_help_panel=panel, **about)
     kind = Annotated[bool | None if is_switch else str | None, option]
     keyword = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(given.name, keyword, default=None, annotation=kind)
+    return inspect.Parameter(field.name, keyword, default=None, annotation=kind)
 
 
 @contextmanager
@@ -79,8 +80,8 @@ def progress() -> Iterator[ProgressCallback]:
 
     # the time left goes by all that is done: over half a minute, as rich has it, a bar may stand
     # still or leap
-    given: Any = {"transient": True, "disable": not out.is_terminal, "speed_estimate_period": DAYS}
-    with Progress(console=out, **given) as bar:
+    style: Any = {"transient": True, "disable": not out.is_terminal, "speed_estimate_period": DAYS}
+    with Progress(console=out, **style) as bar:
         task = bar.add_task("starting", total=1.0)
 
         def moves(fraction: float, doing: str) -> None:
@@ -99,6 +100,6 @@ def read_rows(folder: Path, *suites: str) -> list[Row]:
     from harness.reports import stored
 
     rows, damaged = stored.read(folder, *suites)
-    for text in (*(f"skipped: {each}" for each in damaged), *current(rows).notes):
+    for text in (*(f"skipped: {sentence}" for sentence in damaged), *current(rows).notes):
         endings.say(text)
     return rows

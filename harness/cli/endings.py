@@ -64,7 +64,7 @@ def _refused(error: OSError, notes: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def kept(what: str, folder: Path | None = None) -> Iterator[None]:
+def interruption_note(what: str, folder: Path | None = None) -> Iterator[None]:
     """Have an interruption of the block report `what`, a sentence on what is kept.
 
     Where the folder is not there yet, it reports that there was nothing to keep.

@@ -28,26 +28,26 @@ def export(
     seed: Annotated[
         int, typer.Option(help="Of initial weights.", metavar="N", min=0, max=10**9)
     ] = 0,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Write a network with its weights as a NIR graph. Other frameworks import it."""
-    options, path = Options.of(**given), parse_path(to)
+    options, path = Options.parse(**values), parse_path(to)
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"--to {to}: a name that ends in {SUFFIX} was expected")
     width = options.width or Fraction(1)
     _, chosen = paper.network(network, dataset, neunorm=options.reading, width=width)
-    kept = parse_path(weights) if weights is not None else None
+    file = parse_path(weights) if weights is not None else None
     from harness import datasets
     from harness.formats import nir_file
     from harness.formats import weights as weights_
     from harness.reference.initialise import initialised
 
-    if kept is not None:
-        parameters = weights_.load(kept, chosen)
+    if file is not None:
+        parameters = weights_.load(file, chosen)
     else:
         root = datasets.data_root(options.data_root)
         inputs = datasets.load_batch(dataset, STEPS, BATCH_SIZE, seed, root=root).inputs
         module = initialised(chosen, inputs, seed=seed, scheme=options.init)
-        parameters = [each.detach() for each in module.parameters()]
+        parameters = [parameter.detach() for parameter in module.parameters()]
     nir_file.write(path, chosen, parameters, fires)
     say(f"{path}: {chosen}")

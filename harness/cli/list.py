@@ -47,9 +47,9 @@ def list_(
 
 
 @takes("data_root")
-def doctor(**given: Any) -> None:
+def doctor(**values: Any) -> None:
     """Show the machine, packages, frameworks and data sets, and how to get what is missing."""
-    options = Options.of(**given)
+    options = Options.parse(**values)
     import torch
 
     from adapters import facts

@@ -44,17 +44,17 @@ BUSY = 1.0  # of the load over the last minute
 
 def run(work: Work) -> list[Row]:
     """Run the cases, show figures; return new and earlier rows. Exits with 1 if a case failed."""
-    said = say_missing_data(work)
+    missing = say_missing_data(work)
     rows = measure(work) if work.suite.is_timed else train(work)
-    kept = f"what was measured is kept in {work.options.out / 'records'}"
-    with endings.kept(kept, work.store.folder):
-        _end(work, rows, said)
+    note = f"what was measured is kept in {work.options.out / 'records'}"
+    with endings.interruption_note(note, work.store.folder):
+        _end(work, rows, missing)
     return rows
 
 
 def say_missing_data(work: Work) -> set[str]:
     """Fetch missing data and say what is not there, before hours go by; return these data sets."""
-    said, access = set[str](), work.access
+    missing, access = set[str](), work.access
     firsts = {case.workload.dataset: case for case in reversed(work.cases)}
     for name, case in firsts.items() if work.options.executor == "local" else ():
         if isinstance(case, Training | Fit):
@@ -65,14 +65,14 @@ def say_missing_data(work: Work) -> set[str]:
         with suppress(UsageError):  # damaged data are the reason in its row
             if text := datasets.why_not_the_data(request):
                 endings.say(f"data: {text}")
-                said.add(name)
-    return said
+                missing.add(name)
+    return missing
 
 
-def _end(work: Work, rows: list[Row], said: Collection[str]) -> None:
+def _end(work: Work, rows: list[Row], missing: Collection[str]) -> None:
     """Say what there is to know of a run's rows, and write the page; exit with 1 as `run` does.
 
-    `said`: the data sets of which it was said that they are missing.
+    `missing`: the data sets of which that was said before the run.
     """
     folder = work.options.out
     texts = [
@@ -80,14 +80,14 @@ def _end(work: Work, rows: list[Row], said: Collection[str]) -> None:
         for row in of_kind(rows, WarningResult)
     ]
     # why data are not those that were asked for: a download that failed, what stands in
-    for data in (row.data for row in rows if row.workload.dataset not in said):
+    for data in (row.data for row in rows if row.workload.dataset not in missing):
         stands_in = data.source is not None and data.source.substitute
         if data.note and (stands_in or DOWNLOAD_FAILED in data.note):
             texts.append(f"data: {data.note}")
     ended = (row.result for row in of_kind(rows, EndedResult))
     texts += [f"left out: {result.reason}" for result in ended if result.status == "missing"]
-    for each in dict.fromkeys(texts):
-        endings.say(each)
+    for text in dict.fromkeys(texts):
+        endings.say(text)
     where = f" --out {folder}" if folder != RESULTS else ""
     say(f"{counted(len(rows), 'row')}: {folder / 'records'}")
     say(f"this table again: harness tables {work.options.suite}{where}")
@@ -110,24 +110,24 @@ def train(work: Work) -> list[Row]:
             "float32; --precision fp32 trains in float32 (these are other trainings)"
         )
     rows: list[Row] = []
-    kept = f"what was trained is kept in {work.options.out / 'records'}; "
-    kept += "--fresh trains it anew" if work.access.fresh else "run the same command to resume"
-    with endings.kept(kept, store.folder), progress() as moves:
+    note = f"what was trained is kept in {work.options.out / 'records'}; "
+    note += "--fresh trains it anew" if work.access.fresh else "run the same command to resume"
+    with endings.interruption_note(note, store.folder), progress() as moves:
         for ended in work.results(moves):
             out.print(trained(ended))
             rows += ended.rows
     if any(isinstance(row.result, TrainedResult | FittedResult | OperationsResult) for row in rows):
-        out.print(*shown.shown(suite, tables.FULL[suite](frames(rows))), sep="")
+        out.print(*shown.as_tables(suite, tables.FULL[suite](frames(rows))), sep="")
     return rows
 
 
 def _estimated(cases: tuple[Case, ...], store: Store) -> str:
     # another suite's trainings tell too, and a folder of timings is long to read
     rows = store.read(cases[0].suite)[0] or store.read()[0]
-    left = status.seconds_of(cases, rows)
-    if isnan(left) and isinstance(cases[0], Training):
-        left = training_seconds(cases)
-    long = "how long is not known yet" if isnan(left) else f"about {seconds(left)}"
+    estimate = status.seconds_of(cases, rows)
+    if isnan(estimate) and isinstance(cases[0], Training):
+        estimate = training_seconds(cases)
+    long = "how long is not known yet" if isnan(estimate) else f"about {seconds(estimate)}"
     return f"{cases[0].suite}: {counted(len(cases), 'case')}, {long}, minus what is done"
 
 
@@ -141,15 +141,15 @@ def measure(work: Work) -> list[Row]:
         endings.say(sentence)
     if (load := host.moment().load or 0.0) > BUSY:
         endings.say(f"load {load:.1f} in the last minute: other processes make it noisy")
-    found: dict[Case, CaseRows] = {}
+    results: dict[Case, CaseRows] = {}
     see = f"see it with `harness tables {options.suite} --out {options.out}`"
-    kept = f"what was measured is kept in {options.out / 'records'}; {see}"
-    with endings.kept(kept, store.folder), progress() as moves:
+    note = f"what was measured is kept in {options.out / 'records'}; {see}"
+    with endings.interruption_note(note, store.folder), progress() as moves:
         what = f"{counted(len(cells(cases)), 'cell')}, {counted(len(cases), 'contender')}"
         limit = "" if budget.seconds == inf else f", as many as fit into {seconds(budget.seconds)}"
         say(f"{options.suite}: {what}{limit}")
         for event in work.results(moves):
-            found[event.case] = event
+            results[event.case] = event
             if event.left_seconds or event.was_done:
                 continue
             lines = timings.lines(frames([*event.rows, *event.bf16_trainings]))
@@ -157,17 +157,17 @@ def measure(work: Work) -> list[Row]:
                 say(first_figures(lines, event.rounds))
             else:
                 out.print(*shown.timed(lines), sep="")
-    measured = [each for each in found.values() if not each.left_seconds]
-    rows = [row for each in measured for row in each.rows]
+    measured = [result for result in results.values() if not result.left_seconds]
+    rows = [row for result in measured for row in result.rows]
     # how a contender trains in bf16 is measured once for all cells
     lines = timings.lines(frames([*rows, *store.of_kind(Bf16TrainingResult)]))
     out.print(summary(lines))
-    if before := [data_and_network(each.case) for each in measured if each.was_done]:
-        say(f"measured before (--fresh measures it anew): {', '.join(before)}")
-    for each in found.values():
-        if each.left_seconds:
-            what = f"{data_and_network(each.case)} ({seconds(each.left_seconds)})"
-            fits = budget.fits(each.left_seconds)
+    if earlier := [data_and_network(result.case) for result in measured if result.was_done]:
+        say(f"measured before (--fresh measures it anew): {', '.join(earlier)}")
+    for result in results.values():
+        if result.left_seconds:
+            what = f"{data_and_network(result.case)} ({seconds(result.left_seconds)})"
+            fits = budget.fits(result.left_seconds)
             next_ = "run the same command to resume" if fits else "it needs --budget"
             say(f"no time was left for {what}: {next_}")
     return rows

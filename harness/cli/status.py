@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # these imports take a moment
 
 
 @takes("suite", "quick", "long", "paper", "device", "out")
-def status(**given: Any) -> None:
+def status(**values: Any) -> None:
     """Say which cases are done, failed or missing. And about how long the rest takes.
 
     Where no size is named, what was trained on the schedule of --long, which the report rests on,
     is counted: its networks and settings, each with the seeds of any of them.
     """
-    options = Options.of(**given)
+    options = Options.parse(**values)
     from harness import suites
     from harness.analysis import status as standing
     from harness.records import Store, TrainedResult, of_kind
@@ -46,13 +46,13 @@ def status(**given: Any) -> None:
         for_no_cpu = options.paper and suite.long and device == "cpu"
         if for_no_cpu or (options.long and not suite.long):
             continue
-        asked = replace(options, suite=name, device=device)
+        of_suite = replace(options, suite=name, device=device)
         planned = [] if has_size else standing.plans(name, rows)
         plans += [f"counted: {name} {plan}" for plan in planned]
         for plan in planned:
-            of_plan = api.cases(plan.options(asked), suite)
-            cases += [case for case in of_plan if standing.condition(case) in trained]
-        cases += [] if planned else api.suited(api.cases(asked, suite), suite, options)
+            every = api.cases(plan.options(of_suite), suite)
+            cases += [case for case in every if standing.condition(case) in trained]
+        cases += [] if planned else api.suited(api.cases(of_suite, suite), suite, options)
     if not cases:
         raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
     counts = standing.standings(cases, rows, key_now(device), options.spending)
@@ -91,7 +91,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     from harness.proof.installation import installation_of
     from harness.records.identity import timing_key, training_key
 
-    here = host.describe(torch.device(device))
+    machine = host.describe(torch.device(device))
 
     def key(case: Case, row: Row) -> str | None:
         source, test = row.data.source, row.data.test
@@ -102,7 +102,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
         else:
             installation = installation_of(case)
         if isinstance(case, Timing | Count):
-            return timing_key(case, source.sha256, installation, here, row.run.allocator or "")
+            return timing_key(case, source.sha256, installation, machine, row.run.allocator or "")
         return training_key(case, source.sha256, test.sha256 if test else "", installation)
 
     return key
@@ -140,13 +140,13 @@ def verify(
         int, typer.Option(help="Of a training, the first ones.", metavar="N", min=1)
     ] = 1,
     seed: Annotated[int, typer.Option(help="Draws the sample.", metavar="N", min=0)] = 0,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Measure a sample of recorded cases again. Exit 1 if a figure differs.
 
     The budget is of each cell: 30 s unless it is given.
     """
-    options, path = Options.of(**given), parse_path(records)
+    options, path = Options.parse(**values), parse_path(records)
     from harness import datasets
     from harness.jobs import verify as verifying
     from harness.jobs.local import Local
@@ -156,16 +156,16 @@ def verify(
     folder = Store.at(path).out
     rows, budget = read_rows(folder), options.budget or BUDGET
     access = Access(datasets.data_root(options.data_root))
-    with endings.kept("nothing was confirmed"), progress() as moves:
-        here = verifying.VerifyContext(
+    with endings.interruption_note("nothing was confirmed"), progress() as moves:
+        context = verifying.VerifyContext(
             Local(("harness", *sys.argv[1:])), access, lacks, moves, folder / "weights"
         )
-        found = list(verifying.verify(rows, here, sample, seed, epochs, budget))
+        checks = list(verifying.verify(rows, context, sample, seed, epochs, budget))
     names = ("case", "figure", "recorded", "now", "verdict")
-    lines = [{name: getattr(each, name) for name in names} for each in found]
-    reasons = dict.fromkeys(f"{each.case}: {each.reason}" for each in found if each.reason)
+    lines = [{name: getattr(check, name) for name in names} for check in checks]
+    reasons = dict.fromkeys(f"{check.case}: {check.reason}" for check in checks if check.reason)
     out.print(Table(lines, notes=reasons))
-    counts = Counter(check.verdict for check in found)
-    out.print(", ".join(f"{counts[each]} {each}" for each in get_args(verifying.Verdict)))
-    if counts["differs"] or len(found) == counts["not tested"]:  # what tested nothing is no pass
+    counts = Counter(check.verdict for check in checks)
+    out.print(", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(verifying.Verdict)))
+    if counts["differs"] or len(checks) == counts["not tested"]:  # what tested nothing is no pass
         raise typer.Exit(1)

@@ -38,10 +38,10 @@ def tables_(
     form: Annotated[Literal["text", "md", "csv", "html"], _Form] = "text",
     machine: Annotated[str | None, _Machine] = None,
     all_: Annotated[bool, _All] = False,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Build a table from the rows under OUT/records. csv and html have all columns."""
-    options = Options.of(**given)
+    options = Options.parse(**values)
     if machine == "":
         raise UsageError("--machine: '' is empty: give a value, or leave it out")
     from harness.analysis import tables, timings
@@ -62,15 +62,15 @@ def tables_(
         sys.stdout.write(tables.csv_columns(frame).to_html(index=False, na_rep="") + "\n")
     else:
         if name in tables.TIMED:
-            its = tables.timed(name, rows)
-            lines = [its[n] for n in frame.index]
-            found = shown.timed(lines if all_ else timings.most_complete(lines))
+            timed = tables.timed(name, rows)
+            lines = [timed[n] for n in frame.index]
+            parts = shown.timed(lines if all_ else timings.most_complete(lines))
         else:
-            found = shown.shown(name, frame)
+            parts = shown.as_tables(name, frame)
         if form == "text":
-            out.print(*found, sep="")
+            out.print(*parts, sep="")
         else:
-            sys.stdout.write(table.markdown(*found))
+            sys.stdout.write(table.markdown(*parts))
 
 
 def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
@@ -90,30 +90,30 @@ def _only(
     frame: pd.DataFrame,
     option: str,
     column: str,
-    wanted: tuple[str, ...] | None,
+    chosen: tuple[str, ...] | None,
     is_meant: Callable[[str, str], bool],
 ) -> pd.DataFrame:
     """Return the lines that an option names, all without it. Raises UsageError for other names."""
-    if not wanted:
+    if not chosen:
         return frame
     if column not in frame:
         raise UsageError(f"this table does not distinguish {option}: leave --{option} out")
-    names, kept = [*frame[column].dropna().unique()], set[str]()
-    for each in wanted:
-        meant = {name for name in names if is_meant(name.lower(), each.lower())}
+    names, selected = [*frame[column].dropna().unique()], set[str]()
+    for word in chosen:
+        meant = {name for name in names if is_meant(name.lower(), word.lower())}
         if not meant:
-            raise UsageError(f"no rows of {each!r}, choose from {', '.join(names)}")
-        kept |= meant
-    return frame.loc[frame[column].isin(kept)]
+            raise UsageError(f"no rows of {word!r}, choose from {', '.join(names)}")
+        selected |= meant
+    return frame.loc[frame[column].isin(selected)]
 
 
 _Readme = typer.Option(help="Also renew the tables between its marks.", metavar="FILE")
 
 
 @takes("out")
-def report(readme: Annotated[str | None, _Readme] = None, **given: Any) -> None:
+def report(readme: Annotated[str | None, _Readme] = None, **values: Any) -> None:
     """Write OUT/report.html and OUT/tables/ from the rows. Show the verdicts."""
-    folder = Options.of(**given).out
+    folder = Options.parse(**values).out
     to = None if readme is None else parse_path(readme)
     from harness.analysis import timings
     from harness.analysis.claims import findings
@@ -166,14 +166,14 @@ def compare(
     first, second = parse_path(old), parse_path(str(new))
     from harness.analysis import compare as comparing
 
-    found = comparing.compare(read_rows(first), read_rows(second), margin)
-    if not found.changes:
+    compared = comparing.compare(read_rows(first), read_rows(second), margin)
+    if not compared.changes:
         raise UsageError(
             f"nothing of {old} and {new} can be compared: no cell and no training that counts is "
             "in both"
         )
-    out.print(comparison(found, old, str(new)))
-    if margin is not None and (worse := found.beyond(margin)):
+    out.print(comparison(compared, old, str(new)))
+    if margin is not None and (worse := compared.beyond(margin)):
         what = counted(len(worse), "change")
         endings.say(f"{what} for the worse: more than {100 * margin:g}%")
         raise typer.Exit(1)
@@ -191,8 +191,8 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
     rows = frames(read_rows(folder, "acceleration"))
     names = dict.fromkeys(line.name for line in timings.lines(rows))
     unknown = next((name for name in (one, other) if name not in names), None)
-    found = comparing.within_run(rows, one, other, margin) if unknown is None else []
-    if not found:
+    changes = comparing.within_run(rows, one, other, margin) if unknown is None else []
+    if not changes:
         lack = f"no run under {folder} timed {one} and {other} together"
         if unknown is not None:
             lack = f"no timing under {folder} is of {unknown!r}"
@@ -205,13 +205,13 @@ def _compare_contenders(folder: Path, one: str, other: str, margin: float | None
             f"{lack}: first run `harness run --suite acceleration --quick "
             f"--frameworks {other},{one} --out {folder}`"
         )
-    for text in comparing.sentences(found, other):
+    for text in comparing.sentences(changes, other):
         say(text)
-    if refused := [change for change in found if change.refused]:
-        where = "" if len(found) == 1 else f" on {len(refused)} of {len(found)} networks"
+    if refused := [change for change in changes if change.refused]:
+        where = "" if len(changes) == 1 else f" on {len(refused)} of {len(changes)} networks"
         endings.say(f"{one} is not judged against {other}{where}")
         raise typer.Exit(1)
-    if margin is not None and any(e.call == "slower" and e.change > margin for e in found):
+    if margin is not None and any(e.call == "slower" and e.change > margin for e in changes):
         endings.say(f"{one} is slower than {other} by more than {100 * margin:g}%")
         raise typer.Exit(1)
 
@@ -227,41 +227,45 @@ def _published_with(one: str, other: str) -> Path | None:
     return None
 
 
-def comparison(found: Comparison, old: str, new: str) -> RenderableType:
+def comparison(compared: Comparison, old: str, new: str) -> RenderableType:
     """Return the number of clear changes, how folders `old` and `new` differ, and every figure."""
     from harness.analysis.frame import grouped
     from harness.reports.table import Table
 
-    calls = [each.call for each in found.changes]
+    calls = [change.call for change in compared.changes]
+    speed, accuracy = 100 * compared.speed, 100 * compared.accuracy
     text = (
         f"{sum(call in CHANGED for call in calls)} of {counted(len(calls), 'figure')} changed by "
         f"more than noise from A ({old}) to B ({new}); {calls.count('too noisy to tell')} are too "
-        f"noisy to tell a change of {100 * found.speed:g} % (speed) or {100 * found.accuracy:g} % "
+        f"noisy to tell a change of {speed:g} % (speed) or {accuracy:g} % "
         "of the samples (accuracy)"
     )
-    head = [Text(text, "bold"), *(Text(each, "yellow") for each in found.differences)]
-    if alone := found.unmatched:
+    head = [Text(text, "bold"), *(Text(text, "yellow") for text in compared.differences)]
+    if alone := compared.unmatched:
         some = "; ".join(alone[:LISTED])
         head.append(
             Text(f"in one folder alone: {counted(len(alone), 'line')}, such as {some}", "dim")
         )
-    groups = grouped(found.changes, lambda each: (each.what, each.setting)).items()
+    groups = grouped(compared.changes, lambda change: (change.what, change.setting)).items()
     titles = {"speed": "Seconds divided by the floor's", "accuracy": "Test accuracy"}
-    tables = (Table([*map(_line, of)], titles[what], setting) for (what, setting), of in groups)
+    tables = (Table([*map(_line, part)], titles[what], setting) for (what, setting), part in groups)
     return Group(*head, *tables)
 
 
-def _line(each: Change) -> dict[str, str]:
+def _line(change: Change) -> dict[str, str]:
     from harness.reports.table import interval
 
-    is_speed, is_known = each.what == "speed", WIDEST[0] <= each.low and each.high <= WIDEST[1]
-    low = each.low if is_known else nan
-    change = interval(each.change, low, each.high, "+.1f", 100)
+    is_speed, is_known = (
+        change.what == "speed",
+        WIDEST[0] <= change.low and change.high <= WIDEST[1],
+    )
+    low = change.low if is_known else nan
+    text = interval(change.change, low, change.high, "+.1f", 100)
     return {
-        **({"": each.contender.removesuffix(" fp32")} if is_speed else {}),
-        "where": each.where.replace("against the others", "against others"),
-        "A": "" if isnan(each.old) else f"{each.old:.3f}",
-        "B": "" if isnan(each.new) else f"{each.new:.3f}",
-        f"change, {'%' if is_speed else 'points'}": change,
-        " ": "noisy" if each.call == "too noisy to tell" else each.call,
+        **({"": change.contender.removesuffix(" fp32")} if is_speed else {}),
+        "where": change.where.replace("against the others", "against others"),
+        "A": "" if isnan(change.old) else f"{change.old:.3f}",
+        "B": "" if isnan(change.new) else f"{change.new:.3f}",
+        f"change, {'%' if is_speed else 'points'}": text,
+        " ": "noisy" if change.call == "too noisy to tell" else change.call,
     }

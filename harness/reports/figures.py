@@ -99,23 +99,23 @@ def dots(
     longest = max((len(short(dot.label)) for dot in strips), default=0)
     above = longest > 28  # labels are written above their lines
     height = LINE * (sum(map(bool, groups)) + (1 + above) * len(strips))
-    left = 6.0 if above else 10 + LETTER * longest
+    indent = 6.0 if above else 10 + LETTER * longest
     right = 12 + LETTER * max((len(dot.text) for dot in strips), default=0)
-    figure, axes = _canvas(height, (left, 16.0 if bounds else 4.0, right, 36.0), title)
+    figure, axes = _canvas(height, (indent, 16.0 if bounds else 4.0, right, 36.0), title)
     y = 0.0
     for name, group in groups.items():
         if name:
             y += LINE
-            _write(axes, -left + 2, y - LINE / 2, short(name, 64), weight="bold")
+            _write(axes, -indent + 2, y - LINE / 2, short(name, 64), weight="bold")
         for dot in group:
             y += LINE * (1 + above)
             at = y - LINE / 2
             if above:
-                _write(axes, 2 - left, at - LINE, short(dot.label, 64))
+                _write(axes, 2 - indent, at - LINE, short(dot.label, 64))
             else:
                 _write(axes, -6, at, short(dot.label), ha="right")
             _dot(axes, dot, at, limits)
-            _write(axes, WIDTH - left - right + 6, at, dot.text)
+            _write(axes, WIDTH - indent - right + 6, at, dot.text)
     if log:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(2, numticks=4))  # the labels have room
@@ -159,8 +159,8 @@ def _hover(text: str, marks: Iterable[Artist]) -> None:
 
 def _limits(strips: Sequence[Dot], bounds: Iterable[float], *, log: bool) -> tuple[float, float]:
     """From the least to the most of values and bounds; intervals reach a little beyond alone."""
-    known = (value for dot in strips for value in (dot.value, dot.bar, *dot.seeds))
-    values = [*filter(isfinite, known), *bounds] or [1.0]
+    places = (value for dot in strips for value in (dot.value, dot.bar, *dot.seeds))
+    values = [*filter(isfinite, places), *bounds] or [1.0]
     low, high = min(values), max(values)
     if log:
         return low / 1.5, high * 1.5
@@ -242,9 +242,9 @@ def votes(
         style: Any = {"facecolor": colour, "alpha": shade, "clip_on": False, "linewidth": 0}
         _hover(note, [axes.add_patch(Rectangle((x, y), side, side, **style))])
 
-    for row, (of, line) in enumerate(zip(labels, matrix, strict=True)):
+    for row, (true, line) in enumerate(zip(labels, matrix, strict=True)):
         for column, (name, value) in enumerate(zip(labels, line, strict=True)):
-            patch(column, row, 1.0, value, f"{name} of images of {of}: {value:.3f}")
+            patch(column, row, 1.0, value, f"{name} of images of {true}: {value:.3f}")
     signed = min(map(min, matrix)) < 0
     steps = (-1.0, 0.0, 1.0) if signed else (0.0, 0.5, 1.0)
     for n, part in enumerate(steps):
@@ -270,11 +270,11 @@ def _canvas(
 
     Margins are left, above, right, below; all lengths are in its units.
     """
-    left, above, right, below = margins
+    indent, above, right, below = margins
     lines = title.splitlines()[::-1]
     below += LINE * max(len(lines) - 1, 0)
     whole = height + above + below
-    bounds = (left / WIDTH, below / whole, (WIDTH - left - right) / WIDTH, height / whole)
+    bounds = (indent / WIDTH, below / whole, (WIDTH - indent - right) / WIDTH, height / whole)
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(WIDTH / 72, whole / 72))
         axes = figure.add_axes(bounds)
@@ -286,8 +286,8 @@ def _canvas(
 def _annotate(
     axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
-    given = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
-    axes.annotate(text, place, offset, **given)
+    style = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
+    axes.annotate(text, place, offset, **style)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
@@ -310,9 +310,9 @@ def svg(figure: Figure, name: str, attributes: str = 'class="chart"', style: str
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")
-    given = Markup(attributes), WIDTH, figure.get_figheight() * 72, name, Markup(style)
     head = Markup('<svg {} viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}')
-    return head.format(*given) + Markup(body)
+    height = figure.get_figheight() * 72
+    return head.format(Markup(attributes), WIDTH, height, name, Markup(style)) + Markup(body)
 
 
 def svg_file(figure: Figure, name: str) -> str:

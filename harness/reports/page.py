@@ -181,20 +181,17 @@ def block(frames: Frames, judged: Sequence[Finding], picture: str = "") -> str:
     """
     lines = timings.lines(frames)
     cells = fastest.headline(lines)
-    made = (
-        prose.environment(is_html=False)
-        .get_template("readme.md.j2")
-        .render(
-            summary=fastest.summary(lines),
-            conditions=fastest.conditions(cells, lines, stored.refused(frames)),
-            speeds=fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {}),
-            verdict=verdict(judged),
-            claims=brief_claims(judged),
-            picture=picture,
-            alt=fastest.PICTURE,
-        )
+    template = prose.environment(is_html=False).get_template("readme.md.j2")
+    text = template.render(
+        summary=fastest.summary(lines),
+        conditions=fastest.conditions(cells, lines, stored.refused(frames)),
+        speeds=fastest.table(fastest.narrow(cells), fastest.ratio_text, lambda cell: {}),
+        verdict=verdict(judged),
+        claims=brief_claims(judged),
+        picture=picture,
+        alt=fastest.PICTURE,
     )
-    return re.sub(r"\n{3,}", "\n\n", made).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 # The claims, by claim and by part
@@ -316,50 +313,50 @@ def updated(readme: str, block: str, path: Path) -> str:
 # Figures, each with its caption
 
 
-def _of_claim(found: Sequence[Finding]) -> Markup:
+def _of_claim(parts: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
-    kinds = dict.fromkeys(e.by.bound.split(":")[0] for e in found if isinstance(e.by, Effect))
+    effects = [part.by for part in parts if isinstance(part.by, Effect)]
+    kinds = dict.fromkeys(effect.bound.split(":")[0] for effect in effects)
     title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
-    for each in found:
-        match each.by:
+    for part in parts:
+        match part.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
                 seeds = tuple(times * by.shown(v) for v in by.by_seed)
-                text, note = f"{value:{form}}", f"{each.ours}; {by.bound}"
-                dot = Dot(each.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
+                text, note = f"{value:{form}}", f"{part.ours}; {by.bound}"
+                dot = Dot(part.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
                 bounds, log = {claims.TENS: "tens of times"}, True
-                dot = Dot(each.words, by.value, by.low, by.high, f"{by.value:,.3g}")
+                dot = Dot(part.words, by.value, by.low, by.high, f"{by.value:,.3g}")
                 groups.setdefault("", []).append(dot)
-    ours, claim = "; ".join(each.ours for each in found), found[0].claim.claim
+    ours, claim = "; ".join(part.ours for part in parts), parts[0].claim.claim
     drawn = {
-        f"{claim}, {unit}: {ours}": figures.dots({unit: of}, title, log=log, bounds=bounds)
-        for unit, of in groups.items()
+        f"{claim}, {unit}: {ours}": figures.dots({unit: dots}, title, log=log, bounds=bounds)
+        for unit, dots in groups.items()
     }
     return Markup("").join(figures.svg(figure, name) for name, figure in drawn.items())
 
 
 def _curves(
-    frames: Frames, found: Sequence[TrainingLine], by: Column, *others: Column
+    frames: Frames, lines: Sequence[TrainingLine], by: Column, *others: Column
 ) -> Captioned:
     """Draw accuracy by scale (Fig. 4) or T (Fig. 5), of the seeds that learnt.
 
     Dotted: networks that were trained over one T and tested over others.
     """
-    groups = [*grouped(as_fixed(found), same_but(by, *others)).values()]
-    groups = [of for of in groups if len(of) > 1] or groups
+    groups = [*grouped(as_fixed(lines), same_but(by, *others)).values()]
+    groups = [group for group in groups if len(group) > 1] or groups
     captions = [*map(_caption, groups)]
     more = shown.what_differs(captions, [vars(group[0]) for group in groups])
     for caption, settings, group in zip(captions, more, groups, strict=True):
-        points = {str(getattr(each, by)): _point(each) for each in group}
-        series = [Curve("", points)]
-        if by == "T":
-            tested = ((each.T, _tested(frames, each)) for each in group)
-            series += [Curve(f"trained at {T}", of, ":") for T, of in tested if of]
+        series = [Curve("", {str(getattr(line, by)): _point(line) for line in group})]
+        for line in group if by == "T" else ():
+            if points := _tested(frames, line):
+                series.append(Curve(f"trained at {line.T}", points, ":"))
         names = {name: None for curve in series for name in curve.points}
         in_order = sorted(names, key=int) if by == "T" else [*names]
         drawn = figures.curves(series, (by, "test accuracy, %"), in_order)
@@ -367,101 +364,105 @@ def _curves(
 
 
 COMPARED: tuple[Column, ...] = ("framework", "neunorm", "neunorm_u", "T", "dropout")
+_compared = attrgetter(*COMPARED)
+
+
+def _names(series: Iterable[Curve]) -> list[str]:
+    """Return the places of curves on the horizontal axis, in their order."""
+    return [*dict.fromkeys(name for curve in series for name in curve.points)]
 
 
 def _widths(frames: Frames) -> Captioned:
     """Draw accuracy of spiking networks and their ANN by width, the paper's at width 1, the gap."""
-    found = as_fixed(trainings.lines(frames, "accuracy", *ALIKE))
-    for trained in grouped(found, same_but("width", "network", *COMPARED)).values():
-        by_kind = grouped(trained, attrgetter(*COMPARED[:-1])).values()
-        group = [each for of in by_kind if len({e.width for e in of}) > 1 for each in of]
+    lines = as_fixed(trainings.lines(frames, "accuracy", *ALIKE))
+    for alike in grouped(lines, same_but("width", "network", *COMPARED)).values():
+        kinds = grouped(alike, attrgetter(*COMPARED[:-1])).values()
+        several = (kind for kind in kinds if len({line.width for line in kind}) > 1)
+        group = sorted((e for kind in several for e in kind), key=lambda e: e.case.workload.width)
         if not group:
             continue
-        group.sort(key=lambda each: each.case.workload.width)
         series = [
-            Curve(_condition(of, group), {each.width: _point(each) for each in of})
-            for of in grouped(group, attrgetter(*COMPARED)).values()
+            Curve(_condition(curve, group), {line.width: _point(line) for line in curve})
+            for curve in grouped(group, _compared).values()
         ]
         network = group[0].dataset, group[0].scale
         for row in (row for row in tables.published() if (row.dataset, row.network) == network):
             dot = Dot("", row.percent, marker="D", hollow=True)
             series.append(Curve(f"paper, {_kind(row)}", {"1": dot}, ""))
-        names = dict.fromkeys(name for curve in series for name in curve.points)
-        drawn = figures.curves(series, ("width", "test accuracy, %"), [*names])
+        drawn = figures.curves(series, ("width", "test accuracy, %"), _names(series))
         yield f"Accuracy by width: {_caption(group)}", drawn
         if gaps := [*_gaps(group)]:
-            widths = dict.fromkeys(name for curve in gaps for name in curve.points)
-            drawn = figures.curves(gaps, ("width", "with spikes minus ANN, points"), [*widths])
+            titles = "width", "with spikes minus ANN, points"
+            drawn = figures.curves(gaps, titles, _names(gaps))
             yield f"The gap by width, seed by seed: {_caption(group)}", drawn
 
 
 def _gaps(group: Sequence[TrainingLine]) -> Iterator[Curve]:
     """Yield the accuracy of spiking networks minus that of the ANN of their width, in points."""
-    anns = {(each.width, each.dropout): each for each in group if each.framework == ANN}
-    spiking = [each for each in group if each.framework != ANN]
-    for of in grouped(spiking, attrgetter(*COMPARED)).values():
+    anns = {(line.width, line.dropout): line for line in group if line.framework == ANN}
+    spiking = [line for line in group if line.framework != ANN]
+    for lines in grouped(spiking, _compared).values():
         points = dict[str, Dot]()
-        for each in of:
-            ann = anns.get((each.width, each.dropout))
-            seeds = sorted(ann.accuracies.keys() & each.accuracies.keys()) if ann else []
+        for line in lines:
+            ann = anns.get((line.width, line.dropout))
+            seeds = sorted(ann.accuracies.keys() & line.accuracies.keys()) if ann else []
             if ann and seeds:
-                gaps = tuple(100 * (each.accuracies[s] - ann.accuracies[s]) for s in seeds)
+                gaps = tuple(100 * (line.accuracies[s] - ann.accuracies[s]) for s in seeds)
                 value, low, high, _ = mean(gaps)
-                points[each.width] = Dot("", value, low, high, seeds=gaps)
+                points[line.width] = Dot("", value, low, high, seeds=gaps)
         if points:
-            yield Curve(_condition(of, group), points)
+            yield Curve(_condition(lines, group), points)
 
 
 def _rates(frames: Frames) -> Captioned:
     """Draw accuracy by the first learning rate, of trainings that differ in nothing else."""
-    for of in (trainings.lines, trainings.rate_trials):
-        yield from _by_rate(of(frames, "accuracy", *ALIKE))
+    for select in (trainings.lines, trainings.rate_trials):
+        yield from _by_rate(select(frames, "accuracy", *ALIKE))
 
 
-def _by_rate(found: Sequence[TrainingLine]) -> Captioned:
+def _by_rate(lines: Sequence[TrainingLine]) -> Captioned:
     alike = same_but("optimiser", "scale", "network", *COMPARED)
 
-    def other_settings(each: TrainingLine) -> tuple[object, ...]:
-        optimiser = each.case.optimiser
-        settings = {name: of for name, of in vars(optimiser).items() if name != "lr"}
+    def other_settings(line: TrainingLine) -> tuple[object, ...]:
+        optimiser = line.case.optimiser
+        settings = {name: value for name, value in vars(optimiser).items() if name != "lr"}
         return type(optimiser), str(settings)
 
-    def condition(each: TrainingLine) -> tuple[object, ...]:
-        return each.scale, each.network, *attrgetter(*COMPARED)(each)
-
-    for group in grouped(found, lambda each: (alike(each), other_settings(each))).values():
-        parts = grouped(sorted(group, key=_rate), condition).values()
-        several = [of for of in parts if len(of) > 1]
-        if not several:
+    for group in grouped(lines, lambda line: (alike(line), other_settings(line))).values():
+        in_order = sorted(group, key=_rate)
+        parts = grouped(in_order, lambda e: (e.scale, e.network, *_compared(e))).values()
+        parts = [part for part in parts if len(part) > 1]
+        if not parts:
             continue
-        drawn = [each for of in several for each in of]
+        drawn = [line for part in parts for line in part]
         names = [f"{rate:g}" for rate in sorted({*map(_rate, drawn)})]
         series = [
-            Curve(_condition(of, drawn), {f"{_rate(e):g}": _point(e) for e in of}) for of in several
+            Curve(_condition(part, drawn), {f"{_rate(line):g}": _point(line) for line in part})
+            for part in parts
         ]
         figure = figures.curves(series, ("first learning rate", "test accuracy, %"), names)
         yield f"Accuracy by first learning rate: {_caption(drawn)}", figure
 
 
-def _rate(each: TrainingLine) -> float:
-    return each.case.optimiser.lr
+def _rate(line: TrainingLine) -> float:
+    return line.case.optimiser.lr
 
 
-def _kind(of: TrainingLine | PublishedRow) -> str:
+def _kind(line: TrainingLine | PublishedRow) -> str:
     """Return what was trained: "ANN", "SNN" or "SNN, NeuNorm mean"."""
-    neunorm = of.neunorm not in ("", "off") and of.framework != ANN
-    return f"SNN, NeuNorm {of.neunorm}" if neunorm else "ANN" if of.framework == ANN else "SNN"
+    if line.framework == ANN:
+        return "ANN"
+    return "SNN" if line.neunorm in ("", "off") else f"SNN, NeuNorm {line.neunorm}"
 
 
-def _condition(of: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> str:
+def _condition(lines: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> str:
     """Return in a few words what tells trainings of a curve from those of the figure's others."""
-    first = of[0]
-    parts = [first.scale] if len({each.scale for each in among}) > 1 else []
+    first = lines[0]
+    parts = [first.scale] if len({line.scale for line in among}) > 1 else []
     parts.append(_kind(first))
-    if first.framework != ANN:
-        several = len({each.T for each in among if each.framework != ANN}) > 1
-        parts += [f"T = {first.T}"] if several else []
-    parts += [f"dropout {first.dropout:g}"] if len({each.dropout for each in among}) > 1 else []
+    if first.framework != ANN and len({e.T for e in among if e.framework != ANN}) > 1:
+        parts.append(f"T = {first.T}")
+    parts += [f"dropout {first.dropout:g}"] if len({e.dropout for e in among}) > 1 else []
     return ", ".join(parts)
 
 
@@ -470,24 +471,24 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
     rows = rows_of(frames, TestedResult, line)
     learnt = [row.result for row in rows if row.workload.seed not in line.lost]
     by_steps = grouped(sorted(learnt, key=attrgetter("tested_T")), lambda test: str(test.tested_T))
-    means = {T: 100 * fmean(test.test_accuracy for test in of) for T, of in by_steps.items()}
-    return {T: Dot("", mean) for T, mean in means.items()}
+    means = {T: fmean(test.test_accuracy for test in tests) for T, tests in by_steps.items()}
+    return {T: Dot("", 100 * mean) for T, mean in means.items()}
 
 
-def _point(each: TrainingLine) -> Dot:
+def _point(line: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
-    learnt = [a for seed, a in each.accuracies.items() if seed not in each.lost]
+    learnt = [a for seed, a in line.accuracies.items() if seed not in line.lost]
     value, low, high, _ = mean_share(learnt)
-    marker, seeds = "s" if each.framework == ANN else "o", tuple(100 * a for a in learnt)
+    marker, seeds = "s" if line.framework == ANN else "o", tuple(100 * a for a in learnt)
     return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
 
 
 def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
-    first, networks = group[0], {each.scale for each in group}
+    first, networks = group[0], {line.scale for line in group}
     text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
     text += [f"{first.train_samples:,} samples"]
-    if len({attrgetter(*COMPARED)(each) for each in group}) == 1:
+    if len({*map(_compared, group)}) == 1:
         text += ["ANN"] if first.framework == ANN else []
         text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"epochs: {first.stages}")
@@ -500,31 +501,28 @@ def _caption(group: Sequence[TrainingLine]) -> str:
 
 def _neunorm(frames: Frames) -> Captioned:
     """Fig. 6: what NeuNorm changes of the votes, over seeds that both have; else the votes."""
-    found = [
-        (each, rows)
-        for each in as_fixed(trainings.lines(frames, "neunorm"))
-        if (rows := trainings.votes(frames, each))
-    ]
+    lines = as_fixed(trainings.lines(frames, "neunorm"))
+    voted = [(line, rows) for line in lines if (rows := trainings.votes(frames, line))]
     drawn = list[tuple[TrainingLine, str, np.ndarray]]()
-    for of in grouped(found, lambda pair: same_but("neunorm", "neunorm_u")(pair[0])).values():
-        plain = next((rows for each, rows in of if each.neunorm == "off"), {})
-        pairs = [
-            (each, rows) for each, rows in of if rows.keys() & plain.keys() and rows is not plain
+    for group in grouped(voted, lambda pair: same_but("neunorm", "neunorm_u")(pair[0])).values():
+        plain = next((rows for line, rows in group if line.neunorm == "off"), {})
+        paired = [
+            (line, rows) for line, rows in group if rows.keys() & plain.keys() and rows is not plain
         ]
-        for each, rows in pairs or of:
-            seeds = sorted(rows.keys() & plain.keys()) if pairs else sorted(rows)
+        for line, rows in paired or group:
+            seeds = sorted(rows.keys() & plain.keys()) if paired else sorted(rows)
             votes = np.mean([rows[seed].result.votes for seed in seeds], axis=0)
-            if pairs:
+            if paired:
                 votes = votes - np.mean([plain[seed].result.votes for seed in seeds], axis=0)
             samples = f"{rows[seeds[0]].result.confusion_samples:,} samples"
-            what = "minus those without, " if pairs else ""
-            trained = f"NeuNorm {each.neunorm}, epochs {each.stages}"
+            what = "minus those without, " if paired else ""
+            trained = f"NeuNorm {line.neunorm}, epochs {line.stages}"
             on = f"votes on {samples}, {what}{counted(len(seeds), 'seed')}"
-            drawn.append((each, f"{shown.data_title(each)}, {trained}: {on}", votes))
+            drawn.append((line, f"{shown.data_title(line)}, {trained}: {on}", votes))
     captions = [caption for _, caption, _ in drawn]
-    more = shown.what_differs(captions, [vars(each) for each, *_ in drawn])
-    for settings, (each, caption, votes) in zip(more, drawn, strict=True):
-        is_digits = each.substitute or each.dataset == "nmnist"
+    more = shown.what_differs(captions, [vars(line) for line, *_ in drawn])
+    for settings, (line, caption, votes) in zip(more, drawn, strict=True):
+        is_digits = line.substitute or line.dataset == "nmnist"
         labels = [*map(str, range(len(votes)))] if is_digits else paper.CIFAR10_CLASSES
         what = "vote gained" if "minus those without" in caption else "mean vote"
         most = float(np.abs(votes).max())
@@ -533,18 +531,19 @@ def _neunorm(frames: Frames) -> Captioned:
 
 def _ablations(frames: Frames) -> Captioned:
     groups: dict[str, list[Dot]] = {}
-    for each in trainings.ablated(frames):
-        if each.gains:
-            seeds = tuple(100 * value for value in each.gains)
+    for ablation in trainings.ablated(frames):
+        if ablation.gains:
+            seeds = tuple(100 * gain for gain in ablation.gains)
             value, low, high, _ = mean(seeds)
-            of, text = each.trained, f"{value:+.1f}"
-            note = f"{interval(of.accuracy, of.low, of.high, times=100)} %, n = {of.n}; {text}"
-            if each.change == AS_IT_IS:
+            line, text = ablation.trained, f"{value:+.1f}"
+            accuracy = interval(line.accuracy, line.low, line.high, times=100)
+            note = f"{accuracy} %, n = {line.n}; {text}"
+            if ablation.change == AS_IT_IS:
                 low = high = nan
-                seeds, text = (), f"{100 * of.accuracy:.1f} %"
-            lost = bool(of.lost)
-            dot = Dot(each.change, value, low, high, text, hollow=lost, seeds=seeds, note=note)
-            groups.setdefault(shown.data_title(of), []).append(dot)
+                seeds, text = (), f"{100 * line.accuracy:.1f} %"
+            lost, name = bool(line.lost), ablation.change
+            dot = Dot(name, value, low, high, text, hollow=lost, seeds=seeds, note=note)
+            groups.setdefault(shown.data_title(line), []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
@@ -552,39 +551,41 @@ def _ablations(frames: Frames) -> Captioned:
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
-    for each in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
-        rows = rows_of(frames, TransferResult, each)
-        tests = [row.result for row in rows if row.workload.seed not in each.lost]
-        if tests and each.scale in paper.SCALES:
+    for line in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
+        rows = rows_of(frames, TransferResult, line)
+        tests = [row.result for row in rows if row.workload.seed not in line.lost]
+        if tests and line.scale in paper.SCALES:
             accuracy = 100 * fmean(test.test_accuracy for test in tests)
             samples = span((test.recorded_samples for test in tests), ",")
-            of = f"{samples} recordings, {counted(len(tests), 'seed')}"
-            what = f"{shown.data_title(each)} {each.scale}, rate {each.case.optimiser.lr:g}"
-            yield f"{what}: {accuracy:.1f} % of {of}"
+            seeds, rate = counted(len(tests), "seed"), f"rate {_rate(line):g}"
+            name = f"{shown.data_title(line)} {line.scale}, {rate}"
+            yield f"{name}: {accuracy:.1f} % of {samples} recordings, {seeds}"
 
 
 # Tables
 
 
 def _proofs(frames: Frames) -> Table:
-    """Return what was proved of whom; a csv has other forms too."""
-    found = stored.proofs(frames)
-    if len(found):
-        found = found.loc[~found["contender"].str.contains(":")]
-        found = found.drop(columns="gradient_error_bf16")
-        found = found.assign(contender=[*map(contender_title, found["contender"])])
-    return Table(found, "Proofs of each contender over all networks and machines")
+    """Return what was proved of each contender; a csv has other forms too."""
+    proofs = stored.proofs(frames)
+    if len(proofs):
+        proofs = proofs.loc[~proofs["contender"].str.contains(":")]
+        proofs = proofs.drop(columns="gradient_error_bf16")
+        proofs = proofs.assign(contender=[*map(contender_title, proofs["contender"])])
+    return Table(proofs, "Proofs of each contender over all networks and machines")
 
 
-def _few(found: Frame, title: str) -> Table:
+def _few(reasons: Frame, title: str) -> Table:
     """Return the first lines of a table of reasons, each reason in short."""
-    reasons = [figures.short(each, 160) for each in found["reason"]]
-    found = found.assign(reason=reasons)
-    name = "contender" if "contender" in found else "framework"
-    return Table(found.assign(**{name: [*map(contender_title, found[name])]}).head(MOST), title)
+    name = "contender" if "contender" in reasons else "framework"
+    columns = {
+        "reason": [figures.short(reason, 160) for reason in reasons["reason"]],
+        name: [*map(contender_title, reasons[name])],
+    }
+    return Table(reasons.assign(**columns).head(MOST), title)
 
 
 def _data(frames: Frames) -> Table:
     names = ["dataset", "data_source", "data_samples", "data_sha256"]
-    found: Frame = stored.data(frames).drop_duplicates(names[:2])  # a csv has all
-    return Table(found.assign(data_sha256=found["data_sha256"].str[:12])[names], "Data")
+    sources: Frame = stored.data(frames).drop_duplicates(names[:2])  # a csv has all
+    return Table(sources.assign(data_sha256=sources["data_sha256"].str[:12])[names], "Data")

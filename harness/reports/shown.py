@@ -71,14 +71,14 @@ def data_title(line: TimedLine | TrainingLine) -> str:
     return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
 
 
-def shown(name: str, frame: pd.DataFrame) -> list[Table]:
+def as_tables(name: str, frame: pd.DataFrame) -> list[Table]:
     """Return a table of `harness tables` for display; acceleration is shown by `timed`."""
     return [of_paper(frame)] if name.isdigit() else trained(frame)
 
 
 def timed(lines: Iterable[TimedLine]) -> list[Table]:
     """Return timings for display, a table for each cell and run."""
-    return [_cell(of) for of in grouped(lines, lambda each: (each.run, each.cell)).values()]
+    return [*map(_cell, grouped(lines, lambda line: (line.run, line.cell)).values())]
 
 
 def _cell(lines: Sequence[TimedLine]) -> Table:
@@ -100,14 +100,15 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
 
 
 def _notes(lines: Sequence[TimedLine]) -> Iterable[str]:
-    """Yield what there is to say below, each thing once, and of whom."""
+    """Yield the notes below a cell, each once, with the contenders that it is about."""
     contenders = [line for line in lines if line.framework != FLOOR]
     notes = [(line.name, line.reason) for line in contenders]
     notes += [(e.name, e.memory_note and f"no peak memory: {e.memory_note}") for e in contenders]
     notes += [(e.name, e.certificate) for e in contenders if e.certificate.startswith("bf16")]
     notes += [(line.name, note) for line in lines for note in line.notes]
-    for note, of in grouped(notes, itemgetter(1)).items():
-        names = "all" if len(of) == len(contenders) > 1 else ", ".join(name for name, _ in of)
+    for note, pairs in grouped(notes, itemgetter(1)).items():
+        is_all = len(pairs) == len(contenders) > 1
+        names = "all" if is_all else ", ".join(name for name, _ in pairs)
         if note:
             yield f"{names}: {note}"
 
@@ -134,14 +135,14 @@ def _trained(part: pd.DataFrame) -> Table:
         keys["machines"] = [machine or "unknown" for machine in keys["machines"]]
     values = {name: {*cells} - {""} for name, cells in keys.items()}
     differing = [name for name in keys if len(values[name]) > 1]
-    explained = {"machines", *(each for name in differing for each in EXPLAINED.get(name, ()))}
+    explained = {"machines", *(other for name in differing for other in EXPLAINED.get(name, ()))}
     heads = [name for name in differing if name not in explained] or [*keys][:1]
     words = {name: _word(name) for name in keys}
     # seconds of trainings are no timings: others ran meanwhile
     figures = _figures(part, (str(name) for name in part if name not in TIMED))
     columns = {words[name]: keys[name] for name in heads} | figures
-    same = [f"{words[name]} {value}" for name, of in values.items() if len(of) == 1 for value in of]
-    parts = [", ".join(same)]
+    same = ((words[name], *shared) for name, shared in values.items() if len(shared) == 1)
+    parts = [", ".join(map(" ".join, same))]
     parts += [f"data: {data_source(first)}"] if first.get("data_source") else []
     stands_in = {name: bool(first.get(name)) for name in ("substitute", "simulated")}
     title = data_name(first["dataset"], **stands_in)
@@ -156,16 +157,16 @@ def _trained(part: pd.DataFrame) -> Table:
 
 def _figures(part: pd.DataFrame, names: Iterable[str]) -> dict[str, list[str]]:
     """Return the figures that are shown, those with an interval in one column with it."""
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for name in names:
         tested = (f"test T={name.removeprefix('tested_')}", ".1f", 100)
         if name in FIGURES or name.startswith("tested_"):
             head, form, scale = FIGURES.get(name, tested)
-            of = [name, *(end if end in part else name for end in ENDS.get(name, (name, name)))]
-            cells = part[of].itertuples(index=False, name=None)
-            found[head] = [interval(*ends, form=form, times=scale) for ends in cells]
+            ends = [end if end in part else name for end in ENDS.get(name, (name, name))]
+            figures = part[[name, *ends]].itertuples(index=False, name=None)
+            columns[head] = [interval(*figure, form=form, times=scale) for figure in figures]
     nothing = {"learnt nothing": {"0"}}  # it is shown where it happens
-    return {head: of for head, of in found.items() if any(of) and {*of} != nothing.get(head)}
+    return {h: cells for h, cells in columns.items() if any(cells) and {*cells} != nothing.get(h)}
 
 
 def of_paper(frame: pd.DataFrame, title: str = "") -> Table:
@@ -201,13 +202,13 @@ def what_differs(read: Sequence[Hashable], lines: Sequence[Mapping[Any, Any]]) -
 
     `read` has what a reader sees of each line; "" where no other reads the same.
     """
-    found = list[str]()
+    texts = list[str]()
     alike = grouped(zip(read, lines, strict=True), itemgetter(0))
     for key, line in zip(read, lines, strict=True):
-        of = [other for _, other in alike[key]]
-        names = [name for name in SETTINGS if len({text(other.get(name)) for other in of}) > 1]
-        found.append("".join(f", {_word(name)} {text(line[name])}" for name in names))
-    return found
+        same = [other for _, other in alike[key]]
+        names = [name for name in SETTINGS if len({text(other.get(name)) for other in same}) > 1]
+        texts.append("".join(f", {_word(name)} {text(line[name])}" for name in names))
+    return texts
 
 
 def _word(name: str) -> str:

@@ -40,9 +40,9 @@ def read(folder: Path, *suites: str) -> tuple[list[Row], list[str]]:
     """
     store = Store.at(folder)
     there = (Store(path.parent) for path in sorted(folder.glob("*/records")))
-    parts = [each.read() for each in ([store] if store.files else there)]
+    parts = [part.read() for part in ([store] if store.files else there)]
     rows = [row for part, _ in parts for row in part]
-    damaged = [each for _, part in parts for each in part]
+    damaged = [sentence for _, part in parts for sentence in part]
     if damaged and not rows:
         count = counted(len(damaged), "line")
         raise UsageError(f"no row under {folder} can be read: {count}, the first is {damaged[0]}")
@@ -64,8 +64,8 @@ def read_all(folders: Sequence[Path]) -> list[Row]:
     """
     rows: list[Row] = []
     for folder in folders:
-        found, damaged = read(folder)
-        rows += found
+        of_folder, damaged = read(folder)
+        rows += of_folder
         if damaged:
             message = f"{len(damaged)} lines were no rows and were skipped, the first: {damaged[0]}"
             warnings.warn(message, stacklevel=3)
@@ -110,22 +110,22 @@ class Results:
 
         Raises UsageError for an unknown one, and where there are no rows for it.
         """
-        known = str(name)
-        if known not in tables.TABLES:
-            raise UsageError(f"unknown table {known!r}, choose from {', '.join(tables.TABLES)}")
-        suites = tables.suites_of(known)
+        name = str(name)
+        if name not in tables.TABLES:
+            raise UsageError(f"unknown table {name!r}, choose from {', '.join(tables.TABLES)}")
+        suites = tables.suites_of(name)
         if not any(row.suite in suites for row in self.rows):
             raise UsageError(f"no rows of {suites[0]}: first harness.run(suite={suites[0]!r})")
-        return tables.TABLES[known](self.frames)
+        return tables.TABLES[name](self.frames)
 
     def acceleration(self, *, latest: bool = True) -> pd.DataFrame:
         """Return Fig. 3: the time of each contender, in seconds and against the floor.
 
         With `latest`, one line a contender: each cell's most complete run. Else all runs.
         """
-        found = self.table("acceleration")  # raises where there are none
+        every = self.table("acceleration")  # raises where there are none
         lines = tables.timed("acceleration", self.frames)
-        return tables.csv_columns(timings.table(timings.most_complete(lines))) if latest else found
+        return tables.csv_columns(timings.table(timings.most_complete(lines))) if latest else every
 
     layer = partialmethod(table, "layer")  # the same of one fully connected layer
     timesteps = partialmethod(table, "timesteps")  # Fig. 5: accuracy against T
@@ -169,9 +169,11 @@ def places(frames: Frames) -> Frame:
 
     rows = zip(frames.machines, frames.rows, strict=True)
     lines = ((machine, row.suite, row.time[:10], row.run.machine.torch) for machine, row in rows)
-    found = _counted(("machine", "suite", "day", "torch"), lines).groupby("machine", sort=False)
-    shown = {"what": ("suite", distinct), "days": ("day", span), "torch": ("torch", distinct)}
-    return found.agg(**shown, rows=("rows", "sum")).reset_index()
+    by_machine = _counted(("machine", "suite", "day", "torch"), lines).groupby(
+        "machine", sort=False
+    )
+    columns = {"what": ("suite", distinct), "days": ("day", span), "torch": ("torch", distinct)}
+    return by_machine.agg(**columns, rows=("rows", "sum")).reset_index()
 
 
 def data(frames: Frames) -> Frame:
@@ -226,7 +228,7 @@ def proofs(frames: Frames) -> Frame:
     for name, keys in sorted(grouped(latest, itemgetter(0)).items()):
         rows = [latest[key] for key in keys]
         exams = [row.result for row in rows]
-        own = [row.result for row in audits.get(name, [])]
+        audited = [row.result for row in audits.get(name, [])]
         line: dict[str, object] = {
             "contender": name,
             "neuron": rows[-1].installation.neuron or NOT_DECLARED,
@@ -234,15 +236,15 @@ def proofs(frames: Frames) -> Frame:
             "machines": len({machine for _, machine, *_ in keys}),
             "exams": len(exams),
             "passed": sum(exam.certified for exam in exams),
-            "spikes": sum(proof.spikes or 0 for proof in (*exams, *own)),
-            "that_differ": sum(proof.mismatches or 0 for proof in (*exams, *own)),
-            "audits": len(own),
-            "audits_passed": sum(audit.passed for audit in own),
+            "spikes": sum(proof.spikes or 0 for proof in (*exams, *audited)),
+            "that_differ": sum(proof.mismatches or 0 for proof in (*exams, *audited)),
+            "audits": len(audited),
+            "audits_passed": sum(audit.passed for audit in audited),
         }
         for precision in ("fp64", "fp32", "bf16"):
             errors = (e.gradient_error for e in exams if e.certificate_precision == precision)
-            known = [error for error in errors if error is not None]
-            line[f"gradient_error_{precision}"] = max(known, default=None)
+            measured = (error for error in errors if error is not None)
+            line[f"gradient_error_{precision}"] = max(measured, default=None)
         lines.append(line)
     return pd.DataFrame(lines)
 

@@ -35,10 +35,10 @@ def interval(value: float, low: float, high: float, form: str = ".1f", times: fl
     """Return a figure with interval, "61.9 [61.7, 62.1]", all x `times`; "" without a figure."""
     if pd.isna(value):
         return ""
-    shown = format(times * value, form)
+    figure = format(times * value, form)
     if pd.isna(low) or pd.isna(high) or low == high or high == inf:  # of too few: none
-        return shown
-    return f"{shown} [{format(times * low, form)}, {format(times * high, form)}]"
+        return figure
+    return f"{figure} [{format(times * low, form)}, {format(times * high, form)}]"
 
 
 def seconds(value: float) -> str:
@@ -70,8 +70,8 @@ class Table:
         self.ids = (*ids, *[""] * (len(self.lines) - len(ids)))
         cells = [[line[n] for line in self.lines if line[n]] for n in range(len(self.columns))]
         # whether a column holds numbers, which stand at the right, or long texts
-        self.right = [bool(each) and all(map(_NUMBER.fullmatch, each)) for each in cells]
-        self.long = [max(map(len, each), default=0) > 40 for each in cells]
+        self.right = [bool(texts) and all(map(_NUMBER.fullmatch, texts)) for texts in cells]
+        self.long = [max(map(len, texts), default=0) > 40 for texts in cells]
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions

@@ -1,6 +1,6 @@
 """What a run is asked for, as one `Options`; what it may use and spend.
 
-The command line and Python give their values to `Options.of`, so names, defaults, checks and
+The command line and Python give their values to `Options.parse`, so names, defaults, checks and
 sentences are the same.
 """
 
@@ -282,13 +282,13 @@ class Options:
     files: tuple[NetworkFile, ...] = ()  # those among the networks, read: none is given so
 
     @classmethod
-    def of(cls, **given: object) -> Options:
-        """Return the options given, parsed and checked before anything slow is imported.
+    def parse(cls, **texts: object) -> Options:
+        """Parse texts or values of options, which are checked before anything slow is imported.
 
         Raises UsageError.
         """
         by_name, values = {option.name: option for option in GIVEN}, dict[str, object]()
-        for name, value in given.items():
+        for name, value in texts.items():
             if name not in by_name:
                 raise UsageError(f"unknown option {name!r}, choose from {', '.join(by_name)}")
             if value is not None and value is not by_name[name].default:
