@@ -34,14 +34,14 @@ def filled(folder: Path, rows: list[Row]) -> Path:
 
 
 def test_run_and_the_command_have_the_options_of_one_place() -> None:
-    own = inspect.signature(harness.run).parameters
-    names = {each.name for each in GIVEN}
-    assert set(own) == {*names, "quiet"} and next(iter(own)) == "suite"
+    parameters = inspect.signature(harness.run).parameters
+    names = {option.name for option in GIVEN}
+    assert set(parameters) == {*names, "quiet"} and next(iter(parameters)) == "suite"
     assert set(inspect.signature(run).parameters) == names
 
 
 @pytest.mark.parametrize(
-    ("asked", "fetched"),
+    ("choice", "fetched"),
     [
         ({}, ["cifar10"]),  # the others are gigabytes
         ({"download": True}, sorted(paper.SETTINGS)),
@@ -52,17 +52,17 @@ def test_run_and_the_command_have_the_options_of_one_place() -> None:
     ids=str,
 )
 def test_a_run_fetches_small_data_sets_alone_unless_it_is_asked(
-    asked: dict[str, bool], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    choice: dict[str, bool], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "executor", lambda *given: None)
-    monkeypatch.setattr("harness.machine.child.warm", lambda *given, **named: None)
+    monkeypatch.setattr(api, "executor", lambda *arguments: None)
+    monkeypatch.setattr("harness.machine.child.warm", lambda *arguments, **named: None)
     where: dict[str, Any] = {"out": tmp_path, "data_root": tmp_path, "device": "cpu"}
-    options = Options.parse(suite="acceleration", frameworks="reference", **where, **asked)
+    options = Options.parse(suite="acceleration", frameworks="reference", **where, **choice)
     assert api.Work.prepare(options, ()).access.download == set(fetched)
 
 
 def test_options_take_texts_or_values() -> None:
-    for given, option, value in (
+    for texts, option, value in (
         ({"frameworks": ["norse", "norse:super", "norse"]}, "frameworks", ("norse", "norse:super")),
         ({"frameworks": "norse, jax"}, "frameworks", ("norse", "jax")),
         ({"steps": (1, 2)}, "steps", (1, 2)),
@@ -77,7 +77,7 @@ def test_options_take_texts_or_values() -> None:
         ({"download": False}, "download", False),
         ({}, "download", None),
     ):
-        assert getattr(harness.Options.parse(suite="acceleration", **given), option) == value
+        assert getattr(harness.Options.parse(suite="acceleration", **texts), option) == value
 
 
 def test_the_door_imports_neither_torch_nor_pandas_nor_typer() -> None:
@@ -108,9 +108,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 def test_wrong_options_write_nothing(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for given, sentence in WRONG:
+    for options, sentence in WRONG:
         with pytest.raises(harness.UsageError, match=re.escape(sentence)) as error:
-            harness.run(**given)
+            harness.run(**options)
         assert len(str(error.value)) < 300
         assert "--" not in str(error.value)  # a keyword is named, not the command's option
     assert capsys.readouterr() == ("", "") and list(inside.iterdir()) == []
@@ -119,9 +119,9 @@ def test_wrong_options_write_nothing(inside: Path, capsys: pytest.CaptureFixture
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The commands that were run; each kept the rows of a run in which a case failed."""
-    found: list[tuple[str, ...]] = []
+    commands_run: list[tuple[str, ...]] = []
 
-    def measure(cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
+    def measure(cases: object, store: Store, *arguments: object) -> Iterator[CaseRows]:
         rows = rows_of_a_run()
         filled(store.out, rows)
         yield CaseRows(CASE.cell, tuple(rows), 1, more=True)
@@ -129,23 +129,23 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         yield CaseRows(altered(CASE, T=5).cell, (), left_seconds=180.0)
 
     def executor(name: str, command: tuple[str, ...]) -> SimpleNamespace:
-        found.append(command)
+        commands_run.append(command)
         return SimpleNamespace(measure=measure)
 
     monkeypatch.setattr("harness.api.executor", executor)
-    return found
+    return commands_run
 
 
 def test_a_run_that_fails_warns_and_returns_the_rest(
     tmp_path: Path, commands: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.warns(harness.CasesFailed, match="failed"):
-        found = harness.run("acceleration", quiet=True, frameworks="norse", out=tmp_path)
+        results = harness.run("acceleration", quiet=True, frameworks="norse", out=tmp_path)
     assert capsys.readouterr().out == ""
     ((*front, frameworks, _),) = commands  # as the run's file says what was asked for
     assert front == ["harness", "run", "suite=acceleration"] and "norse" in frameworks
-    assert "norse does not load" in set(found.failed()["reason"])
-    assert any(has(row, EndedResult) for row in found.rows)
+    assert "norse does not load" in set(results.failed()["reason"])
+    assert any(has(row, EndedResult) for row in results.rows)
 
 
 @pytest.mark.usefixtures("commands")
@@ -182,33 +182,33 @@ def test_tables_and_verdicts_equal_the_commands_and_the_reports(tmp_path: Path) 
     rows = [*rows_of_a_run()]
     for suite in ("timesteps", "scale", "neunorm", "accuracy"):
         rows += training(0, (0.2, 0.4), suite=suite) + training(1, (0.2, 0.5), suite=suite)
-    found = harness.results(filled(tmp_path, rows))
-    assert repr(found).startswith(f"Results({len(rows)} rows: acceleration ")
+    results = harness.results(filled(tmp_path, rows))
+    assert repr(results).startswith(f"Results({len(rows)} rows: acceleration ")
     for name, build in tables.TABLES.items():
         assert name.isdigit() or hasattr(harness.Results, name)
         if {row.suite for row in rows} & set(tables.suites_of(name)):
-            pd.testing.assert_frame_equal(found.table(name), build(rows))
+            pd.testing.assert_frame_equal(results.table(name), build(rows))
         else:
             with pytest.raises(harness.UsageError, match=f"first harness.run.suite='{name}'"):
-                found.table(name)
-    pd.testing.assert_frame_equal(found.table(5), found.table("5"))
-    pd.testing.assert_frame_equal(found.acceleration(latest=False), found.table("acceleration"))
+                results.table(name)
+    pd.testing.assert_frame_equal(results.table(5), results.table("5"))
+    pd.testing.assert_frame_equal(results.acceleration(latest=False), results.table("acceleration"))
     nothing = harness.results(filled(tmp_path / "trained", training(0, (0.2,), suite="scale")))
     for latest in (False, True):
         with pytest.raises(harness.UsageError, match="first harness.run.suite='acceleration'"):
             nothing.acceleration(latest=latest)
     with pytest.raises(harness.UsageError, match="unknown table '7', choose from acceleration"):
-        found.table(7)
-    pd.testing.assert_frame_equal(found.verdicts(), claims.table(claims.findings(rows)))
+        results.table(7)
+    pd.testing.assert_frame_equal(results.verdicts(), claims.table(claims.findings(rows)))
 
 
 def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Path) -> None:
     rows = rows_of_a_run()
     one, two = (filled(tmp_path / "published" / name, rows) for name in ("a", "b"))
-    for given in ((one,), (str(one / "records"),)):
-        assert list(harness.results(*given).rows) == rows
-    for given in ((one, two), (tmp_path,), (tmp_path / "published",)):
-        assert len(harness.results(*given).rows) == 2 * len(rows)
+    for folders in ((one,), (str(one / "records"),)):
+        assert list(harness.results(*folders).rows) == rows
+    for folders in ((one, two), (tmp_path,), (tmp_path / "published",)):
+        assert len(harness.results(*folders).rows) == 2 * len(rows)
     with pytest.raises(harness.UsageError, match="no rows under .*nowhere, which is no folder"):
         harness.results(tmp_path / "nowhere")
     path = one / "records" / "acceleration.jsonl"
@@ -219,15 +219,13 @@ def test_results_reads_one_folder_several_and_a_folder_of_machines(tmp_path: Pat
 
 def test_a_result_shows_as_a_table_and_each_contender_once() -> None:
     rows = rows_of_a_run()
-    fewer = [
-        altered(each, run="another") for each in rows if each.contender.framework != "snntorch"
-    ]
-    found = harness.Results((*rows, *fewer))
-    contenders = found.acceleration()[["framework", "variant", "precision"]]
+    fewer = [altered(row, run="another") for row in rows if row.contender.framework != "snntorch"]
+    results = harness.Results((*rows, *fewer))
+    contenders = results.acceleration()[["framework", "variant", "precision"]]
     assert not contenders.duplicated().any() and "snntorch" in set(contenders["framework"])
-    assert len(found.acceleration(latest=False)) > len(contenders)
-    cells = re.findall("<td>(.*?)</td>", found._repr_html_())
-    assert cells[:2] == ["acceleration", "cifar10"] and cells[-1] == f"{len(found.rows)}"
+    assert len(results.acceleration(latest=False)) > len(contenders)
+    cells = re.findall("<td>(.*?)</td>", results._repr_html_())
+    assert cells[:2] == ["acceleration", "cifar10"] and cells[-1] == f"{len(results.rows)}"
 
 
 NO_ROWS = {

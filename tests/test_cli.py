@@ -52,11 +52,15 @@ HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 def test_commands_and_flags_are_a_contract(command: Command) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     names = {
-        name: [flag for each in its.params for flag in (*each.opts, *each.secondary_opts)]
-        for name, its in commands.items()
+        name: [
+            flag
+            for parameter in entry.params
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        ]
+        for name, entry in commands.items()
     }
-    found = {name: {flag for flag in its if flag[:2] == "--"} for name, its in names.items()}
-    assert found == {name: set(flags.split()) for name, flags in FLAGS.items()}
+    flags_of = {name: {flag for flag in words if flag[:2] == "--"} for name, words in names.items()}
+    assert flags_of == {name: set(flags.split()) for name, flags in FLAGS.items()}
     code, out, _ = command("run", "--help")
     lines = [line for line in out.splitlines() if "--help" not in line]  # typer's own
     assert code == 0 and len(lines) <= 42  # a screen; and a switch shows no value
@@ -179,7 +183,7 @@ LISTS = {
     "list suites": ["acceleration"],
     "list frameworks": ["reference", "snntorch:subtract", "its class"],
     # whole in a line, for a pipe
-    "list networks": [f"{each.name} {each.notation}" for each in paper.NETWORKS],
+    "list networks": [f"{network.name} {network.notation}" for network in paper.NETWORKS],
     "list datasets": list(paper.SETTINGS),
     "list claims": ["NeuNorm", "tab5"],
     "list claims tab5": ["tab5", "in full", "harness run --suite accuracy"],
@@ -217,8 +221,8 @@ def test_a_table_in_a_fresh_clone_names_the_line_that_shows_the_shipped_rows(
 @pytest.mark.parametrize("what", LISTS)
 def test_list_and_doctor_show_the_known_names(what: str, inside: Path, command: Command) -> None:
     code, out, error = command(*what.split())
-    shown = re.sub(r" +" if "list" in what else r"\s+", " ", out)
-    assert (code, error) == (0, "") and all(name in shown for name in LISTS[what])
+    text = re.sub(r" +" if "list" in what else r"\s+", " ", out)
+    assert (code, error) == (0, "") and all(name in text for name in LISTS[what])
 
 
 def test_check_certifies_layers_and_fails_a_false_claim_of_equality(
@@ -250,7 +254,9 @@ def test_a_run_ends_with_1_where_a_case_failed_or_what_was_named_is_missing(
     monkeypatch: pytest.MonkeyPatch,
     command: Command,
 ) -> None:
-    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
+    def measure(
+        local: Local, cases: object, store: Store, *arguments: object
+    ) -> Iterator[CaseRows]:
         store.append(*rows_of_a_run())  # norse is not installed
         yield CaseRows(CASE.cell, tuple(rows_of_a_run()), 3)
 
@@ -280,7 +286,7 @@ def test_a_table_is_of_what_its_options_name(tmp_path: Path, command: Command) -
                 where = {"cpu": cpu, "scale": scale, "dataset": dataset, "run": run}
                 rows = [row for name in names for row in timed(name, 1.0, 1.1, **where)]
                 Store(tmp_path).append(*rows)
-    for given, named, absent in (
+    for options, named, absent in (
         ("", "reference", "norse"),  # of the latest run
         ("--all", "norse", "jax"),
         ("--format csv", "norse", "jax"),
@@ -288,7 +294,7 @@ def test_a_table_is_of_what_its_options_name(tmp_path: Path, command: Command) -
         ("--networks small --machine TWO", "CIFAR-10", "N-MNIST"),
         ("--datasets nmnist --format md", "N-MNIST", "CIFAR-10"),
     ):
-        code, out, _ = command("tables", "acceleration", "--out", tmp_path, *given.split())
+        code, out, _ = command("tables", "acceleration", "--out", tmp_path, *options.split())
         assert code == 0 and named in out and absent not in out
     for wrong in (("--networks", "Huge"), ("--machine", "C"), ("--datasets", "imagenet")):
         code, _, error = command("tables", "acceleration", "--out", tmp_path, *wrong)
@@ -309,10 +315,10 @@ def test_a_run_of_a_custom_network_ends_with_its_table(tmp_path: Path) -> None:
             command, env=environment, cwd=tmp_path, timeout=300, text=True, stderr=subprocess.PIPE
         )
 
-    shown = run("run", "--suite", "acceleration", "--quick", "--budget", "1s", *arguments)
-    assert "(for CIFAR-10) 16C3(Encoding)-AP2-16C3-AP2-32FC-Voting\n" in shown
-    assert "custom" not in shown
-    assert "equal" in shown and "not the paper's function" in shown
+    text = run("run", "--suite", "acceleration", "--quick", "--budget", "1s", *arguments)
+    assert "(for CIFAR-10) 16C3(Encoding)-AP2-16C3-AP2-32FC-Voting\n" in text
+    assert "custom" not in text
+    assert "equal" in text and "not the paper's function" in text
     lines = run("tables", "acceleration", "--format", "csv").splitlines()
     assert lines[1].split(",")[2:4] == ["floor", ""] and len(lines) == 1 + 3
 
@@ -322,18 +328,18 @@ def test_one_layer_is_timed_in_the_papers_neuron_and_in_the_frameworks_own(tmp_p
     words = ["--suite", "layer", "--quick", "--networks", "32", "--steps", "4", "--batch-size", "2"]
     words += ["--frameworks", "reference,norse,snntorch,spikingjelly,sinabs,fused,jax"]
     environment = {**os.environ, "COLUMNS": "160"}
-    shown = subprocess.check_output(
+    text = subprocess.check_output(
         [*HARNESS, "run", *words, "--out", "out"],
         env=environment, cwd=tmp_path, timeout=300, text=True,
     )  # fmt: skip
-    assert "random spikes 32 neurons  Voting\n" in shown
-    proofs = {each.name: each for each in timings.lines(frames(Store(tmp_path / "out").read()[0]))}
-    own = {"norse:super", "snntorch:defaults", "spikingjelly:defaults", "sinabs:defaults"}
+    assert "random spikes 32 neurons  Voting\n" in text
+    proofs = {line.name: line for line in timings.lines(frames(Store(tmp_path / "out").read()[0]))}
+    defaults = {"norse:super", "snntorch:defaults", "spikingjelly:defaults", "sinabs:defaults"}
     equal = {"reference", "norse", "snntorch", "spikingjelly", "sinabs", "fused", "jax"}
-    assert proofs.keys() == {"floor", *own, *equal}
-    assert {proofs[name].certificate for name in own} == {"not the paper's function"}
+    assert proofs.keys() == {"floor", *defaults, *equal}
+    assert {proofs[name].certificate for name in defaults} == {"not the paper's function"}
     assert all(proofs[name].certificate.startswith("equal") for name in equal)
-    assert all(proofs[name].ratio_to_floor > 0 for name in own | equal)
+    assert all(proofs[name].ratio_to_floor > 0 for name in defaults | equal)
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "Time of a training step of one layer: random spikes, one in 10 steps" in page
     assert (tmp_path / "out" / "tables" / "layer.csv").exists()
@@ -386,7 +392,9 @@ class Measured:
         patch.setattr("psutil.getloadavg", lambda: (0.0, 0.0, 0.0))  # else a busy machine is named
         patch.setattr("harness.datasets.why_not_the_data", lambda request: "")  # fetches none
         for name in ("measure", "train"):
-            patch.setattr(Local, name, lambda _, cases, store, *rest: self.measure(cases, store))
+            patch.setattr(
+                Local, name, lambda _, cases, store, *arguments: self.measure(cases, store)
+            )
 
     def measure(self, cases: tuple[Case, ...], store: Store) -> Iterator[Any]:
         self.cases = cases
@@ -400,10 +408,12 @@ class Measured:
 def test_what_was_measured_is_kept_where_the_report_is_interrupted(
     inside: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    def write(*given: object) -> None:
+    def write(*arguments: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    def measure(local: Local, cases: object, store: Store, *rest: object) -> Iterator[CaseRows]:
+    def measure(
+        local: Local, cases: object, store: Store, *arguments: object
+    ) -> Iterator[CaseRows]:
         store.append(ROW)
         yield CaseRows(CASE.cell, (ROW,), 3)
 
@@ -424,9 +434,9 @@ def test_status_of_a_run_that_kept_nothing_shows_what_is_missing(
 
 
 @pytest.mark.parametrize("row", [True, False])
-@pytest.mark.parametrize(("asked", "number"), [(RUN, n) for n in ASKING] + [(TRAIN, ASKING[0])])
+@pytest.mark.parametrize(("words", "number"), [(RUN, n) for n in ASKING] + [(TRAIN, ASKING[0])])
 def test_a_run_ended_by_a_signal_names_the_kept_rows(
-    asked: list[str],
+    words: list[str],
     number: int,
     row: bool,
     tmp_path: Path,
@@ -434,12 +444,12 @@ def test_a_run_ended_by_a_signal_names_the_kept_rows(
     command: Command,
 ) -> None:
     Measured(monkeypatch, number, row=row)
-    before = signal.getsignal(number)
-    code, _, error = command(*asked, "--out", tmp_path)
+    handler = signal.getsignal(number)
+    code, _, error = command(*words, "--out", tmp_path)
     assert code == 128 + number and error.count("\n") == 1
-    kept = f"is kept in {tmp_path / 'records'};"
-    assert kept in error if row else error == NOTHING
-    assert (tmp_path / "records").exists() == row and signal.getsignal(number) is before
+    note = f"is kept in {tmp_path / 'records'};"
+    assert note in error if row else error == NOTHING
+    assert (tmp_path / "records").exists() == row and signal.getsignal(number) is handler
 
 
 def test_a_signal_that_was_ignored_before_ends_nothing(
@@ -457,11 +467,11 @@ def test_a_signal_that_was_ignored_before_ends_nothing(
 def test_twice_the_same_is_once_and_the_order_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    found = Measured(monkeypatch)
-    given = "--networks Small,small,128C3(Encoding)-AP2-256C3-AP2-256FC-Voting "
-    given += "--datasets cifar10,cifar10 --steps 2,2,1 --frameworks snntorch,reference,snntorch"
-    command("run", "--suite", "acceleration", "--quick", *given.split(), "--out", tmp_path)
-    small = [case for case in found.cases if case.workload.scale == "Small"]
+    executor = Measured(monkeypatch)
+    options = "--networks Small,small,128C3(Encoding)-AP2-256C3-AP2-256FC-Voting "
+    options += "--datasets cifar10,cifar10 --steps 2,2,1 --frameworks snntorch,reference,snntorch"
+    command("run", "--suite", "acceleration", "--quick", *options.split(), "--out", tmp_path)
+    small = [case for case in executor.cases if case.workload.scale == "Small"]
     assert len(small) == len(set(small)) == 4
     assert list(dict.fromkeys(case.contender.name for case in small)) == ["snntorch", "reference"]
     assert list(dict.fromkeys(case.workload.T for case in small)) == [2, 1]
@@ -496,9 +506,9 @@ def test_a_file_that_the_system_refuses_is_one_sentence_and_an_error_of_ours_is_
     Store(tmp_path).append(ROW)
     monkeypatch.setattr(Store, "read", refused)
     error = PermissionError(13, "Permission denied", "there/some.jsonl")
-    code, _, said = command("report", "--out", tmp_path)
-    assert code == 2 and said.count("\n") == 1
-    assert "cannot use there/some.jsonl (Permission denied)" in said
+    code, _, message = command("report", "--out", tmp_path)
+    assert code == 2 and message.count("\n") == 1
+    assert "cannot use there/some.jsonl (Permission denied)" in message
     error = OSError("of ours")
     with pytest.raises(OSError, match="of ours"):  # it keeps its traceback
         command("report", "--out", tmp_path)

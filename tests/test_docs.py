@@ -44,7 +44,7 @@ DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 LINK, COMMAND = r"\]\(([^)\s]+)\)", r"^(?:uv run )?harness (.+)$"
 
 
-def found(pattern: str) -> list[tuple[Path, str]]:
+def matches(pattern: str) -> list[tuple[Path, str]]:
     """Matches in each document; the README has at least one of each pattern."""
     assert re.search(pattern, README, re.M)
     return [
@@ -61,7 +61,7 @@ def headings(path: Path) -> set[str]:
 
 
 def test_links_lead_somewhere_and_the_readme_has_one_to_each_page() -> None:
-    for path, target in found(LINK):
+    for path, target in matches(LINK):
         if target.startswith("http"):
             continue
         name, _, anchor = target.partition("#")
@@ -76,8 +76,8 @@ def test_links_lead_somewhere_and_the_readme_has_one_to_each_page() -> None:
 
 def test_on_a_package_index_no_link_of_the_readme_leads_nowhere() -> None:
     text, hooks = README, PROJECT["tool"]["hatch"]["metadata"]["hooks"]
-    for each in hooks["fancy-pypi-readme"]["substitutions"]:
-        text = re.sub(each["pattern"], each["replacement"], text)
+    for rule in hooks["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
     assert "docs/figures.md" in text and "](https://arxiv.org" in text
     assert not re.search(r"\]\((?!https?://)|<img", text)
 
@@ -91,23 +91,23 @@ def words_of(line: str) -> list[str]:
 
 def test_commands_flags_and_extras_of_the_documents_exist() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for _, line in found(COMMAND):
+    for _, line in matches(COMMAND):
         is_whole(commands, *words_of(line))
     jobs = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/maintainers.md").read_text(), re.DOTALL)
     steps = [step.get("run", "") for job in yaml.safe_load(*jobs).values() for step in job["steps"]]
-    own = [words_of(step.removeprefix("harness ")) for step in steps if step[:8] == "harness "]
-    assert len(own) == 2
-    for words in own:
+    lines = [words_of(step.removeprefix("harness ")) for step in steps if step[:8] == "harness "]
+    assert len(lines) == 2
+    for words in lines:
         is_whole(commands, *words)
-    for path, extras in found(r"pip install '\.\[([^\]]+)\]"):
+    for path, extras in matches(r"pip install '\.\[([^\]]+)\]"):
         assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), path
 
 
-def is_whole(commands: dict[str, Any], name: str, *rest: str) -> None:
+def is_whole(commands: dict[str, Any], name: str, *words: str) -> None:
     """Has a command with these words be read, with the values of its options."""
-    with commands[name].make_context(name, [*rest]) as context:
-        given = {each.name: context.params.get(each.name) for each in GIVEN}
-        Options.parse(**{name: value for name, value in given.items() if value != ()})
+    with commands[name].make_context(name, [*words]) as context:
+        values = {option.name: context.params.get(option.name) for option in GIVEN}
+        Options.parse(**{name: value for name, value in values.items() if value != ()})
 
 
 @pytest.fixture
@@ -116,21 +116,24 @@ def nothing_is_measured(
 ) -> None:
     """All that a command does but measuring; with the folders that the pages name."""
     suites = ("scale", "timesteps", "neunorm", "accuracy")
-    of_suites = rows_of_a_run(), *(training(0, (0.4, 0.5), suite=each) for each in suites)
+    of_suites = rows_of_a_run(), *(training(0, (0.4, 0.5), suite=suite) for suite in suites)
     folders = ("results/local", "results/published/intel-xeon-amx", "OLD", "NEW")
     for name, rows in product(folders, of_suites):
         Store(inside / name).append(*rows)
     facts.discover(adapters.names())  # in a child: later none starts
     check = FigureCheck("a training", "loss", "1", "1", "confirmed")
     for name, value in (
-        ("api.executor", SimpleNamespace(train=lambda *given: (), measure=lambda *given: ())),
+        (
+            "api.executor",
+            SimpleNamespace(train=lambda *arguments: (), measure=lambda *arguments: ()),
+        ),
         ("machine.child.warm", None),
         ("datasets.why_not_the_data", ""),
         ("cli.measuring.training_seconds", 60.0),
         ("proof.check.prove_adapters", ()),
         ("jobs.verify.verify", [check]),
     ):
-        monkeypatch.setattr(f"harness.{name}", lambda *given, value=value, **named: value)
+        monkeypatch.setattr(f"harness.{name}", lambda *arguments, value=value, **named: value)
 
 
 # commands on other pages name files of examples, and are only parsed
@@ -153,9 +156,9 @@ def written() -> list[tuple[Path, str]]:
     """Text files of the repository, but rows and what is made of them."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     # an archive of the sources is no checkout
-    names = listed.stdout.splitlines() or [str(each) for each in ROOT.rglob("*.*")]
+    names = listed.stdout.splitlines() or [str(path) for path in ROOT.rglob("*.*")]
     paths = [ROOT / name for name in names if not name.startswith("results/")]
-    return [(each, each.read_text(encoding="utf-8")) for each in paths if each.is_file()]
+    return [(path, path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 
 def test_version_and_addresses_stand_in_one_place() -> None:
@@ -182,7 +185,7 @@ def test_make_targets_and_programs_that_pages_and_workflows_name_exist() -> None
 def test_issue_forms_are_whole_and_the_pull_requests_list_has_three() -> None:
     forms = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
     assert len(forms) == 2
-    for form in map(yaml.safe_load, (each.read_text() for each in forms)):
+    for form in map(yaml.safe_load, (text.read_text() for text in forms)):
         assert {"name", "description", "body"} <= set(form)
         ids = [part["id"] for part in form["body"] if part["type"] != "markdown"]
         assert len(ids) == len(set(ids)) >= 4
@@ -198,11 +201,18 @@ def test_the_lock_is_of_what_the_project_asks_for_and_of_the_hooks() -> None:
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
     listed = [project["dependencies"], *project["optional-dependencies"].values(), *groups.values()]
     free = {"torch", "torchvision", "triton", "nir", "snn-harness"}  # Makefile: why
-    for each in (Requirement(text) for texts in listed for text in texts if isinstance(text, str)):
-        assert each.name in free or locked[canonicalize_name(each.name)] in each.specifier, each
+    for requirement in (
+        Requirement(text) for texts in listed for text in texts if isinstance(text, str)
+    ):
+        assert (
+            requirement.name in free
+            or locked[canonicalize_name(requirement.name)] in requirement.specifier
+        ), requirement
     assert not free & set(locked)
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    (revision,) = (each["rev"] for each in hooks if each["repo"].endswith("ruff-pre-commit"))
+    (revision,) = (
+        repository["rev"] for repository in hooks if repository["repo"].endswith("ruff-pre-commit")
+    )
     assert revision == f"v{locked[canonicalize_name('ruff')]}"
 
 
@@ -214,9 +224,9 @@ def test_the_page_on_fairness_has_each_adapter_and_each_of_its_variants() -> Non
         if adapters.missing(name) is None:
             for variant in adapters.variants_of(name):
                 assert f"`{name}:{variant}`" in page
-    known = {f"{name}:" for name in (*ours, "fused")}
+    prefixes = {f"{name}:" for name in (*ours, "fused")}
     for name in re.findall(r"`([a-z]+:[a-z0-9-]+)`", page):
-        assert name.split(":")[0] + ":" in known
+        assert name.split(":")[0] + ":" in prefixes
         adapters.check_name(name)
 
 
@@ -275,14 +285,14 @@ class Parts(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.ids |= {given[name] for name in ("id", "name") if name in given}
-        if tag == "a" and "href" in given:
-            self.links.append(given["href"])
-        elif tag == "link" and given.get("rel") in ("stylesheet", "icon"):
-            self.loaded.append(given["href"])
-        elif tag in ("img", "script", "iframe") and "src" in given:
-            self.loaded.append(given["src"])
+        attributes = {name: value or "" for name, value in attrs}
+        self.ids |= {attributes[name] for name in ("id", "name") if name in attributes}
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        elif tag == "link" and attributes.get("rel") in ("stylesheet", "icon"):
+            self.loaded.append(attributes["href"])
+        elif tag in ("img", "script", "iframe") and "src" in attributes:
+            self.loaded.append(attributes["src"])
 
 
 def test_the_citation_is_of_the_project_and_the_paper_a_reference() -> None:
@@ -344,12 +354,12 @@ def test_the_notebooks_page_runs_as_a_script_from_top_to_bottom(tmp_path: Path) 
         [sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "CasesFailed" not in ended.stderr
-    said = ended.stdout
-    assert said.count("begins") == 1 and "rounds of the floor" in said
-    assert "expected whole numbers of 1 or more" in said
-    assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in said
+    printed = ended.stdout
+    assert printed.count("begins") == 1 and "rounds of the floor" in printed
+    assert "expected whole numbers of 1 or more" in printed
+    assert "torch.Size([10, 2, 100]) [0.0, 1.0]" in printed
     trained = results(tmp_path / "results" / "local" / "notebook").timesteps()
     assert min(trained["accuracy"].tolist()) > 0.6  # it has learnt: chance is 0.1
     assert (tmp_path / "results" / "local" / "notebook" / "report.html").is_file()
-    (kept,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
-    assert "suite=timesteps" in kept.read_text() and "page.py" not in kept.read_text()
+    (record,) = (tmp_path / "results" / "local" / "notebook" / "runs").glob("*.json")
+    assert "suite=timesteps" in record.read_text() and "page.py" not in record.read_text()

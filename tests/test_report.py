@@ -81,12 +81,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(folder: Path) -> str:
     """A page in that folder, of some rows of every suite."""
-    found: list[Row] = [*run()]
+    rows: list[Row] = [*run()]
     for suite in ("timesteps", "scale", "neunorm", "accuracy"):
         for seed in range(3):
-            found += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
-            found += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
-    return written(found, folder)
+            rows += training(seed, (0.2, 0.4 + 0.01 * seed), suite=suite)
+            rows += training(seed, (0.3, 0.5 + 0.01 * seed), suite=suite, neunorm="mean")
+    return written(rows, folder)
 
 
 def visible(text: str) -> str:
@@ -113,8 +113,10 @@ class Read(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, tag
 
-    def all(self, wanted: str, **of: str) -> list[dict[str, str | None]]:
-        return [a for tag, a in self.elements if tag == wanted and of.items() <= a.items()]
+    def all(self, tag_name: str, **attributes: str) -> list[dict[str, str | None]]:
+        return [
+            a for tag, a in self.elements if tag == tag_name and attributes.items() <= a.items()
+        ]
 
 
 def test_the_page_has_every_claim_section_and_linked_table(text: str, folder: Path) -> None:
@@ -132,9 +134,9 @@ def test_the_page_has_every_claim_section_and_linked_table(text: str, folder: Pa
         "proofs",
         "reduced",
     )
-    places = [ids.index(each) for each in (*order, "provenance")]
+    places = [ids.index(name) for name in (*order, "provenance")]
     assert places == sorted(places)
-    links = {each["href"] or "" for each in read.all("a")}
+    links = {link["href"] or "" for link in read.all("a")}
     tables = {link for link in links if link[0] != "#"}
     assert {"tables/acceleration.csv", "tables/table3.csv", "tables/claims.csv"} <= tables
     assert all((folder / link).is_file() for link in tables)
@@ -146,7 +148,7 @@ def test_the_page_has_every_claim_section_and_linked_table(text: str, folder: Pa
 
 def test_the_page_is_small_and_needs_no_network(text: str) -> None:
     read = Read(text)
-    addresses = [a for each in read.elements for a in each[1].values() if a and "//" in a]
+    addresses = [a for element in read.elements for a in element[1].values() if a and "//" in a]
     assert addresses == [] and "@import" not in text and "<script" not in text
     assert len(text.encode()) < 1_000_000 and len(visible(text)) < 60_000
 
@@ -155,17 +157,19 @@ def test_the_page_can_be_read_on_phones_and_by_screen_readers(text: str) -> None
     read = Read(text)
     # on a phone a cell stands with its head; settings are folded
     cells = read.all("td")
-    assert cells and all("data-head" in each for each in cells)
+    assert cells and all("data-head" in cell for cell in cells)
     assert "loss mse" in text and "loss mse" not in re.sub(
         r"<details.*?</details>", "", text, flags=re.DOTALL
     )
     # headings follow one another, and what scrolls can be reached
     levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(second <= first + 1 for first, second in zip(levels, levels[1:], strict=False))
     regions, charts = read.all("div", **{"class": "scroll"}), read.all("svg", **{"class": "chart"})
-    assert all((each["tabindex"], each["role"]) == ("0", "region") for each in regions)
-    assert len(charts) > 6 and all(each["role"] == "img" and each["aria-label"] for each in charts)
+    assert all((region["tabindex"], region["role"]) == ("0", "region") for region in regions)
+    assert len(charts) > 6 and all(
+        chart["role"] == "img" and chart["aria-label"] for chart in charts
+    )
 
 
 def spoilt(row: Row, text: str) -> Row:
@@ -178,16 +182,14 @@ def spoilt(row: Row, text: str) -> Row:
 
 @pytest.mark.parametrize("evil", [" ".join(MARKUP), MARKUP[0], "]]> $a$ \x00"])
 def test_names_with_markup_stay_text_on_the_page_and_in_pictures(evil: str, tmp_path: Path) -> None:
-    found = [
-        spoilt(each, evil) if each.contender.framework == "snntorch" else each for each in run()
-    ]
-    found += [altered(each, scale=evil) for each in training(0, (0.5,), suite="scale")]
-    found.append(spoilt(row(EndedResult, contender="norse"), evil))
-    files = {path.name: path.read_text("utf-8") for path in page.write(found, tmp_path)}
+    rows = [spoilt(row, evil) if row.contender.framework == "snntorch" else row for row in run()]
+    rows += [altered(row, scale=evil) for row in training(0, (0.5,), suite="scale")]
+    rows.append(spoilt(row(EndedResult, contender="norse"), evil))
+    files = {path.name: path.read_text("utf-8") for path in page.write(rows, tmp_path)}
     text = files["report.html"]
     assert not {"script", "img", "b", "http:"} & {tag for tag, *_ in Read(text).elements}
     tree = ElementTree.fromstring(files["picture.svg"])
-    assert {each.tag.rpartition("}")[2] for each in tree.iter()} <= {
+    assert {element.tag.rpartition("}")[2] for element in tree.iter()} <= {
         *("svg", "style", "rect", "text", "g", "path", "use", "defs", "clipPath", "desc", "title")
     }
 
@@ -198,22 +200,22 @@ MARKS = f"{END} <b>{BEGIN}</b> [x](http://there)\n\n# more"
 @pytest.mark.parametrize("evil", [MARKS, MARKS.replace("<!-- ", "<!--\n"), " ".join(MARKUP)])
 def test_the_readme_takes_no_mark_or_markup_from_a_row_and_stays_as_long(evil: str) -> None:
     rows = [spoilt(r, evil) if r.contender.framework == "snntorch" else r for r in run(cpu=evil)]
-    made = block(rows, judged=True)
-    once = page.updated(f"before\n{BEGIN}\n{END}\nafter\n", made, Path("x"))
-    assert page.updated(once, made, Path("x")) == once
+    text = block(rows, judged=True)
+    once = page.updated(f"before\n{BEGIN}\n{END}\nafter\n", text, Path("x"))
+    assert page.updated(once, text, Path("x")) == once
     assert once.count(BEGIN) == once.count(END) == 1
     assert "<b>" not in once and "](http" not in once and "\n# " not in once
 
 
 def block(rows: list[Row], *, judged: bool = False) -> str:
-    found = frames(rows)
-    return page.block(found, findings(found) if judged else [])
+    every = frames(rows)
+    return page.block(every, findings(every) if judged else [])
 
 
 def table(rows: list[Row]) -> list[dict[str, str]]:
     """The lines of the first table."""
-    shown = fastest.table(fastest.headline(timings.lines(frames(rows))), fastest.ratio_text)
-    return [dict(zip(shown.columns, line, strict=True)) for line in shown.lines]
+    first_table = fastest.table(fastest.headline(timings.lines(frames(rows))), fastest.ratio_text)
+    return [dict(zip(first_table.columns, line, strict=True)) for line in first_table.lines]
 
 
 def test_the_first_table_is_by_framework_with_ours_last() -> None:
@@ -231,12 +233,12 @@ def test_of_several_machines_one_is_open_at_a_time_and_contents_stay_in_view(
     text: str, tmp_path: Path
 ) -> None:
     both = Read(written([*run(), *THERE], tmp_path))
-    opened = [("open" in each) for each in both.all("details", name="machine")]
+    opened = [("open" in fold) for fold in both.all("details", name="machine")]
     assert opened == [True, False]
     assert not Read(text).all("details", name="machine")
     # first is that of the first table, also where another has more timings of other networks
     fewer = [*run(cpu="Some"), *run(cpu="Some", scale="Middle"), *run(cpu="Other")]
-    fewer += [each for t in (3, 4, 5) for each in run(cpu="Other", T=t, run=f"T{t}")]
+    fewer += [row for t in (3, 4, 5) for row in run(cpu="Other", T=t, run=f"T{t}")]
     folds = re.findall('<details name="machine"( open)?><summary>(\\w+)', written(fewer, tmp_path))
     assert folds == [(" open", "Some"), ("", "Other")]
     assert re.search(r"@media \(min-width: \d+px\) \{[^@]*\bnav \{[^}]*position: sticky", text)
@@ -249,7 +251,7 @@ def test_in_bold_stand_those_that_no_other_of_their_line_is_faster_than(tmp_path
     for rows, best in ((SEVERAL, ["1.50 Norse, compiled"]), (run(), ["2.00", "2.01"]), (FEW, [])):
         assert re.findall(r"\*\*([\d.]+[^*]*)\*\* ", block(rows)) == best
         read = Read(written(rows, tmp_path))
-        marked = [each for each in read.all("td") if "best" in (each.get("class") or "").split()]
+        marked = [cell for cell in read.all("td") if "best" in (cell.get("class") or "").split()]
         assert len(marked) == len(best)
 
 
@@ -271,9 +273,9 @@ def test_the_first_screen_says_who_is_fastest_what_holds_and_where(tmp_path: Pat
     readme.write_text(f"{BEGIN}\n{END}\n")
     page.write(rows, tmp_path / "out", readme)
     drawn, text = (tmp_path / "out" / "picture.svg").read_text("utf-8"), readme.read_text("utf-8")
-    for said in (visible((tmp_path / "out" / "report.html").read_text("utf-8")), text):
-        said = said.replace("\\", "")
-        places = [re.search(each, said) for each in order]
+    for shown_text in (visible((tmp_path / "out" / "report.html").read_text("utf-8")), text):
+        shown_text = shown_text.replace("\\", "")
+        places = [re.search(pattern, shown_text) for pattern in order]
         starts = [place.start() if place else -1 for place in places]
         assert min(starts) >= 0 and starts == sorted(starts)
     assert text.index("no GPU") < text.index('<img src="out/picture.svg" ') < text.index("x the")
@@ -287,7 +289,7 @@ def verdict(rows: list[Row]) -> str:
 
 
 def test_the_picture_has_room_on_a_screen_whatever_was_timed() -> None:
-    many = [each for n in range(9) for each in contender(f"framework {n}", 2.0 + n)]
+    many = [row for n in range(9) for row in contender(f"framework {n}", 2.0 + n)]
     rows = [*run(), *many]
     rows = [row for name in paper.SETTINGS for row in all_altered(rows, dataset=name)]
     drawn = fastest.picture(fastest.headline(timings.lines(frames(rows))))
@@ -325,7 +327,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     assert "GPU" not in first_sentences([*run(), *on_gpu])
     # no sentence without a rank, nor about our engine alone
     ours = [*rounds("floor", 1.0), *rounds("floor", 1.0, 3, twin=True), *contender("fused", 0.5)]
-    assert {first_sentences(each).strip() for each in (FEW, ours, [])} == {""}
+    assert {first_sentences(rows).strip() for rows in (FEW, ours, [])} == {""}
 
 
 @pytest.mark.parametrize(
@@ -348,12 +350,15 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
 def test_the_headline_names_those_that_come_near_and_counts_the_slower_ones(
     others: list[tuple[list[float], list[float], int]], end: str
 ) -> None:
-    named = [fastest.Difference(name, *each) for name, each in zip("ABC", others, strict=False)]
+    named = [
+        fastest.Difference(name, *figures_of)
+        for name, figures_of in zip("ABC", others, strict=False)
+    ]
     leader = fastest.Leader("PyTorch", 8, 9, named)
     assert (summary := fastest.summary(timings.lines(frames(run()))))
     words = prose.environment(is_html=False).get_template("fastest.j2").module
-    said = words.frameworks(replace(summary, leader=leader))  # type: ignore[attr-defined]
-    assert said == f"As they come, none is faster than PyTorch on 8 of 9 networks{end}"
+    sentence = words.frameworks(replace(summary, leader=leader))  # type: ignore[attr-defined]
+    assert sentence == f"As they come, none is faster than PyTorch on 8 of 9 networks{end}"
 
 
 def test_a_framework_has_one_colour_whatever_else_was_timed() -> None:
@@ -362,7 +367,7 @@ def test_a_framework_has_one_colour_whatever_else_was_timed() -> None:
     drawn = [*few, *fastest.charts(fastest.headline(timings.lines(frames(more))))]
     times = [str(figures.svg(figure, name)) for name, figure in drawn if name.startswith("Time")]
     colours = [
-        set(re.findall(r"<title>snnTorch: .*?var\(--(c\d)\)", each, re.DOTALL)) for each in times
+        set(re.findall(r"<title>snnTorch: .*?var\(--(c\d)\)", svg, re.DOTALL)) for svg in times
     ]
     assert colours[0] == colours[1] and len(colours[0]) == 1
 
@@ -382,10 +387,10 @@ def test_rows_without_the_default_networks_leave_the_readme_as_it_is(
 
 
 def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
-    found, falls = scales((0.3, 0.4, 0.5), seeds=4), scales((0.5, 0.4, 0.3), seeds=4)
+    rises, falls = scales((0.3, 0.4, 0.5), seeds=4), scales((0.5, 0.4, 0.3), seeds=4)
     for rows, answer, counts in (
-        (found, "reproduced", "✓ 1 reproduced"),
-        (found[:-1], "open (3 of 4 seeds)", "○ 1 open"),
+        (rises, "reproduced", "✓ 1 reproduced"),
+        (rises[:-1], "open (3 of 4 seeds)", "○ 1 open"),
         (falls, "contradicted, width 1/8", "✗ 1 contradicted"),
     ):
         lines = block(rows, judged=True).splitlines()
@@ -402,7 +407,7 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
         assert "Their data: photographs." in says
         assert f"each as its least sure part: {counts}, · 8 not tested." in says
         assert ("which were fixed beforehand" in says) == ("open" in answer)
-    simulated = block(all_altered(found, source=replace(TRAIN, simulated=True)), judged=True)
+    simulated = block(all_altered(rises, source=replace(TRAIN, simulated=True)), judged=True)
     assert "Their data: photographs (simulated)." in simulated.replace("\\", "")
 
 
@@ -419,21 +424,21 @@ def test_a_claims_answer_has_a_sign_a_colour_an_id_and_what_speaks_against_it(
     assert lines.index(claim) < lines.index(first) and "○ open" in claim
     assert "1 reproduced, 1 open" in claim and 'class="open"' in claim
     assert "○ 1 open, · 8 not tested." in visible(text)
-    found = findings(frames(rows))
-    assert "against it" not in page.claims_table(found).columns
-    table = page.claims_table([replace(each, against="one seed decides") for each in found])
+    judged = findings(frames(rows))
+    assert "against it" not in page.claims_table(judged).columns
+    table = page.claims_table([replace(finding, against="one seed decides") for finding in judged])
     assert table.columns[-1] == "against it" and table.lines[0][-1] == "one seed decides"
 
 
 def test_our_own_check_is_a_line_below_the_claims_and_not_counted() -> None:
     rows = [row for seed in range(6) for row in training(seed, (0.5,), suite="ablations")]
     bf16 = retrained(rows, precision="bf16")
-    found = findings(frames([*rows, *bf16, *scales((0.3, 0.4, 0.5))]))
-    table = page.claims_table(found)
+    judged = findings(frames([*rows, *bf16, *scales((0.3, 0.4, 0.5))]))
+    table = page.claims_table(judged)
     assert len(table.lines) == 1 and not any("bf16" in cell for (_, cell, *_) in table.lines)
     (note,) = table.notes
     assert "bf16 minus float32" in note and "n=6, reproduced" in note
-    assert "✓ 1 reproduced, · 8 not tested." in page.brief_claims(found)[0].subtitle
+    assert "✓ 1 reproduced, · 8 not tested." in page.brief_claims(judged)[0].subtitle
 
 
 @pytest.mark.parametrize(
@@ -457,8 +462,8 @@ def test_contenders_have_one_name_for_readers_and_csv_their_ids(
 
 def test_a_figure_of_a_claim_has_one_unit_an_axis() -> None:
     points = 0.3, 0.4, 0.5
-    of = [*scales(points), *scales(points, dataset="nmnist")]
-    drawn = {claim.id: figure for claim, _, figure in page.answered(findings(frames(of)))}
+    rows = [*scales(points), *scales(points, dataset="nmnist")]
+    drawn = {claim.id: figure for claim, _, figure in page.answered(findings(frames(rows)))}
     both = str(drawn["fig4"])
     assert both.count("<svg") == 2 and "points of accuracy" in both and "% taken away" in both
 
@@ -473,10 +478,10 @@ def test_the_first_table_has_the_best_proved_tuned_form() -> None:
 
 
 def test_later_runs_in_bf16_of_other_seeds_and_batches_take_no_figure_away() -> None:
-    of: dict[str, Any] = {"run": "later", "precision": "bf16"}
-    later = [*rounds("floor", 0.5, **of), *contender("jax", 0.5, **of)]
-    later += contender("snntorch", 0.5, variant="fast", **of)
-    later += [*contender("norse", 0.6, **of), *contender("fused", 0.6, **of)]
+    fields: dict[str, Any] = {"run": "later", "precision": "bf16"}
+    later = [*rounds("floor", 0.5, **fields), *contender("jax", 0.5, **fields)]
+    later += contender("snntorch", 0.5, variant="fast", **fields)
+    later += [*contender("norse", 0.6, **fields), *contender("fused", 0.6, **fields)]
     (line,) = table([*run(), *later])
     assert line["PyTorch"] == "2.00"
     text = block([*run(), *run(seed=1, run="s1"), *run(scale="Middle", batch_size=100, run="m")])
@@ -496,9 +501,9 @@ def test_only_trainings_have_a_usual_width() -> None:
 
 
 STANDS_IN = replace(TRAIN, substitute=True)
-FEW = [each for each in run() if not has(each, IterationResult) or each.result.round < 3]
+FEW = [row for row in run() if not has(row, IterationResult) or row.result.round < 3]
 LATER = [*rounds("floor", 1.0, run="later"), *contender("jax", 0.1, run="later")]
-OLDER = [each for n in range(3) for each in run(cpu="Older", protocol=1, run=f"old{n}")]
+OLDER = [row for n in range(3) for row in run(cpu="Older", protocol=1, run=f"old{n}")]
 THERE = run(cpu="Other", run="other")
 DIED = row(EndedResult, contender="norse", scale="Middle", reason="its process died")
 ABSENT = [*run(), *contender("norse", 2.4), *run(scale="Middle"), DIED]
@@ -516,8 +521,8 @@ TUNED_DIED = [
     KILLED,
 ]
 NAMES = ("Middle", "Large", "OurModel", "AlexNet")
-FEW_TUNED = [*ONE_TUNED, *(each for name in NAMES for each in run(scale=name, run=name))]
-HERE = [each for n in range(2) for each in run(cpu="Some", run=f"s{n}")]
+FEW_TUNED = [*ONE_TUNED, *(row for name in NAMES for row in run(scale=name, run=name))]
+HERE = [row for n in range(2) for row in run(cpu="Some", run=f"s{n}")]
 
 
 @pytest.mark.parametrize(
@@ -558,22 +563,22 @@ def test_reservations_about_the_first_table_are_stated(
 
 def test_bf16_is_on_the_page_once_its_bar_is_passed() -> None:
     passed = [*run_in_bf16(), bf16_training("fused")]
-    said = [
+    is_named = [
         "in bf16, against float32, it takes 45 %" in first_sentences(r)
         for r in (run_in_bf16(), passed)
     ]
-    assert said == [False, True]
+    assert is_named == [False, True]
     ((_, drawn),) = fastest.charts(fastest.headline(timings.lines(frames(passed))))
-    found = texts(drawn)
-    assert {"fused, bf16 (ours)", "0.60"} <= set(found)
+    words = texts(drawn)
+    assert {"fused, bf16 (ours)", "0.60"} <= set(words)
     # the others by their time, and ours last
     names = ("PyTorch", "snnTorch", "fused, bf16 (ours)", "fused (ours)")
-    assert [each for each in found if each in names] == [*names]
+    assert [word for word in words if word in names] == [*names]
 
 
 def test_an_interval_that_leaves_its_figure_has_an_arrow_there() -> None:
     inside, outside = ([Dot("a", 1.0, 0.9, high), Dot("b", 2.0)] for high in (1.1, 99.0))
-    drawn = [str(figures.svg(figures.dots({"": of}, "x"), "name")) for of in (inside, outside)]
+    drawn = [str(figures.svg(figures.dots({"": dots}, "x"), "name")) for dots in (inside, outside)]
     assert drawn[1].count("<use") == drawn[0].count("<use") + 1
 
 
@@ -586,7 +591,7 @@ def texts(figure: Any) -> list[str]:
 
 def written_in(drawn: str) -> list[str]:
     tree = ElementTree.fromstring(re.sub("xlink:", "", drawn))
-    return [each.text or "" for each in tree.iter("text")]
+    return [element.text or "" for element in tree.iter("text")]
 
 
 def test_figures_have_texts_as_texts_and_colours_of_the_page_alone() -> None:
@@ -622,23 +627,23 @@ def test_a_label_of_a_curve_that_ends_early_stands_in_no_other_points_way() -> N
 
 def test_matlab_code_has_a_figure_of_its_own_once_proved_and_no_place_in_the_first_table() -> None:
     timed = frames(matlab(im2col=2.0, conv2=200.0))
-    for found, there in ((timed, True), (frames(MATLAB_REFUSED), False)):
-        drawn = [
-            figure for claim, _, figure in page.answered(findings(found)) if claim.id == "fig3"
-        ]
+    for rows, there in ((timed, True), (frames(MATLAB_REFUSED), False)):
+        drawn = [figure for claim, _, figure in page.answered(findings(rows)) if claim.id == "fig3"]
         assert len(drawn) == there
-        for each in drawn:
+        for figure in drawn:
             words = "Speed over Matlab's conv2, CIFAR-10"
-            assert each and {words, "200", "tens of times"} <= set(written_in(each))
+            assert figure and {words, "200", "tens of times"} <= set(written_in(figure))
     (cell,) = fastest.headline(timings.lines(timed))
-    assert {each.name for each in cell.lines} == {"floor", "reference"}
+    assert {line.name for line in cell.lines} == {"floor", "reference"}
 
 
 def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> None:
     page.write(run(source=replace(TRAIN, description="a < b"), cpu="Some CPU"), tmp_path)
     drawn = (tmp_path / "picture.svg").read_text("utf-8")
-    said = " ".join(ElementTree.fromstring(drawn).itertext())
-    assert "a < b" in said and "Some CPU" in said and "fused" in said and "CIFAR-10 Small" in said
+    words = " ".join(ElementTree.fromstring(drawn).itertext())
+    assert (
+        "a < b" in words and "Some CPU" in words and "fused" in words and "CIFAR-10 Small" in words
+    )
     assert "prefers-color-scheme: dark" in drawn
     for name, rows in (
         ("trained", training(0, (0.5,), suite="scale")),
@@ -651,8 +656,10 @@ def test_the_picture_is_a_file_of_its_own_with_both_colours(tmp_path: Path) -> N
 def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     narrow = [r for n in (0, 1) for r in training(n, (0.3, 0.5 + n / 10), suite="accuracy")]
     wide = training(0, (0.6, 0.7), suite="accuracy", width=Fraction(1))
-    given = retrained([*retrained(wide, dropout=0.5), *wide, *narrow], stages=(40, 5, 5), epochs=50)
-    page = written(given, tmp_path)
+    trained = retrained(
+        [*retrained(wide, dropout=0.5), *wide, *narrow], stages=(40, 5, 5), epochs=50
+    )
+    page = written(trained, tmp_path)
     assert "Accuracy by width: CIFAR-10, CIFARNet, 900 samples, epochs: 40+5+5, from a " in page
     (svg,) = re.findall(r'<svg[^>]*aria-label="Accuracy by width.*?</svg>', page, re.DOTALL)
     names = ["1/8", "1"]
@@ -667,7 +674,7 @@ def test_the_figure_of_widths_names_the_schedule(tmp_path: Path) -> None:
     better = [r for n in (0, 1) for r in training(n, (0.3, 0.7), suite="accuracy")]
     of_ann = retrained([*better, *wide], contender="ann")
     (gap,) = drawn([*narrow, *wide, *of_ann], tmp_path, "The gap by width")
-    assert {"SNN 1/8: -15", "SNN 1: 0"} <= {re.split(r" \[|,", each)[0] for each in hovers(gap)}
+    assert {"SNN 1/8: -15", "SNN 1: 0"} <= {re.split(r" \[|,", mark)[0] for mark in hovers(gap)}
     text = written(narrow, tmp_path)
     assert "Accuracy by width" not in text and "The gap by width" not in text
 
@@ -687,33 +694,33 @@ def test_a_figure_is_of_trainings_as_were_fixed_where_there_are_any(tmp_path: Pa
 def test_trainings_that_a_reader_would_take_for_one_another_say_what_differs(
     tmp_path: Path,
 ) -> None:
-    of = [
+    rows = [
         row for suite in ("accuracy", "neunorm") for row in training(0, (0.5,), "mean", suite=suite)
     ]
-    uniform = retrained(of, u=None)
+    uniform = retrained(rows, u=None)
     wide = scales((0.3, 0.4, 0.5), width=Fraction(1, 4))
-    alone, page = written(of, tmp_path / "a"), written([*of, *uniform], tmp_path / "b")
+    alone, page = written(rows, tmp_path / "a"), written([*rows, *uniform], tmp_path / "b")
     assert "NeuNorm mean, U at first" not in alone
     for u in ("1", "uniform"):
         assert page.count(f", NeuNorm mean, U at first {u}<") == 1
         assert f"1 seed, U at first {u}</figcaption>" in page
     (narrow,) = drawn(scales((0.3, 0.4, 0.5)), tmp_path / "c", "Accuracy by scale")
     both = drawn([*wide, *scales((0.3, 0.4, 0.5))], tmp_path / "d", "Accuracy by scale")
-    names = [re.findall('aria-label="([^"]*)"', each)[0] for each in (narrow, *both)]
+    names = [re.findall('aria-label="([^"]*)"', svg)[0] for svg in (narrow, *both)]
     assert ["width" in name for name in names] == [False, True, True]
     assert {re.findall("width 1/.", name)[0] for name in names[1:]} == {"width 1/4", "width 1/8"}
 
 
 def hovers(svg: str) -> list[str]:
     """What a pointer on each mark of a figure shows."""
-    return [unescape(each) for each in re.findall("<title>(.*?)</title>", svg, re.DOTALL)]
+    return [unescape(title) for title in re.findall("<title>(.*?)</title>", svg, re.DOTALL)]
 
 
 def joined(svg: str) -> int:
     """How many lines of a figure join points at several places of the horizontal axis."""
     paths = re.findall(r'<path d="(M [^"zC]*)"[^>]*clip-path', svg)
-    places = [{place.split()[0] for place in re.findall(r"[\d.]+ [\d.]+", of)} for of in paths]
-    heights = [{place.split()[1] for place in re.findall(r"[\d.]+ [\d.]+", of)} for of in paths]
+    places = [{place.split()[0] for place in re.findall(r"[\d.]+ [\d.]+", path)} for path in paths]
+    heights = [{place.split()[1] for place in re.findall(r"[\d.]+ [\d.]+", path)} for path in paths]
     return sum(len(x) > 1 and len(y) > 1 for x, y in zip(places, heights, strict=True))
 
 
@@ -723,18 +730,18 @@ def test_accuracy_by_first_rate_is_of_trainings_that_differ_in_nothing_else(tmp_
     other = retrained(steep, dropout=0.5)
     (svg,) = drawn([*rows, *steep], tmp_path / "a", "Accuracy by first learning rate")
     assert "0.5" in written_in(svg) and "first learning rate" in written_in(svg)
-    assert any("0.5: 55 [" in each and "n = 2" in each for each in hovers(svg))
+    assert any("0.5: 55 [" in mark and "n = 2" in mark for mark in hovers(svg))
     assert not drawn(rows, tmp_path / "b", "Accuracy by first learning rate")
     assert not drawn([*rows, *other], tmp_path / "c", "Accuracy by first learning rate")
 
 
 def test_votes_are_drawn_as_what_neunorm_adds_with_a_scale(tmp_path: Path) -> None:
-    less = tuple(tuple(0.25 * each for each in of) for of in VOTES)
+    less = tuple(tuple(0.25 * vote for vote in line) for line in VOTES)
     plain = training(0, (0.3,), suite="neunorm")
     plain = changed(plain, ConfusionResult, {"votes": less})
     rows = [*plain, *training(0, (0.3,), "mean", suite="neunorm")]
     (svg,) = drawn(rows, tmp_path, "votes on")
-    most = 0.75 * max(max(of) for of in VOTES)
+    most = 0.75 * max(max(line) for line in VOTES)
     assert "minus those without, 1 seed" in svg
     assert f"{most:.2f}" in " ".join(written_in(svg)) and f": {most:.3f}" in " ".join(hovers(svg))
 
@@ -750,8 +757,8 @@ def test_figures_of_speed_side_by_side_have_one_axis() -> None:
 
 def test_a_mark_of_a_timing_shows_its_ms_interval_and_rounds_on_hover() -> None:
     ((_, figure), *_) = fastest.charts(fastest.headline(timings.lines(frames(run()))))
-    shown = hovers(str(figures.svg(figure, "name")))
-    (mark, *_) = [each for each in shown if each.startswith("snnTorch: ")]
+    marks = hovers(str(figures.svg(figure, "name")))
+    (mark, *_) = [text for text in marks if text.startswith("snnTorch: ")]
     assert re.fullmatch(r"snnTorch: [\d,.]+ ms, 2.01 \[.*\] x .* time, n = 5.*", mark)
 
 
@@ -771,20 +778,20 @@ def test_dotted_lines_are_of_the_seeds_that_learnt(tmp_path: Path) -> None:
         for seed in (2, 1)
     )
     first, same, other = (
-        drawn(each, tmp_path / str(n), "Accuracy by T")
-        for n, each in enumerate((rows, lost, learnt))
+        drawn(learnt_rows, tmp_path / str(n), "Accuracy by T")
+        for n, learnt_rows in enumerate((rows, lost, learnt))
     )
     assert first and first == same != other
 
 
 def test_the_figure_of_votes_has_those_on_500_samples_alone(tmp_path: Path) -> None:
     rows = training(0, (0.3,), suite="neunorm")
-    others = tuple(tuple(1 - each for each in of) for of in VOTES)
+    others = tuple(tuple(1 - vote for vote in line) for line in VOTES)
     of_all: dict[str, Any] = {"confusion_samples": 150, "votes": others}
     more = all_altered((r for r in rows if has(r, ConfusionResult)), **of_all)
     both, alone = (
-        drawn(each, tmp_path / name, "votes on")
-        for name, each in (("both", [*rows, *more]), ("alone", rows))
+        drawn(of_folder, tmp_path / name, "votes on")
+        for name, of_folder in (("both", [*rows, *more]), ("alone", rows))
     )
     assert len(both) == 1 and both == alone and "votes on 50 samples, 1 seed" in both[0]
 
@@ -797,7 +804,7 @@ def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) 
         row(CertificateResult, contender="norse", certified=False, reason="spikes differ", T=t)
         for t in range(1, 60)
     ]
-    for found, named, absent in (
+    for rows, named, absent in (
         ([*fine, *lost], ("Learnt nothing, and not drawn: ", "seed 1."), ()),
         (fine, (), ("Learnt nothing", 'id="speed"')),
         (rows_of_a_run(), ('id="speed"', "not tested"), ('id="timesteps"', 'class="claim"')),
@@ -805,11 +812,11 @@ def test_the_page_shows_existing_results_and_names_few_failures(tmp_path: Path) 
         (proofs, ("No exam and no audit failed.",), ()),
         (failed[:1], ("Exams and audits that failed",), ("No exam and no audit failed.",)),
     ):
-        folder = tmp_path / str(len(found))
-        text = written(found, folder)
-        assert all(each in text for each in named) and not any(each in text for each in absent)
+        folder = tmp_path / str(len(rows))
+        text = written(rows, folder)
+        assert all(words in text for words in named) and not any(words in text for words in absent)
         assert text.count("spikes differ") <= 1
-        assert (folder / "tables" / "scale.csv").exists() == any(r.suite == "scale" for r in found)
+        assert (folder / "tables" / "scale.csv").exists() == any(r.suite == "scale" for r in rows)
 
 
 def test_the_csv_of_proofs_has_the_number_of_machines(tmp_path: Path) -> None:
@@ -849,20 +856,20 @@ def test_the_committed_report_is_of_the_committed_rows_and_needs_no_torch(tmp_pa
     (tmp_path / "published").symlink_to(RESULTS / "published")
     command = [sys.executable, "-c", WITHOUT, "report", "--out", tmp_path]
     subprocess.run(command, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    made = sorted(path.relative_to(tmp_path) for path in (tmp_path / "tables").iterdir())
-    assert made == sorted(path.relative_to(RESULTS) for path in (RESULTS / "tables").iterdir())
-    for path in made:  # the last digits of a logarithm are another on another CPU
-        shown, now = (pd.read_csv(folder / path) for folder in (RESULTS, tmp_path))
-        pd.testing.assert_frame_equal(shown, now, rtol=1e-8, obj=f"{path}: harness report")
+    paths = sorted(path.relative_to(tmp_path) for path in (tmp_path / "tables").iterdir())
+    assert paths == sorted(path.relative_to(RESULTS) for path in (RESULTS / "tables").iterdir())
+    for path in paths:  # the last digits of a logarithm are another on another CPU
+        committed, now = (pd.read_csv(folder / path) for folder in (RESULTS, tmp_path))
+        pd.testing.assert_frame_equal(committed, now, rtol=1e-8, obj=f"{path}: harness report")
     texts = [visible((out / "report.html").read_text("utf-8")) for out in (RESULTS, tmp_path)]
     assert texts[0] == texts[1], "run `harness report`"
-    readme, found = (RESULTS.parent / "README.md").read_text("utf-8"), Store(RESULTS).read()
-    rows = frames(found[0])
-    own = page.block(rows, findings(rows), "results/picture.svg")
-    made_anew = page.updated(readme, own, Path("README.md"))
+    readme, store_rows = (RESULTS.parent / "README.md").read_text("utf-8"), Store(RESULTS).read()
+    rows = frames(store_rows[0])
+    current = page.block(rows, findings(rows), "results/picture.svg")
+    made_anew = page.updated(readme, current, Path("README.md"))
     assert readme == made_anew, "run `harness report`"
-    assert not found[1]
+    assert not store_rows[1]
     # no row of its claims is longer than a glance
-    claims = page.claims_table(findings(found[0])).lines
+    claims = page.claims_table(findings(store_rows[0])).lines
     longest = max(len(" | ".join(line[:5])) for line in claims)
     assert len(claims) > 10 and longest <= 119  # a sign, and "simulated", more than a hundred

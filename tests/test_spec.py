@@ -31,8 +31,8 @@ def test_notation_becomes_layers_and_every_network_of_the_paper_prints_back() ->
     assert parse("128C3(Encoding)-AP2-64C3-512FC-Voting").layers == layers
     over_two_lines = parse("8C3(Encoding)-AP2-\n 16FC-Voting")
     assert str(over_two_lines) == "8C3(Encoding)-AP2-16FC-Voting"
-    for each in paper.NETWORKS:
-        assert str(parse(each.notation)) == each.notation
+    for network in paper.NETWORKS:
+        assert str(parse(network.notation)) == network.notation
 
 
 def test_bad_notation_names_the_place() -> None:
@@ -102,10 +102,11 @@ def test_macs_are_counted_and_width_scales_channels_and_features_but_not_the_vot
 
 
 def test_tables_1_2_and_7_are_the_papers() -> None:
-    names = [(each.table, each.name, each.static) for each in paper.NETWORKS]
+    names = [(network.table, network.name, network.static) for network in paper.NETWORKS]
     assert len(names) == len(set(names)) == 9
     assert {
-        name: (of.lif, of.k_tau2, of.dropout, of.epochs) for name, of in paper.SETTINGS.items()
+        name: (column.lif, column.k_tau2, column.dropout, column.epochs)
+        for name, column in paper.SETTINGS.items()
     } == {
         "cifar10": (LIF(0.25, 0.75, 1.0), 0.9, 0.5, 150),
         "dvs-cifar10": (LIF(0.35, 0.05, 0.1), 0.9, 0.0, 200),

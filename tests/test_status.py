@@ -67,14 +67,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(out: Path) -> Row[TrainedResult]:
-    (found,) = rows_of(out, TrainedResult)
-    return found
+    (end,) = rows_of(out, TrainedResult)
+    return end
 
 
 def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
-    assert all(each.case == GIVEN for each in rows_in(done))
+    assert all(row.case == GIVEN for row in rows_in(done))
     gone = altered(GIVEN, contender="gone:variant")
-    for given, change, now, state in (
+    for case_, change, now, state in (
         (GIVEN, {"code": "another", "commit": "another"}, NOW, "done"),
         (GIVEN, {}, lambda case, row: "another", "dated"),
         (
@@ -85,15 +85,15 @@ def test_a_case_is_done_where_its_key_would_be_the_same_now(done: Path) -> None:
         ),  # the key follows from the row's data
         (gone, {"contender": "gone:variant"}, NOW, "dated"),  # and nothing fails
     ):
-        found = all_altered(rows_in(done), **change)
-        assert status.state(given, found, now, Budget()) == state
+        rows = all_altered(rows_in(done), **change)
+        assert status.state(case_, rows, now, Budget()) == state
     assert "unknown framework 'gone'" in str(lacks(gone))
 
 
 def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -> None:
     every, failed = rows_in(done), row(EndedResult, GIVEN, reason="why")
     old = replace(trained(done), key="old")
-    for found, state in (
+    for rows, state in (
         ([], "missing"),
         ([failed], "failed"),
         ([altered(failed, status="missing")], "left out"),
@@ -101,28 +101,28 @@ def test_a_case_is_missing_failed_or_left_out_as_its_last_row_says(done: Path) -
         ([old, failed], "failed"),
         ([failed, old], "dated"),
     ):
-        assert status.state(GIVEN, found, NOW, Budget()) == state
+        assert status.state(GIVEN, rows, NOW, Budget()) == state
 
 
 def test_a_timing_of_another_machine_is_dated(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = timed_case("reference")
-    here = row(TimedResult, given, source=TRAIN, allocator="system", rounds=5)
-    here = replace(here, key=NOW(given, here))
-    assert status.state(given, [here], NOW, Budget()) == "done"
-    cut_off = row(IterationResult, given, source=TRAIN, allocator="system", key=here.key)
-    assert status.state(given, [cut_off], NOW, Budget()) == "missing"
-    assert status.state(given, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
+    case_ = timed_case("reference")
+    timing = row(TimedResult, case_, source=TRAIN, allocator="system", rounds=5)
+    timing = replace(timing, key=NOW(case_, timing))
+    assert status.state(case_, [timing], NOW, Budget()) == "done"
+    cut_off = row(IterationResult, case_, source=TRAIN, allocator="system", key=timing.key)
+    assert status.state(case_, [cut_off], NOW, Budget()) == "missing"
+    assert status.state(case_, [replace(cut_off, key="old")], NOW, Budget()) == "dated"
     another = replace(host.describe(host.torch.device("cpu")), cpu="another")
     monkeypatch.setattr(host, "describe", lambda device: another)
-    assert status.state(given, [here], key_now("cpu"), Budget()) == "dated"
+    assert status.state(case_, [timing], key_now("cpu"), Budget()) == "dated"
 
 
 def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
     """As after two rounds of --quick, or where the cell's contenders were timed in two runs."""
     one, two = timed_case("reference"), timed_case("reference", precision="fp64")
-    known: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
-    rows = [row(TimedResult, each, **known, rounds=5) for each in (one, two)]
-    rows = [altered(each, key=NOW(each.case, each)) for each in rows]
+    data: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
+    rows = [row(TimedResult, case_, **data, rounds=5) for case_ in (one, two)]
+    rows = [altered(row, key=NOW(row.case, row)) for row in rows]
     quick, usual = (
         Options.parse(suite="acceleration", quick=True),
         Options.parse(suite="acceleration"),
@@ -134,23 +134,23 @@ def test_a_timing_is_done_where_a_run_would_not_measure_it_again() -> None:
         (({}, {"run": "another"}), usual, 0),
         (({"converged": False, "budget_seconds": 60.0}, {}), usual, 0),
     ):
-        measured = [altered(each, **new) for each, new in zip(rows, changes, strict=True)]
-        (found,) = status.standings((one, two), measured, NOW, budget.spending)
-        assert (found.done, found.missing) == (done, 2 - done)
+        measured = [altered(row, **new) for row, new in zip(rows, changes, strict=True)]
+        (standing,) = status.standings((one, two), measured, NOW, budget.spending)
+        assert (standing.done, standing.missing) == (done, 2 - done)
 
 
 def test_what_does_not_count_is_not_done(done: Path) -> None:
     """Nobody would ever see it: a training whose epoch says otherwise, two times of a round."""
     untrue = changed(rows_in(done), TrainedResult, {"test_accuracy": 0.99})
     assert status.state(GIVEN, untrue, NOW, Budget()) == "missing"
-    given = timed_case("reference")
-    known: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
-    rounds = [row(IterationResult, given, **known, round=n, seconds=0.5) for n in (1, 2)]
-    end = row(TimedResult, given, **known, rounds=2)
-    rows = all_altered((*rounds, end), key=NOW(given, end))
-    assert status.state(given, rows, NOW, Budget(rounds=2)) == "done"
+    case_ = timed_case("reference")
+    data: dict[str, Any] = {"source": TRAIN, "allocator": "system"}
+    rounds = [row(IterationResult, case_, **data, round=n, seconds=0.5) for n in (1, 2)]
+    end = row(TimedResult, case_, **data, rounds=2)
+    rows = all_altered((*rounds, end), key=NOW(case_, end))
+    assert status.state(case_, rows, NOW, Budget(rounds=2)) == "done"
     twice = altered(rows[0], seconds=0.7)
-    assert status.state(given, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
+    assert status.state(case_, [*rows, twice], NOW, Budget(rounds=2)) == "missing"
 
 
 def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
@@ -158,41 +158,41 @@ def test_a_training_is_done_where_another_suite_has_done_it(done: Path) -> None:
     other = replace(GIVEN, suite="scale")
     tested = replace(other, tested_at=(1,))
     deviates = all_altered(rows_in(done), deviations="why")
-    for case_, found, state in (
+    for case_, rows, state in (
         (other, rows_in(done), "done"),
         (tested, rows_in(done), "missing"),
         (other, deviates, "missing"),
     ):
-        assert status.state(case_, found, NOW, Budget()) == state
+        assert status.state(case_, rows, NOW, Budget()) == state
 
 
 def test_a_training_is_not_done_where_it_was_tested_at_fewer_steps(done: Path) -> None:
     more = replace(GIVEN, tested_at=(1, 2))
     end = {"key": trained(done).key, "test_accuracy": trained(done).result.test_accuracy}
     tested = [row(TestedResult, more, tested_T=T, **end) for T in (1, 2)]
-    for found, state in ((tested[:1], "missing"), (tested, "done")):
-        assert status.state(more, [*rows_in(done), *found], NOW, Budget()) == state
+    for rows, state in ((tested[:1], "missing"), (tested, "done")):
+        assert status.state(more, [*rows_in(done), *rows], NOW, Budget()) == state
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there", "state"),
+    ("limit", "samples", "state"),
     [(40, 60, "missing"), (80, 60, "missing"), (60, 60, "done"), (None, 50, "done")],
     ids=["fewer", "more", "as many", "all that there are"],
 )
 def test_a_training_on_another_number_of_samples_is_another(
-    wanted: int | None, there: int, state: str, done: Path
+    limit: int | None, samples: int, state: str, done: Path
 ) -> None:
-    rows = all_altered(rows_in(done), train_samples=there - 6)  # 6 are held out
-    asked = altered(GIVEN, train=wanted)
-    assert status.state(asked, rows, NOW, Budget()) == state
+    rows = all_altered(rows_in(done), train_samples=samples - 6)  # 6 are held out
+    measured = altered(GIVEN, train=limit)
+    assert status.state(measured, rows, NOW, Budget()) == state
 
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
     cases = (GIVEN, altered(GIVEN, seed=1), altered(GIVEN, seed=2))
-    (found,) = status.standings(cases, rows_in(done), NOW, Budget())
-    assert (found.done, found.missing, found.failed) == (1, 2, 0)
+    (standing,) = status.standings(cases, rows_in(done), NOW, Budget())
+    assert (standing.done, standing.missing, standing.failed) == (1, 2, 0)
     passes = 2 * status.TESTING * trained(done).result.seconds
-    assert found.seconds_left == pytest.approx(2 * schedule.SETUP_SECONDS + passes)
+    assert standing.seconds_left == pytest.approx(2 * schedule.SETUP_SECONDS + passes)
     (unknown,) = status.standings(cases, [], NOW, Budget())
     assert isnan(unknown.seconds_left) and unknown.missing == 3
     fewer = altered(GIVEN, seed=1, train=40)
@@ -225,7 +225,7 @@ def test_status_counts_the_settings_that_were_trained_and_a_seed_that_one_lacks(
     options = Options(suite="accuracy", frameworks=("fused",), device="cpu", long=True, **places)
     off, mean = suite.cases(replace(options, seeds=(0,)))
     trials = (altered(off, seed=RATE_SEED), altered(off, seed=1))
-    Store(tmp_path).append(*(row(TrainedResult, each) for each in (off, mean, *trials)))
+    Store(tmp_path).append(*(row(TrainedResult, case_) for case_ in (off, mean, *trials)))
     _, out, _ = command("status", "--suite", "accuracy", "--out", tmp_path)
     line = next(line for line in out.splitlines() if line.startswith("accuracy"))
     done, dated, failed, absent, missing = map(int, line.split()[2:7])
@@ -243,31 +243,31 @@ def test_a_plan_has_the_seeds_that_other_suites_trained_of_its_networks() -> Non
 
 def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
     fixed: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
-    of = [row for seed in (0, 3) for row in training(seed, (0.5,), **fixed)]
-    of += [*training(1, (0.5,)), *training(2, (0.5,), stages=(1,))]
-    assert [str(each) for each in status.plans("timesteps", of)] == [
+    rows = [row for seed in (0, 3) for row in training(seed, (0.5,), **fixed)]
+    rows += [*training(1, (0.5,)), *training(2, (0.5,), stages=(1,))]
+    assert [str(plan) for plan in status.plans("timesteps", rows)] == [
         "--long --datasets cifar10 --networks CIFARNet --seeds 0,3"
     ]
-    assert status.plans("scale", of) == []
+    assert status.plans("scale", rows) == []
 
 
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
-    given = altered(GIVEN, epochs=4, train=600, test=None)
-    other, end = altered(given, contender="fused"), trained(done)
+    long = altered(GIVEN, epochs=4, train=600, test=None)
+    other, end = altered(long, contender="fused"), trained(done)
     slow = altered(end, contender="fused", seconds=1000 * end.result.seconds)
     few = altered(end, T=end.workload.T + 1, seconds=0.001 * end.result.seconds)
-    expected = status.TESTING * given.forward_macs / GIVEN.forward_macs * end.result.seconds
-    for cases, found, times in (
-        ([given], [slow, few, end], 1),
+    expected = status.TESTING * long.forward_macs / GIVEN.forward_macs * end.result.seconds
+    for cases, rows, times in (
+        ([long], [slow, few, end], 1),
         ([other], [few, end, slow], 1000),
-        ([given, other], [end, slow], 1001),
+        ([long, other], [end, slow], 1001),
     ):
         setup = schedule.SETUP_SECONDS * len(cases)
-        assert status.seconds_of(cases, found) == pytest.approx(setup + times * expected)
+        assert status.seconds_of(cases, rows) == pytest.approx(setup + times * expected)
     # one that learnt nothing, and ended half-way, took half of its work
     halved = altered(end, trained_epochs=1, seconds=end.result.seconds / 2)
     setup = schedule.SETUP_SECONDS
-    assert status.seconds_of([given], [halved]) == pytest.approx(setup + expected)
+    assert status.seconds_of([long], [halved]) == pytest.approx(setup + expected)
     assert isnan(status.seconds_of([fitted_case("hats")], [end]))  # a training tells nothing of it
 
 
@@ -306,9 +306,9 @@ def test_verify_confirms_equal_numbers_and_says_why_others_cannot_be_tested(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     again: Any = Again(rows_in(done)) if change else Local()  # it trains where all is as it was
-    here = VerifyContext(again, Access(done), lacks, quiet, done / "weights")
+    context = VerifyContext(again, Access(done), lacks, quiet, done / "weights")
     recorded = all_altered(rows_in(done), **change)
-    checks = [*verify.verify(recorded, here, 1, 0, 1, 1.0)]
+    checks = [*verify.verify(recorded, context, 1, 0, 1, 1.0)]
     assert {check.verdict for check in checks} == {verdict}
     assert all(reason in check.reason for check in checks)
     assert len(checks) == (1 if change else len(verify.FIGURES))
@@ -372,9 +372,9 @@ def test_noise_never_makes_an_answer_surer() -> None:
     """From sure to noisy an answer goes to "too noisy to tell", and stays there."""
     for change in (1.0, 1.05, 1.5):
         reaches = [0.005 * 1.5**n for n in range(16)]
-        said = [ratio_check("a", about(1.0, r), about(change, r)).verdict for r in reaches]
-        first = said.index("too noisy to tell")
-        assert first > 0 and set(said[first:]) == {"too noisy to tell"}
+        verdicts = [ratio_check("a", about(1.0, r), about(change, r)).verdict for r in reaches]
+        first = verdicts.index("too noisy to tell")
+        assert first > 0 and set(verdicts[first:]) == {"too noisy to tell"}
 
 
 @dataclass
@@ -382,13 +382,15 @@ class Again:
     """An executor that measures these rows."""
 
     rows: list[Row]
-    asked: list[Case] = field(default_factory=list)
+    measured: list[Case] = field(default_factory=list)
 
-    def train(self, cases: tuple[Case, ...], *given: object) -> Iterator[CaseRows]:
-        self.asked.extend(cases)
+    def train(self, cases: tuple[Case, ...], *arguments: object) -> Iterator[CaseRows]:
+        self.measured.extend(cases)
         yield CaseRows(cases[0], tuple(self.rows), 1)
 
-    def measure(self, cases: tuple[Case, ...], store: Store, *given: object) -> Iterator[CaseRows]:
+    def measure(
+        self, cases: tuple[Case, ...], store: Store, *arguments: object
+    ) -> Iterator[CaseRows]:
         store.append(*(row for row in self.rows if row.workload.T == cases[0].workload.T))
         yield CaseRows(cases[0], tuple(self.rows), 3)
 
@@ -398,38 +400,38 @@ ROUNDS = (1.0, 1.01, 0.99, 1.0, 1.01)
 
 def cell(ratio: float, **fields: Any) -> list[Row]:
     """A floor and a contender in five quiet rounds."""
-    slow = [ratio * (1 + 0.002 * n) * each for n, each in enumerate(ROUNDS)]
+    slow = [ratio * (1 + 0.002 * n) * seconds for n, seconds in enumerate(ROUNDS)]
     return [*timed("floor", *ROUNDS, **fields), *timed("norse", *slow, **fields)]
 
 
 def verified(recorded: list[Row], again: Any, epochs: int = 1) -> list[FigureCheck]:
     """One of each kind."""
-    here = VerifyContext(again, Access(Path()), lambda case: None, lambda *_: None, Path())
-    return list(verify.verify(recorded, here, 1, 0, epochs, 1.0))
+    context = VerifyContext(again, Access(Path()), lambda case: None, lambda *_: None, Path())
+    return list(verify.verify(recorded, context, 1, 0, epochs, 1.0))
 
 
 def test_verify_repeats_another_system_and_compares_its_accuracy() -> None:
     system = fitted_case("hats", epochs=6)
-    known: dict[str, Any] = {"key": "a", "source": TRAIN, "test": TEST}
-    old = row(FittedResult, system, **known)
+    data: dict[str, Any] = {"key": "a", "source": TRAIN, "test": TEST}
+    old = row(FittedResult, system, **data)
     for accuracy, verdict in ((0.3, "confirmed"), (0.4, "differs")):
         again = Again([altered(old, test_accuracy=accuracy)])
         (check,) = verified([old], again)
         assert (check.figure, check.verdict) == ("test_accuracy", verdict)
-        assert again.asked == [system]
+        assert again.measured == [system]
 
 
 def test_verify_trains_while_the_shorter_schedule_has_the_same_rate() -> None:
     old = training(0, (0.2,) * 4, stages=(2, 1, 1))
     again = Again(old)
     checks = verified(old, again, epochs=4)
-    assert [each.epochs for each in again.asked if isinstance(each, Training)] == [2]
+    assert [case_.epochs for case_ in again.measured if isinstance(case_, Training)] == [2]
     assert {check.verdict for check in checks} == {"confirmed"}
     assert len(checks) == 2 * len(verify.FIGURES)
 
 
 def test_only_cells_of_the_present_protocol_are_drawn() -> None:
-    older = [altered(each, T=T) for T in range(1, 9) for each in cell(2.0, protocol=PROTOCOL + 1)]
+    older = [altered(row, T=T) for T in range(1, 9) for row in cell(2.0, protocol=PROTOCOL + 1)]
     again = Again(cell(2.0, run="now"))
     (check,) = verified([*older, *cell(2.0)], again)
     assert (check.verdict, check.figure) == ("confirmed", "ratio to the floor")
@@ -456,6 +458,8 @@ def test_the_command_counts_verdicts_and_fails_on_a_difference(
         ([], 1, (0, 0, 0, 2)),
     ):
         monkeypatch.setattr(Local, "measure", Again(rows).measure)
-        found, out, _ = command("verify", tmp_path)
-        said = "{} confirmed, {} differs, {} too noisy to tell, {} not tested".format(*counts)
-        assert found == code and said in out
+        ended, out, _ = command("verify", tmp_path)
+        counts_text = "{} confirmed, {} differs, {} too noisy to tell, {} not tested".format(
+            *counts
+        )
+        assert ended == code and counts_text in out

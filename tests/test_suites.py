@@ -19,36 +19,41 @@ TRAINED = pytest.mark.parametrize("suite", SUITES)
 
 def cases(suite: str, **fields: Any) -> list[Training]:
     chosen = suites.suite(suite)
-    given = {"frameworks": chosen.frameworks, "device": "cpu", **fields}
-    found = chosen.cases(Options(suite=suite, **given))
-    return [case for case in found if isinstance(case, Training)]
+    choices = {"frameworks": chosen.frameworks, "device": "cpu", **fields}
+    trainings = chosen.cases(Options(suite=suite, **choices))
+    return [case for case in trainings if isinstance(case, Training)]
 
 
 def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
-    found = cases("timesteps")
-    assert {case.tested_at for case in found} == {(1, 2, 4, 8)}
-    assert {(case.workload.dataset, case.workload.scale) for case in found} == {
+    trainings = cases("timesteps")
+    assert {case.tested_at for case in trainings} == {(1, 2, 4, 8)}
+    assert {(case.workload.dataset, case.workload.scale) for case in trainings} == {
         ("cifar10", "CIFARNet")
     }
-    places = [(case.workload.seed, case.workload.T) for case in found]  # a whole figure first
+    places = [(case.workload.seed, case.workload.T) for case in trainings]  # a whole figure first
     assert places == [(seed, T) for seed in (0, 1, 2) for T in (1, 2, 4, 8)]
     assert {case.workload.T for case in cases("timesteps", steps=(3,))} == {3}
 
-    found = [(case.workload.dataset, case.workload.scale) for case in cases("scale", seeds=(0,))]
-    assert found == [(d, s) for d in ("cifar10", "nmnist") for s in ("Small", "Middle", "Large")]
+    trainings = [
+        (case.workload.dataset, case.workload.scale) for case in cases("scale", seeds=(0,))
+    ]
+    assert trainings == [
+        (d, s) for d in ("cifar10", "nmnist") for s in ("Small", "Middle", "Large")
+    ]
 
-    found = cases("neunorm", seeds=(0,))
+    trainings = cases("neunorm", seeds=(0,))
     readings = [
-        case.workload.network.neunorm and case.workload.network.neunorm.reading for case in found
+        case.workload.network.neunorm and case.workload.network.neunorm.reading
+        for case in trainings
     ]
     assert readings == [None, "mean", "literal"]
     (off,) = cases("neunorm", seeds=(0,), neunorm="off")
     assert off.workload.network.neunorm is None
 
-    found = cases("accuracy", seeds=(0,))
+    trainings = cases("accuracy", seeds=(0,))
     rows = [
         (c.workload.dataset, c.workload.scale, bool(c.workload.network.neunorm), c.contender.name)
-        for c in found
+        for c in trainings
     ]
     nets = [("nmnist", "OurModel"), ("dvs-cifar10", "OurModel")]
     images = [("cifar10", "CIFARNet"), ("cifar10", "AlexNet")]
@@ -57,13 +62,13 @@ def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
     assert sorted(rows) == sorted(expected)
     small = cases("accuracy", seeds=(0,), networks=("Small",), neunorm="off")
     assert [(c.workload.dataset, c.workload.scale, c.contender.name) for c in small] == [
-        ("cifar10", "Small", each) for each in ("fused", ANN)
+        ("cifar10", "Small", name) for name in ("fused", ANN)
     ]
     rows = [
         (c.workload.dataset, c.workload.scale, False, c.contender.name)
         for c in cases("accuracy", neunorm="off")
     ]
-    assert set(rows) == {each for each in expected if not each[2]}
+    assert set(rows) == {row for row in expected if not row[2]}
     for frameworks in ((ANN,), ("fused",)):  # each side has a rate of its own
         alone = cases("accuracy", frameworks=frameworks, networks=("CIFARNet",), rate=0.4)
         assert {case.contender.name for case in alone} == {*frameworks}
@@ -72,9 +77,9 @@ def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
 
 def test_bf16_and_float32_are_timed_unless_a_precision_is_named() -> None:
     for named, expected in ((None, {"fp32", "bf16"}), ("fp32", {"fp32"}), ("bf16", {"bf16"})):
-        given: dict[str, Any] = {"frameworks": ("fused",), "device": "cpu", "precision": named}
-        found = suites.suite("acceleration").cases(Options(suite="acceleration", **given))
-        assert {case.contender.precision for case in found} == expected
+        choices: dict[str, Any] = {"frameworks": ("fused",), "device": "cpu", "precision": named}
+        trainings = suites.suite("acceleration").cases(Options(suite="acceleration", **choices))
+        assert {case.contender.precision for case in trainings} == expected
 
 
 @TRAINED
@@ -88,9 +93,9 @@ def test_the_default_is_reduced_and_quick_is_on_digits(suite: str) -> None:
 
 @TRAINED
 def test_long_is_all_data_on_the_schedule_that_was_fixed(suite: str) -> None:
-    found = cases(suite, long=True)
-    assert len({case.workload.seed for case in found}) == 3
-    for case in found:
+    trainings = cases(suite, long=True)
+    assert len({case.workload.seed for case in trainings}) == 3
+    for case in trainings:
         assert not case.sampling.embedded and case.workload.width < 1
         assert schedule.is_on_schedule(case) or suite == "ablations"  # of rates too
         assert case.stages == schedule.STAGES[case.workload.dataset]
@@ -103,8 +108,8 @@ def test_long_is_all_data_on_the_schedule_that_was_fixed(suite: str) -> None:
 
 
 def test_long_accuracy_has_n_mnist_over_longer_windows_too() -> None:
-    found = cases("accuracy", long=True, datasets=("nmnist",))
-    windows = {(case.workload.T, case.sampling.bin_us) for case in found}
+    trainings = cases("accuracy", long=True, datasets=("nmnist",))
+    windows = {(case.workload.T, case.sampling.bin_us) for case in trainings}
     assert windows == {(10, 5_000), (20, 5_000), (10, 30_000)}
 
 
@@ -125,8 +130,8 @@ def test_ablations_differ_in_one_thing_each() -> None:
     assert len(others) == len(ABLATIONS) - 2 - len(rates_of_adam)
     old = columns(first).items()
     changes = [{name for name, value in old if value != columns(case)[name]} for case in others]
-    two = [each for each in changes if len(each) > 1]  # at its own rate; at its own threshold
-    assert [each for each in two if each != {"loss_function", "optimiser_lr"}] == [
+    two = [names for names in changes if len(names) > 1]  # at its own rate; at its own threshold
+    assert [names for names in two if names != {"loss_function", "optimiser_lr"}] == [
         {"v_th", "initialisation"}
     ]
     assert two.count({"loss_function", "optimiser_lr"}) == 5
@@ -146,8 +151,8 @@ def test_ablations_on_events_compare_adams_rates(dataset: str, usual: float) -> 
 
 
 def test_settings_the_paper_leaves_open_are_options_and_in_every_row() -> None:
-    for given, u in (("uniform", None), (0.5, 0.5), ("0.5", 0.5)):
-        options = Options.parse(suite="scale", neunorm="mean", neunorm_u=given, frameworks="fused")
+    for value, u in (("uniform", None), (0.5, 0.5), ("0.5", 0.5)):
+        options = Options.parse(suite="scale", neunorm="mean", neunorm_u=value, frameworks="fused")
         (case, *_) = suites.suite("scale").cases(options)
         assert (
             case.workload.network.neunorm
@@ -186,25 +191,25 @@ def test_options_decide_the_cases() -> None:
 def test_a_notation_runs_as_written_unless_a_width_is_given(suite: str) -> None:
     notation = "8C3(Encoding)-AP4-32FC-Voting"
     for width, runs in ((None, notation), (Fraction(1, 8), "1C3")):
-        found = cases(suite, width=width, networks=(notation,), quick=True)
-        assert all(str(case.workload.network).startswith(runs) for case in found)
-        assert {case.workload.width for case in found} == {width or 1}
+        trainings = cases(suite, width=width, networks=(notation,), quick=True)
+        assert all(str(case.workload.network).startswith(runs) for case in trainings)
+        assert {case.workload.width for case in trainings} == {width or 1}
 
 
 def layers(**fields: Any) -> list[Timing]:
-    given = {"suite": "layer", "device": "cpu", "frameworks": ("reference", "norse", "fused")}
-    found = suites.suite("layer").cases(Options(**{**given, **fields}))
-    return [case for case in found if isinstance(case, Timing)]
+    choices = {"suite": "layer", "device": "cpu", "frameworks": ("reference", "norse", "fused")}
+    layer_cases = suites.suite("layer").cases(Options(**{**choices, **fields}))
+    return [case for case in layer_cases if isinstance(case, Timing)]
 
 
 def test_a_layer_has_as_many_inputs_as_neurons_and_the_frameworks_own_neuron_too() -> None:
-    found = layers()
-    assert [*dict.fromkeys(case.workload.scale for case in found)] == [
+    layer_cases = layers()
+    assert [*dict.fromkeys(case.workload.scale for case in layer_cases)] == [
         f"{size} neurons" for size in (256, 1024, 4096, 16384)
     ]
     names = ["reference", "norse", "fused", "fused bf16", "norse:super"]
-    assert [case.contender.full_name for case in found[:5]] == names
-    for case in found:
+    assert [case.contender.full_name for case in layer_cases[:5]] == names
+    for case in layer_cases:
         (stage,), workload = case.workload.network.stages, case.workload
         assert stage.input_shape == stage.output_shape == workload.network.input_shape[:1]
         assert (workload.T, workload.batch_size) == (500, 16)

@@ -44,18 +44,20 @@ from harness.reports.table import Table
 from harness.spec import Access, Case, Options, paper
 
 
-def said(*shown: object, width: int = 80) -> list[str]:
+def terminal_lines(*renderables: object, width: int = 80) -> list[str]:
     """The lines that a terminal of that width shows, but for empty ones at the end."""
     out = io.StringIO()
-    Console(width=width, file=out, emoji=False).print(*shown, sep="")
+    Console(width=width, file=out, emoji=False).print(*renderables, sep="")
     return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
 
 
 @pytest.mark.parametrize("text", MARKUP, ids=range(len(MARKUP)))
 def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
     """As a reader of CommonMark shows it, whatever stands in a row."""
-    shown = render.markdown(Table([{"reason": f"a {text} b", "n": 1}, {"reason": "x", "n": 2}]))
-    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(shown)
+    text_of_table = render.markdown(
+        Table([{"reason": f"a {text} b", "n": 1}, {"reason": "x", "n": 2}])
+    )
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text_of_table)
     body = html.partition("<tbody>")[2].partition("</tbody>")[0]
     assert set(re.findall(r"</?(\w+)", body)) == {"tr", "td"}
     assert "<thead>" in html and body.count("<td") == 4
@@ -66,7 +68,7 @@ def test_a_field_in_markdown_shows_its_text_and_nothing_else(text: str) -> None:
 def test_numbers_have_their_interval_and_their_unit() -> None:
     assert render.interval(0.619, 0.617, 0.621, ".1f", 100) == "61.9 [61.7, 62.1]"
     assert render.interval(1.0, float("nan"), float("nan"), ".2f") == "1.00"
-    assert [render.seconds(each) for each in (0.001, 5, 90, 7200)] == [
+    assert [render.seconds(duration) for duration in (0.001, 5, 90, 7200)] == [
         *("0.001 s", "5 s", "2 min", "2.0 h")
     ]
 
@@ -85,21 +87,21 @@ def table(name: str, rows: Sequence[Row]) -> list[Table]:
 
 @pytest.mark.parametrize("name", ["scale", "timesteps", "neunorm", "accuracy", "acceleration"])
 def test_a_table_has_a_line_a_row_in_80_columns(name: str) -> None:
-    found = table(name, Store(RECORDED).read(name)[0])
-    lines = said(*found)
+    parts = table(name, Store(RECORDED).read(name)[0])
+    lines = terminal_lines(*parts)
     assert max(map(len, lines)) <= 80
-    for each in found:
-        for cells in each.lines:  # all numbers of a line in one and the same
-            numbers = [cell for cell, right in zip(cells, each.right, strict=True) if right]
+    for part in parts:
+        for cells in part.lines:  # all numbers of a line in one and the same
+            numbers = [cell for cell, right in zip(cells, part.right, strict=True) if right]
             assert any(all(cell in line for cell in numbers) for line in lines), cells
 
 
 def test_machines_have_letters_and_the_schedule_says_when_the_rate_falls() -> None:
-    here, there = (
+    first, second = (
         all_altered(training(0, (0.5,) * n, suite="scale"), cpu=f"CPU {n}") for n in (1, 2)
     )
-    there = retrained(there, step_epochs=1)
-    *lines, one, other, of_one, of_other = said(*table("scale", [*here, *there]))
+    second = retrained(second, step_epochs=1)
+    *lines, one, other, of_one, of_other = terminal_lines(*table("scale", [*first, *second]))
     assert one.split()[0] == "1" and one.endswith("a")
     assert other.split()[0] == "1+1" and other.endswith("b")
     assert (of_one, of_other) == ("a: CPU 1, 2 threads", "b: CPU 2, 2 threads")
@@ -107,50 +109,54 @@ def test_machines_have_letters_and_the_schedule_says_when_the_rate_falls() -> No
 
 
 def test_a_line_of_ablations_is_named_by_its_change() -> None:
-    found = table("ablations", Store(RECORDED).read("ablations")[0])
-    heads = {head for each in found for head in each.columns}
+    parts = table("ablations", Store(RECORDED).read("ablations")[0])
+    heads = {head for part in parts for head in part.columns}
     assert "change" in heads and not heads & {"framework", "precision", "a", "V_th", "loss"}
-    assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(said(*found)))
+    assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", "\n".join(terminal_lines(*parts)))
 
 
 def test_at_reduced_scale_no_difference_to_a_published_figure_is_shown() -> None:
-    (shown,) = table("5", training(0, (0.4123,), suite="accuracy"))
-    assert shown.columns == ["model", "method", "published", "ours", "n", "ours was"]
-    (line,) = [line[3:] for line in shown.lines if line[3]]
+    (table_5,) = table("5", training(0, (0.4123,), suite="accuracy"))
+    assert table_5.columns == ["model", "method", "published", "ours", "n", "ours was"]
+    (line,) = [line[3:] for line in table_5.lines if line[3]]
     assert line[:2] == ("41.2", "1") and "1/8" in line[2]
 
 
 def test_substituted_and_simulated_data_are_named_with_every_figure() -> None:
     rows = all_altered(training(0, (0.7667,), suite="accuracy"), **STANDING_IN)
     (end,) = of_kind(rows, TrainedResult)
-    line = " ".join(said(measuring.trained(CaseRows(end.case, (end,)))))
+    line = " ".join(terminal_lines(measuring.trained(CaseRows(end.case, (end,)))))
     assert line.startswith("digits (for CIFAR-10) CIFARNet") and "76.67 %" in line
-    assert said(*table("accuracy", rows))[0] == "digits (for CIFAR-10)"
+    assert terminal_lines(*table("accuracy", rows))[0] == "digits (for CIFAR-10)"
     rows = training(0, (0.4,), suite="accuracy", dataset="dvs-cifar10", scale="OurModel")
     rows = all_altered(rows, simulated=True)
-    assert said(*table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
+    assert terminal_lines(*table("accuracy", rows))[0] == "simulated DVS-CIFAR10"
 
 
 def test_a_cell_names_its_machine_and_the_reasons_for_missing_ranks() -> None:
-    here = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
-    assert {"on A processor, 2 threads", "on B, 2 threads"} <= {*said(*table("acceleration", here))}
+    rows = [*timed("floor", 1.0, cpu="A processor", threads=2), *timed("floor", 1.0, cpu="B")]
+    assert {"on A processor, 2 threads", "on B, 2 threads"} <= {
+        *terminal_lines(*table("acceleration", rows))
+    }
     lost = row(UnmeasuredResult, contender="fused", reason="its process died")
     rows = [*refused(run()), lost, *contender("norse:compiled", 3.0)]
-    text = " ".join(" ".join(said(*table("acceleration", rows))).split())
+    text = " ".join(" ".join(terminal_lines(*table("acceleration", rows))).split())
     assert "1 fused" in text and "2 reference" in text and "audit failed" in text
     assert "as late in a training: it computes two samples" in text
     assert "fused: no peak memory: its process died" in text
     few = [line for line in run() if not has(line, IterationResult) or line.result.round == 1]
-    assert "all: preliminary: 1 round" in " ".join(said(*table("acceleration", few)))
+    assert "all: preliminary: 1 round" in " ".join(terminal_lines(*table("acceleration", few)))
 
 
 def ran(case: Case, out: Path, *results: CaseRows, **options: Any) -> None:
     """Print a run whose executor has these results."""
     chosen = Options.parse(suite=case.suite, out=out, **{"precision": "fp32", **options})
     suite, store = suites.suite(case.suite), Store(out)
-    executor: Any = SimpleNamespace(measure=lambda *asked: results, train=lambda *asked: results)
+    executor: Any = SimpleNamespace(
+        measure=lambda *arguments: results, train=lambda *arguments: results
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
+        patch.setattr("harness.cli.measuring.training_seconds", lambda *arguments: 4000.0)
         patch.setattr("harness.datasets.why_not_the_data", lambda request: "")
         measuring.run(Work(chosen, suite, (case,), store, Access(out), executor))
 
@@ -159,10 +165,10 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, other = tuple(run()), altered(CASE, dataset="nmnist")
-    left = CaseRows(other.cell, (), left_seconds=200.0)
+    unbegun = CaseRows(other.cell, (), left_seconds=200.0)
     long = CaseRows(altered(other, scale="Large").cell, (), left_seconds=900.0)
     done = (CaseRows(CASE.cell, rows, n, n == 1) for n in (1, 5))
-    ran(CASE, tmp_path, *done, left, long, budget="8m")
+    ran(CASE, tmp_path, *done, unbegun, long, budget="8m")
     whole = capsys.readouterr().out
     out = " ".join(whole.split())
     assert out.startswith("acceleration: 1 cell, 1 contender, as many as fit into 8 min ")
@@ -179,11 +185,11 @@ def test_a_run_shows_each_cell_once_and_ends_with_a_summary_and_commands(
 def test_missing_data_and_a_failed_download_are_said_before_the_run_and_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*given: object, **options: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise URLError("no route")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
-    monkeypatch.setattr("harness.cli.measuring.training_seconds", lambda *given: 4000.0)
+    monkeypatch.setattr("harness.cli.measuring.training_seconds", lambda *arguments: 4000.0)
     note: dict[str, Any] = {"note": f"{DOWNLOAD_FAILED}: again", **STANDING_IN}
     case, errors = trained_case(1, suite="timesteps"), list[str]()
 
@@ -212,7 +218,7 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
 
 
 @pytest.mark.parametrize(
-    ("moves", "now", "left"),
+    ("moves", "now", "time_left"),
     [
         pytest.param([], 5.0, "-:--:--", id="nothing done"),
         pytest.param([(10.0, 0.25)], 10.0, "-:--:--", id="one look tells no speed"),
@@ -222,7 +228,7 @@ def test_a_bf16_training_without_instructions_warns_unless_it_is_named(
     ],
 )
 def test_the_time_left_goes_by_all_that_is_done(
-    moves: list[tuple[float, float]], now: float, left: str, monkeypatch: pytest.MonkeyPatch
+    moves: list[tuple[float, float]], now: float, time_left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, file = SimpleNamespace(now=0.0), io.StringIO()
     terminal: Any = {"file": file, "force_terminal": True, "width": 80}
@@ -231,7 +237,7 @@ def test_the_time_left_goes_by_all_that_is_done(
         for clock.now, fraction in moves:
             say(fraction, "a round")
         clock.now = now
-    assert re.findall(r"[-\d]:[-\d]{2}:[-\d]{2}", file.getvalue())[-1] == left
+    assert re.findall(r"[-\d]:[-\d]{2}:[-\d]{2}", file.getvalue())[-1] == time_left
     furthest = max((fraction for _, fraction in moves), default=0.0)  # it does not go back
     assert re.findall(r"(\d+)%", file.getvalue())[-1] == f"{100 * furthest:.0f}"
 
@@ -243,10 +249,10 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
         _, network = paper.network(notation, "cifar10")
         rows += run(scale="custom", network=network, run=notation)
     lines = timings.lines(frames(rows))
-    text = " ".join(said(measuring.summary(lines), *shown_timings(lines), width=200))
+    text = " ".join(terminal_lines(measuring.summary(lines), *shown_timings(lines), width=200))
     learnt = training(0, (0.3,), suite="scale", scale="CIFARNet")
     learnt = all_altered(learnt, scale="custom")
-    text += " ".join(said(*table("scale", learnt), width=200))
+    text += " ".join(terminal_lines(*table("scale", learnt), width=200))
     assert "custom" not in text and "CIFAR-10 16C3(Encoding)-32FC-Voting" in text
     assert {cell.name for cell in fastest.headline(lines)} == {
         *("CIFAR-10 8C3(Encoding)-Voting", "CIFAR-10 16C3(Encoding)-32FC-Voting")
@@ -256,6 +262,6 @@ def test_a_custom_network_is_shown_by_its_notation_everywhere() -> None:
 def test_a_change_uncertain_by_tenfold_has_no_interval() -> None:
     front = ("speed", "CIFAR-10 Small", "norse fp32", 2.0, 3.0, 0.5)
     wide = Change(*front, -1.0, 6254.2, 0.1, "cpu T=10 batch 20")
-    lines = said(comparison(Comparison((), (wide,), ()), "old", "new"))
-    (line,) = (each for each in lines if each.startswith("norse"))
+    lines = terminal_lines(comparison(Comparison((), (wide,), ()), "old", "new"))
+    (line,) = (line for line in lines if line.startswith("norse"))
     assert line.split() == ["norse", "CIFAR-10", "Small", "2.000", "3.000", "+50.0", "noisy"]
