@@ -183,8 +183,8 @@ def test_a_training_on_another_number_of_samples_is_another(
     limit: int | None, samples: int, state: str, done: Path
 ) -> None:
     rows = all_altered(rows_in(done), train_samples=samples - 6)  # 6 are held out
-    measured = altered(GIVEN, train=limit)
-    assert status.state(measured, rows, NOW, Budget()) == state
+    limited = altered(GIVEN, train=limit)
+    assert status.state(limited, rows, NOW, Budget()) == state
 
 
 def test_standings_count_cases_and_estimate_the_rest(done: Path) -> None:
