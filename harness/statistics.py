@@ -11,7 +11,6 @@ from math import exp, fsum, inf, log, nan, sqrt
 from statistics import fmean, stdev, variance
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -148,12 +147,6 @@ def wilcoxon(values: ArrayLike) -> float:
     """Return p of Wilcoxon's signed-rank test (1945) that values lie around 0, two-sided."""
     ranks: Any = stats.wilcoxon(values)
     return float(ranks.pvalue)
-
-
-def slope_weights(x: np.ndarray) -> np.ndarray:
-    """Return w such that sum(w y) is y's slope over x by least squares."""
-    centred = x - x.mean()
-    return centred / max(float((centred**2).sum()), ROUNDING)
 
 
 # Ratios of seconds, from few and noisy rounds.

@@ -14,8 +14,8 @@ from trainings import case, rows_of, run
 import adapters
 from harness.adapter import Variant
 from harness.analysis import tables
+from harness.analysis.ablations import ablated
 from harness.analysis.frame import frames
-from harness.analysis.trainings import ablated
 from harness.conformance import Broken, checks, random_batch, small
 from harness.records import CertificateResult, EndedResult, EpochResult, Row, TrainedResult
 from harness.reference.initialise import initialised

@@ -30,17 +30,20 @@ from rows import (
 
 from harness import api, suites
 from harness.analysis import claims, trainings
-from harness.analysis.claims import (
-    AGAINST,
-    CLAIMS,
-    COLUMNS,
+from harness.analysis.claims import CLAIMS, COLUMNS, Claim, Finding, findings, table
+from harness.analysis.effect import AGAINST, Answer, Effect, excluded
+from harness.analysis.figure_claims import (
+    CLEARER,
+    EQUAL,
+    FEWER,
+    NOT_BAD,
+    RISE,
+    SOONER,
     STEP,
-    Claim,
-    Effect,
-    Finding,
-    findings,
-    table,
+    SUFFICES,
 )
+from harness.analysis.paired import NEW_SEEDS
+from harness.analysis.table_claims import ACCURACY, HALF, PILOT, RUNGS
 from harness.analysis.trainings import NEARLY, LearningCurve, epochs_to, goal
 from harness.records import ConfusionResult, EpochResult, Row
 from harness.spec import Network, Options, Training, paper, schedule
@@ -104,7 +107,7 @@ FALLING = scales((0.5, 0.4, 0.3), (0.5, 0.4, 0.31), (0.5, 0.41, 0.3))
 EVENTS = scales(*UP, dataset="nmnist")
 CLOSE = scales(*[(0.5, 0.5, 0.5 + n) for n in (-0.002, 0.001, 0.003)])
 # of 2 % of errors on N-MNIST, and half of one in 150, a step takes 11 % away, and 4 %
-FEWER = scales(*[(0.98 + n, 0.983 + n, 0.985 + n) for n in (0, 1e-4, 2e-4)], dataset="nmnist")
+LESS = scales(*[(0.98 + n, 0.983 + n, 0.985 + n) for n in (0, 1e-4, 2e-4)], dataset="nmnist")
 HARDLY = scales(*[(0.98 + n, 0.981 + n, 0.982 + n) for n in (0, 1e-4, 2e-4)], dataset="nmnist")
 TINY = scales(*[(0.5 + n, 0.501 + n, 0.504 + n) for n in (0.0, 0.0001, 0.0002)])
 NOISY = scales((0.46, 0.48, 0.5), (0.42, 0.4, 0.5), (0.5, 0.51, 0.488), (0.44, 0.4, 0.5))
@@ -119,10 +122,20 @@ CLEAR = "width 1/8; dropout 0; 50 epochs; +9.7 [+9.4, +10.0]; p < 0.001"
 
 # Of accuracies and shares in percent; its words have them.
 BOUNDS = {
-    **{"fig4": (STEP, claims.FEWER), "fig5": (claims.RISE, claims.SUFFICES, claims.NOT_BAD)},
-    **{"fig6": (claims.CLEARER / 100,), "conv": (claims.SOONER, NEARLY), "bf16": (claims.EQUAL,)},
-    **{"tab3": (claims.ACCURACY, claims.HALF), "tab4": (claims.ACCURACY, claims.HALF)},
-    **dict.fromkeys(("tab5", "tab6"), (claims.ACCURACY,)),
+    **{
+        "fig4": (STEP, FEWER),
+        "fig5": (RISE, SUFFICES, NOT_BAD),
+    },
+    **{
+        "fig6": (CLEARER / 100,),
+        "conv": (SOONER, NEARLY),
+        "bf16": (EQUAL,),
+    },
+    **{
+        "tab3": (ACCURACY, HALF),
+        "tab4": (ACCURACY, HALF),
+    },
+    **dict.fromkeys(("tab5", "tab6"), (ACCURACY,)),
 }
 
 
@@ -160,7 +173,7 @@ def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(clai
 
 def all_of(found: Finding) -> str:
     """All texts of an answer."""
-    bound = found.by.bound if found.by else ""
+    bound = found.by.bound_text if found.by else ""
     return " ".join((found.text, found.why, found.ours, bound))
 
 
@@ -180,7 +193,7 @@ def all_of(found: Finding) -> str:
         (full(NOISE_ALONE), "cannot be decided here", "6 seeds of this spread decide it in"),
         (full(TINY), "same direction, smaller", "an effect of +1.0 is excluded"),
         (UNSEEN, "open", "the trend's p is not below 0.05"),
-        (FEWER, "reproduced", "+11 % [+11; matters: +10 %"),
+        (LESS, "reproduced", "+11 % [+11; matters: +10 %"),
         (HARDLY, "same direction, smaller", "+4 % ["),
         # what was trained by another rule decides nothing
         (EARLIER, "open", "another schedule"),
@@ -251,8 +264,9 @@ def test_noise_contradicts_a_barely_true_claim_at_most_at_the_level(parts: int) 
     drawn, draws = random.Random(0), 600
 
     def falls() -> bool:  # how large the noise is cancels out
-        found = [effect(*(drawn.gauss(STEP, 0.02) for _ in range(4))) for _ in range(parts)]
-        return bool(claims.excluded(found))
+        return any(
+            excluded([effect(*(drawn.gauss(STEP, 0.02) for _ in range(4))) for _ in range(parts)])
+        )
 
     assert sum(falls() for _ in range(draws)) <= 1.5 * AGAINST * draws
 
@@ -265,13 +279,13 @@ def effect(*values: float, **more: Any) -> Effect:
 def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
     """Holm: the least of m is held against the level / m, the next against it / (m - 1)."""
     low, lower = (effect(-x, -x - 0.004, -x + 0.004, -x) for x in (0.0, 0.02))
-    assert AGAINST / 12 < low.p_against < AGAINST
-    assert claims.excluded([low]) == {id(low)}
+    assert AGAINST / 12 < low.p_below < AGAINST
+    assert excluded([low]) == [True]
     vague = [effect(-0.1, 0.1, -0.1, 0.1) for _ in range(11)]
-    assert claims.excluded([low, *vague]) == set()
-    assert claims.excluded([lower, *vague]) == {id(lower)}
+    assert not any(excluded([low, *vague]))
+    assert excluded([lower, *vague]) == [True] + [False] * 11
     few = effect(-0.5, -0.5, -0.51)  # takes no part
-    assert claims.excluded([low, few]) == {id(low)}
+    assert excluded([low, few]) == [True, False]
 
 
 def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
@@ -291,9 +305,9 @@ def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
 
 def test_a_share_is_averaged_and_tested_as_a_log_ratio_and_shown_as_a_share() -> None:
     twice = log(2)
-    of = replace(effect(log(4), log(2), 0.0, unit="share"), matters=log(10 / 9))
-    assert of.found.value == pytest.approx(twice)  # half as many and twice as many are none
-    assert "+50 % [-" in of.ours and "least that matters: +10 %" in of.bound
+    of = replace(effect(log(4), log(2), 0.0, unit="share"), least_effect=log(10 / 9))
+    assert of.mean.value == pytest.approx(twice)  # half as many and twice as many are none
+    assert "+50 % [-" in of.ours and "least that matters: +10 %" in of.bound_text
     given = replace(findings([])[4], by=of)
     (line,) = table([given]).to_dict("records")
     reach = 4.302652729911275 * twice / sqrt(3)
@@ -328,7 +342,7 @@ def sooner(*epochs: tuple[int, int]) -> list[Row]:
     place["stages"] = schedule.STAGES["dvs-cifar10"]
     return [
         row
-        for seed, pair in enumerate(epochs, claims.NEW_SEEDS.start)
+        for seed, pair in enumerate(epochs, NEW_SEEDS.start)
         for reading, n in zip((None, "mean"), pair, strict=True)
         for curve in [(0.2,) * (n - 1) + (0.5,)]
         for row in training(seed, curve, reading, learning=curve, **place)
@@ -384,12 +398,12 @@ def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() ->
     new = sooner(*[(6, 3)] * 8)
     old = [
         row
-        for seed in claims.NEW_SEEDS
+        for seed in NEW_SEEDS
         for row in retrained((r for r in new if r.workload.seed == seed), seed=seed - 8)
     ]
     found = one("conv", old)
     assert found.answer == "open" and "seeds 8 to 15" in found.text and "+51 %" in found.ours
-    assert "Without seed" in found.against and found.given == "U = 1"
+    assert "Without seed" in found.against and found.choice == "U = 1"
 
 
 def alexnet(behind: float) -> list[Row]:
@@ -415,7 +429,7 @@ def pilot(moved: float) -> list[Row]:
     rate, by which the gap moves so much.
     """
     short = learnt([(0.4, 0.5)], OFF, BARE, suite="accuracy", seeds=1)
-    longer: dict[str, Any] = {"suite": "accuracy", "seeds": 1, "stages": claims.PILOT}
+    longer: dict[str, Any] = {"suite": "accuracy", "seeds": 1, "stages": PILOT}
     return [*short, *learnt([(0.4 + moved, 0.5)], OFF, BARE, **longer)]
 
 
@@ -439,7 +453,7 @@ def in_bf16(*differences: float) -> list[Row]:
 GOOD_STEPS = {1: 0.45, 2: 0.5, 4: 0.535, 8: 0.54}
 BAD_STEPS = {1: 0.45, 2: 0.5, 4: 0.51, 8: 0.54}
 YES, NO = "reproduced", "contradicted"
-CANNOT: claims.Answer = "cannot be decided here"
+CANNOT: Answer = "cannot be decided here"
 
 
 @ANY(
@@ -512,7 +526,7 @@ def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str
 def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
     usual = [row for row in alexnet(0.05) if row.workload.scale == "AlexNet"]
     found = one("tab6", [*usual, *searched(), *pilot(0.0)])
-    assert found.given == "rate 0.1" and found.answer == NO
+    assert found.choice == "rate 0.1" and found.answer == NO
     fast = retrained(usual, lr=0.2)
     assert one("tab6", [*searched(), *pilot(0.0), *fast]).answer == "not tested"
     # at the grid's edge nothing is chosen, and Table 5 says so with its figure
@@ -531,7 +545,7 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
 def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
     """By seed: without and with NeuNorm, and the ANN; the pilot."""
     gap = [(by_seed[0][0], by_seed[0][2])]
-    longer = learnt(gap, OFF, BARE, suite="accuracy", seeds=1, stages=claims.PILOT)
+    longer = learnt(gap, OFF, BARE, suite="accuracy", seeds=1, stages=PILOT)
     return [*learnt(by_seed, OFF, ON, BARE, suite="accuracy"), *longer, *searched()]
 
 
@@ -540,7 +554,7 @@ def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
     off = (0.0, 0.001, -0.001, 0.0005, -0.0005)  # of the seeds, the more the wider the network
     return [
         row
-        for n, (width, gap) in enumerate(zip(claims.RUNGS, gaps, strict=True))
+        for n, (width, gap) in enumerate(zip(RUNGS, gaps, strict=True))
         for row in learnt(
             [(0.6 - gap + n * each, 0.6) for each in off], OFF, BARE,
             suite="accuracy", scale="Small", width=width, seeds=seeds, T=4,
@@ -551,7 +565,7 @@ def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
 def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
     def closing(rows: list[Row]) -> Finding:
         found = [each for each in judged("tab5", [*GOOD, *rows]) if "closes" in each.words]
-        assert len(found) == 1 and found[0].is_ours and found[0].given == "rate 0.1"
+        assert len(found) == 1 and found[0].is_ours and found[0].choice == "rate 0.1"
         return found[0]
 
     def is_half_ann(row: Row) -> bool:
@@ -623,7 +637,7 @@ def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
 )
 def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[str, Any]) -> None:
     (name,) = change
-    fixed = [row for row in GOOD if row.training.stages != claims.PILOT]
+    fixed = [row for row in GOOD if row.training.stages != PILOT]
     at_full_size = [row for row in full(fixed) if row.workload.seed != trainings.RATE_SEED]
     rows: list[Row] = []
     for neunorm in (True, False):

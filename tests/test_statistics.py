@@ -198,8 +198,6 @@ def test_tests_of_a_mean_by_hand() -> None:
     assert statistics.wilcoxon([1.0, 2.0, 3.0]) == 0.25  # 2 of the 8 choices of signs
     rising = [[1, 2, 3], [1, 2, 3], [1, 2, 3]]
     assert statistics.page_trend_test(rising) == pytest.approx(1 / 6**3)  # of the orders
-    x = np.array([0.0, 1.0, 2.0])
-    assert statistics.slope_weights(x) @ [1.0, 3.0, 6.0] == pytest.approx(2.5)
 
 
 def test_power_is_how_often_the_t_test_finds_the_effect() -> None:

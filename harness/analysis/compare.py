@@ -25,7 +25,7 @@ from harness.analysis import timings, trainings
 from harness.analysis.frame import Frames, Key, X, fields_of, frames, grouped
 from harness.analysis.timings import TimedLine
 from harness.analysis.trainings import TrainingLine, same_but
-from harness.analysis.words import counted, data_name, few
+from harness.analysis.words import counted, few
 from harness.records import Row, TrainedResult
 from harness.spec import paper
 from harness.statistics import Deviation, pooled_deviation, t_critical
@@ -86,8 +86,8 @@ class Comparison:
 
     def beyond(self, limit: float) -> list[Change]:
         """Return changes called slower or worse that exceed `limit`, in the unit of `change`."""
-        worse = [each for each in self.changes if each.call in ("slower", "worse")]
-        return [each for each in worse if abs(each.change) > limit]
+        worse = [change for change in self.changes if change.call in ("slower", "worse")]
+        return [change for change in worse if abs(change.change) > limit]
 
 
 def compare(
@@ -95,50 +95,52 @@ def compare(
 ) -> Comparison:
     """Compare the timings and trainings that both have; `limit`: the least change that matters."""
     margins = (MARGIN, ACCURACY) if limit is None else (limit, limit)
-    before, after = frames(old), frames(new)
-    timed, alone_timed = _joined(_speeds(before), _speeds(after))
-    learnt, alone_learnt = _joined(_learnt(before), _learnt(after))
-    changes = [*_speed_changes(timed, margins[0])]
-    changes += [_accuracy_change(*pair, len(learnt), margins[1]) for pair in learnt]
-    alone = [f"{network(each)} {_setting(each)} {_label(each)}" for each in alone_timed]
-    alone += [f"{each.case.suite}: {_trained(each)}, {_shared(each)}" for each in alone_learnt]
-    differences = tuple(_differences(before.rows, after.rows))
-    return Comparison(differences, tuple(changes), tuple(sorted(alone)), *margins)
+    a, b = frames(old), frames(new)
+    timings_of_both, timings_of_one = _joined(_speeds(a), _speeds(b))
+    trainings_of_both, trainings_of_one = _joined(_accuracies(a), _accuracies(b))
+    changes = [*_speed_changes(timings_of_both, margins[0])]
+    tests = len(trainings_of_both)
+    changes += [_accuracy_change(*pair, tests, margins[1]) for pair in trainings_of_both]
+    unmatched = [f"{network(line)} {_setting(line)} {_label(line)}" for line in timings_of_one]
+    unmatched += [f"{e.case.suite}: {_trained(e)}, {_shared(e)}" for e in trainings_of_one]
+    differences = tuple(_differences(a.rows, b.rows))
+    return Comparison(differences, tuple(changes), tuple(sorted(unmatched)), *margins)
 
 
 def _joined(old: Mapping[Key, X], new: Mapping[Key, X]) -> tuple[list[tuple[X, X]], list[X]]:
     """Return the lines that both have, in pairs, and those that one alone has."""
-    both = [(each, new[key]) for key, each in old.items() if key in new]
+    both = [(line, new[key]) for key, line in old.items() if key in new]
     return both, [{**old, **new}[key] for key in old.keys() ^ new.keys()]
 
 
 # Fields of rows in which folders may differ, and words for some.
-MADE_WITH = ("cpu", "capability", "gpu", "cores", "memory_mib", "os", "threads", "torch", "python")
-MADE_WITH += ("harness", "commit", "allocator", "environment")
+ORIGIN = ("cpu", "capability", "gpu", "cores", "memory_mib", "os", "threads", "torch", "python")
+ORIGIN += ("harness", "commit", "allocator", "environment")
 WORDS = {"cpu": "CPU", "capability": "instructions", "gpu": "GPU"}
 
 
-def _made_with(rows: Iterable[Row]) -> dict[str, set[str]]:
-    found = defaultdict[str, set[str]](set)
+def _origin(rows: Iterable[Row]) -> dict[str, set[str]]:
+    """Return the machines, versions and data that rows were made with: by name their values."""
+    origin = defaultdict[str, set[str]](set)
     for row in rows:
-        made: dict[str, object] = fields_of(row.run.machine) | {"allocator": row.run.allocator}
-        made[row.contender.package] = row.installation.framework_version
+        fields: dict[str, object] = fields_of(row.run.machine) | {"allocator": row.run.allocator}
+        fields[row.contender.package] = row.installation.framework_version
         data = f"data of {row.workload.dataset} in {row.suite}"
         for name, source in ((data, row.data.source), (f"test {data}", row.data.test)):
-            made[name] = source and source.sha256[:12]
-        for name, value in made.items():
+            fields[name] = source and source.sha256[:12]
+        for name, value in fields.items():
             if value:
-                found[name].add(str(value))
-    return found
+                origin[name].add(str(value))
+    return origin
 
 
 def _differences(old: Iterable[Row], new: Iterable[Row]) -> Iterator[str]:
-    before, now = _made_with(old), _made_with(new)
-    both = before.keys() & now.keys()  # a framework or data of one folder alone is no difference
-    for name in (*MADE_WITH, *sorted(both - {*MADE_WITH})):
-        if before.get(name) != now.get(name):
-            values = (sorted(of.get(name, {"none"})) for of in (before, now))
-            a, b = (few(of, "of them", "; ") for of in values)
+    origins = _origin(old), _origin(new)
+    # a framework or data of one folder alone is no difference
+    both = origins[0].keys() & origins[1].keys()
+    for name in (*ORIGIN, *sorted(both - {*ORIGIN})):
+        a, b = (few(sorted(origin.get(name, {"none"})), "of them", "; ") for origin in origins)
+        if origins[0].get(name) != origins[1].get(name):
             yield f"{WORDS.get(name, name)}: {a} in A, {b} in B"
 
 
@@ -150,37 +152,37 @@ def _log(pair: SpeedPair) -> float:
     return log(new.ratio_to_floor / old.ratio_to_floor)
 
 
-def _label(each: TimedLine) -> str:
-    return each.name if each.precision != "fp32" else f"{each.name} fp32"
+def _label(line: TimedLine) -> str:
+    return line.name if line.precision != "fp32" else f"{line.name} fp32"
 
 
-def _speeds(of: Frames) -> dict[Hashable, TimedLine]:
+def _speeds(frames: Frames) -> dict[Hashable, TimedLine]:
     """Return the contenders that are proved and were timed against the floor, by cell and name.
 
     Of a machine those of the last run, of several machines those of the one with most rows.
     """
-    found: dict[Hashable, TimedLine] = {}
-    for each in timings.lines(of):  # the machine with most rows comes first
-        if each.is_proved and not isnan(each.ratio_to_floor):
-            key = timings.of_cell(each), _label(each)
-            if key not in found or found[key].machine == each.machine:
-                found.pop(key, None)  # in the order of the last run
-                found[key] = each
-    return found
+    speeds: dict[Hashable, TimedLine] = {}
+    for line in timings.lines(frames):  # the machine with most rows comes first
+        if line.is_proved and not isnan(line.ratio_to_floor):
+            key = timings.of_cell(line), _label(line)
+            if key not in speeds or speeds[key].machine == line.machine:
+                speeds.pop(key, None)  # in the order of the last run
+                speeds[key] = line
+    return speeds
 
 
-def network(each: TimedLine) -> str:
+def network(line: TimedLine) -> str:
     """Return the paper's names of the data set and the network of a line."""
-    return f"{paper.settings(each.dataset).title} {each.scale}"
+    return f"{paper.settings(line.dataset).title} {line.scale}"
 
 
-def _setting(each: TimedLine) -> str:
+def _setting(line: TimedLine) -> str:
     special = (
-        f"NeuNorm {each.neunorm}" if each.neunorm else "",
-        f"width {each.width}" if each.width != "1" else "",
-        each.mode if each.mode != "training" else "",
+        f"NeuNorm {line.neunorm}" if line.neunorm else "",
+        f"width {line.width}" if line.width != "1" else "",
+        line.mode if line.mode != "training" else "",
     )
-    front = f"{each.device} T={each.T} batch {each.batch_size}"
+    front = f"{line.device} T={line.T} batch {line.batch_size}"
     return " ".join(filter(None, (front, *special)))
 
 
@@ -201,32 +203,32 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
         value, low, high = (exp(centre + off) - 1 for off in (0.0, -reach, reach))
         return Change("speed", where, label, nan, nan, value, low, high, margin, "")
 
-    for precision, of in groups.items():
-        by_label, where = grouped(of, lambda pair: _label(pair[0])), "all cells"
-        by_cell = grouped(of, lambda pair: timings.of_cell(pair[0]))
+    for precision, pairs in groups.items():
+        by_label, where = grouped(pairs, lambda pair: _label(pair[0])), "all cells"
+        by_cell = grouped(pairs, lambda pair: timings.of_cell(pair[0]))
         usual = dict.fromkeys(by_cell, 0.0)  # the change of a cell that is no contender's own
         if len(by_label) >= FEWEST_COMPARED:
-            usual = {cell: median(map(_log, its)) for cell, its in by_cell.items()}
+            usual = {cell: median(map(_log, in_cell)) for cell, in_cell in by_cell.items()}
             medians = [*usual.values()]
             yield change(where, f"all {precision}", medians, pooled_deviation([medians]))
             where = "all cells, against the others"
-        own = {
-            label: [_log(pair) - usual[timings.of_cell(pair[0])] for pair in its]
-            for label, its in by_label.items()
+        against_others = {
+            label: [_log(pair) - usual[timings.of_cell(pair[0])] for pair in of_label]
+            for label, of_label in by_label.items()
         }
-        for label, logs in own.items():
-            yield change(where, label, logs, pooled_deviation(own.values()))
-        changes = [[*map(_log, its)] for its in by_label.values()]
-        noise = pooled_deviation(changes) or _noise_of_rounds(of)
-        for old, new in of:
-            found = change(network(old), _label(old), [_log((old, new))], noise)
+        for label, logs in against_others.items():
+            yield change(where, label, logs, pooled_deviation(against_others.values()))
+        changes = [[*map(_log, of_label)] for of_label in by_label.values()]
+        noise = pooled_deviation(changes) or _noise_of_rounds(pairs)
+        for old, new in pairs:
+            in_cell = change(network(old), _label(old), [_log((old, new))], noise)
             ratios = {"old": old.ratio_to_floor, "new": new.ratio_to_floor}
-            yield replace(found, **ratios, setting=_setting(old))
+            yield replace(in_cell, **ratios, setting=_setting(old))
 
 
-def _noise_of_rounds(of: Sequence[SpeedPair]) -> Deviation | None:
+def _noise_of_rounds(pairs: Sequence[SpeedPair]) -> Deviation | None:
     """Return what the rounds of the two runs say; None where they are too few."""
-    lines = [line for pair in of for line in pair]
+    lines = [line for pair in pairs for line in pair]
     if not all(line.ratio_low > 0 and line.ratio_high < inf for line in lines):
         return None
     errors = (statistics.log_error(line.ratio_low, line.ratio_high) for line in lines)
@@ -237,7 +239,7 @@ VERSIONS_MARGIN = 0.03  # relative: within a run a change of that much can be to
 
 
 def within_run(
-    given: Frames | Iterable[Row], contender: str, against: str, limit: float | None = None
+    rows: Frames | Iterable[Row], contender: str, against: str, limit: float | None = None
 ) -> list[Change]:
     """Return the change in time from `against` to `contender` in each cell, over common rounds.
 
@@ -246,9 +248,9 @@ def within_run(
     (`TimedLine.over`). Of contenders that are not proved, the change says why it is not judged.
     """
     margin = VERSIONS_MARGIN if limit is None else limit
-    every = timings.lines(frames(given))
+    every = timings.lines(frames(rows))
     runs = timings.by_completeness(grouped(every, attrgetter("cell", "run")).values())
-    found: dict[int, Change | None] = {line.cell: None for line in every}  # in their order
+    changes: dict[int, Change | None] = {line.cell: None for line in every}  # in their order
     for run in runs:
         lines = {line.name: line for line in run}
         if not {contender, against} <= lines.keys():
@@ -261,15 +263,14 @@ def within_run(
             figures = nan, nan, ratio.value - 1, low - 1, high - 1, margin
             where = network(one), contender, *figures, _setting(one), one.machine
             doubt = one.together.doubt
-            found[one.cell] = Change("speed", *where, refused=why, note=doubt)
-    return [change for change in found.values() if change]
+            changes[one.cell] = Change("speed", *where, refused=why, note=doubt)
+    return [change for change in changes.values() if change]
 
 
 def sentences(changes: Sequence[Change], against: str) -> list[str]:
     """Return changes of `within_run` as sentences, with machine and setting where these differ."""
-    places = "setting", "machine"
-    several = [name for name in places if len({getattr(each, name) for each in changes}) > 1]
-    return [_sentence(each, against, [getattr(each, name) for name in several]) for each in changes]
+    names = [n for n in ("setting", "machine") if len({getattr(e, n) for e in changes}) > 1]
+    return [_sentence(e, against, [getattr(e, name) for name in names]) for e in changes]
 
 
 def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
@@ -287,36 +288,34 @@ def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
     return f"{front}: {words.get(change.call, change.call)} {interval}{note}"
 
 
-def _learnt(of: Frames) -> dict[Hashable, TrainingLine]:
-    suites, same = dict.fromkeys(row.suite for row in of.current_rows(TrainedResult)), same_but()
-    found = (each for suite in suites for each in trainings.lines(of, suite))
-    return {(each.case, same(each)): each for each in found}
+def _accuracies(frames: Frames) -> dict[Hashable, TrainingLine]:
+    """Return the trainings of a folder by their condition."""
+    suites = dict.fromkeys(row.suite for row in frames.current_rows(TrainedResult))
+    lines = (line for suite in suites for line in trainings.lines(frames, suite))
+    return {(line.case, same_but()(line)): line for line in lines}
 
 
-def _trained(each: TrainingLine) -> str:
-    of_neunorm = "" if each.neunorm == "off" else f" NeuNorm {each.neunorm}"
-    return f"{each.scale}{of_neunorm} T={each.T}"
+def _trained(line: TrainingLine) -> str:
+    of_neunorm = "" if line.neunorm == "off" else f" NeuNorm {line.neunorm}"
+    return f"{line.scale}{of_neunorm} T={line.T}"
 
 
-def _shared(each: TrainingLine) -> str:
-    data = data_name(each.dataset, substitute=each.substitute, simulated=each.simulated)
-    samples = counted(each.train_samples, "sample").replace(",", "")
+def _shared(line: TrainingLine) -> str:
+    samples = counted(line.train_samples, "sample").replace(",", "")
     return (
-        f"{data}, width {each.width}, {counted(each.epochs, 'epoch')} of {samples}, "
-        f"{each.framework} {each.precision}"
+        f"{line.data_title}, width {line.width}, {counted(line.epochs, 'epoch')} of {samples}, "
+        f"{line.framework} {line.precision}"
     )
 
 
-def _accuracy_change(
-    before: TrainingLine, after: TrainingLine, tests: int, margin: float
-) -> Change:
+def _accuracy_change(a: TrainingLine, b: TrainingLine, tests: int, margin: float) -> Change:
     """Return the difference of two means over seeds, with Welch's interval."""
-    old, new = ([*each.accuracies.values()] for each in (before, after))
+    old, new = ([*line.accuracies.values()] for line in (a, b))
     change, reach = fmean(new) - fmean(old), nan
     if sorted(old) == sorted(new):
         change = reach = 0.0
     elif min(len(old), len(new)) > 1:
         reach = statistics.welch_reach(old, new, LEVEL / tests)
-    front = "accuracy", _trained(before), before.framework, fmean(old), fmean(new)
-    setting = f"{before.case.suite}: {_shared(before)}"
+    front = "accuracy", _trained(a), a.framework, fmean(old), fmean(new)
+    setting = f"{a.case.suite}: {_shared(a)}"
     return Change(*front, change, change - reach, change + reach, margin, setting)

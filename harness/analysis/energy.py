@@ -94,15 +94,15 @@ def _line(
     work, results = case.workload, [row.result for row in rows]
     stages, is_ann = work.network.stages, case.contender.framework == ANN
     steps = 0 if is_ann else work.T
-    operations = _mean((of.counted_samples, of.operations) for of in results)
-    spikes = _mean((of.counted_samples, of.spikes) for of in results)
+    operations = _mean((counts.counted_samples, counts.operations) for counts in results)
+    spikes = _mean((counts.counted_samples, counts.spikes) for counts in results)
     # what enters is no spike: real values, or what a pool or NeuNorm made
-    behind_values = (True, *(bool(each.pool or each.neunorm_shape) for each in stages[:-1]))
+    behind_values = (True, *(bool(stage.pool or stage.neunorm_shape) for stage in stages[:-1]))
     by_value = zip(operations, behind_values, strict=True)
     macs = sum(n for n, is_value in by_value if is_value or is_ann)
     acs = sum(operations) - macs
-    multiplies = sum(_mean((of.counted_samples, of.multiplies) for of in results))
-    accumulates = sum(_mean((of.counted_samples, of.accumulates) for of in results))
+    multiplies = sum(_mean((c.counted_samples, c.multiplies) for c in results))
+    accumulates = sum(_mean((c.counted_samples, c.accumulates) for c in results))
     synapses, whole = sum(map(unpadded_macs, stages[1:])), sum(map(unpadded_macs, stages))
     driving = sum(stage.neurons for stage in stages[:-1]) * max(steps, 1)
     source = rows[-1].data.test or rows[-1].data.source
@@ -123,7 +123,7 @@ def _line(
         # every input of it multiplied, zero or not; its own line counts what is not zero
         "ann_counted_uj_float32": microjoules(whole),
         "epochs": epochs,
-        "samples": min(of.counted_samples for of in results),  # of one seed
+        "samples": min(counts.counted_samples for counts in results),  # of one seed
         "n": len(rows),
         "data_source": source.description if source else "",
         **{name: bool(source and getattr(source, name)) for name in FLAGS},

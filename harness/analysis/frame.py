@@ -94,16 +94,16 @@ def _of_source(front: str, source: Source | None) -> dict[str, object]:
     return {f"{front}_{name}": value for name, value in values.items()}
 
 
-def frames(given: Iterable[Row] | Frames) -> Frames:
+def frames(rows: Iterable[Row] | Frames) -> Frames:
     """Return the rows as Frames; Frames are returned unchanged."""
-    return given if isinstance(given, Frames) else Frames(given)
+    return rows if isinstance(rows, Frames) else Frames(rows)
 
 
-def grouped(each: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
+def grouped(members: Iterable[X], key: Callable[[X], Key]) -> dict[Key, list[X]]:
     """Group by key; keys and their members keep the order in which they come."""
     groups: dict[Key, list[X]] = {}
-    for one in each:
-        groups.setdefault(key(one), []).append(one)
+    for member in members:
+        groups.setdefault(key(member), []).append(member)
     return groups
 
 

@@ -67,7 +67,7 @@ class Rounds:
 
         None where they are alike: within UNLIKE, or with intervals that overlap.
         """
-        now, then = (of._mean(of.seconds.get(contender, {})) for of in (self, earlier))
+        now, then = (run._mean(run.seconds.get(contender, {})) for run in (self, earlier))
         are_apart = now.low > then.high or now.high < then.low
         factor = now.value / then.value
         return factor if are_apart and not 1 / UNLIKE <= factor <= UNLIKE else None

@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import BeforeValidator, TypeAdapter
 
 from harness.analysis import timings, trainings
+from harness.analysis.ablations import ablations
 from harness.analysis.energy import energy
 from harness.analysis.frame import Frame, Frames, frames
 from harness.analysis.timings import TimedLine
@@ -63,16 +64,16 @@ def baselines(frames: Frames) -> Frame:
     """Return the results of the baselines, a line for each condition, in the tables' order."""
     rows = frames.current_rows(FittedResult)
     ended = [(case, row) for row in rows if isinstance(case := row.case, Fit)]
-    known = list(dict.fromkeys(name for row in published() for name in row.baselines))
+    names = list(dict.fromkeys(name for row in published() for name in row.baselines))
     datasets = ("nmnist", "dvs-cifar10", "cifar10")  # as the tables have them
-    found = [_figures(*each) for each in trainings.conditions(ended, "baselines")]
+    lines = [_figures(*condition) for condition in trainings.conditions(ended, "baselines")]
 
     def order(line: dict[str, object]) -> tuple[object, ...]:
         name = str(line["framework"])
-        place = known.index(name) if name in known else len(known)
+        place = names.index(name) if name in names else len(names)
         return datasets.index(str(line["dataset"])), place, name, line["window"], line["T"]
 
-    return pd.DataFrame(sorted(found, key=order), columns=COLUMNS)
+    return pd.DataFrame(sorted(lines, key=order), columns=COLUMNS)
 
 
 # Of baselines.
@@ -89,7 +90,7 @@ def _figures(
 ) -> dict[str, object]:
     results, T = [row.result for row in ended], case.workload.T
     last, accuracy = results[-1], mean_share([result.test_accuracy for result in results])
-    source = [of.source_accuracy for of in results if of.source_accuracy is not None]
+    source = [a for result in results if (a := result.source_accuracy) is not None]
     spikes = [result.spikes for result in results if result.spikes is not None]
     return {
         **{"dataset": case.workload.dataset, "framework": case.contender.name, "T": T},
@@ -119,14 +120,14 @@ def paper_table(number: int, frames: Frames) -> Frame:
     `framework` is its name, and `fidelity` and `deviations` say how near it is to what was
     published.
     """
-    found, others = trainings.lines(frames, "accuracy", *ALIKE), baselines(frames)
+    trained, others = trainings.lines(frames, "accuracy", *ALIKE), baselines(frames)
     columns = [*FIGURES, *FRONT, *CONDITION, "machines"]
     lines = []
     for row in published():
         if row.table != number:
             continue
-        its = trainings.as_fixed([each for each in found if measures(row, each)])
-        ours = trainings.table([each for each in its if each.own] or its)
+        alike = trainings.as_fixed([line for line in trained if measures(row, line)])
+        ours = trainings.table([line for line in alike if line.is_of_suite] or alike)
         # a system that was run belongs to a published row
         is_its = others["framework"].isin(row.baselines) & (others["dataset"] == row.dataset)
         front = {
@@ -138,8 +139,8 @@ def paper_table(number: int, frames: Frames) -> Frame:
             "note": row.note,
         }
         lines += [
-            {**front, "difference": each["accuracy"] - row.accuracy, **each}
-            for each in (*ours[columns].to_dict("records"), *others.loc[is_its].to_dict("records"))
+            {**front, "difference": line["accuracy"] - row.accuracy, **line}
+            for line in (*ours[columns].to_dict("records"), *others.loc[is_its].to_dict("records"))
         ] or [front]
     return pd.DataFrame(lines, columns=list(dict.fromkeys(name for line in lines for name in line)))
 
@@ -172,7 +173,7 @@ FULL: dict[str, Callable[[Frames], pd.DataFrame]] = {
     "scale": trainings.scale,
     "neunorm": trainings.neunorm,
     "accuracy": trainings.accuracy,
-    "ablations": trainings.ablations,
+    "ablations": ablations,
     "baselines": baselines,
     "energy": energy,
     **{str(number): partial(paper_table, number) for number in (3, 4, 5, 6)},

@@ -154,7 +154,7 @@ class TimedLine:
         return both and self.over(other).high < 1
 
 
-_FIELDS = tuple(each.name for each in fields(TimedLine))
+_FIELDS = tuple(column.name for column in fields(TimedLine))
 COLUMNS = _FIELDS[: _FIELDS.index("machine")]
 
 
@@ -184,13 +184,12 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     # holds for every cell in which its version is timed
     bf16_trainings = grouped(frames.current_rows(Bf16TrainingResult), lambda row: row.installed)
     together, nothing = rounds(frames), Rounds({}, {}, {}, frozenset())
-    found = []
+    timed = []
     for (machine, cell, _, run), of_contender in entries.items():
         case, rows = of_contender[-1][2], [row for *_, row in of_contender]
         in_bf16 = [row.result for row in bf16_trainings.get(rows[-1].installed, ())]
-        its = together.get((cell, run), nothing)
-        line = _line(machine, cell, case, rows, its, in_bf16)
-        found.append(replace(line, notes=(*notes_on(frames, cell, line.contender, run),)))
+        line = _line(machine, cell, case, rows, together.get((cell, run), nothing), in_bf16)
+        timed.append(replace(line, notes=(*notes_on(frames, cell, line.contender, run),)))
     # a later run is written last
     last = {
         (cell, row.contender.precision, row.run.id): n
@@ -199,14 +198,14 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     }
     place = {machine: n for n, machine in enumerate(machines(frames.machines))}
 
-    def order(of: Sequence[TimedLine]) -> tuple[object, ...]:
-        line = of[0]
+    def order(ranked_together: Sequence[TimedLine]) -> tuple[object, ...]:
+        line = ranked_together[0]
         in_paper = paper.paper_order(line.dataset, line.scale)
         cell = place[line.machine], in_paper, of_cell(line), line.seed, line.cell
         return *cell, line.precision != "fp32", line.precision, last.get(of_class(line), 0)
 
-    classes = sorted(grouped(found, of_class).values(), key=order)
-    return tuple(line for of in classes for line in _placed(of))
+    classes = sorted(grouped(timed, of_class).values(), key=order)
+    return tuple(line for ranked_together in classes for line in _placed(ranked_together))
 
 
 def notes(lines: Iterable[TimedLine]) -> Iterator[str]:
@@ -219,10 +218,10 @@ def notes(lines: Iterable[TimedLine]) -> Iterator[str]:
         yield f"{names}: {note}."
 
 
-def table(found: Iterable[TimedLine]) -> Frame:
+def table(lines: Iterable[TimedLine]) -> Frame:
     """Return lines as a DataFrame: COLUMNS and the machine's name."""
-    made = pd.DataFrame([vars(each) for each in found], columns=[*COLUMNS, "machine"])
-    return made.astype({"rank": "Int64", "rank_high": "Int64"})
+    frame = pd.DataFrame([vars(line) for line in lines], columns=[*COLUMNS, "machine"])
+    return frame.astype({"rank": "Int64", "rank_high": "Int64"})
 
 
 def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
@@ -230,8 +229,8 @@ def completeness(run: Sequence[TimedLine]) -> tuple[bool, int, int]:
 
     Lines with a time count first: contenders that are not installed make no run more complete.
     """
-    ranked = (each.rounds >= FEWEST_RANKED and each.framework != FLOOR for each in run)
-    return any(ranked), sum(each.rounds > 0 for each in run), len(run)
+    ranked = (line.rounds >= FEWEST_RANKED and line.framework != FLOOR for line in run)
+    return any(ranked), sum(line.rounds > 0 for line in run), len(run)
 
 
 def by_completeness(runs: Iterable[list[TimedLine]]) -> list[list[TimedLine]]:
@@ -243,11 +242,11 @@ def most_complete(lines: Sequence[TimedLine]) -> list[TimedLine]:
     """Return, for each cell and precision, the lines of its last most complete run."""
     runs = sorted(grouped(lines, of_class).values(), key=completeness)
     best = {(run[0].cell, run[0].precision): run[0].run for run in runs}
-    return [each for each in lines if best[each.cell, each.precision] == each.run]
+    return [line for line in lines if best[line.cell, line.precision] == line.run]
 
 
 def _first(values: Iterable[X | None], otherwise: X) -> X:
-    return next((each for each in values if each is not None and each != ""), otherwise)
+    return next((value for value in values if value is not None and value != ""), otherwise)
 
 
 def _line(
@@ -258,30 +257,34 @@ def _line(
     together: Rounds,
     bf16_trainings: Sequence[Bf16TrainingResult],
 ) -> TimedLine:
-
-    def of(kind: type[K]) -> list[K]:
+    def results(kind: type[K]) -> list[K]:
         return [row.result for row in of_kind(rows, kind)]
 
     last, workload, contender = rows[-1], case.workload, case.contender
-    run, by, norm = last.run, last.installation, workload.network.neunorm
+    run, installation, norm = last.run, last.installation, workload.network.neunorm
     sources = [row.data.source for row in rows if row.data.source]
     # figures of the rounds
     seconds = together.seconds.get(contender, {})
     per_iteration = median(seconds.values()) if seconds else nan
     ratio, noise = together.ratio(contender, THE_FLOOR), together.noise
     speedup = together.ratio(Contender(REFERENCE, precision=contender.precision), contender)
-    memory, warmups = of(MemoryResult), of(WarmupResult)
-    unmeasured = () if memory else of(UnmeasuredResult)
-    took = _first((warmup.seconds for warmup in warmups), nan)
-    compiled = _first((warmup.compile_seconds for warmup in warmups), nan)
+    memory, warmups = results(MemoryResult), results(WarmupResult)
+    unmeasured = () if memory else results(UnmeasuredResult)
+    warmup_seconds = _first((warmup.seconds for warmup in warmups), nan)
+    compile_seconds = _first((warmup.compile_seconds for warmup in warmups), nan)
     # its proof
-    proofs, audits = of(CertificateResult), of(AuditResult)  # of each layer too
+    proofs, audits = results(CertificateResult), results(AuditResult)  # of each layer too
     exams = [proof for proof in proofs if proof.layer is None]
-    own = (e for e in exams if e.certificate_precision == contender.precision and e.spikes)
-    rates = ((exam.mismatches or 0) / (exam.spikes or 1) for exam in own)
+    rates = (
+        (exam.mismatches or 0) / exam.spikes
+        for exam in exams
+        if exam.certificate_precision == contender.precision and exam.spikes
+    )
     # an audit of inference has no gradients
     cosines = [e.gradient_cosine for e in audits or proofs if e.gradient_cosine is not None]
-    certificate, is_proved, lacks = _proved(last, of(EndedResult), exams, audits, bf16_trainings)
+    certificate, is_proved, lacks = _proved(
+        last, results(EndedResult), exams, audits, bf16_trainings
+    )
     line = TimedLine(
         dataset=workload.dataset,
         scale=network_name(workload),
@@ -299,7 +302,7 @@ def _line(
         protocol=run.protocol or 0,
         layout=_first((row.build.layout for row in rows), ""),
         computed=_first((row.build.computed for row in rows), ""),
-        neuron="" if contender.framework == FLOOR else by.neuron or NOT_DECLARED,
+        neuron="" if contender.framework == FLOOR else installation.neuron or NOT_DECLARED,
         implementation=_first((row.installation.implementation for row in rows), ""),
         allocator=run.allocator or "",
         data_source=_first((source.description for source in sources), ""),
@@ -308,7 +311,7 @@ def _line(
         capability=run.machine.capability or "",
         gpu=run.machine.gpu or "",
         torch=run.machine.torch or "",
-        framework_version=by.framework_version or "",
+        framework_version=installation.framework_version or "",
         run=run.id,
         seconds_per_iteration=per_iteration,
         seconds_per_epoch=per_iteration * (last.data.iterations_per_epoch or nan),
@@ -318,20 +321,20 @@ def _line(
         speedup_vs_reference=speedup.value,
         speedup_low=speedup.low,
         speedup_high=speedup.high,
-        peak_memory_mib=_first((each.peak_memory_mib for each in memory), nan),
-        memory_note=_first((each.reason for each in unmeasured), ""),
-        spike_rate=_first((each.spike_rate for each in proofs), nan),
+        peak_memory_mib=_first((peak.peak_memory_mib for peak in memory), nan),
+        memory_note=_first((failure.reason for failure in unmeasured), ""),
+        spike_rate=_first((proof.spike_rate for proof in proofs), nan),
         certificate=certificate,
-        exam=min((each.exam for each in exams), default=0),
-        exam_inputs=max((each.attempts or 0 for each in exams), default=0),
-        audit=max((each.way for each in audits), default=""),  # a replay, where one was needed
+        exam=min((exam.exam for exam in exams), default=0),
+        exam_inputs=max((exam.attempts or 0 for exam in exams), default=0),
+        audit=max((audit.way for audit in audits), default=""),  # a replay, where one was needed
         # in the precision that was timed: by its audits, else by its exam
         mismatch_rate=sum(_shares(audits)) if audits else next(rates, nan),
         gradient_cosine=min(cosines, default=nan),
         rounds=len(seconds),
-        part=_first((iteration.part for iteration in of(IterationResult)), nan),
-        warmup_seconds=took,
-        compile_seconds=took if contender.form == "compiled" else compiled,
+        part=_first((iteration.part for iteration in results(IterationResult)), nan),
+        warmup_seconds=warmup_seconds,
+        compile_seconds=warmup_seconds if contender.form == "compiled" else compile_seconds,
         noise_low=noise.low,
         noise_high=noise.high,
         machine=machine,
@@ -363,17 +366,17 @@ def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
     others = [line for line in lines if line.framework != FLOOR]
     others.sort(key=lambda line: (isnan(line.ratio_to_floor), line.ratio_to_floor))
     able = [line for line in others if not line.lacks]
-    apart = "no other contender that can be ranked ran in its rounds"
+    lack = "no other contender that can be ranked ran in its rounds"
     for line in able if len(able) > 1 else ():
         if not any(line.over(other).rounds for other in able if other is not line):
-            others[others.index(line)] = replace(line, lacks=(apart,), reason=apart)
+            others[others.index(line)] = replace(line, lacks=(lack,), reason=lack)
     able = [line for line in others if not line.lacks]
     ahead = [{m for m, other in enumerate(able) if other.is_faster(line)} for line in able]
-    for middle, own in product(range(len(able)), ahead):  # faster than one that is faster
-        own |= ahead[middle] if middle in own else set()
+    for middle, faster in product(range(len(able)), ahead):  # faster than one that is faster
+        faster |= ahead[middle] if middle in faster else set()
     ranked = []
     for n, line in enumerate(able):
-        behind = {m for m, own in enumerate(ahead) if n in own}
+        behind = {m for m, faster in enumerate(ahead) if n in faster}
         faster, slower = ahead[n] - behind - {n}, behind - ahead[n] - {n}
         ranked.append(replace(line, rank=1 + len(faster), rank_high=len(able) - len(slower)))
     return [*floors, *ranked, *(line for line in others if line.lacks)]
@@ -433,14 +436,14 @@ def _proved(
         return refused("not the paper's function", row.installation.deviations)
     if not exams:
         return refused("none", "no exam was taken")
-    if failed := [each for each in exams if not each.certified]:
+    if failed := [exam for exam in exams if not exam.certified]:
         return refused("none", f"its exam failed: {failed[0].reason or NO_REASON}")
-    if failed := [each for each in audits if not each.passed]:
+    if failed := [audit for audit in audits if not audit.passed]:
         why = failed[0].reason or NO_REASON
         return refused("audit failed", f"audit {AUDITS.get(failed[0].when, '')}: {why}")
-    taken = {each.when for each in audits}
-    untaken = [f"not audited {text}" for when, text in AUDITS.items() if when not in taken]
-    lacks = untaken if taken else ["not audited"]
+    moments = {audit.when for audit in audits}
+    missing = [f"not audited {text}" for when, text in AUDITS.items() if when not in moments]
+    lacks = missing if moments else ["not audited"]
     if row.contender.precision == "bf16":
         # the last training that was finished
         last = next(reversed([e for e in bf16_trainings if e.finished] or bf16_trainings), None)
@@ -453,9 +456,9 @@ def _proved(
         beyond, within = (f"{100 * share:.2g} %" for share in _shares(audits))
         text = f"bf16 ({beyond} of spikes differ beyond rounding, {within} within it)"
         return text, True, ()
-    if "before" not in taken:
+    if "before" not in moments:
         return "equal by its exam alone", True, tuple(lacks)
-    exact = (p for each in exams if (p := each.certificate_precision) != "bf16")
+    exact = (p for exam in exams if (p := exam.certificate_precision) != "bf16")
     return f"equal ({'+'.join(exact)})", True, tuple(lacks)
 
 

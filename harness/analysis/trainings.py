@@ -13,13 +13,13 @@ from itertools import pairwise
 from math import isclose, nan
 from operator import attrgetter
 from statistics import fmean, median
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.words import initial_weights
+from harness.analysis.words import data_name, initial_weights
 from harness.records import (
     ConfusionResult,
     EpochResult,
@@ -31,8 +31,6 @@ from harness.records import (
     TransferResult,
 )
 from harness.spec import (
-    DEAD_RATE,
-    LOSS,
     SGD,
     Fit,
     Network,
@@ -42,7 +40,7 @@ from harness.spec import (
     schedule,
 )
 from harness.statistics import mean, mean_share
-from harness.suites.trainings import ABLATIONS, AS_IT_IS
+from harness.suites.trainings import name_in
 
 ALIKE = ("timesteps", "scale", "neunorm", "accuracy")  # suites whose trainings are the paper's
 NEARLY = 0.9  # on this share of the way a curve is still steep, and further from noise than its end
@@ -113,7 +111,7 @@ class TrainingLine:
     # what claims and figures need
     case: Training  # with seed 0, and without what was asked of the trained network
     keys: Mapping[str, str]  # of its trainings, each with the suite whose rows count
-    own: bool  # whether any was run under the suite that was asked for
+    is_of_suite: bool  # whether any was run under the suite that was asked for
     accuracies: Mapping[int, float]  # after the last epoch, by seed
     trained_epochs: tuple[int, ...]  # of each training
     curves: Mapping[int, LearningCurve]  # of each seed that has rows of its epochs
@@ -121,10 +119,20 @@ class TrainingLine:
     deviations: str  # of the adapter from the paper's function; "" for none
 
     @property
+    def data_title(self) -> str:
+        """The data in a few words."""
+        return data_name(self.dataset, substitute=self.substitute, simulated=self.simulated)
+
+    @property
+    def rate(self) -> float:
+        """The first learning rate."""
+        return self.case.optimiser.lr
+
+    @property
     def lost(self) -> list[int]:
         """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
         learnt = schedule.LEARNT / self.case.workload.network.classes
-        return [seed for seed, of in self.curves.items() if of.train_accuracy < learnt]
+        return [seed for seed, curve in self.curves.items() if curve.train_accuracy < learnt]
 
     @property
     def gained_at_first(self) -> float:
@@ -193,10 +201,9 @@ def _data(row: Row) -> DataUsed:
 def _condition(case: Conditioned, suite: str) -> Conditioned:
     """Return how it was trained, without the seed and the tests of the trained network."""
     workload = replace(case.workload, seed=0)
-    if suite != case.suite and paper.settings(workload.dataset).static:
-        # Table 1's Large of still images is Table 2's CIFARNet: what suites call it
-        names = {"CIFARNet": "Large"} if suite == "scale" else {"Large": "CIFARNet"}
-        workload = replace(workload, scale=names.get(workload.scale, workload.scale))
+    if suite != case.suite:
+        scale = name_in(suite, workload.dataset, workload.scale)
+        workload = replace(workload, scale=scale)
     # the row's data say which samples
     sampling = replace(case.sampling, train=None, test=None, embedded=False)
     return replace(case, suite=suite, workload=workload, sampling=sampling, tested_at=())
@@ -242,19 +249,19 @@ def rate_trials(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine,
 
 
 def _lines(
-    frames: Frames, found: Iterable[Row[TrainedResult]], suite: str, others: tuple[str, ...]
+    frames: Frames, trained: Iterable[Row[TrainedResult]], suite: str, others: tuple[str, ...]
 ) -> tuple[TrainingLine, ...]:
-    rows = [row for row in found if row.suite in (suite, *others)]
+    rows = [row for row in trained if row.suite in (suite, *others)]
     rows.sort(key=lambda row: row.suite == suite)
     # who may deviate is no part of how it was trained
     ended = ((replace(row.training, may_deviate=False), row) for row in rows)
-    made = [_line(suite, _curves(frames), *condition) for condition in conditions(ended, suite)]
+    lines = [_line(suite, _curves(frames), *condition) for condition in conditions(ended, suite)]
 
     def in_order(line: TrainingLine) -> tuple[object, ...]:
         place = paper.paper_order(line.dataset, line.scale)
         return *place, *same_but()(replace(line, neunorm=line.neunorm.replace("off", "")))
 
-    return tuple(sorted(made, key=in_order))
+    return tuple(sorted(lines, key=in_order))
 
 
 def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
@@ -262,26 +269,28 @@ def same_but(*differing: Column) -> attrgetter[tuple[object, ...]]:
     return attrgetter(*(name for name in SAME if name not in differing))
 
 
-def as_fixed(found: Sequence[TrainingLine]) -> list[TrainingLine]:
+def as_fixed(lines: Sequence[TrainingLine]) -> list[TrainingLine]:
     """Return of each data set the trainings on the fixed schedule; all, where none of it is."""
-    by_dataset = grouped(found, lambda each: each.dataset).values()
-    fixed = ([each for each in of if schedule.is_on_schedule(each.case)] or of for of in by_dataset)
-    return [each for of in fixed for each in of]
+    return [
+        line
+        for of_data in grouped(lines, lambda line: line.dataset).values()
+        for line in [e for e in of_data if schedule.is_on_schedule(e.case)] or of_data
+    ]
 
 
 def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLine]:
     """Return a suite's trainings, and those of other suites that differ only in `differing`."""
-    found, same = lines(frames, suite, *ALIKE), same_but(*differing)
-    own = {same(each) for each in found if each.own}
-    return [each for each in found if same(each) in own]
+    every, same = lines(frames, suite, *ALIKE), same_but(*differing)
+    of_suite = {same(line) for line in every if line.is_of_suite}
+    return [line for line in every if same(line) in of_suite]
 
 
 @lru_cache(maxsize=4)
 def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
     rows = sorted(frames.current_rows(EpochResult), key=lambda row: row.result.epoch)
     curves = {}
-    for key, its in grouped(rows, lambda row: (row.key or "", row.suite)).items():
-        epochs = [row.result for row in its]
+    for key, of_training in grouped(rows, lambda row: (row.key or "", row.suite)).items():
+        epochs = [row.result for row in of_training]
         first, last = epochs[0].learning_rate, epochs[-1]
         at_first = [epoch.validation_accuracy for epoch in epochs if epoch.learning_rate == first]
         curves[key] = LearningCurve(
@@ -339,7 +348,7 @@ def _line(
         seconds_per_epoch=fmean(paces),
         case=case,
         keys=keys,
-        own=suite in keys.values(),
+        is_of_suite=suite in keys.values(),
         accuracies={row.workload.seed: row.result.test_accuracy for row in ended},
         trained_epochs=trained,
         curves={
@@ -357,19 +366,24 @@ def rows_of(frames: Frames, kind: type[K], line: TrainingLine) -> list[Row[K]]:
     return [row for row in frames.current_rows(kind) if line.keys.get(row.key or "") == row.suite]
 
 
-def table(found: Sequence[TrainingLine], more: Mapping[str, Sequence[Any]] = {}) -> Frame:
+Values = list[float] | list[str]  # a column
+
+
+def table(lines: Sequence[TrainingLine], more: Mapping[str, Values] = {}) -> Frame:
     """Return the table of trainings: a line for each condition, over all its seeds.
 
     `more` are further columns. `epochs` is how many were trained, the mean over the seeds;
     `at_chance` how many of the n seeds learnt nothing (the means include them); `gained_at_first`
     as the property of that name.
     """
-    own: dict[str, Sequence[Any]] = {"at_chance": [len(each.lost) for each in found]}
-    own |= {"gained_at_first": [each.gained_at_first for each in found]}
-    own |= {"epochs": [round(fmean(each.trained_epochs)) for each in found]}
+    computed: dict[str, Values] = {
+        "at_chance": [len(line.lost) for line in lines],
+        "gained_at_first": [line.gained_at_first for line in lines],
+        "epochs": [round(fmean(line.trained_epochs)) for line in lines],
+    }
     order = [*FRONT, *FIGURES, "at_chance", *more, *CONDITION, "machines", "gained_at_first"]
-    made = pd.DataFrame([vars(each) for each in found], columns=_FIELDS)
-    return made.assign(**own, **more)[order]
+    frame = pd.DataFrame([vars(line) for line in lines], columns=_FIELDS)
+    return frame.assign(**computed, **more)[order]
 
 
 def scale(frames: Frames) -> Frame:
@@ -379,24 +393,24 @@ def scale(frames: Frames) -> Frame:
 
 def by_scale(frames: Frames) -> list[TrainingLine]:
     """Return Fig. 4's trainings: all of suite `scale`, the three scales of other suites."""
-    found = compared(frames, "scale", "scale", "network")
-    return [each for each in found if each.own or each.scale in paper.SCALES]
+    every = compared(frames, "scale", "scale", "network")
+    return [line for line in every if line.is_of_suite or line.scale in paper.SCALES]
 
 
 def timesteps(frames: Frames) -> Frame:
     """Return Fig. 5: accuracy against T. Column `tested_8`: the networks tested over 8 steps."""
-    found = compared(frames, "timesteps", "T")
-    tested = [
+    lines = compared(frames, "timesteps", "T")
+    tests = [
         grouped((row.result for row in rows_of(frames, TestedResult, line)), attrgetter("tested_T"))
-        for line in found
+        for line in lines
     ]
-    steps = sorted({T for by_steps in tested for T in by_steps})
-
-    def over(T: int) -> list[float]:
-        results = (by_steps.get(T, ()) for by_steps in tested)
-        return [mean_share([result.test_accuracy for result in its]).value for its in results]
-
-    return table(found, {f"tested_{T}": over(T) for T in steps})
+    means = {
+        f"tested_{T}": [
+            mean_share([test.test_accuracy for test in by_T.get(T, ())]).value for by_T in tests
+        ]
+        for T in sorted({T for by_T in tests for T in by_T})
+    }
+    return table(lines, means)
 
 
 def accuracy(frames: Frames) -> Frame:
@@ -405,19 +419,19 @@ def accuracy(frames: Frames) -> Frame:
     `recorded_accuracy`: for networks trained on simulated events, accuracy on `recorded_samples`
     real recordings, with its interval over seeds.
     """
-    found = lines(frames, "accuracy")
-    results = [[row.result for row in rows_of(frames, TransferResult, line)] for line in found]
-    if not any(results):
-        return table(found)
-    means = [mean_share([result.test_accuracy for result in its]) for its in results]
-    samples = [dict.fromkeys(str(result.recorded_samples) for result in its) for its in results]
-    more = {
-        "recorded_accuracy": [each.value for each in means],
-        "recorded_low": [each.low for each in means],
-        "recorded_high": [each.high for each in means],
+    trained = lines(frames, "accuracy")
+    tests = [[row.result for row in rows_of(frames, TransferResult, line)] for line in trained]
+    if not any(tests):
+        return table(trained)
+    means = [mean_share([test.test_accuracy for test in of_line]) for of_line in tests]
+    samples = [dict.fromkeys(str(e.recorded_samples) for e in of_line) for of_line in tests]
+    more: dict[str, Values] = {
+        "recorded_accuracy": [mean.value for mean in means],
+        "recorded_low": [mean.low for mean in means],
+        "recorded_high": [mean.high for mean in means],
         "recorded_samples": [*map(", ".join, samples)],
     }
-    return table(found, more)
+    return table(trained, more)
 
 
 def neunorm(frames: Frames) -> Frame:
@@ -427,29 +441,34 @@ def neunorm(frames: Frames) -> Frame:
     mean epochs to it of the seeds that reach it; `contrast` is the mean vote for the right class
     minus that for a wrong one, on Fig. 6's 500 samples, `contrast_of_all` on all test samples.
     """
-    found = compared(frames, "neunorm", "neunorm", "neunorm_u")
+    lines = compared(frames, "neunorm", "neunorm", "neunorm_u")
     same = same_but("neunorm", "neunorm_u")
-    goals = {key: goal(of) for key, of in grouped(found, same).items()}
-    targets = [goals[same(each)] for each in found]
-    by_seed = {
-        "epochs_to_target": [*map(epochs_to, targets, found)],
-        "contrast": [contrasts(frames, each) for each in found],
-        "contrast_of_all": [contrasts(frames, each, whole=True) for each in found],
+    goals = {key: goal(rivals) for key, rivals in grouped(lines, same).items()}
+    targets = [goals[same(line)] for line in lines]
+    columns = {
+        "epochs_to_target": [*map(epochs_to, targets, lines)],
+        "contrast": [contrasts(frames, line) for line in lines],
+        "contrast_of_all": [contrasts(frames, line, whole=True) for line in lines],
     }
-    means = {name: [mean([*e.values()]).value for e in of] for name, of in by_seed.items()}
-    return table(found, {"target": targets, **means})
+    means = {
+        name: [mean([*by_seed.values()]).value for by_seed in column]
+        for name, column in columns.items()
+    }
+    return table(lines, {"target": targets, **means})
 
 
 Samples = Literal["held out", "test"]
 
 
-def at_first(curve: LearningCurve, on: Samples) -> Sequence[float]:
+def at_first(curve: LearningCurve, samples: Samples) -> Sequence[float]:
     """Return the accuracy by epoch at the first rate, on held-out or on test samples."""
-    return curve.at_first if on == "held out" else curve.tested[: len(curve.at_first)]
+    return curve.at_first if samples == "held out" else curve.tested[: len(curve.at_first)]
 
 
 def goal(
-    rivals: Sequence[TrainingLine], on: Samples = "held out", seeds: Container[int] | None = None
+    rivals: Sequence[TrainingLine],
+    samples: Samples = "held out",
+    seeds: Container[int] | None = None,
 ) -> float:
     """Return the accuracy until which the epochs of trainings are counted; of all seeds by default.
 
@@ -457,9 +476,9 @@ def goal(
     first rate. All enter it alike, so noise in one brings none of them there sooner.
     """
     curves = [
-        at_first(curve, on)
-        for each in rivals
-        for seed, curve in each.curves.items()
+        at_first(curve, samples)
+        for line in rivals
+        for seed, curve in line.curves.items()
         if seeds is None or seed in seeds
     ]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
@@ -468,19 +487,22 @@ def goal(
 
 
 def epochs_to(
-    goal: float, line: TrainingLine, on: Samples = "held out", seeds: Container[int] | None = None
+    goal: float,
+    line: TrainingLine,
+    samples: Samples = "held out",
+    seeds: Container[int] | None = None,
 ) -> dict[int, float]:
     """Return, by seed, the epochs at the first rate until accuracy reaches the goal.
 
     Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
-    found: dict[int, float] = {}
+    epochs: dict[int, float] = {}
     chance = 1 / line.case.workload.network.classes
     for seed, curve in line.curves.items():
-        for done, (low, high) in enumerate(pairwise([chance, *at_first(curve, on)])):
+        for n, (low, high) in enumerate(pairwise([chance, *at_first(curve, samples)])):
             if low < goal <= high and (seeds is None or seed in seeds):
-                found.setdefault(seed, done + (goal - low) / (high - low))
-    return found
+                epochs.setdefault(seed, n + (goal - low) / (high - low))
+    return epochs
 
 
 class ChosenRate(NamedTuple):
@@ -490,27 +512,26 @@ class ChosenRate(NamedTuple):
     why: str
 
 
-def chosen_rate(found: Iterable[TrainingLine]) -> ChosenRate:
+def chosen_rate(lines: Iterable[TrainingLine]) -> ChosenRate:
     """Return the rate of trainings that differ only in it, by held-out accuracy of one seed.
 
     The smallest rate whose last three epochs of seed RATE_SEED hold within NEAR of the best.
     None until both half and twice of it were tried too.
     """
-    held = {
-        each.case.optimiser.lr: fmean(curve.held_out[-3:])
-        for each in found
-        if (curve := each.curves.get(RATE_SEED))
+    accuracies = {
+        line.rate: fmean(curve.held_out[-3:])
+        for line in lines
+        if (curve := line.curves.get(RATE_SEED))
     }
-    if not held:
+    if not accuracies:
         return ChosenRate(None, f"no rate was tried (seed {RATE_SEED})")
-    best = max(held.values())
-    rate = min(rate for rate, accuracy in held.items() if accuracy >= best - NEAR - 1e-9)
-    tried = ", ".join(f"{each:g}: {100 * held[each]:.1f} %" for each in sorted(held))
-    for more in (2 * rate, rate / 2):
-        if not any(isclose(more, other) for other in held):
-            return ChosenRate(
-                None, f"{rate:g} is the best that was tried ({tried}): {more:g} is next"
-            )
+    best = max(accuracies.values())
+    rate = min(rate for rate, accuracy in accuracies.items() if accuracy >= best - NEAR - 1e-9)
+    tried = ", ".join(f"{lr:g}: {100 * accuracies[lr]:.1f} %" for lr in sorted(accuracies))
+    for neighbour in (2 * rate, rate / 2):
+        if not any(isclose(neighbour, lr) for lr in accuracies):
+            why = f"{rate:g} is the best that was tried ({tried}): {neighbour:g} is next"
+            return ChosenRate(None, why)
     return ChosenRate(rate, f"held-out accuracy by rate: {tried}")
 
 
@@ -525,77 +546,9 @@ def votes(
 
 def contrasts(frames: Frames, line: TrainingLine, *, whole: bool = False) -> dict[int, float]:
     """Return, by seed, the mean of `votes` for the right class minus that for a wrong one."""
-    found: dict[int, float] = {}
+    by_seed: dict[int, float] = {}
     for seed, row in votes(frames, line, whole=whole).items():
         table = np.array(row.result.votes)
         right = np.eye(len(table), dtype=bool)
-        found[seed] = float(table[right].mean() - table[~right].mean())
-    return found
-
-
-@dataclass(frozen=True)
-class AblationLine:
-    """A training with one change, and its gains over the training without any."""
-
-    change: str  # in words
-    trained: TrainingLine  # with the change
-    gains: tuple[float, ...]  # accuracy minus that without a change, by the seeds that both have
-
-
-def ablated(frames: Frames) -> list[AblationLine]:
-    """Return trainings with one change, after the unchanged one that their gains are against."""
-    found, data_of = list[AblationLine](), attrgetter(*DataUsed._fields)
-    comparable = grouped(lines(frames, "ablations"), lambda e: (_unchanged(e.case), data_of(e)))
-    for of in comparable.values():
-        by_case = {each.case: each for each in of}
-        # without any change is the one from which most others follow
-        made = max((_changed(case, by_case) for case in by_case), key=len)
-        base = by_case[next(iter(made))].accuracies
-        for case, change in made.items():
-            ours = by_case[case].accuracies
-            gains = tuple(ours[seed] - base[seed] for seed in sorted(ours.keys() & base.keys()))
-            found.append(AblationLine(change, by_case[case], gains))
-    return found
-
-
-def _unchanged(case: Training) -> Training:
-    """Return what the changes leave alone."""
-    network = case.workload.network
-    network = replace(network, lif=replace(network.lif, a=1.0, v_th=1.0))
-    return replace(
-        case,
-        workload=replace(case.workload, network=network, initialisation="calibrated"),
-        contender=replace(case.contender.plain, precision="fp32"),
-        loss=LOSS,
-        optimiser=paper.settings(case.workload.dataset).optimiser,
-    )
-
-
-def _changed(base: Training, among: Mapping[Training, TrainingLine]) -> dict[Training, str]:
-    """Return trainings by the change that makes them of `base`, itself first."""
-    made: dict[Training, str] = {}
-    for name, change in ABLATIONS.items():
-        made.setdefault(change(base), name)
-    return {case: name for case, name in made.items() if case in among}
-
-
-def ablations(frames: Frames) -> Frame:
-    """Return the ablations, a line for each change. Accuracies are in [0, 1].
-
-    `difference` is to the training without a change, by seeds that both have, with Student's 95 %
-    interval; `dead_layers` is the mean count of layers whose final rate is below DEAD_RATE.
-    """
-    found = ablated(frames)
-    gains = [mean(() if each.change == AS_IT_IS else each.gains) for each in found]
-    ends = [each.trained.curves.values() for each in found]
-    dead = [[float(sum(rate < DEAD_RATE for rate in of.rates)) for of in each] for each in ends]
-    more = {
-        "difference": [gain.value for gain in gains],
-        "difference_low": [gain.low for gain in gains],
-        "difference_high": [gain.high for gain in gains],
-        "dead_layers": [mean(each).value for each in dead],
-        "train_accuracy": [mean([of.train_accuracy for of in each]).value for each in ends],
-    }
-    made = table([each.trained for each in found], more)
-    made.insert(0, "change", [each.change for each in found])
-    return made
+        by_seed[seed] = float(table[right].mean() - table[~right].mean())
+    return by_seed

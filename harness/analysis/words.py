@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from harness.spec import (
     LOSS,
@@ -58,9 +58,9 @@ def few(names: Sequence[str], more: str, between: str = ", ") -> str:
 
 def span(values: Iterable[X], form: str = "") -> str:
     """Return the least and the largest, "1.2 to 3.4"; one where they read the same; "" of none."""
-    found = [*values]
-    ends = (min(found), max(found)) if found else ()
-    return " to ".join(dict.fromkeys(format(each, form) for each in ends))
+    numbers = [*values]
+    ends = (min(numbers), max(numbers)) if numbers else ()
+    return " to ".join(dict.fromkeys(format(end, form) for end in ends))
 
 
 def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str:
@@ -74,10 +74,17 @@ def data_name(dataset: str, *, substitute: bool, simulated: bool = False) -> str
     return f"simulated {title}" if simulated else title
 
 
-def data_source(line: Mapping[Any, Any]) -> str:
+class TableLine(Protocol):
+    """A line of a table, by the names of its columns."""
+
+    def __getitem__(self, column: str, /) -> object: ...
+    def __contains__(self, column: object, /) -> bool: ...
+
+
+def data_source(line: TableLine) -> str:
     """Return the data source of a table's line, with its flags in brackets: "... (partial)"."""
-    source = line["data_source"]
-    flags = [name for name in FLAGS if line.get(name) and name not in source]
+    source = str(line["data_source"])
+    flags = [flag for flag in FLAGS if flag in line and line[flag] and flag not in source]
     return f"{source} ({', '.join(flags)})" if flags else source
 
 

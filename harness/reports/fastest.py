@@ -17,7 +17,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from harness.analysis import compare, timings
-from harness.analysis.claims import OCTAVE
+from harness.analysis.figure_claims import OCTAVE
 from harness.analysis.frame import Frame, Frames, grouped, machines
 from harness.analysis.timings import FEWEST_RANKED, TimedLine
 from harness.analysis.trainings import TrainingLine
@@ -295,6 +295,7 @@ class Conditions:
     tuned: dict[str, int]  # forms, by the number of networks
     missing: list[tuple[str, str, str]]  # a contender, its networks, why it has no figure
     unranked: list[tuple[str, list[str]]]  # networks on which nobody has a rank, and why
+    notes: list[str]  # what else to know of the figures, in sentences
     failed: list[tuple[str, list[str]]]  # contenders that failed a proof, and their networks
     leader: Leader | None
     elsewhere: list[tuple[str, list[float], list[float], Leader | None]]  # machine, ratios, ours
@@ -332,6 +333,7 @@ def conditions(
         tuned=Counter(contender_title(e.name) for cell in cells for e in cell.kind("tuned")),
         missing=[*_missing(cells, lines)],
         unranked=[(name, reasons) for name, reasons in lacks if reasons],
+        notes=[*timings.notes(timed)],
         failed=[(contender_title(str(name)), [*networks]) for name, networks in failed],
         leader=_leader(cells),
         elsewhere=elsewhere,

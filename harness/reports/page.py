@@ -19,7 +19,8 @@ from statistics import fmean
 import numpy as np
 from markupsafe import Markup
 
-from harness.analysis import claims, tables, timings, trainings
+from harness.analysis import claims, figure_claims, tables, timings, trainings
+from harness.analysis.ablations import ablated
 from harness.analysis.claims import Claim, Effect, Finding, Range
 from harness.analysis.frame import Frame, Frames, frames, grouped, machines
 from harness.analysis.tables import PublishedRow
@@ -317,20 +318,20 @@ def _of_claim(parts: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
     effects = [part.by for part in parts if isinstance(part.by, Effect)]
-    kinds = dict.fromkeys(effect.bound.split(":")[0] for effect in effects)
+    kinds = dict.fromkeys(effect.bound_text.split(":")[0] for effect in effects)
     title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
     for part in parts:
         match part.by:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
-                seeds = tuple(times * by.shown(v) for v in by.by_seed)
-                text, note = f"{value:{form}}", f"{part.ours}; {by.bound}"
+                seeds = tuple(times * value for value in by.seed_numbers)
+                text, note = f"{value:{form}}", f"{part.ours}; {by.bound_text}"
                 dot = Dot(part.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
-                bounds, log = {claims.TENS: "tens of times"}, True
+                bounds, log = {figure_claims.TENS: "tens of times"}, True
                 dot = Dot(part.words, by.value, by.low, by.high, f"{by.value:,.3g}")
                 groups.setdefault("", []).append(dot)
     ours, claim = "; ".join(part.ours for part in parts), parts[0].claim.claim
@@ -531,7 +532,7 @@ def _neunorm(frames: Frames) -> Captioned:
 
 def _ablations(frames: Frames) -> Captioned:
     groups: dict[str, list[Dot]] = {}
-    for ablation in trainings.ablated(frames):
+    for ablation in ablated(frames):
         if ablation.gains:
             seeds = tuple(100 * gain for gain in ablation.gains)
             value, low, high, _ = mean(seeds)

@@ -155,6 +155,14 @@ def ablations(options: Options) -> tuple[Training, ...]:
 SUITES = (timesteps, scale, neunorm, accuracy, ablations)
 
 
+def name_in(suite: str, dataset: str, network: str) -> str:
+    """Return what a suite calls a network: of still images, Large of Table 1 is CIFARNet of 2."""
+    if not paper.settings(dataset).static:
+        return network
+    names = {"CIFARNet": "Large"} if suite == scale.__name__ else {"Large": "CIFARNet"}
+    return names.get(network, network)
+
+
 def _one_network(options: Options) -> list[tuple[str, str]]:
     """Return data sets and the networks named, else CIFARNet and its like for events."""
     return [
