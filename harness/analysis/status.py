@@ -116,17 +116,19 @@ def standings(
 ) -> list[Standing]:
     """Count cases by state, for each suite and data set; `budget` says when a timing is done."""
     rows_at = grouped(rows, lambda row: _network_of(row.case))
-    found = []
-    for (suite, dataset), wanted in grouped(cases, lambda c: (c.suite, c.workload.dataset)).items():
+    by_data = grouped(cases, lambda case: (case.suite, case.workload.dataset))
+    standings = []
+    for (suite, dataset), of_data in by_data.items():
         states = {
             case: state(case, rows_at.get(network, []), key_now, budget, together)
-            for network, together in grouped(wanted, _network_of).items()
+            for network, together in grouped(of_data, _network_of).items()
             for case in together
         }
-        left = [case for case, of in states.items() if of not in ("done", "left out")]
-        numbers = map([*states.values()].count, get_args(State))
-        found.append(Standing(suite, dataset, *numbers, seconds_left=seconds_of(left, rows)))
-    return found
+        open_cases = [case for case in states if states[case] not in ("done", "left out")]
+        counts = map([*states.values()].count, get_args(State))
+        seconds_left = seconds_of(open_cases, rows)
+        standings.append(Standing(suite, dataset, *counts, seconds_left=seconds_left))
+    return standings
 
 
 def state(
@@ -137,18 +139,18 @@ def state(
     `together`: the cases that are timed with it.
     """
     rows = [row for row in rows if _had_samples_of(case, row)]
-    own = [row for row in rows if (row.suite, row.contender) == (case.suite, case.contender)]
+    of_case = [row for row in rows if (row.suite, row.contender) == (case.suite, case.contender)]
     ends = [row for row in rows if _is_result(row) and row.key and row.key == key_now(case, row)]
     group = together if isinstance(case, Timing) and together else [case]
     if any(is_done(case, {key_now(e, end) for e in group} - {None}, rows, budget) for end in ends):
         return "done"
-    last = next((r for r in reversed(own) if _is_result(r) or has(r, EndedResult)), None)
+    last = next((r for r in reversed(of_case) if _is_result(r) or has(r, EndedResult)), None)
     if last and has(last, EndedResult):
         return "failed" if last.result.status in ("failed", "not comparable") else "left out"
     if ends:
         return "missing"  # of too few rounds or steps, or of other runs than the rest of its cell
     # rounds of today's key are of a run that was cut off
-    rounds = of_kind(own, IterationResult)
+    rounds = of_kind(of_case, IterationResult)
     return "dated" if last or any(row.key != key_now(case, row) for row in rounds) else "missing"
 
 
@@ -164,18 +166,18 @@ def _had_samples_of(case: Case, row: Row) -> bool:
         return True
     if not (isinstance(case, Training | Fit) and isinstance(row.case, Training | Fit)):
         return True
-    earlier, wanted = row.case.sampling, case.sampling
-    train = _takes_as_many(earlier.train, wanted.train, _samples(row))
-    return train and _takes_as_many(earlier.test, wanted.test, row.data.test_samples or 0)
+    limits, limits_of_row = case.sampling, row.case.sampling
+    has_train = _takes_as_many(limits.train, limits_of_row.train, _samples(row))
+    return has_train and _takes_as_many(limits.test, limits_of_row.test, row.data.test_samples or 0)
 
 
 def _samples(row: Row) -> int:
     return (row.data.train_samples or 0) + (row.data.validation_samples or 0)
 
 
-def _takes_as_many(asked: int | None, wanted: int | None, had: int) -> bool:
+def _takes_as_many(limit: int | None, other: int | None, samples: int) -> bool:
     """Whether two limits (None: all) are equal, or both above all samples that there are."""
-    return asked == wanted or min(asked or inf, wanted or inf) > had
+    return limit == other or min(limit or inf, other or inf) > samples
 
 
 def _network_of(case: Case) -> Hashable:
@@ -189,44 +191,43 @@ def _cell(case: Case) -> Case:
     return replace(case, contender=Contender(""))
 
 
-def seconds_of(left: Sequence[Case], rows: Sequence[Row]) -> float:
+def seconds_of(cases: Sequence[Case], rows: Sequence[Row]) -> float:
     """Estimate the seconds that cases of one suite take, by earlier rows; nan where none tells."""
-    if not left:
+    if not cases:
         return 0.0
-    own = [row for row in rows if row.suite == left[0].suite]
-    match left[0]:
+    of_suite = [row for row in rows if row.suite == cases[0].suite]
+    match cases[0]:
         case Timing() | Count():
-            return _timing_seconds(left, own)
+            return _timing_seconds(cases, of_suite)
         case Fit():
-            fits = [
-                row.result.seconds + row.result.test_seconds for row in of_kind(own, FittedResult)
-            ]
-            return len(left) * (SETUP_SECONDS + fmean(fits)) if fits else nan
+            fits = (row.result for row in of_kind(of_suite, FittedResult))
+            seconds = [fit.seconds + fit.test_seconds for fit in fits]
+            return len(cases) * (SETUP_SECONDS + fmean(seconds)) if seconds else nan
         case Training():
-            return _training_seconds(left, of_kind(rows, TrainedResult))
+            return _training_seconds(cases, of_kind(rows, TrainedResult))
 
 
-def _training_seconds(left: Sequence[Case], rows: Iterable[Row[TrainedResult]]) -> float:
+def _training_seconds(cases: Sequence[Case], rows: Iterable[Row[TrainedResult]]) -> float:
     trained = [row for row in rows if row.result.seconds]
     paces = [
-        (_pace_goes_with(row.case), row.result.seconds / work)
+        (_pace_traits(row.case), row.result.seconds / work)
         for row in trained
         if (work := _work(row))
     ]
 
     def pace_like(case: Case) -> float:
         # a small network takes several times as long for each unit of work as a large one
-        own = _pace_goes_with(case)
-        alike = [sum(map(eq, own, other)) for other, _ in paces]
+        traits = _pace_traits(case)
+        alike = [sum(map(eq, traits, other)) for other, _ in paces]
         return median(pace for (_, pace), n in zip(paces, alike, strict=True) if n == max(alike))
 
     if not paces:
         return nan
-    passes = sum(case.forward_macs * pace_like(case) for case in left)
-    return SETUP_SECONDS * len(left) + TESTING * passes
+    passes = sum(case.forward_macs * pace_like(case) for case in cases)
+    return SETUP_SECONDS * len(cases) + TESTING * passes
 
 
-def _pace_goes_with(case: Case) -> tuple[object, ...]:
+def _pace_traits(case: Case) -> tuple[object, ...]:
     """Return what says how long a unit of a case's work takes."""
     work, contender = case.workload, case.contender
     network = work.dataset, work.scale, work.width, work.network, work.T
@@ -241,7 +242,7 @@ def _work(row: Row[TrainedResult]) -> float:
     return work * (row.result.trained_epochs or case.epochs) / case.epochs
 
 
-def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
+def _timing_seconds(cases: Sequence[Case], rows: Sequence[Row]) -> float:
     """Return a share of the longest run, by its cells; nan where no run tells."""
     spans = []
     for run in grouped(rows, lambda row: row.run.id).values():
@@ -249,4 +250,4 @@ def _timing_seconds(left: Sequence[Case], rows: Sequence[Row]) -> float:
         steps = ((later - time).total_seconds() for time, later in pairwise(times))
         spans.append((sum(min(step, LONGEST_STEP) for step in steps), len({*map(cell_of, run)})))
     seconds, count = max(spans, default=(0.0, 1))
-    return seconds * len({*map(_cell, left)}) / count or nan
+    return seconds * len({*map(_cell, cases)}) / count or nan
