@@ -35,10 +35,12 @@ def test_a_detached_reset_is_that_deviation_alone(
     planted = Variant((), adapters.load(name).build)  # as if it was equal
     monkeypatch.setattr(adapters, "variants_of", lambda name: {})
     monkeypatch.setattr(adapters, "load", lambda name: planted)
-    found = [each for each in checks("planted") if str(each).endswith(" mean fp64")]
-    found = [each for each in found if " Small " in str(each)]
-    assert len(found) == 3
-    for check in found:
+    names = ((check, str(check)) for check in checks("planted"))
+    small_ones = [
+        check for check, name in names if " Small " in name and name.endswith(" mean fp64")
+    ]
+    assert len(small_ones) == 3
+    for check in small_ones:
         with pytest.raises(Broken, match="computes with no gradient through the reset$"):
             check()
 
@@ -51,7 +53,7 @@ def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path
     (ended,) = rows_of(tmp_path, EndedResult)
     assert (ended.suite, ended.result.status) == ("accuracy", "not comparable")
     assert "subtracts" in ended.result.reason
-    assert {each.suite for each in rows_of(tmp_path, EpochResult)} == {"ablations"}
+    assert {row.suite for row in rows_of(tmp_path, EpochResult)} == {"ablations"}
     proofs = [row.result for row in rows_of(tmp_path, CertificateResult)]
     outcomes = [proof.certified for proof in proofs if proof.layer is None]
     assert outcomes and not any(outcomes)
@@ -60,19 +62,21 @@ def test_a_variant_is_trained_where_its_deviation_is_the_question(tmp_path: Path
 def test_fully_connected_layers_may_learn_slower_than_convolutions() -> None:
     network = small("cifar10", "Middle", "mean")
     parameters = list(ReferenceNetwork(network).parameters())
-    assert {each.ndim for each in parameters} == {1, 2, 3, 4}
+    assert {parameter.ndim for parameter in parameters} == {1, 2, 3, 4}
     optimise = step.optimiser(parameters, replace(SGD(), fc_factor=0.1))
     convolutions, fc = optimise.param_groups
-    first = next(n for n, each in enumerate(parameters) if each.ndim == 2)
-    assert [id(each) for each in convolutions["params"]] == [*map(id, parameters[:first])]
-    assert [id(each) for each in fc["params"]] == [*map(id, parameters[first:])]  # voting too
+    first = next(n for n, parameter in enumerate(parameters) if parameter.ndim == 2)
+    assert [id(parameter) for parameter in convolutions["params"]] == [*map(id, parameters[:first])]
+    assert [id(parameter) for parameter in fc["params"]] == [
+        *map(id, parameters[first:])
+    ]  # voting too
     assert len(step.optimiser(parameters, SGD()).param_groups) == 1
 
 
 def test_a_change_trains_other_weights_under_a_key_of_its_own(tmp_path: Path) -> None:
-    given = case(suite="ablations")
+    base = case(suite="ablations")
     names = "cross-entropy of the spikes", "fully connected layers at a tenth of the rate"
-    cases = given, *(ABLATIONS[name](given) for name in names)
+    cases = base, *(ABLATIONS[name](base) for name in names)
     run(cases, tmp_path)
     trained = rows_of(tmp_path, TrainedResult)
     assert len({row.key for row in trained}) == 3 and tuple(row.case for row in trained) == cases
@@ -86,20 +90,20 @@ def test_a_threshold_is_halved_with_the_initial_weights_of_the_usual_one() -> No
     x = random_batch(usual, 2, 4, static=True)
     halved = replace(usual, lif=replace(usual.lif, v_th=usual.lif.v_th / 2))
     expected = list(initialised(usual, x, seed=0).parameters())
-    found = list(initialised(halved, x, seed=0, scheme="twice-v_th").parameters())
-    assert all(map(torch.equal, expected, found))
+    halved_weights = list(initialised(halved, x, seed=0, scheme="twice-v_th").parameters())
+    assert all(map(torch.equal, expected, halved_weights))
     scaled = list(initialised(halved, x, seed=0).parameters())
     assert not any(map(torch.equal, expected, scaled))  # calibrated anew
 
 
 def rows_with(changes: dict[str, float], *, seeds: int = 3, dead: float = 0.2) -> list[Row]:
     """Trainings with those accuracies, by the change; the seeds' own are added to each."""
-    found: list[Row] = []
+    every: list[Row] = []
     for seed in range(seeds):
         for change, accuracy in changes.items():
             rows = training(seed, (accuracy + 0.01 * seed,) * 2, suite="ablations")
-            found += retrained(rows, case=ABLATIONS[change](rows[0].training))
-    return changed(found, EpochResult, {"rates": (dead, 0.2)})
+            every += retrained(rows, case=ABLATIONS[change](rows[0].training))
+    return changed(every, EpochResult, {"rates": (dead, 0.2)})
 
 
 def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> None:
@@ -118,9 +122,9 @@ def test_each_change_is_compared_with_the_unchanged_training_seed_by_seed() -> N
 def test_every_change_has_a_line_of_its_own_in_the_table() -> None:
     same = {"float32", *(name for name in ABLATIONS if name.startswith("Adam"))}  # as it is
     changes = dict.fromkeys((name for name in ABLATIONS if name not in same), 0.5)
-    found = ablated(frames(rows_with(changes, seeds=1)))
-    assert [each.change for each in found] == list(changes)
-    assert not any(any(each.gains) for each in found)  # to the same training, as accurate
+    lines = ablated(frames(rows_with(changes, seeds=1)))
+    assert [line.change for line in lines] == list(changes)
+    assert not any(any(line.gains) for line in lines)  # to the same training, as accurate
 
 
 def test_trainings_of_two_networks_with_one_notation_are_compared_apart() -> None:
@@ -128,8 +132,8 @@ def test_trainings_of_two_networks_with_one_notation_are_compared_apart() -> Non
     other = rows_with({AS_IT_IS: 0.3, "bf16": 0.29}, seeds=1)
     weights = {"weights_sha256": "a" * 64}
     both = [*rows, *retrained(other, **weights)]
-    found = tables.TABLES["ablations"](both)["difference"].dropna().round(3)
-    assert sorted(found) == [-0.01, 0.01]
+    differences = tables.TABLES["ablations"](both)["difference"].dropna().round(3)
+    assert sorted(differences) == [-0.01, 0.01]
 
 
 def test_layers_that_no_longer_fire_are_counted() -> None:

@@ -58,16 +58,16 @@ BARE: dict[str, Any] = {"framework": "ann"}
 
 
 def judged(claim: str, rows: list[Row]) -> list[Finding]:
-    return [each for each in findings(rows) if each.claim.id == claim]
+    return [part for part in findings(rows) if part.claim.id == claim]
 
 
 def one(claim: str, rows: list[Row]) -> Finding:
-    (found,) = judged(claim, rows)
-    return found
+    (part,) = judged(claim, rows)
+    return part
 
 
 def answers(claim: str, rows: list[Row]) -> list[str]:
-    return [each.answer for each in judged(claim, rows)]
+    return [part.answer for part in judged(claim, rows)]
 
 
 def full(rows: list[Row]) -> list[Row]:
@@ -140,17 +140,17 @@ BOUNDS = {
 
 
 def test_the_ten_claims_are_listed_and_untested_without_rows() -> None:
-    found = findings([])
-    assert [each.claim.id for each in found] == [
+    untested = findings([])
+    assert [part.claim.id for part in untested] == [
         *("fig3", "fig4", "fig5", "fig6", "conv", "tab3", "tab4", "tab5", "tab6", "bf16")
     ]
-    for each in found:
-        claim = each.claim
+    for part in untested:
+        claim = part.claim
         assert claim.claim and claim.value and len(claim.claim.split()) <= 10
         bounds = {f"{100 * bound:g}" for bound in BOUNDS.get(claim.id, ())}
         assert bounds <= {*re.findall(r"[0-9]+(?:\.[0-9]+)?", claim.test)}
-        assert each.text == "not tested" and each.ours == ""
-        assert f"run `harness run --suite {claim.suite} " in each.why
+        assert part.text == "not tested" and part.ours == ""
+        assert f"run `harness run --suite {claim.suite} " in part.why
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -171,14 +171,14 @@ def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(clai
     assert re.search(rf"\b{seeds} (seeds|pairs)|N-MNIST {seeds}\)", claim.test)
 
 
-def all_of(found: Finding) -> str:
+def all_of(part: Finding) -> str:
     """All texts of an answer."""
-    bound = found.by.bound_text if found.by else ""
-    return " ".join((found.text, found.why, found.ours, bound))
+    bound = part.by.bound_text if part.by else ""
+    return " ".join((part.text, part.why, part.ours, bound))
 
 
 @ANY(
-    ("rows", "answer", "said"),
+    ("rows", "answer", "text"),
     [
         (RISING, "reproduced", CLEAR),
         (some(full(RISING), precision="bf16"), "reproduced", ", bf16, "),
@@ -212,10 +212,10 @@ def all_of(found: Finding) -> str:
         (some(RISING, 1), "open", "1 of 4 seeds, which were fixed; +10.0, n=1"),
     ],
 )
-def test_fig4_is_answered_by_paired_seeds(rows: list[Row], answer: str, said: str) -> None:
-    found = one("fig4", rows)
-    assert found.answer == answer
-    assert [words for words in said.split("; ") if words not in all_of(found)] == []
+def test_fig4_is_answered_by_paired_seeds(rows: list[Row], answer: str, text: str) -> None:
+    part = one("fig4", rows)
+    assert part.answer == answer
+    assert [words for words in text.split("; ") if words not in all_of(part)] == []
 
 
 def test_each_data_set_is_a_part_with_an_answer_of_its_own() -> None:
@@ -226,19 +226,19 @@ def test_each_data_set_is_a_part_with_an_answer_of_its_own() -> None:
 
 def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     large = [row for row in RISING if row.workload.scale == "Large"]
-    rest = [row for row in RISING if row.workload.scale != "Large"]
+    smaller = [row for row in RISING if row.workload.scale != "Large"]
     # CIFARNet is Table 1's Large; further tests of the trained network make no other training
-    asked = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
-    there = retrained(large, **asked)
-    assert answers("fig4", rest) == ["not tested"]
-    assert one("fig4", [*rest, *there]).ours == one("fig4", RISING).ours
+    elsewhere = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
+    moved = retrained(large, **elsewhere)
+    assert answers("fig4", smaller) == ["not tested"]
+    assert one("fig4", [*smaller, *moved]).ours == one("fig4", RISING).ours
     other = learnt([(0.9,)], {"scale": "CIFARNet"}, suite="accuracy", seeds=SEEDS + 1)
     for rows in ([*RISING, *other], [*other, *RISING]):  # its own suite's counts
         assert one("fig4", rows).ours == one("fig4", RISING).ours
-    assert "+29.8" in one("fig4", [*rest, *there, *other]).ours  # else the last
+    assert "+29.8" in one("fig4", [*smaller, *moved, *other]).ours  # else the last
     # what an ablation changes is none of the paper's
     changed_by_one = retrained(large, suite="ablations", may_deviate=True)
-    assert answers("fig4", [*rest, *changed_by_one]) == ["not tested"]
+    assert answers("fig4", [*smaller, *changed_by_one]) == ["not tested"]
 
 
 def dead(rows: list[Row], **where: Any) -> list[Row]:
@@ -248,13 +248,13 @@ def dead(rows: list[Row], **where: Any) -> list[Row]:
 
 
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
-    found = one("fig4", dead(RISING, seed=2, scale="Large"))
-    assert found.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
-    assert found.answer in ("open", "cannot be decided here")
-    assert isinstance(found.by, Effect) and min(found.by.by_seed) == pytest.approx(-0.1)
+    part = one("fig4", dead(RISING, seed=2, scale="Large"))
+    assert part.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
+    assert part.answer in ("open", "cannot be decided here")
+    assert isinstance(part.by, Effect) and min(part.by.by_seed) == pytest.approx(-0.1)
     # of Fig. 5 the trend alone rests on T = 2
     dead_steps = dead(steps(GOOD_STEPS), seed=2, T=2)
-    learnt = ["nothing" not in each.ours for each in judged("fig5", dead_steps)]
+    learnt = ["nothing" not in part.ours for part in judged("fig5", dead_steps)]
     assert learnt == [False, True, True]
 
 
@@ -290,26 +290,26 @@ def test_contradictions_are_corrected_for_all_parts_of_all_claims() -> None:
 
 def test_the_named_number_of_seeds_has_a_power_of_80_percent() -> None:
     values = (0.03, -0.005, 0.02, 0.005)
-    found = effect(*values)
-    needed = found.seeds_needed
-    assert needed is not None and found.power(needed) >= 0.8 > found.power(needed - 1)
+    vague = effect(*values)
+    needed = vague.seeds_needed
+    assert needed is not None and vague.power(needed) >= 0.8 > vague.power(needed - 1)
     assert effect(-0.1, -0.11, -0.09).seeds_needed == 4  # more than there are
     drawn, spread, middle = random.Random(1), stdev(values), fmean(values)
 
     def decides() -> bool:
-        of = mean([drawn.gauss(middle, spread) for _ in range(needed)])
-        return of.low > 0 or of.high < STEP
+        _, low, high, _ = mean([drawn.gauss(middle, spread) for _ in range(needed)])
+        return low > 0 or high < STEP
 
     assert sum(decides() for _ in range(600)) / 600 == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_share_is_averaged_and_tested_as_a_log_ratio_and_shown_as_a_share() -> None:
     twice = log(2)
-    of = replace(effect(log(4), log(2), 0.0, unit="share"), least_effect=log(10 / 9))
-    assert of.mean.value == pytest.approx(twice)  # half as many and twice as many are none
-    assert "+50 % [-" in of.ours and "least that matters: +10 %" in of.bound_text
-    given = replace(findings([])[4], by=of)
-    (line,) = table([given]).to_dict("records")
+    share = replace(effect(log(4), log(2), 0.0, unit="share"), least_effect=log(10 / 9))
+    assert share.mean.value == pytest.approx(twice)  # half as many and twice as many are none
+    assert "+50 % [-" in share.ours and "least that matters: +10 %" in share.bound_text
+    part = replace(findings([])[4], by=share)
+    (line,) = table([part]).to_dict("records")
     reach = 4.302652729911275 * twice / sqrt(3)
     ends = [1 - exp(-twice + reach), 1 - exp(-twice - reach)]
     assert [line[name] for name in ("value", "low", "high")] == pytest.approx([0.5, *ends])
@@ -329,8 +329,8 @@ def clearer(*gains: float) -> list[Row]:
     def votes(row: Row[ConfusionResult]) -> dict[str, Any]:
         seed, has_neunorm = row.workload.seed, row.workload.network.neunorm
         more = 0.01 * seed + (gains[seed] if has_neunorm else 0)
-        each = [[v + more * (a == b) for b, v in enumerate(of)] for a, of in enumerate(VOTES)]
-        return {"votes": tuple(map(tuple, each))}
+        clear = [[v + more * (a == b) for b, v in enumerate(row)] for a, row in enumerate(VOTES)]
+        return {"votes": tuple(map(tuple, clear))}
 
     rows = learnt([(0.5, 0.5)], OFF, ON, suite="neunorm", seeds=len(gains))
     return changed(rows, ConfusionResult, votes)
@@ -358,8 +358,8 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
 
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
     curves = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
-    of = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
-    return SimpleNamespace(curves=of, case=RISING[0].case)
+    learning = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
+    return SimpleNamespace(curves=learning, case=RISING[0].case)
 
 
 @ANY("seeds", [3, 6])
@@ -367,14 +367,14 @@ def test_noise_alone_saves_no_epochs_and_the_interval_covers_zero(seeds: int) ->
     drawn, draws = random.Random(0), 1000
 
     def saved(pace: float = 1.0) -> Mean:
-        pair = [noisy(drawn, seeds, each) for each in (1.0, pace)]
-        without, with_ = (epochs_to(goal(pair), each) for each in pair)
+        pair = [noisy(drawn, seeds, factor) for factor in (1.0, pace)]
+        without, with_ = (epochs_to(goal(pair), line) for line in pair)
         return mean([log(without[seed] / with_[seed]) for seed in range(seeds)])
 
-    found = [saved() for _ in range(draws)]
-    middle = fmean(each.value for each in found)
-    assert abs(middle) < 3 * stdev(each.value for each in found) / sqrt(draws)
-    assert 0.90 <= sum(each.low <= 0 <= each.high for each in found) / draws <= 0.97
+    means = [saved() for _ in range(draws)]
+    values = [mean.value for mean in means]
+    assert abs(fmean(values)) < 3 * stdev(values) / sqrt(draws)
+    assert 0.90 <= sum(mean.low <= 0 <= mean.high for mean in means) / draws <= 0.97
     assert fmean(saved(2.0).value for _ in range(99)) == pytest.approx(log(2), abs=0.1)
 
 
@@ -386,9 +386,9 @@ def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
         return {"test_accuracy": min(row.result.test_accuracy, 0.4 if is_it else 1.0)}
 
     low = changed(rows, EpochResult, lower)
-    found = one("conv", retrained(low))
-    assert found.answer == "open" and found.ours.endswith("n=7")
-    assert "with seed 15 it never reached 45." in found.why and "more epochs" in found.why
+    part = one("conv", retrained(low))
+    assert part.answer == "open" and part.ours.endswith("n=7")
+    assert "with seed 15 it never reached 45." in part.why and "more epochs" in part.why
     more = retrained((row for row in low if row.workload.seed == 15), seed=16)
     assert one("conv", [*rows, *more]).ours.endswith("n=8")  # no seed of the plan
     assert answers("conv", dead(rows)) == ["not tested"]
@@ -401,9 +401,9 @@ def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() ->
         for seed in NEW_SEEDS
         for row in retrained((r for r in new if r.workload.seed == seed), seed=seed - 8)
     ]
-    found = one("conv", old)
-    assert found.answer == "open" and "seeds 8 to 15" in found.text and "+51 %" in found.ours
-    assert "Without seed" in found.against and found.choice == "U = 1"
+    part = one("conv", old)
+    assert part.answer == "open" and "seeds 8 to 15" in part.text and "+51 %" in part.ours
+    assert "Without seed" in part.against and part.choice == "U = 1"
 
 
 def alexnet(behind: float) -> list[Row]:
@@ -415,13 +415,13 @@ def alexnet(behind: float) -> list[Row]:
 
 def searched(*rates: float) -> list[Row]:
     """CIFARNet and its ANN at those first rates with the seed that chooses one: 0.1, by default."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for rate in rates or (0.05, 0.1, 0.2):
         learning, at_rate = (0.5 - abs(rate - 0.1),), {"lr": rate, "T": 4}
         for side in (OFF, BARE):
             fields: dict[str, Any] = {"suite": "accuracy", **FIXED, **at_rate, **side}
-            found += training(trainings.RATE_SEED, (0.5,), learning=learning, **fields)
-    return found
+            rows += training(trainings.RATE_SEED, (0.5,), learning=learning, **fields)
+    return rows
 
 
 def pilot(moved: float) -> list[Row]:
@@ -443,7 +443,7 @@ def of_table_3(*by_seed: tuple[float, float]) -> list[Row]:
 
 
 def in_bf16(*differences: float) -> list[Row]:
-    by_seed = [(0.5, 0.5 + each) for each in differences]
+    by_seed = [(0.5, 0.5 + difference) for difference in differences]
     both = {"precision": "fp32"}, {"precision": "bf16"}
     rows = learnt(by_seed, *both, suite="ablations", seeds=6)
     # a schedule of its own
@@ -457,7 +457,7 @@ CANNOT: Answer = "cannot be decided here"
 
 
 @ANY(
-    ("claim", "rows", "expected", "said"),
+    ("claim", "rows", "expected", "text"),
     [
         ("fig5", steps(GOOD_STEPS), [YES, YES, YES], ""),
         ("fig5", steps(BAD_STEPS), [YES, NO, YES], "-3.0"),
@@ -496,16 +496,16 @@ CANNOT: Answer = "cannot be decided here"
     ],
 )
 def test_each_claim_has_its_own_test(
-    claim: str, rows: list[Row], expected: list[str], said: str
+    claim: str, rows: list[Row], expected: list[str], text: str
 ) -> None:
-    found = judged(claim, rows)
-    assert [each.answer for each in found] == expected
-    assert said in " ".join(map(all_of, found))
-    assert all(each.text.startswith(f"{each.short}, width 1/8") for each in found)
+    parts = judged(claim, rows)
+    assert [part.answer for part in parts] == expected
+    assert text in " ".join(map(all_of, parts))
+    assert all(part.text.startswith(f"{part.short}, width 1/8") for part in parts)
 
 
 @ANY(
-    ("more", "answer", "said"),
+    ("more", "answer", "text"),
     [
         (pilot(0.0), NO, ""),
         (pilot(0.009), NO, ""),
@@ -517,16 +517,16 @@ def test_each_claim_has_its_own_test(
         ([*pilot(0.0), *some(WORSE_ANN, dropout=0.5)], NO, ""),
     ],
 )
-def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, said: str) -> None:
+def test_parity_needs_a_pilot_of_the_gap(more: list[Row], answer: str, text: str) -> None:
     alone = [row for row in alexnet(0.05) if row.workload.scale == "AlexNet"]
-    found = one("tab6", [*alone, *searched(), *more])
-    assert found.answer == answer and said in found.why
+    part = one("tab6", [*alone, *searched(), *more])
+    assert part.answer == answer and text in part.why
 
 
 def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
     usual = [row for row in alexnet(0.05) if row.workload.scale == "AlexNet"]
-    found = one("tab6", [*usual, *searched(), *pilot(0.0)])
-    assert found.choice == "rate 0.1" and found.answer == NO
+    part = one("tab6", [*usual, *searched(), *pilot(0.0)])
+    assert part.choice == "rate 0.1" and part.answer == NO
     fast = retrained(usual, lr=0.2)
     assert one("tab6", [*searched(), *pilot(0.0), *fast]).answer == "not tested"
     # at the grid's edge nothing is chosen, and Table 5 says so with its figure
@@ -534,9 +534,9 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
         *[row for row in BEHIND if row.workload.seed != trainings.RATE_SEED],
         *searched(0.1, 0.2),
     ]
-    (found,) = (each for each in judged("tab5", edge) if each.words == PARITY)
-    assert found.answer == "open" and "(rate)" in found.text
-    assert "0.05 is next" in found.why and found.ours.startswith("-8.0")
+    (part,) = (part for part in judged("tab5", edge) if part.words == PARITY)
+    assert part.answer == "open" and "(rate)" in part.text
+    assert "0.05 is next" in part.why and part.ours.startswith("-8.0")
     # nor where the rates beside it were left out
     gap = one("tab6", [*usual, *pilot(0.0), *searched(0.04, 0.09, 0.2)])
     assert gap.answer == "not tested" and "0.18 is next" in gap.why
@@ -551,12 +551,12 @@ def of_table_5(*by_seed: tuple[float, float, float]) -> list[Row]:
 
 def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
     """Small behind its ANN by these gaps, from an eighth of the width to the whole."""
-    off = (0.0, 0.001, -0.001, 0.0005, -0.0005)  # of the seeds, the more the wider the network
+    offsets = (0.0, 0.001, -0.001, 0.0005, -0.0005)  # of the seeds, the more the wider the network
     return [
         row
         for n, (width, gap) in enumerate(zip(RUNGS, gaps, strict=True))
         for row in learnt(
-            [(0.6 - gap + n * each, 0.6) for each in off], OFF, BARE,
+            [(0.6 - gap + n * offset, 0.6) for offset in offsets], OFF, BARE,
             suite="accuracy", scale="Small", width=width, seeds=seeds, T=4,
         )
     ]  # fmt: skip
@@ -564,9 +564,9 @@ def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
 
 def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
     def closing(rows: list[Row]) -> Finding:
-        found = [each for each in judged("tab5", [*GOOD, *rows]) if "closes" in each.words]
-        assert len(found) == 1 and found[0].is_ours and found[0].choice == "rate 0.1"
-        return found[0]
+        (part,) = (part for part in judged("tab5", [*GOOD, *rows]) if "closes" in part.words)
+        assert part.is_ours and part.choice == "rate 0.1"
+        return part
 
     def is_half_ann(row: Row) -> bool:
         return row.workload.width == Fraction(1, 2) and row.contender.framework == "ann"
@@ -578,16 +578,16 @@ def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
     without = [row for row in whole if not is_half_ann(row)]
     fast = retrained([row for row in whole if is_half_ann(row)], lr=0.2)
     for rows, there in ((without, ""), ([*without, *fast], " (there: 40+5+5 epochs at 0.2, ")):
-        found = closing(rows)
-        assert found.short == "open (a rung is missing)"
-        assert f"width 1/2 has no ANN{there}" in found.why
+        part = closing(rows)
+        assert part.short == "open (a rung is missing)"
+        assert f"width 1/2 has no ANN{there}" in part.why
 
 
 @ANY(("seeds", "gap", "answer"), [(5, 0.0, YES), (4, 0.0, "open"), (5, 0.04, NO)])
 def test_parity_at_the_whole_width_needs_five_seeds(seeds: int, gap: float, answer: str) -> None:
-    found = judged("tab5", [*GOOD, *rungs(0.04, 0.03, 0.02, gap, seeds=seeds)])
-    at = {each.words: each.answer for each in found if "Small minus" in each.words}
-    assert at == {"Small minus its ANN at width 1, points": answer}
+    parts = judged("tab5", [*GOOD, *rungs(0.04, 0.03, 0.02, gap, seeds=seeds)])
+    at_widths = {part.words: part.answer for part in parts if "Small minus" in part.words}
+    assert at_widths == {"Small minus its ANN at width 1, points": answer}
 
 
 GOOD = of_table_5((0.895, 0.906, 0.9), (0.896, 0.907, 0.901), (0.894, 0.906, 0.9))
@@ -619,12 +619,12 @@ SIZED = [
 def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
     rows: list[Row], expected: dict[str, str]
 ) -> None:
-    found = judged("tab5", rows)
-    names = [each.words if each.by else "" for each in found]
-    assert dict(zip(names, (each.answer for each in found), strict=True)) == expected
-    for each in found:
-        if each.by:  # what has the paper's size says so by naming no width
-            assert (each.where == "") == (rows[-1].workload.width == 1)
+    parts = judged("tab5", rows)
+    names = [part.words if part.by else "" for part in parts]
+    assert dict(zip(names, (part.answer for part in parts), strict=True)) == expected
+    for part in parts:
+        if part.by:  # what has the paper's size says so by naming no width
+            assert (part.where == "") == (rows[-1].workload.width == 1)
 
 
 @ANY(
@@ -644,11 +644,11 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
         those = [r for r in at_full_size if bool(r.workload.network.neunorm) == neunorm]
         half = those[0].workload.network.scaled(Fraction(1, 2))
         rows += retrained(those, **change, **({"network": half} if name == "width" else {}))
-    found = judged("tab5", rows)
-    assert {each.words.removeprefix("simulated ") for each in found} <= {GAIN, PARITY}
-    assert found and all(each.where for each in found)
+    parts = judged("tab5", rows)
+    assert {part.words.removeprefix("simulated ") for part in parts} <= {GAIN, PARITY}
+    assert parts and all(part.where for part in parts)
     if flag := {"partial": "partial", "test": "lossy", "simulated": "simulated"}.get(name):
-        assert all(f"({flag})" in each.why for each in found)
+        assert all(f"({flag})" in part.why for part in parts)
 
 
 def with_u(rows: list[Row], u: float | None) -> list[Row]:
@@ -681,7 +681,7 @@ def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> N
     by_u = retrained((r for r in GOOD if r.workload.network.neunorm), u=None)
     short = learnt([(0.99,)], BARE, suite="accuracy", seeds=1)  # an ANN has no steps
     longer = retrained(short, T=12)
-    fixed = {each.words: (each.answer, each.ours) for each in judged("tab5", GOOD)}
+    fixed = {part.words: (part.answer, part.ours) for part in judged("tab5", GOOD)}
     for rows in ([*GOOD, *by_u, *longer], [*longer, *by_u, *GOOD]):
         assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
 
@@ -690,8 +690,8 @@ def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
     trained = [*RISING, *steps(GOOD_STEPS), *clearer(0.1, 0.1, 0.1, 0.1), *sooner((6, 3)), *GOOD]
     for rows in (matlab(convn=50.0), trained):
         stands_in = findings(all_altered(rows, source=replace(TRAIN, substitute=True)))
-        assert any(each.answer != "not tested" for each in findings(rows))
-        assert {each.answer for each in stands_in} == {"not tested"}
+        assert any(part.answer != "not tested" for part in findings(rows))
+        assert {part.answer for part in stands_in} == {"not tested"}
 
 
 @ANY(
@@ -708,17 +708,17 @@ def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
     ],
 )
 def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list[str]) -> None:
-    found = judged("fig3", matlab(**times))
-    assert [each.answer for each in found] == expected
-    for each in found:
-        if each.by:
-            form = each.words.split("'s ")[1].split(",")[0]
-            assert each.where == "Octave, CPU" and each.ours.split()[0] == f"{times[form]:.0f}"
-            assert ("scaled up" in each.ours) == (times[form] > 150) and "network" not in each.ours
-            assert "a GPU on both sides, MATLAB itself" in each.why and "CIFAR-10" in each.words
-            assert ("scaled from a part of it on 1 of 1" in each.why) == (times[form] > 150)
+    parts = judged("fig3", matlab(**times))
+    assert [part.answer for part in parts] == expected
+    for part in parts:
+        if part.by:
+            form = part.words.split("'s ")[1].split(",")[0]
+            assert part.where == "Octave, CPU" and part.ours.split()[0] == f"{times[form]:.0f}"
+            assert ("scaled up" in part.ours) == (times[form] > 150) and "network" not in part.ours
+            assert "a GPU on both sides, MATLAB itself" in part.why and "CIFAR-10" in part.words
+            assert ("scaled from a part of it on 1 of 1" in part.why) == (times[form] > 150)
         else:
-            assert "octave:convn" in each.why
+            assert "octave:convn" in part.why
 
 
 def test_fig3_counts_each_network_of_table_1_once() -> None:
@@ -731,17 +731,17 @@ def test_fig3_counts_each_network_of_table_1_once() -> None:
     assert one("fig3", [*again, *batch]).ours == "50"
     larger = [altered(row, scale="Middle") for row in matlab(convn=40.0)]
     assert one("fig3", [*again, *larger]).ours == "40 to 60, 2 networks"
-    own = [altered(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
-    assert one("fig3", own).answer == "not tested"
+    custom = [altered(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
+    assert one("fig3", custom).answer == "not tested"
 
 
 def test_answers_as_a_table_have_their_effects_as_numbers() -> None:
     rows = [*FALLING, *steps({1: 0.4, 4: 0.5, 8: 0.54}), *clearer(0.1, 0.1, 0.1, 0.1), *GOOD]
     rows += matlab(im2col=2.0, conv2=200.0)
-    found = table(findings([*rows, *full(GOOD)]))
-    assert tuple(found.columns) == COLUMNS and set(found["id"]) == {each.id for each in CLAIMS}
-    assert all(found["why"])
-    tested = found[found["answer"] != "not tested"]
+    frame = table(findings([*rows, *full(GOOD)]))
+    assert tuple(frame.columns) == COLUMNS and set(frame["id"]) == {claim.id for claim in CLAIMS}
+    assert all(frame["why"])
+    tested = frame[frame["answer"] != "not tested"]
     assert tested[["value", "low", "high", "n"]].notna().all(axis=None)
     assert list(tested[tested["id"] == "fig3"]["unit"]) == ["times"]
     assert list(tested[tested["id"] == "fig4"]["value"]) == pytest.approx([-0.0986], abs=1e-3)

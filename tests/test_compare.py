@@ -31,16 +31,18 @@ def without(rows: list[Row], framework: str) -> list[Row]:
 
 
 def called(rows: tuple[Change, ...]) -> set[tuple[str, str]]:
-    return {(each.contender, each.call) for each in rows if each.call in ("slower", "faster")}
+    return {
+        (change.contender, change.call) for change in rows if change.call in ("slower", "faster")
+    }
 
 
 def test_changed_machines_versions_and_data_are_listed() -> None:
-    before: dict[str, Any] = {"cpu": "A", "capability": "AVX512", "torch": "2.12"}
-    before |= {"source": replace(TRAIN, sha256="a"), "test": replace(TEST, sha256="c")}
-    now: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
-    now |= {"source": replace(TRAIN, sha256="b"), "test": replace(TEST, sha256="d")}
-    old: list[Row] = [altered(ROW, **before, framework_version="1")]
-    new: list[Row] = [altered(ROW, **now, framework_version="2")]
+    made_with_a: dict[str, Any] = {"cpu": "A", "capability": "AVX512", "torch": "2.12"}
+    made_with_a |= {"source": replace(TRAIN, sha256="a"), "test": replace(TEST, sha256="c")}
+    made_with_b: dict[str, Any] = {"cpu": "B", "capability": "AVX2", "torch": "2.13"}
+    made_with_b |= {"source": replace(TRAIN, sha256="b"), "test": replace(TEST, sha256="d")}
+    old: list[Row] = [altered(ROW, **made_with_a, framework_version="1")]
+    new: list[Row] = [altered(ROW, **made_with_b, framework_version="2")]
     assert compare(old, new).differences == (
         "CPU: A in A, B in B",
         "instructions: AVX512 in A, AVX2 in B",
@@ -52,29 +54,32 @@ def test_changed_machines_versions_and_data_are_listed() -> None:
 
 
 def test_many_differing_commits_are_counted() -> None:
-    old, new = ([altered(ROW, commit=each) for each in of] for of in ("abcd", "efgh"))
+    old, new = (
+        [altered(ROW, commit=commit) for commit in "abcd"],
+        [altered(ROW, commit=c) for c in "efgh"],
+    )
     assert compare(old, new).differences == ("commit: 4 of them in A, 4 of them in B",)
     assert compare(old, old).differences == ()
 
 
 def test_the_machine_with_most_rows_and_its_last_run_are_compared() -> None:
-    here: dict[str, Any] = {"cpu": "A", "run": "last"}
-    old = [*timed("floor", 1.0, 1.0, **here), *timed("reference", 2.0, 2.0, **here)]
+    place: dict[str, Any] = {"cpu": "A", "run": "last"}
+    old = [*timed("floor", 1.0, 1.0, **place), *timed("reference", 2.0, 2.0, **place)]
     more = [*timed("floor", 1.0, cpu="B"), *timed("reference", 9.0, cpu="B")]
     first = [*timed("floor", 1.0, cpu="A"), *timed("reference", 8.0, cpu="A")]
-    old, more = [*old, *certified("reference", **here)], [*more, *certified("reference", cpu="B")]
+    old, more = [*old, *certified("reference", **place)], [*more, *certified("reference", cpu="B")]
     first += certified("reference", cpu="A")
     for new in ([*first, *old, *more], [*more, *first, *old]):
-        found = compare(old, new)
-        assert {each.new for each in found.changes if each.where != "all cells"} == {2.0}
-        assert found.differences == ("CPU: A in A, A; B in B",)
+        comparison = compare(old, new)
+        assert {change.new for change in comparison.changes if change.where != "all cells"} == {2.0}
+        assert comparison.differences == ("CPU: A in A, A; B in B",)
 
 
 def runs_of(accuracies: tuple[float, ...]) -> list[Row]:
     return [
         row
-        for seed, each in enumerate(accuracies)
-        for row in training(seed, (each,), suite="scale")
+        for seed, accuracy in enumerate(accuracies)
+        for row in training(seed, (accuracy,), suite="scale")
     ]
 
 
@@ -133,10 +138,12 @@ def default_run(
 
 @pytest.mark.parametrize("name", ["fused", "norse"])
 def test_a_planted_slowdown_of_a_default_run_is_called_over_all_cells(name: str) -> None:
-    found = compare(default_run(1), default_run(2, slower={name: 1.1}))
-    (change,) = (each for each in found.beyond(0.05) if each.where.startswith("all cells"))
+    comparison = compare(default_run(1), default_run(2, slower={name: 1.1}))
+    (change,) = (
+        change for change in comparison.beyond(0.05) if change.where.startswith("all cells")
+    )
     assert (change.contender, change.call) == (f"{name} fp32", "slower")
-    assert 0.06 < change.change < 0.14 and found.differences == found.unmatched == ()
+    assert 0.06 < change.change < 0.14 and comparison.differences == comparison.unmatched == ()
 
 
 def test_a_common_slowdown_is_called() -> None:
@@ -148,14 +155,14 @@ def test_two_precisions_of_a_contender_are_compared_and_nobody_with_itself(
     tmp_path: Path, command: Command
 ) -> None:
     Store(tmp_path).append(*run_in_bf16(), bf16_training("fused"))
-    for one, other, code, said in (
+    for one, other, code, text in (
         ("fused bf16", "fused", 0, "faster by 45."),  # 0.6 and 1.1
         ("fused", "fused bf16", 0, "slower by 83."),
         ("fused", "fused", 2, "with itself"),
         ("", "", 2, "give two folders"),
     ):
-        found, out, error = command("compare", tmp_path, "--contender", one, "--against", other)
-        assert found == code and said in out + error
+        ended, out, error = command("compare", tmp_path, "--contender", one, "--against", other)
+        assert ended == code and text in out + error
 
 
 def test_an_unproved_contender_is_compared_with_nobody() -> None:
@@ -185,14 +192,14 @@ def test_a_pair_that_is_not_there_is_told_from_a_wrong_name_and_its_folder_is_na
 ) -> None:
     Store(inside / "mine").append(*without(run(), "fused"))
     Store(inside / "results" / "published" / "amd").append(*run())
-    for one, other, said in (
+    for one, other, text in (
         ("snntorh", "reference", "'snntorh': did you mean snntorch?"),
         ("snntorch", "referense", "'referense': did you mean reference?"),
         ("fused", "reference", "results/published/amd has both"),
         ("jax", "reference", "first run `harness run"),
     ):
         code, _, error = command("compare", "mine", "--contender", one, "--against", other)
-        assert code == 2 and said in error
+        assert code == 2 and text in error
 
 
 def test_sentences_over_machines_and_settings_name_what_differs() -> None:
@@ -219,17 +226,17 @@ def test_a_difference_within_an_a_a_that_leaves_out_1_is_not_called_and_the_sent
 ):
     rows = [*run(), *contender("norse", 2.2)]
     for twin, call in ((1.0, "slower"), (1.15, "too noisy to tell")):
-        found = within_run(slower_twin(rows, twin), "norse", "reference")
-        (text,) = sentences(found, "reference")
-        assert found[0].call == call and ("leaves out 1" in text) == (twin > 1)
+        (change,) = within_run(slower_twin(rows, twin), "norse", "reference")
+        (text,) = sentences([change], "reference")
+        assert change.call == call and ("leaves out 1" in text) == (twin > 1)
 
 
 def test_a_run_that_was_cut_off_hides_no_whole_one() -> None:
-    late: dict[str, Any] = {"run": "later"}
-    cut = [*rounds("floor", 1.0, count=2, **late), *certified("reference", **late)]
-    cut += [*certified("snntorch", **late), *rounds("reference", 9.0, count=2, **late)]
+    later: dict[str, Any] = {"run": "later"}
+    cut = [*rounds("floor", 1.0, count=2, **later), *certified("reference", **later)]
+    cut += [*certified("snntorch", **later), *rounds("reference", 9.0, count=2, **later)]
     (change,) = within_run(
-        [*run(), *cut, *rounds("snntorch", 2.0, count=2, **late)], "snntorch", "reference"
+        [*run(), *cut, *rounds("snntorch", 2.0, count=2, **later)], "snntorch", "reference"
     )
     assert abs(change.change) < 0.02
 
@@ -268,10 +275,10 @@ def test_no_change_needs_data_that_could_show_one() -> None:
     quiet, loud = (
         compare(default_run(3, noise), default_run(4, noise)).changes for noise in (0.01, 0.4)
     )
-    over_all = [each for each in quiet if each.where.startswith("all cells")]
-    assert {each.call for each in over_all} == {"no change"}
-    assert all(each.low > -0.0910 and each.high <= 0.1 for each in over_all)
-    assert {each.call for each in loud} == {"too noisy to tell"}
+    over_all = [change for change in quiet if change.where.startswith("all cells")]
+    assert {change.call for change in over_all} == {"no change"}
+    assert all(change.low > -0.0910 and change.high <= 0.1 for change in over_all)
+    assert {change.call for change in loud} == {"too noisy to tell"}
     strict = compare(default_run(3, 0.01), default_run(4, 0.01), 0.001).changes  # --fail-above
     assert {e.call for e in strict if e.where.startswith("all cells")} == {"too noisy to tell"}
 
@@ -285,7 +292,7 @@ def test_the_command_fails_on_a_regression_and_names_incomparable_results(
         *(("good", runs_of((0.5, 0.51))), ("bad", runs_of((0.1, 0.11)))),
     ):
         Store(tmp_path / name).append(*rows)
-    for words, code, said in (
+    for words, code, text in (
         ("old new --fail-above 5%", 0, "51 are too noisy to tell"),
         ("old new --fail-above 5%", 0, "5 % (speed)"),
         ("new slow --fail-above 5%", 1, "slower"),
@@ -298,6 +305,6 @@ def test_the_command_fails_on_a_regression_and_names_incomparable_results(
         ("old new --fail-above=", 2, "expected a percentage"),
     ):
         old, new, *more = words.split()
-        found, out, error = command("compare", tmp_path / old, tmp_path / new, *more)
-        assert found == code and said in " ".join((out + error).split())
+        ended, out, error = command("compare", tmp_path / old, tmp_path / new, *more)
+        assert ended == code and text in " ".join((out + error).split())
         assert code < 2 or error.count("harness: ") == 1

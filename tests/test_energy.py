@@ -38,34 +38,34 @@ def network(notation: str, size: int = 4, **fields: Any) -> Network:
     return Network.parse(notation, input_shape=shape, lif=lif, classes=2, population=1, **fields)
 
 
-def spikes_of(of: Network, *first: Spike, T: int = 1, B: int = 1) -> list[Tensor]:
+def spikes_of(net: Network, *first: Spike, T: int = 1, B: int = 1) -> list[Tensor]:
     """Those of the first layer, and none in any other."""
-    spikes = [torch.zeros(T, B, *stage.output_shape) for stage in of.stages]
+    spikes = [torch.zeros(T, B, *stage.output_shape) for stage in net.stages]
     for place in first:
         spikes[0][place] = 1
     return spikes
 
 
-def counted(of: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOperations, ...]:
-    x = torch.zeros(len(spikes[0]), 1, *of.input_shape)
+def counted(net: Network, spikes: list[Tensor], **fields: Any) -> tuple[LayerOperations, ...]:
+    x = torch.zeros(len(spikes[0]), 1, *net.input_shape)
     U: list[Tensor | None] = [None] * len(spikes)
-    return spiking_operations(of, **{"x": x, "spikes": spikes, "U": U, **fields})
+    return spiking_operations(net, **{"x": x, "spikes": spikes, "U": U, **fields})
 
 
 def test_an_image_is_multiplied_once_and_event_frames_at_each_step() -> None:
-    of = network("2C3(Encoding)-Voting")
-    image, spikes = torch.ones(1, 1, 1, 4, 4), spikes_of(of, T=3)  # ones, and no spikes
-    static = counted(of, spikes, x=image.expand(3, 1, 1, 4, 4))[0]
-    frames = counted(of, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
+    net = network("2C3(Encoding)-Voting")
+    image, spikes = torch.ones(1, 1, 1, 4, 4), spikes_of(net, T=3)  # ones, and no spikes
+    static = counted(net, spikes, x=image.expand(3, 1, 1, 4, 4))[0]
+    frames = counted(net, spikes, x=image.repeat(3, 1, 1, 1, 1))[0]
     # 4 corners of 4 taps, 8 borders of 6, 4 of 9, for each of two maps
     assert static == LayerOperations(0, 16, 200, 0, 200) and frames.multiplies == 600
-    assert unpadded_macs(of.stages[0]) == 200 < of.stages[0].macs
+    assert unpadded_macs(net.stages[0]) == 200 < net.stages[0].macs
 
 
 def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() -> None:
-    of = network("2C3(Encoding)-3C3-Voting", neunorm=NeuNorm(0.9, "mean"))
-    spikes = spikes_of(of, (0, 0, 0, 0, 0), T=2)  # in the corner, at the first step
-    second = counted(of, spikes, U=[torch.ones(2, 4, 4), None, None])[1]
+    net = network("2C3(Encoding)-3C3-Voting", neunorm=NeuNorm(0.9, "mean"))
+    spikes = spikes_of(net, (0, 0, 0, 0, 0), T=2)  # in the corner, at the first step
+    second = counted(net, spikes, U=[torch.ones(2, 4, 4), None, None])[1]
     # x is 0.05, then 0.045: both maps' values there are not zero at either step
     assert (second.events, second.operations) == (4, 4 * 4 * 3)
     # one spike; and x of one pixel at two steps, which both maps share
@@ -75,7 +75,7 @@ def test_neunorm_makes_every_value_of_a_pixel_a_product_unless_it_is_folded() ->
 @pytest.mark.parametrize("size", [8, 9])
 def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    of = network("3C3(Encoding)-AP2-5C3-Voting", size=size)
+    net = network("3C3(Encoding)-AP2-5C3-Voting", size=size)
     spikes = (torch.rand(2, 4, 3, size, size, generator=generator) < 0.3).double()
     weight = torch.randn(5, 3, 3, 3, generator=generator, dtype=torch.float64)
     images, even = spikes.flatten(0, 1), size // 2 * 2
@@ -86,16 +86,16 @@ def test_the_folded_reading_is_a_convolution_of_the_spikes_themselves(size: int)
         return functional.conv2d(images[..., :even, :even], wide, stride=2, padding=2)
 
     torch.testing.assert_close(unfolded(weight / 4), pooled)
-    every = [spikes, *spikes_of(of, T=2, B=4)[1:]]
-    assert counted(of, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
+    every = [spikes, *spikes_of(net, T=2, B=4)[1:]]
+    assert counted(net, every)[1].accumulates == unfolded(torch.ones_like(weight)).sum()
 
 
 def test_an_ann_multiplies_each_nonzero_value_once() -> None:
-    of = network("1C3(Encoding)-AP2-3C3-Voting")
-    active = spikes_of(of, (0, 0, 0, 0, 0), (0, 0, 0, 1, 1))
+    net = network("1C3(Encoding)-AP2-3C3-Voting")
+    active = spikes_of(net, (0, 0, 0, 0, 0), (0, 0, 0, 1, 1))
     frames = torch.zeros(2, 1, 1, 4, 4)
     frames[0, 0, 0, 0, 0] = frames[1, 0, 0, 0, 0] = frames[1, 0, 0, 1, 1] = 1
-    first, second, _ = ann_operations(of, frames, active)
+    first, second, _ = ann_operations(net, frames, active)
     assert first == LayerOperations(2, 2, 4 + 9, 0, 4 + 9)  # frames are added up first
     assert second == LayerOperations(0, 1, 12, 0, 12)
 
@@ -140,10 +140,10 @@ def test_trained_networks_stand_with_their_accuracy_and_energy() -> None:
             COUNTS, (1000 * T,) * len(case.workload.network.stages)
         )
         rows.append(row(OperationsResult, case, **counts, **shared))
-    made = tables.TABLES["energy"](rows)
-    assert set(made["weights"]) == {"trained"} and list(made["accuracy"]) == [0.45, 0.45]
-    assert list(made["T"]) == [2, 4] and list(made["n"]) == [2, 2]
-    few, many = made["counted_uj_float32"]
+    table = tables.TABLES["energy"](rows)
+    assert set(table["weights"]) == {"trained"} and list(table["accuracy"]) == [0.45, 0.45]
+    assert list(table["T"]) == [2, 4] and list(table["n"]) == [2, 2]
+    few, many = table["counted_uj_float32"]
     assert many == pytest.approx(2 * few) and few > 0
 
 
@@ -160,15 +160,15 @@ def energy_cases(**fields: Any) -> tuple[Case, ...]:
 
 def case(*, neunorm: bool) -> Case:
     _, network = paper.network(NOTATION, "cifar10", neunorm="mean" if neunorm else None)
-    made, _ = energy_cases(datasets=("cifar10",), networks=(NOTATION,), steps=(3,))
-    return altered(made, network=network)
+    first, _ = energy_cases(datasets=("cifar10",), networks=(NOTATION,), steps=(3,))
+    return altered(first, network=network)
 
 
-def counts(of: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
+def counts(count: Case, *, static: bool) -> tuple[nn.Module, Tensor, tuple[LayerOperations, ...]]:
     """A network that fires, a batch, and its counted operations."""
-    x = random_batch(of.workload.network, of.workload.T, 3, static=static)
-    module = initialised(of.workload.network, x, seed=0).eval()
-    return module, x, counting.count_operations(of, module, [x])
+    x = random_batch(count.workload.network, count.workload.T, 3, static=static)
+    module = initialised(count.workload.network, x, seed=0).eval()
+    return module, x, counting.count_operations(count, module, [x])
 
 
 @torch.no_grad()
@@ -181,63 +181,63 @@ def by_neurobench(module: nn.Module, x: Tensor) -> list[float]:
     model.register_hooks()
     module(x)
     none = torch.empty(x.shape[1])
-    found = SynapticOperations()(model, none, (none, none))
+    operations = SynapticOperations()(model, none, (none, none))
     model.cleanup_hooks()
-    return [found[f"Effective_{each}"] * x.shape[1] for each in ("MACs", "ACs")]
+    return [operations[f"Effective_{kind}"] * x.shape[1] for kind in ("MACs", "ACs")]
 
 
 @pytest.mark.parametrize("neunorm", [False, True])
 @pytest.mark.parametrize("static", [False, True])
 def test_counts_by_value_are_neurobenchs(static: bool, neunorm: bool) -> None:
-    of = case(neunorm=neunorm)
-    module, x, layers = counts(of, static=static)
+    count = case(neunorm=neunorm)
+    module, x, layers = counts(count, static=static)
     totals = [0, 0]  # an accumulate is of spikes as they were sent
-    for before, layer in zip((None, *of.workload.network.stages[:-1]), layers, strict=True):
+    for stage, layer in zip((None, *count.workload.network.stages[:-1]), layers, strict=True):
         assert layer.operations > 0
-        accumulates = before is not None and not (before.pool or before.neunorm_shape)
+        accumulates = stage is not None and not (stage.pool or stage.neunorm_shape)
         totals[accumulates] += layer.operations
     assert by_neurobench(module, x) == pytest.approx(totals)
 
 
 def test_counts_do_not_depend_on_framework_or_batch() -> None:
-    of = case(neunorm=True)
-    module, x, layers = counts(of, static=True)
-    parts = counting.count_operations(of, module, x.split(1, dim=1))
+    count = case(neunorm=True)
+    module, x, layers = counts(count, static=True)
+    parts = counting.count_operations(count, module, x.split(1, dim=1))
     assert parts == layers
-    other = adapters.load("snntorch").build(of.workload.network)
+    other = adapters.load("snntorch").build(count.workload.network)
     for ours, theirs in zip(module.parameters(), other.parameters(), strict=True):
         theirs.data.copy_(ours.data)
-    assert counting.count_operations(of, other, [x]) == layers
+    assert counting.count_operations(count, other, [x]) == layers
 
 
 def test_the_suite_is_the_nine_networks_at_full_width_and_their_anns() -> None:
-    found = energy_cases()
-    assert len(found) == 18 and {each.workload.width for each in found} == {Fraction(1)}
-    assert {(each.workload.dataset, each.workload.scale) for each in found} == {
+    cases = energy_cases()
+    assert len(cases) == 18 and {count.workload.width for count in cases} == {Fraction(1)}
+    assert {(count.workload.dataset, count.workload.scale) for count in cases} == {
         (dataset, scale) for dataset in paper.SETTINGS for scale in paper.SCALES
     }
-    assert [each.contender.framework for each in found] == ["reference", ANN] * 9
-    assert all(isinstance(each, Count) for each in found)
+    assert [count.contender.framework for count in cases] == ["reference", ANN] * 9
+    assert all(isinstance(count, Count) for count in cases)
     on = energy_cases(neunorm="mean")
-    assert [bool(each.workload.network.neunorm) for each in on] == [True, False] * 9
+    assert [bool(count.workload.network.neunorm) for count in on] == [True, False] * 9
 
 
 ASKED = {"networks": (NOTATION,), "datasets": ("nmnist",), "steps": (2,), "batch_size": 12}
 
 
 def test_a_case_is_counted_once_shown_and_done(tmp_path: Path, command: Command) -> None:
-    found = energy_cases(**ASKED)
-    for before in (False, True):
-        assert [each.was_done for each in run(found, tmp_path)] == [before] * 2
+    cases = energy_cases(**ASKED)
+    for was_done in (False, True):
+        assert [entry.was_done for entry in run(cases, tmp_path)] == [was_done] * 2
     ours, bare = rows_of(tmp_path, OperationsResult)
     assert (ours.contender.framework, bare.contender.framework) == ("reference", ANN)
     assert ours.result.counted_samples == 12 and min(ours.result.spikes) > 0
     assert ours.result.accumulates[0] == 0 == sum(bare.result.accumulates)
     rows, now = Store(tmp_path).read()[0], key_now("cpu")
-    assert [status.state(each, rows, now, Budget()) for each in found] == ["done", "done"]
-    assert status.state(altered(found[0], seed=1), [], now, Budget()) == "missing"
-    code, shown, _ = command("tables", "energy", "--out", tmp_path)
-    assert code == 0 and "PyTorch" in shown
+    assert [status.state(entry, rows, now, Budget()) for entry in cases] == ["done", "done"]
+    assert status.state(altered(cases[0], seed=1), [], now, Budget()) == "missing"
+    code, out, _ = command("tables", "energy", "--out", tmp_path)
+    assert code == 0 and "PyTorch" in out
 
 
 def test_an_impossible_case_is_a_row_with_its_reason(tmp_path: Path) -> None:
@@ -251,19 +251,19 @@ def test_an_impossible_case_is_a_row_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_training_counts_its_networks_operations(tmp_path: Path) -> None:
-    given = training_case(epochs=1, train=40, test=12, embedded=True)
-    run((given, altered(given, contender=ANN)), tmp_path)
+    trained = training_case(epochs=1, train=40, test=12, embedded=True)
+    run((trained, altered(trained, contender=ANN)), tmp_path)
     ours, bare = rows_of(tmp_path, OperationsResult)
     assert ours.result.counted_samples == 12
-    assert len(ours.result.spikes) == len(given.workload.network.stages)
+    assert len(ours.result.spikes) == len(trained.workload.network.stages)
     assert bare.contender.framework == ANN
     assert sum(bare.result.accumulates) == 0 < sum(bare.result.multiplies)
     assert {row.key for row in rows_of(tmp_path, TrainedResult)} == {ours.key, bare.key}
-    (again,) = run((given,), tmp_path)
-    run((replace(given, suite="scale"),), tmp_path)
+    (again,) = run((trained,), tmp_path)
+    run((replace(trained, suite="scale"),), tmp_path)
     assert (
         again.was_done and len(rows_of(tmp_path, OperationsResult)) == 3
     )  # one is the other suite's
     # counts alone make no training done
-    counts = [each for each in rows_of(tmp_path, OperationsResult) if each.suite == given.suite]
-    assert status.state(given, counts, key_now("cpu"), Budget()) == "missing"
+    counts = [row for row in rows_of(tmp_path, OperationsResult) if row.suite == trained.suite]
+    assert status.state(trained, counts, key_now("cpu"), Budget()) == "missing"

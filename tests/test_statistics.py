@@ -62,9 +62,9 @@ LOGS = tuple[np.ndarray, np.ndarray]  # of seconds: of a contender, of the floor
 def covered(logs: LOGS) -> float:
     """How often the interval of two contenders that are equal has 1 in it."""
     first, second = logs
-    rest, rounds = first - second, first.shape[1]
-    reach = stats.t.ppf(0.975, rounds - 1) * rest.std(1, ddof=1) / sqrt(rounds)
-    low, high = rest.mean(1) - reach, rest.mean(1) + reach
+    noise, rounds = first - second, first.shape[1]
+    reach = stats.t.ppf(0.975, rounds - 1) * noise.std(1, ddof=1) / sqrt(rounds)
+    low, high = noise.mean(1) - reach, noise.mean(1) + reach
     for n in range(10):  # the same as one by one, which would take seconds
         ratio = ratio_of(np.exp(first[n]).tolist(), np.exp(second[n]).tolist())
         assert (log(ratio.low), log(ratio.high)) == pytest.approx((low[n], high[n]), abs=1e-9)
@@ -75,7 +75,7 @@ def covered(logs: LOGS) -> float:
 class Noise:
     """What one cell's rounds had, in logs of seconds."""
 
-    rest: np.ndarray  # what neither the contender nor the round explains
+    residual: np.ndarray  # what neither the contender nor the round explains
     steps: np.ndarray  # from one round to the next, all contenders alike
 
 
@@ -83,20 +83,20 @@ class Noise:
 def recorded() -> tuple[Noise, ...]:
     """The noise of every shipped cell with five rounds or more of at least three contenders."""
     rows = Store(RESULTS).read("acceleration")[0]
-    found = []
+    noises = []
     for together in timings.rounds(frames(rows)).values():
         columns = list(together.seconds.values())
         most = max(map(len, columns))
-        table = np.log([list(each.values()) for each in columns if len(each) == most])
+        table = np.log([list(seconds.values()) for seconds in columns if len(seconds) == most])
         contenders, rounds = table.shape
         if rounds < 5 or contenders < 3:
             continue
-        rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+        residual = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
         freedom = (contenders - 1) * (rounds - 1)  # the fit took the rest
-        rest *= sqrt(rest.size / freedom)
-        found.append(Noise(rest.ravel(), np.diff(table.mean(0))))
-    assert len(found) >= 10
-    return tuple(found)
+        residual *= sqrt(residual.size / freedom)
+        noises.append(Noise(residual.ravel(), np.diff(table.mean(0))))
+    assert len(noises) >= 10
+    return tuple(noises)
 
 
 def resampled(rounds: int) -> LOGS:
@@ -111,7 +111,7 @@ def resampled(rounds: int) -> LOGS:
         walk = generator.choice(noise.steps, (draws, 1, rounds + 1)).cumsum(-1)
         when = generator.permuted(np.tile([0, 1 / 3, 2 / 3], (draws, rounds, 1)), axis=-1)
         drift = walk[..., :-1] + when.swapaxes(1, 2) * np.diff(walk)
-        parts.append(drift + generator.choice(noise.rest, (draws, 3, rounds)))
+        parts.append(drift + generator.choice(noise.residual, (draws, 3, rounds)))
     first, floor, again = np.concatenate(parts).swapaxes(0, 1)
     return first, (floor + again) / 2
 
@@ -130,7 +130,7 @@ def cells_of_processes(move: float) -> list[list[list[list[float]]]]:
     for _ in range(300):
         logs = generator.normal(0, 0.02, (8, 2, 5)) + generator.normal(0, move, (8, 2, 1))
         off = [*(logs[2:] - logs[:2].mean(0)), logs[1] - logs[0]]
-        cells.append([np.exp(each).tolist() for each in off])
+        cells.append([np.exp(ratios).tolist() for ratios in off])
     return cells
 
 
@@ -139,10 +139,10 @@ def test_intervals_over_starts_cover_differences_between_processes(move: float) 
     inside, blind = list[bool](), list[bool]()
     for cell in cells_of_processes(move):
         moves = estimate_start_variance(cell)
-        found = [mean_ratio(each, moves) for each in cell[:-1]]
-        inside += [each.low <= 1 <= each.high for each in found]
-        found = [mean_ratio([sum(each, [])]) for each in cell[:-1]]
-        blind += [each.low <= 1 <= each.high for each in found]
+        means = [mean_ratio(groups, moves) for groups in cell[:-1]]
+        inside += [ratio.low <= 1 <= ratio.high for ratio in means]
+        means = [mean_ratio([sum(groups, [])]) for groups in cell[:-1]]
+        blind += [ratio.low <= 1 <= ratio.high for ratio in means]
     assert 0.92 <= np.mean(inside) <= 0.98
     assert move < 0.03 or np.mean(blind) < 0.85  # what intervals over rounds alone would say
 
@@ -153,9 +153,9 @@ def test_the_variance_between_starts_by_hand() -> None:
     groups = [[1.0, 1.0], [1.21, 1.21]]
     moves = estimate_start_variance([groups])
     assert (moves.variance, moves.freedom) == (pytest.approx(2 * d**2), 1)
-    found = mean_ratio(groups, moves)
+    ratio = mean_ratio(groups, moves)
     reach = stats.t.ppf(0.975, SHARED) * d  # of two starts' mean: the root of 2 d**2 / 2
-    assert (found.value, found.low) == pytest.approx((1.1, exp(d - reach)))
+    assert (ratio.value, ratio.low) == pytest.approx((1.1, exp(d - reach)))
     # one start tells nothing
     assert estimate_start_variance([[[1.0, 2.0]]]) == StartVariance()
 

@@ -59,32 +59,33 @@ from harness.spec import NeuNorm
 LATER: dict[str, Any] = {"run": "20270101T000000-000000"}
 
 
-def shown(rows: Iterable[Row]) -> tuple[TimedLine, ...]:
+def timed_lines(rows: Iterable[Row]) -> tuple[TimedLine, ...]:
     return timings.lines(frames(rows))
 
 
 def lines(rows: Iterable[Row]) -> dict[str, TimedLine]:
     """Lines by the contender; there is one of each."""
-    found = shown(rows)
-    assert len({each.name for each in found}) == len(found)
-    return {each.name: each for each in found}
+    every = timed_lines(rows)
+    by_name = {line.name: line for line in every}
+    assert len(by_name) == len(every)
+    return by_name
 
 
 def ranks(rows: Iterable[Row]) -> dict[str, int | None]:
-    return {each.name: each.rank for each in shown(rows) if each.framework != "floor"}
+    return {line.name: line.rank for line in timed_lines(rows) if line.framework != "floor"}
 
 
 def test_the_columns_that_others_rely_on_are_there_also_where_there_is_no_line() -> None:
     for rows in (rows_of_a_run(), []):
-        made = {name: build(rows) for name, build in tables.TABLES.items()}
-        assert all(len(each.columns) for each in made.values())
-        assert tuple(made["acceleration"].columns) == timings.COLUMNS
+        built = {name: build(rows) for name, build in tables.TABLES.items()}
+        assert all(len(table.columns) for table in built.values())
+        assert tuple(built["acceleration"].columns) == timings.COLUMNS
     assert {*frames(rows_of_a_run())["iteration"]["contender"]} >= {"floor", "reference"}
 
 
 def test_figures_by_hand() -> None:
-    found = lines(rows_of_a_run())
-    ours, floor = found["snntorch"], found["floor"]
+    by_name = lines(rows_of_a_run())
+    ours, floor = by_name["snntorch"], by_name["floor"]
     assert (ours.seconds_per_iteration, ours.seconds_per_epoch) == (1.5, 1.5 * 2500)
     assert ours.ratio_to_floor == pytest.approx(1.5)  # in every round
     assert ours.speedup_vs_reference == pytest.approx((4 / 3 * 4 / 3 * 22 / 15) ** (1 / 3))
@@ -97,11 +98,13 @@ def test_figures_by_hand() -> None:
 
 
 def test_contenders_without_a_rank_are_listed_with_the_reason() -> None:
-    found = lines(rows_of_a_run())
-    assert list(found) == ["floor", "snntorch:subtract", "snntorch", "reference", "norse"]
+    by_name = lines(rows_of_a_run())
+    assert list(by_name) == ["floor", "snntorch:subtract", "snntorch", "reference", "norse"]
     assert set(ranks(rows_of_a_run()).values()) == {None}
-    assert found["snntorch:subtract"].certificate == "not the paper's function"
-    assert found["norse"].reason == "norse does not load" and isnan(found["norse"].ratio_to_floor)
+    assert by_name["snntorch:subtract"].certificate == "not the paper's function"
+    assert by_name["norse"].reason == "norse does not load" and isnan(
+        by_name["norse"].ratio_to_floor
+    )
 
 
 def test_precisions_are_classes_of_their_own() -> None:
@@ -113,14 +116,14 @@ def test_precisions_are_classes_of_their_own() -> None:
         *timed("floor bf16", 0.5, 1.0, 0.5),
         *timed("fused bf16", 0.6, 1.2, 0.6),
     ]
-    found = in_bf16(rows)
-    assert found.ratio_to_floor == pytest.approx(0.6)  # of 1, 2, 1, as every ratio is
+    line = in_bf16(rows)
+    assert line.ratio_to_floor == pytest.approx(0.6)  # of 1, 2, 1, as every ratio is
     assert lines(rows)["floor bf16"].ratio_to_floor == pytest.approx(0.5)  # a line of its own
-    assert (found.mismatch_rate, found.gradient_cosine) == (0.005, 0.97)
-    assert isnan(found.speedup_vs_reference)  # it did not run in bf16
+    assert (line.mismatch_rate, line.gradient_cosine) == (0.005, 0.97)
+    assert isnan(line.speedup_vs_reference)  # it did not run in bf16
     # what an audit finds given its own spikes stands before what runs freely
-    found = in_bf16([*rows, *audited("fused bf16", mismatches=2, gradient_cosine=0.9995)])
-    assert (found.mismatch_rate, found.gradient_cosine) == (0.002, 0.9995)
+    line = in_bf16([*rows, *audited("fused bf16", mismatches=2, gradient_cosine=0.9995)])
+    assert (line.mismatch_rate, line.gradient_cosine) == (0.002, 0.9995)
 
 
 def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others() -> None:
@@ -128,16 +131,16 @@ def test_the_last_run_of_a_cell_counts_and_its_rounds_are_not_mixed_with_others(
         all_altered(rows_of_a_run(), **LATER),
         lambda r: 3.0 if r.contender.framework == "floor" else r.result.seconds,
     )
-    found = lines([*rows_of_a_run(), *later])
-    assert {each.run for each in found.values()} == {LATER["run"]}
-    assert found["floor"].seconds_per_iteration == 3.0
+    by_name = lines([*rows_of_a_run(), *later])
+    assert {line.run for line in by_name.values()} == {LATER["run"]}
+    assert by_name["floor"].seconds_per_iteration == 3.0
     # a run in another precision leaves the figures
-    found = lines([*rows_of_a_run(), *timed("floor bf16", 3.0, **LATER)])
-    assert found["snntorch"].ratio_to_floor == pytest.approx(1.5)
+    by_name = lines([*rows_of_a_run(), *timed("floor bf16", 3.0, **LATER)])
+    assert by_name["snntorch"].ratio_to_floor == pytest.approx(1.5)
 
 
 def notes_of(rows: Iterable[Row]) -> list[str]:
-    return [note for line in shown(rows) for note in line.notes]
+    return [note for line in timed_lines(rows) for note in line.notes]
 
 
 def test_a_run_that_is_unlike_the_one_that_it_replaces_has_a_note() -> None:
@@ -156,9 +159,9 @@ def test_a_run_that_is_unlike_the_one_that_it_replaces_has_a_note() -> None:
         (note,) = notes_of(rows)
         assert note == lines(rows)["snntorch"].notes[0]
         assert f"takes {text} as long as in run {RUN}" in note
-        (table,) = timed_tables(shown(rows))
+        (table,) = timed_tables(timed_lines(rows))
         assert f"snntorch: {note}" in table.notes
-        assert f"CIFAR-10 Small, snnTorch: {note}." in timings.notes(shown(rows))
+        assert f"CIFAR-10 Small, snnTorch: {note}." in timings.notes(timed_lines(rows))
     # in three rounds that vary as much it may be noise
     few = [*run(), *run_later(3.0)]
     vague = changed(few, IterationResult, {"seconds": 90.0}, contender="snntorch", round=2)
@@ -178,17 +181,25 @@ def test_a_run_that_is_unlike_the_one_that_it_replaces_has_a_note() -> None:
     ids=str,
 )
 def test_rows_of_two_machines_are_never_mixed_in_one_cells_ratios(place: dict[str, Any]) -> None:
-    here: dict[str, Any] = {"cpu": "One", "capability": "AVX512", "threads": 2}
-    there = {**here, **place}
+    machine: dict[str, Any] = {"cpu": "One", "capability": "AVX512", "threads": 2}
+    other = {**machine, **place}
     # of the same run: as if two machines wrote to one folder
-    rows = [*timed("floor", 1.0, 2.0, 1.0, **here), *timed("floor", 4.0, 4.0, **there)]
-    rows += [*timed("snntorch", 2.0, 4.0, 2.0, **here), *timed("snntorch", 4.0, 4.0, **there)]
-    one, two = (each for each in shown(rows) if each.name == "snntorch")
+    rows = [
+        *timed("floor", 1.0, 2.0, 1.0, **machine),
+        *timed("floor", 4.0, 4.0, **other),
+    ]
+    rows += [
+        *timed("snntorch", 2.0, 4.0, 2.0, **machine),
+        *timed("snntorch", 4.0, 4.0, **other),
+    ]
+    one, two = (line for line in timed_lines(rows) if line.name == "snntorch")
     assert (one.ratio_to_floor, two.ratio_to_floor) == pytest.approx((2.0, 1.0))
     assert one.machine != two.machine and one.cell != two.cell
-    twin = timed("floor", 8.0, 8.0, 8.0, twin=True, **there)
-    twin += timed("floor", 4.0, 4.0, 4.0, **there)
-    a_a = {(e.noise_low, e.noise_high) for e in shown([*twin, *rows]) if e.cpu == there["cpu"]}
+    twin = timed("floor", 8.0, 8.0, 8.0, twin=True, **other)
+    twin += timed("floor", 4.0, 4.0, 4.0, **other)
+    a_a = {
+        (e.noise_low, e.noise_high) for e in timed_lines([*twin, *rows]) if e.cpu == other["cpu"]
+    }
     assert (2.0, 2.0) in a_a  # to its own floor: 8 and 4
 
 
@@ -196,9 +207,9 @@ def test_the_machine_with_most_rows_comes_first_then_cells_in_the_papers_order()
     cells = [("nmnist", "Large"), ("cifar10", "Middle"), ("nmnist", "Small"), ("cifar10", "Small")]
     rows = timed("floor", 1.0, 1.0, cpu="A")
     rows += [r for d, s in cells for r in timed("floor", 1.0, dataset=d, scale=s, cpu="B")]
-    found = [(each.cpu, each.dataset, each.scale) for each in shown(rows)]
+    places = [(line.cpu, line.dataset, line.scale) for line in timed_lines(rows)]
     order = [cells[3], cells[1], cells[2], cells[0]]
-    assert found == [*(("B", *each) for each in order), ("A", "cifar10", "Small")]
+    assert places == [*(("B", *cell) for cell in order), ("A", "cifar10", "Small")]
 
 
 @pytest.mark.parametrize(
@@ -215,12 +226,12 @@ def test_all_but_framework_and_precision_make_another_cell(setting: dict[str, An
     other = row(IterationResult, contender="norse", variant="super", precision="bf16")
     assert cell_of(other) == cell_of(ROW)
     rows = [*timed("floor", 1.0), *timed("reference", 2.0), *timed("floor", 4.0, **setting)]
-    (found,) = (each for each in shown(rows) if each.name == "reference")
-    assert found.ratio_to_floor == pytest.approx(2)
+    (line,) = (line for line in timed_lines(rows) if line.name == "reference")
+    assert line.ratio_to_floor == pytest.approx(2)
 
 
 def places(rows: Iterable[Row]) -> dict[str, str]:
-    return {line.name: line.ranks for line in shown(rows) if line.framework != "floor"}
+    return {line.name: line.ranks for line in timed_lines(rows) if line.framework != "floor"}
 
 
 def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None:
@@ -241,11 +252,11 @@ def test_a_rank_counts_those_proved_faster_and_slower_in_paired_rounds() -> None
             lambda r: {"seconds": r.result.seconds * drift[r.result.round]},
             framework=name,
         )
-    found = lines(paired)
-    assert found["norse"].ratio_low < found["reference"].ratio_high
-    assert found["reference"].is_faster(found["norse"])
-    assert not found["norse"].is_faster(found["reference"])
-    assert (found["norse"].rank or 0) > (found["reference"].rank or 0)
+    by_name = lines(paired)
+    assert by_name["norse"].ratio_low < by_name["reference"].ratio_high
+    assert by_name["reference"].is_faster(by_name["norse"])
+    assert not by_name["norse"].is_faster(by_name["reference"])
+    assert (by_name["norse"].rank or 0) > (by_name["reference"].rank or 0)
 
 
 @pytest.mark.parametrize("twin", [1.1, 1 / 1.1], ids=["slower twin", "faster twin"])
@@ -259,7 +270,7 @@ def test_a_difference_counts_only_beyond_an_a_a_that_leaves_out_1(twin: float) -
     # 5 % slower in each round, on a machine on which the floor differs from itself by 10 %
     assert quiet["reference"].is_faster(quiet["norse"])
     assert not noisy["reference"].is_faster(noisy["norse"])
-    ratio, wide = (of["norse"].over(of["reference"]) for of in (quiet, noisy))
+    ratio, wide = (by_name["norse"].over(by_name["reference"]) for by_name in (quiet, noisy))
     assert (wide.value, wide.low, wide.high) == pytest.approx(
         (ratio.value, ratio.low / 1.1, ratio.high * 1.1), rel=0.01
     )
@@ -284,7 +295,7 @@ def test_a_noisy_contender_is_never_above_one_that_beats_it_in_its_pairs(seed: i
         lambda r: {"seconds": r.result.seconds * factors[r.result.round]},
         contender="norse",
     )
-    ranked = [line for line in shown(rows) if line.rank]
+    ranked = [line for line in timed_lines(rows) if line.rank]
     for line, other in permutations(ranked, 2):
         if line.is_faster(other):
             assert (line.rank or 0) < (other.rank or 0) and (line.rank_high or 0) < (
@@ -304,15 +315,15 @@ def test_contenders_that_share_no_round_have_no_ranks() -> None:
 
 
 def test_speedups_are_of_paired_rounds() -> None:
-    found = lines(run())["fused"]
-    assert found.speedup_low < found.speedup_vs_reference < found.speedup_high
-    assert found.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
+    fused = lines(run())["fused"]
+    assert fused.speedup_low < fused.speedup_vs_reference < fused.speedup_high
+    assert fused.speedup_vs_reference == pytest.approx(2 / 1.1, rel=0.01)
 
 
 @pytest.mark.parametrize("protocol", [None, PROTOCOL - 1, PROTOCOL + 1])
 def test_timings_under_another_protocol_do_not_count_and_are_named(protocol: int | None) -> None:
     older = run(protocol=protocol, run="older")
-    assert {each.run for each in lines([*older, *run()]).values()} == {RUN}
+    assert {line.run for line in lines([*older, *run()]).values()} == {RUN}
     (note,) = frames([*older, *run()]).notes
     assert f"{len(older)} rows of 1 runs do not count" in note and "measure them again" in note
     assert not lines(older)
@@ -356,9 +367,9 @@ def test_a_rank_needs_proof_audits_and_rounds(
 ) -> None:
     rows = changed(run(), kind, new, contender="snntorch", **where)
     assert ranks(rows) == {"fused": 1, "reference": 2, "snntorch": None}
-    found = lines(rows)["snntorch"]
-    assert (found.certificate, found.reason) == (certificate, reason)
-    assert found.ratio_to_floor == pytest.approx(2.01, rel=0.06)
+    line = lines(rows)["snntorch"]
+    assert (line.certificate, line.reason) == (certificate, reason)
+    assert line.ratio_to_floor == pytest.approx(2.01, rel=0.06)
 
 
 def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
@@ -369,39 +380,39 @@ def test_an_a_a_ratio_outside_its_bounds_leaves_no_rank() -> None:
     alone = changed(run(), IterationResult, None, twin=True)
     assert lines(alone)["fused"].reason == "no A/A: the floor did not run twice"
     # as where the second floor ran too few rounds to know
-    twin = [each for each in run() if has(each, IterationResult) and each.result.twin]
+    twin = [row for row in run() if has(row, IterationResult) and row.result.twin]
     assert set(ranks([*alone, *twin[:2]]).values()) == {None}
 
 
 def test_a_failed_memory_measurement_leaves_the_rank_and_a_failed_case_does_not() -> None:
     lost = row(UnmeasuredResult, contender="fused", reason="its process died")
-    found = lines([*run(), lost, row(MemoryResult, contender="snntorch", peak_memory_mib=300.0)])
-    assert found["fused"].rank == 1 and isnan(found["fused"].peak_memory_mib)
-    assert (found["fused"].memory_note, found["fused"].reason) == ("its process died", "")
-    assert (found["snntorch"].peak_memory_mib, found["snntorch"].memory_note) == (300.0, "")
+    by_name = lines([*run(), lost, row(MemoryResult, contender="snntorch", peak_memory_mib=300.0)])
+    assert by_name["fused"].rank == 1 and isnan(by_name["fused"].peak_memory_mib)
+    assert (by_name["fused"].memory_note, by_name["fused"].reason) == ("its process died", "")
+    assert (by_name["snntorch"].peak_memory_mib, by_name["snntorch"].memory_note) == (300.0, "")
     assert ranks([*run(), row(EndedResult, contender="fused")])["fused"] is None
 
 
 def in_bf16(rows: list[Row]) -> TimedLine:
-    (found,) = (each for each in shown(rows) if each.name == "fused bf16")
-    return found
+    (line,) = (line for line in timed_lines(rows) if line.name == "fused bf16")
+    return line
 
 
 def test_bf16_needs_its_audits_and_a_training_and_is_never_called_equal() -> None:
     trained, refused = bf16_training("fused"), run_in_bf16(passed=False, reason="gradients")
-    bare = [each for each in run_in_bf16() if not has(each, AuditResult)]
+    bare = [row for row in run_in_bf16() if not has(row, AuditResult)]
     for rows, certificate, reason in (
         (run_in_bf16(), "not proved", "no training in bf16 yet"),
         ([*bare, trained], "not proved", "not audited"),
         ([*refused, trained], "audit failed", "gradients"),
     ):
-        found = in_bf16(rows)
-        assert found.certificate == certificate and not found.is_proved
-        assert found.rank is None and reason in found.reason
-    found = in_bf16([trained, *run_in_bf16(mismatches=5, near_ties=3)])
-    assert found.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
-    assert (found.is_proved, found.rank) == (True, 1)
-    assert found.mismatch_rate == 0.005
+        line = in_bf16(rows)
+        assert line.certificate == certificate and not line.is_proved
+        assert line.rank is None and reason in line.reason
+    line = in_bf16([trained, *run_in_bf16(mismatches=5, near_ties=3)])
+    assert line.certificate == "bf16 (0.2 % of spikes differ beyond rounding, 0.3 % within it)"
+    assert (line.is_proved, line.rank) == (True, 1)
+    assert line.mismatch_rate == 0.005
 
 
 @pytest.mark.parametrize(
@@ -428,13 +439,13 @@ def test_the_last_training_in_bf16_that_came_to_its_end_counts() -> None:
         ((passed, failed), None),
         ((passed, cut), 1),
     ):
-        found = in_bf16([*run_in_bf16(), *descents])
-        assert found.rank == rank
-        assert ("its loss ends at 0.09" in found.reason) == (rank is None)
+        line = in_bf16([*run_in_bf16(), *descents])
+        assert line.rank == rank
+        assert ("its loss ends at 0.09" in line.reason) == (rank is None)
 
 
 def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_before() -> None:
-    found = lines(
+    by_name = lines(
         [
             *(*run(), *contender("norse:compiled", 2.0)),
             row(WarmupResult, contender="norse:compiled", seconds=30.0),
@@ -442,23 +453,26 @@ def test_compile_time_is_the_first_iteration_of_a_compiled_form_or_measured_befo
             row(WarmupResult, contender="fused", seconds=3.0),
         ]
     )
-    assert found["norse:compiled"].compile_seconds == 30.0
-    assert found["snntorch"].compile_seconds == 9.0
-    assert isnan(found["fused"].compile_seconds) and found["fused"].warmup_seconds == 3.0
+    assert by_name["norse:compiled"].compile_seconds == 30.0
+    assert by_name["snntorch"].compile_seconds == 9.0
+    assert isnan(by_name["fused"].compile_seconds) and by_name["fused"].warmup_seconds == 3.0
 
 
-@pytest.mark.parametrize("kind", sorted({each.result.kind for each in rows_of_a_run()}))
+@pytest.mark.parametrize("kind", sorted({row.result.kind for row in rows_of_a_run()}))
 def test_one_row_of_an_odd_run_hides_no_figure_of_its_cell(kind: str) -> None:
     """Whatever stands in it, wherever it stands, timed against a floor or not."""
+
+    def figures_of(line: TimedLine) -> tuple[object, ...]:
+        return line.name, line.rounds, line.certificate
+
     unpaired = [*certified("reference"), *timed("reference", 2.0, 2.0)]
-    untimed = [each for each in rows_of_a_run() if not has(each, IterationResult)]
+    untimed = [row for row in rows_of_a_run() if not has(row, IterationResult)]
     for rows in (rows_of_a_run(), unpaired, untimed):
-        before = {(each.name, each.rounds, each.certificate) for each in shown(rows)}
-        of_kind = {each.contender: each for each in rows if each.result.kind == kind}
-        for odd in (altered(each, run="odd") for each in of_kind.values()):
-            for found in (shown([*rows, odd]), shown([odd, *rows])):
-                kept = (each for each in found if each.run != "odd")
-                assert before <= {(each.name, each.rounds, each.certificate) for each in kept}
+        figures = {figures_of(line) for line in timed_lines(rows)}
+        of_kind = {row.contender: row for row in rows if row.result.kind == kind}
+        for odd in all_altered(of_kind.values(), run="odd"):
+            for both in ([*rows, odd], [odd, *rows]):
+                assert figures <= {figures_of(e) for e in timed_lines(both) if e.run != "odd"}
 
 
 @pytest.mark.parametrize("seconds", [5e-324, 0.0, 1e308])
@@ -466,23 +480,23 @@ def test_an_impossible_time_is_damage_and_ranks_nobody(tmp_path: Path, seconds: 
     first = changed(run(), IterationResult, {"seconds": seconds}, contender="fused")
     Store(tmp_path).append(*first)
     rows, damaged = Store(tmp_path).read()
-    assert damaged and all("an iteration takes" in each for each in damaged)
+    assert damaged and all("an iteration takes" in text for text in damaged)
     assert not any(line.name == "fused" and line.rank for line in timings.lines(frames(rows)))
 
 
 def test_a_round_without_the_time_of_one_is_no_pair() -> None:
     whole = lines(run())
     # the floor ran once
-    found = lines(changed(run(), IterationResult, None, twin=True, round=2))
-    assert found["floor"].rounds == whole["floor"].rounds - 1
+    by_name = lines(changed(run(), IterationResult, None, twin=True, round=2))
+    assert by_name["floor"].rounds == whole["floor"].rounds - 1
     for name in ("reference", "snntorch", "fused"):
-        assert found[name].over(found["floor"]).rounds == found["floor"].rounds
+        assert by_name[name].over(by_name["floor"]).rounds == by_name["floor"].rounds
     # rounds that are shifted by one: the first has lost its pair, and so has the last
-    found = lines(
+    by_name = lines(
         changed(
             run(), IterationResult, lambda r: {"round": r.result.round + 1}, contender="snntorch"
         )
     )
     for name in ("floor", "reference", "fused"):
-        assert found["snntorch"].over(found[name]).rounds == whole["snntorch"].rounds - 1
-    assert found["fused"].over(found["reference"]) == whole["fused"].over(whole["reference"])
+        assert by_name["snntorch"].over(by_name[name]).rounds == whole["snntorch"].rounds - 1
+    assert by_name["fused"].over(by_name["reference"]) == whole["fused"].over(whole["reference"])

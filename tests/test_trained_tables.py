@@ -45,16 +45,16 @@ def test_a_condition_is_a_case_without_its_seed_and_says_its_data() -> None:
     lossy = replace(TEST, lossy=True)
     flagged = retrained(training(7, (0.1, 0.3), neunorm="mean"), test=lossy)
     rows = [*training(1, (0.2, 0.4), T=2), *training(0, (0.3, 0.6), T=2), *flagged]
-    found = frames(rows)
-    many, alone = trainings.lines(found, "timesteps")
+    of_rows = frames(rows)
+    many, alone = trainings.lines(of_rows, "timesteps")
     assert many.case == altered(rows[0].training, seed=0)
     assert (many.neunorm, many.lossy, alone.neunorm, alone.lossy) == ("off", False, "mean", True)
     assert (many.train_samples, many.data_source) == (900, "photographs")
     assert many.accuracies == {1: 0.4, 0: 0.6} and alone.accuracies == {7: 0.3}
-    assert [row.result.epoch for row in rows_of(found, EpochResult, many)] == [1, 2, 1, 2]
+    assert [row.result.epoch for row in rows_of(of_rows, EpochResult, many)] == [1, 2, 1, 2]
     # further tests of a trained network make no other condition
-    asked = training(1, (0.6,), train=1_000, tested_at=(1, 2))
-    both = [*training(0, (0.4,)), *asked]
+    tested = training(1, (0.6,), train=1_000, tested_at=(1, 2))
+    both = [*training(0, (0.4,)), *tested]
     (one,) = trainings.lines(frames(both), "timesteps")
     assert one.accuracies == {0: 0.4, 1: 0.6}
 
@@ -72,9 +72,9 @@ def test_the_neunorm_table_has_epochs_to_a_common_goal() -> None:
     rows = training(0, (0.5,) * 4, learning=(0.2, 0.3, 0.5, 0.5), suite="neunorm")
     rows += training(0, (0.5,) * 4, "mean", (0.4, 0.6, 0.6, 0.7), suite="neunorm")
     off, on = tables.TABLES["neunorm"](rows).to_dict("records")
-    assert [each["neunorm"] for each in (off, on)] == ["off", "mean"]
+    assert [line["neunorm"] for line in (off, on)] == ["off", "mean"]
     goal = 0.1 + 0.9 * (0.6 - 0.1)  # from chance to the mean of 0.5 and 0.7
-    assert [each["target"] for each in (off, on)] == pytest.approx([goal] * 2)
+    assert [line["target"] for line in (off, on)] == pytest.approx([goal] * 2)
     assert isnan(off["epochs_to_target"])  # it never does
     assert on["epochs_to_target"] == pytest.approx(1 + (goal - 0.4) / (0.6 - 0.4))
     assert off["contrast"] == pytest.approx(0.4)
@@ -107,13 +107,13 @@ def test_a_figures_table_includes_matching_trainings_of_other_suites() -> None:
 def test_networks_of_two_files_are_not_compared_and_named_by_their_hashes() -> None:
     files = "1a2b3c4d", "5e6f7a8b"
     rows = [
-        altered(each, weights_sha256=file * 8)
+        altered(row, weights_sha256=file * 8)
         for T, file in zip((1, 2), files, strict=True)
-        for each in training(0, (0.4,), T=T, suite="timesteps")
+        for row in training(0, (0.4,), T=T, suite="timesteps")
     ]
-    found = trainings.lines(frames(rows), "timesteps")
-    assert [each.initialisation for each in found] == [f"file {file}" for file in files]
-    assert len({*map(trainings.same_but("T"), found)}) == 2
+    lines = trainings.lines(frames(rows), "timesteps")
+    assert [row.initialisation for row in lines] == [f"file {file}" for file in files]
+    assert len({*map(trainings.same_but("T"), lines)}) == 2
 
 
 def test_seeds_that_learnt_nothing_are_in_the_mean_and_are_counted() -> None:
@@ -163,4 +163,4 @@ def test_transcribed_figures_equal_the_notes_on_the_paper() -> None:
     numbers = re.findall(r"[0-9]+\.[0-9]+|90\.8", claims)
     for row in published():
         percent = 100 * row.accuracy
-        assert any(abs(float(each) - percent) < 1e-6 for each in numbers), row
+        assert any(abs(float(number) - percent) < 1e-6 for number in numbers), row
