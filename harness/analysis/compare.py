@@ -245,7 +245,7 @@ def within_run(
 
     Both may name a precision, "fused bf16"; without one it is float32. Of each cell the last most
     complete run that timed both. The interval is of the paired rounds, at 95 %
-    (`TimedLine.over`). Of contenders that are not proved, the change says why it is not judged.
+    (`TimedLine.ratio_to`). Of contenders that are not proved, the change says why it is not judged.
     """
     margin = VERSIONS_MARGIN if limit is None else limit
     every = timings.lines(frames(rows))
@@ -256,7 +256,7 @@ def within_run(
         if not {contender, against} <= lines.keys():
             continue
         one, other = lines[contender], lines[against]
-        ratio = one.over(other)
+        ratio = one.ratio_to(other)
         why = "; ".join(f"{e.name}: {e.reason}" for e in (one, other) if not e.can_be_compared)
         if ratio.rounds or why:
             low, high = (ratio.low, ratio.high) if ratio.method != "none" else (nan, nan)

@@ -195,9 +195,9 @@ def _against_sooner(
     """Return what speaks against a share of epochs saved, by other readings of the same rows."""
     if len(saved) < FEWEST_SEEDS:
         return ""
-    without = {seed: saved.drop(seed) for seed in saved.index}
-    one = min(without, key=lambda seed: without[seed].mean())
-    text = f"Without seed {one} it is {interval_text(without[one], 'share')}"
+    without_seed = {seed: saved.drop(seed) for seed in saved.index}
+    decisive = min(without_seed, key=lambda seed: without_seed[seed].mean())
+    text = f"Without seed {decisive} it is {interval_text(without_seed[decisive], 'share')}"
     text += f"; by Wilcoxon p = {statistics.wilcoxon(saved):.3f}."
     others: trainings.Samples = "test" if samples == "held out" else "held out"
     _, epochs = _epochs_to_goal(pair, others, seeds)

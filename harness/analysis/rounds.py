@@ -67,10 +67,10 @@ class Rounds:
 
         None where they are alike: within UNLIKE, or with intervals that overlap.
         """
-        now, then = (run._mean(run.seconds.get(contender, {})) for run in (self, earlier))
-        are_apart = now.low > then.high or now.high < then.low
-        factor = now.value / then.value
-        return factor if are_apart and not 1 / UNLIKE <= factor <= UNLIKE else None
+        new, old = (run._mean(run.seconds.get(contender, {})) for run in (self, earlier))
+        is_apart = new.low > old.high or new.high < old.low
+        factor = new.value / old.value
+        return factor if is_apart and not 1 / UNLIKE <= factor <= UNLIKE else None
 
     def _mean(self, ratios: Seconds) -> Ratio:
         return mean_ratio(self._by_start(ratios), self._start_variance) if ratios else UNKNOWN
@@ -142,13 +142,13 @@ def notes_on(frames: Frames, cell: int, contender: Contender, run: str) -> Itera
     Of the floor also that its A/A is off.
     """
     times = rounds(frames)
-    if (now := times.get((cell, run))) is None:
+    if (of_run := times.get((cell, run))) is None:
         return
-    if contender == THE_FLOOR and now.offset > 1:
-        yield now.doubt
+    if contender == THE_FLOOR and of_run.offset > 1:
+        yield of_run.doubt
     for name in replaced(frames).get((cell, contender.precision), ()):
         earlier = times[cell, name]
-        if factor := now.factor(contender, earlier):
+        if factor := of_run.factor(contender, earlier):
             yield f"takes {factor:.2g} times as long as in run {name}, which a later one replaced"
-        if now.data != earlier.data:
+        if of_run.data != earlier.data:
             yield f"was timed on other data than in run {name}, which a later one replaced"

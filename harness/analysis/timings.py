@@ -130,7 +130,7 @@ class TimedLine:
         """The data in a few words."""
         return data_name(self.dataset, substitute=self.substitute, simulated=self.simulated)
 
-    def over(self, other: TimedLine) -> Ratio:
+    def ratio_to(self, other: TimedLine) -> Ratio:
         """Return the mean ratio of this contender's time to another's, over the rounds of both.
 
         Its interval is wider by what A/A is off (`Rounds.offset`), since two processes of one
@@ -149,9 +149,9 @@ class TimedLine:
         return self.is_proved or self.framework == FLOOR
 
     def is_faster(self, other: TimedLine) -> bool:
-        """Whether the 95 % interval of `over` lies below 1, of two that can be compared."""
+        """Whether the 95 % interval of `ratio_to` lies below 1, of two that can be compared."""
         both = self.can_be_compared and other.can_be_compared
-        return both and self.over(other).high < 1
+        return both and self.ratio_to(other).high < 1
 
 
 _FIELDS = tuple(column.name for column in fields(TimedLine))
@@ -368,7 +368,7 @@ def _placed(lines: Sequence[TimedLine]) -> list[TimedLine]:
     able = [line for line in others if not line.lacks]
     lack = "no other contender that can be ranked ran in its rounds"
     for line in able if len(able) > 1 else ():
-        if not any(line.over(other).rounds for other in able if other is not line):
+        if not any(line.ratio_to(other).rounds for other in able if other is not line):
             others[others.index(line)] = replace(line, lacks=(lack,), reason=lack)
     able = [line for line in others if not line.lacks]
     ahead = [{m for m, other in enumerate(able) if other.is_faster(line)} for line in able]

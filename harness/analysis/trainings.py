@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.frame import Frame, Frames, grouped
-from harness.analysis.words import data_name, initial_weights
+from harness.analysis.words import FLAGS, data_name, initial_weights
 from harness.records import (
     ConfusionResult,
     EpochResult,
@@ -191,10 +191,7 @@ def _data(row: Row) -> DataUsed:
         train_samples=data.train_samples or 0,
         test_samples=data.test_samples or 0,
         data_source=data.source.description if data.source else "",
-        partial=any(part.partial for part in sources),
-        lossy=any(part.lossy for part in sources),
-        simulated=any(part.simulated for part in sources),
-        substitute=any(part.substitute for part in sources),
+        **{flag: any(getattr(part, flag) for part in sources) for flag in FLAGS},
     )
 
 
@@ -202,8 +199,7 @@ def _condition(case: Conditioned, suite: str) -> Conditioned:
     """Return how it was trained, without the seed and the tests of the trained network."""
     workload = replace(case.workload, seed=0)
     if suite != case.suite:
-        scale = name_in(suite, workload.dataset, workload.scale)
-        workload = replace(workload, scale=scale)
+        workload = replace(workload, scale=name_in(suite, workload.dataset, workload.scale))
     # the row's data say which samples
     sampling = replace(case.sampling, train=None, test=None, embedded=False)
     return replace(case, suite=suite, workload=workload, sampling=sampling, tested_at=())

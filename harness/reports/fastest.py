@@ -157,7 +157,7 @@ class Leader:
 
 @dataclass(frozen=True)
 class Summary:
-    """Who is fastest of the ranked contenders, by their paired rounds (`TimedLine.over`)."""
+    """Who is fastest of the ranked contenders, by their paired rounds (`TimedLine.ratio_to`)."""
 
     first: str  # as it comes on the first network
     leader: Leader | None  # None where no network has two
@@ -193,8 +193,8 @@ def _differences(pairs: Iterable[Pair]) -> list[Difference]:
 
 
 def _difference(name: str, pairs: Sequence[Pair]) -> Difference:
-    longer = [100 * (line.over(other).value - 1) for line, other in pairs if other.is_faster(line)]
-    less = [100 * (1 - line.over(other).value) for line, other in pairs if line.is_faster(other)]
+    longer = [100 * (a.ratio_to(b).value - 1) for a, b in pairs if b.is_faster(a)]
+    less = [100 * (1 - a.ratio_to(b).value) for a, b in pairs if a.is_faster(b)]
     return Difference(name, longer, less, len(pairs) - len(longer) - len(less))
 
 
@@ -320,12 +320,14 @@ def conditions(
     failed = refused.loc[refused["network"].isin(titles)]
     failed = failed.loc[~failed["contender"].str.contains(" ")]
     failed = failed.groupby("contender", sort=False)["network"].unique().items()
-    elsewhere = []
+    elsewhere, notes = [], [*timings.notes(timed)]
     for machine in _others(lines, timed[0]):
         there = [cell for cell in headline(lines, machine) if cell.is_ranked]
         ours = [line for cell in there for line in cell.kind("ours")[:1]]
         ratios = ([*map(_ratio, lines)] for lines in (_plain(there), ours))
         elsewhere += [(machine, *ratios, _leader(there))] if there else []
+        of_machine = timings.notes(line for cell in there for line in cell.lines)
+        notes += (f"{machine}, {note}" for note in of_machine)
     return Conditions(
         lines=timed,
         reach=100 * max(reaches) if reaches else None,
@@ -333,7 +335,7 @@ def conditions(
         tuned=Counter(contender_title(e.name) for cell in cells for e in cell.kind("tuned")),
         missing=[*_missing(cells, lines)],
         unranked=[(name, reasons) for name, reasons in lacks if reasons],
-        notes=[*timings.notes(timed)],
+        notes=notes,
         failed=[(contender_title(str(name)), [*networks]) for name, networks in failed],
         leader=_leader(cells),
         elsewhere=elsewhere,
