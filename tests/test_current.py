@@ -255,11 +255,11 @@ UNBORNE: dict[str, tuple[list[Row], str]] = {
     ),
     "a best that was not": (
         changed(HELD, TrainedResult, {"best_test_accuracy": 0.9}),
-        "its best is said to be 90.00% in epoch 2, and is 40.00%",
+        "its reported best is 90.00% in epoch 2, and that of its epochs 40.00%",
     ),
     "a best epoch that is not": (
         changed(HELD, TrainedResult, {"best_test_epoch": 999}),
-        "its best is said to be 40.00% in epoch 999",
+        "its reported best is 40.00% in epoch 999",
     ),
     "a chosen epoch that is not": (
         changed(HELD, TrainedResult, {"chosen_epoch": 999}),
@@ -271,7 +271,7 @@ UNBORNE: dict[str, tuple[list[Row], str]] = {
     ),
     "another width": (
         all_altered(HELD, width=Fraction(1)),
-        "it says width 1, and its network is 16C3(Encoding)",
+        "it reports width 1, and its network is 16C3(Encoding)",
     ),
 }
 

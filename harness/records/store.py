@@ -116,7 +116,7 @@ class Store:
         return of_kind(self._with_texts([kind.kind]), kind)
 
     def _with_texts(self, values: Iterable[str]) -> Iterator[Row]:
-        """Yield rows whose line has one of these texts; others are not parsed, nor is damage."""
+        """Yield the rows whose line has one of these texts; no other line is parsed."""
         texts = [json.dumps(value).encode() for value in values]
         lines = (line for path in self.files for line in _lines(path, texts))
         return (line for line in lines if not isinstance(line, str))

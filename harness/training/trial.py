@@ -102,7 +102,7 @@ class Trial(Generic[C]):
     def served_by(self) -> str | None:
         """Claim the case; return the suite whose rows serve it, None where it must be run.
 
-        A training whose weights are wanted and not here must: it goes on from its last checkpoint.
+        A training whose weights are asked for and missing must: it goes on from its checkpoint.
         Raises Busy.
         """
         self.written = self.ledger.lock_and_read(self.maker)
@@ -137,7 +137,7 @@ def do(
         raise
     except (Failed, adapters.Missing, Unsupported) as error:
         status, reason = error.status, str(error)
-    except UsageError as error:  # what the case names is not here, or damaged
+    except UsageError as error:  # a file that the case names is missing or damaged
         status, reason = "failed", str(error)
     except RuntimeError as error:  # a framework's own, or a full card
         if memory.is_exhausted(error) and not isinstance(error, torch.OutOfMemoryError):
