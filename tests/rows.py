@@ -86,22 +86,22 @@ def altered(part: T, /, **fields: Any) -> T:
     A name stands for a contender ("snntorch:subtract bf16") and for a run. A field of the result
     comes first, then one of the data.
     """
-    rest = dict(fields)
-    new = _with(part, rest)
-    if rest:
-        raise TypeError(f"{type(part).__name__}: no part has {', '.join(rest)}")
+    unused = dict(fields)
+    new = _with(part, unused)
+    if unused:
+        raise TypeError(f"{type(part).__name__}: no part has {', '.join(unused)}")
     return new
 
 
-def _with(part: T, rest: dict[str, Any]) -> T:
-    """A part with those fields that it has, or parts of it; they are taken out of `rest`."""
+def _with(part: T, unused: dict[str, Any]) -> T:
+    """A part with those fields that it has, or parts of it; they are taken out of `unused`."""
     old: dict[str, Any] = {
         field.name: getattr(part, field.name) for field in fields_of(cast(Any, part))
     }
-    new = {name: _read(old[name], rest.pop(name)) for name in old if name in rest}
+    new = {name: _read(old[name], unused.pop(name)) for name in old if name in unused}
     for name in sorted(old, key=lambda name: name not in ("result", "data")):
-        if rest and is_dataclass(inner := new.get(name, old[name])):
-            new[name] = _with(inner, rest)
+        if unused and is_dataclass(inner := new.get(name, old[name])):
+            new[name] = _with(inner, unused)
     return replace(cast(Any, part), **new) if new else part
 
 
@@ -222,8 +222,8 @@ def changed(
 
 def is_with(row: Row, **fields: Any) -> bool:
     """Whether a row has these fields."""
-    rest = dict(fields)
-    return _with(row, rest) == row and not rest
+    unused = dict(fields)
+    return _with(row, unused) == row and not unused
 
 
 ROW = row(IterationResult)

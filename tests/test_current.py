@@ -62,7 +62,7 @@ def first_rounds(rounds: int, *others: Row, **fields: Any) -> list[Row]:
     return [row for row in rows if not has(row, IterationResult) or row.result.round <= rounds]
 
 
-def shown(rows: list[Row]) -> dict[str, int]:
+def rounds_by_name(rows: list[Row]) -> dict[str, int]:
     """The rounds of each contender in the tables that a reader sees first."""
     lines = timings.lines(frames(rows))
     rounds = {line.name: line.rounds for line in timings.most_complete(lines)}
@@ -74,7 +74,7 @@ def shown(rows: list[Row]) -> dict[str, int]:
 @pytest.mark.parametrize("more", [[], contender("norse", 2.4, **LATER)], ids=["alike", "of more"])
 def test_a_run_that_was_cut_off_hides_no_finished_one(more: list[Row]) -> None:
     rows = [*finished(), *first_rounds(2, *more, **LATER)]
-    assert shown(rows) == dict.fromkeys(NAMES, 5)
+    assert rounds_by_name(rows) == dict.fromkeys(NAMES, 5)
     assert all(current(rows).counts)  # both are in a csv
 
 
@@ -82,7 +82,7 @@ def test_who_is_not_installed_makes_no_run_more_complete() -> None:
     names = ("norse", "sinabs", "jax", "spikingjelly")
     absent = [row(EndedResult, contender=name, status="missing", **LATER) for name in names]
     later = [row for row in finished(**LATER) if row.contender.name in ("floor", "reference")]
-    assert shown([*finished(), *later, *absent]) == dict.fromkeys(NAMES, 5)
+    assert rounds_by_name([*finished(), *later, *absent]) == dict.fromkeys(NAMES, 5)
 
 
 @pytest.mark.parametrize(("rounds", "hides"), [(4, False), (5, True)])
@@ -141,9 +141,9 @@ def test_timings_that_contradict_each_other_do_not_count(change: dict[str, Any])
 
 
 def test_a_failure_that_is_kept_for_another_machine_counts(tmp_path: Path) -> None:
-    here = Run(id="20260101T000000-000000", machine=host.describe(torch.device("cpu")))
-    here = replace(here, protocol=run()[0].run.protocol)
-    failure = keep_failure(CASE, "its machine died", here, Store(tmp_path))
+    machine, protocol = host.describe(torch.device("cpu")), run()[0].run.protocol
+    command = Run(id="20260101T000000-000000", machine=machine, protocol=protocol)
+    failure = keep_failure(CASE, "its machine died", command, Store(tmp_path))
     assert current([*run(), failure]).counts[-1]
 
 
@@ -159,7 +159,7 @@ def test_a_row_that_is_there_twice_changes_nothing() -> None:
     rows = run()
     twice = current([*rows, *rows])
     assert all(twice.counts) and not twice.notes
-    assert shown([*rows, *rows]) == shown(rows)
+    assert rounds_by_name([*rows, *rows]) == rounds_by_name(rows)
 
 
 def test_a_training_done_twice_is_named_and_the_later_one_counts() -> None:
@@ -230,7 +230,7 @@ def test_seeds_of_two_suites_are_held_against_each_other_and_done_anew_are_not()
     assert not current([*one, *on("a", 1, "scale", "Large"), *anew]).notes
 
 
-def kept(rows: list[Row], *numbers: int) -> list[Row]:
+def with_epochs(rows: list[Row], *numbers: int) -> list[Row]:
     """The rows, of epochs those with these numbers."""
     return [row for row in rows if not has(row, EpochResult) or row.result.epoch in numbers]
 
@@ -238,12 +238,12 @@ def kept(rows: list[Row], *numbers: int) -> list[Row]:
 HELD = training(0, (0.2, 0.4, 0.3))
 AFTER_ONE = {"test_accuracy": 0.2, "trained_epochs": 1}
 UNBORNE: dict[str, tuple[list[Row], str]] = {
-    "no epochs": (kept(HELD), "of 3 epochs 3 have no row (1 to 3)"),
-    "a gap": (kept(HELD, 1, 3), "of 3 epochs 1 have no row (2)"),
-    "cut off": (kept(HELD, 1, 2), "of 3 epochs 1 have no row (3)"),
+    "no epochs": (with_epochs(HELD), "of 3 epochs 3 have no row (1 to 3)"),
+    "a gap": (with_epochs(HELD, 1, 3), "of 3 epochs 1 have no row (2)"),
+    "cut off": (with_epochs(HELD, 1, 2), "of 3 epochs 1 have no row (3)"),
     "ended early": (
         changed(
-            kept(HELD, 1),
+            with_epochs(HELD, 1),
             TrainedResult,
             {**AFTER_ONE, "best_test_accuracy": 0.2, "best_test_epoch": 1},
         ),
@@ -255,11 +255,11 @@ UNBORNE: dict[str, tuple[list[Row], str]] = {
     ),
     "a best that was not": (
         changed(HELD, TrainedResult, {"best_test_accuracy": 0.9}),
-        "its best is said to be 90.00% in epoch 2, and is 40.00%",
+        "its reported best is 90.00% in epoch 2, and that of its epochs 40.00%",
     ),
     "a best epoch that is not": (
         changed(HELD, TrainedResult, {"best_test_epoch": 999}),
-        "its best is said to be 40.00% in epoch 999",
+        "its reported best is 40.00% in epoch 999",
     ),
     "a chosen epoch that is not": (
         changed(HELD, TrainedResult, {"chosen_epoch": 999}),
@@ -271,7 +271,7 @@ UNBORNE: dict[str, tuple[list[Row], str]] = {
     ),
     "another width": (
         all_altered(HELD, width=Fraction(1)),
-        "it says width 1, and its network is 16C3(Encoding)",
+        "it reports width 1, and its network is 16C3(Encoding)",
     ),
 }
 
@@ -340,8 +340,8 @@ def test_a_training_begun_anew_and_cut_off_takes_nothing_from_a_finished_one(epo
     ],
 )
 def test_machines_of_one_name_are_told_apart(change: dict[str, Any], named: str) -> None:
-    here = {"cores": 2, "os": "Linux", "torch": "2.0"}
-    rows = [*finished(**here), *finished(**{**here, **change, **LATER})]
+    machine = {"cores": 2, "os": "Linux", "torch": "2.0"}
+    rows = [*finished(**machine), *finished(**{**machine, **change, **LATER})]
     assert all(current(rows).counts)
     names = {*frames(rows).machines}
     assert len(names) == 2 and any(named in name for name in names)

@@ -41,13 +41,18 @@ NO_NOUNS = """
 each found of given asked own its known kept lean late wanted made said told shown left rest here
 before after
 """
-# Rooms without such a name. Once all are, this goes: every file of harness, adapters and tests.
-ROOMS = """
-harness/records harness/datasets harness/formats harness/reference harness/training
-tests/test_records.py tests/test_identity.py tests/test_datasets.py tests/test_nir.py
-tests/test_nir_files.py tests/test_weights.py tests/test_reference.py tests/test_learning.py
-tests/test_goldens.py tests/golden.py tests/recordings.py tests/fuzzing.py tests/conftest.py
-tests/test_house.py
+# Until these have none: then this goes, with the last condition below.
+NOT_YET = """
+adapters/facts adapters/foreign adapters/jax adapters/norse adapters/octave adapters/spikingjelly
+harness/adapter harness/analysis harness/api harness/baselines harness/cli harness/reports
+harness/spec
+tests/contenders tests/hostile tests/in_process tests/torch_modules
+tests/test_ablations tests/test_api tests/test_baselines tests/test_bf16 tests/test_child
+tests/test_claims tests/test_cli tests/test_compare tests/test_contest tests/test_diagnosis
+tests/test_docs tests/test_energy tests/test_floor tests/test_foreign tests/test_isolation
+tests/test_jobs tests/test_machine tests/test_proof tests/test_release tests/test_report
+tests/test_schedule tests/test_spec tests/test_statistics tests/test_status tests/test_suites
+tests/test_terminal tests/test_timings tests/test_trained_tables tests/test_versions
 """
 
 
@@ -63,13 +68,13 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 pass
 
 
-@pytest.mark.parametrize("room", ROOMS.split())
-def test_no_name_is_a_preposition_a_participle_or_a_pronoun(room: str) -> None:
-    files = [ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py"))
-    places = [
+def test_no_name_is_a_preposition_a_participle_or_a_pronoun() -> None:
+    words = {*NO_NOUNS.split()}
+    places = {
         f"{path.relative_to(ROOT)}:{line} {name}"
-        for path in files
+        for room in ("harness", "adapters", "tests")
+        for path in (ROOT / room).rglob("*.py")
         for line, name in names(ast.parse(path.read_text()))
-        if name in NO_NOUNS.split()
-    ]
-    assert files and not places
+        if name in words
+    }
+    assert {place for place in places if not place.startswith((*NOT_YET.split(),))} == set()

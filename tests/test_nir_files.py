@@ -132,7 +132,7 @@ def test_other_networks_are_named_by_their_node(change: Change, sentence: str, p
 def test_a_file_of_a_newer_nir_is_not_only_called_damaged(path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["node/nodes/01b_lif/later"] = 1.0  # a field that this nir does not know
-    assert f"written by a newer nir than {nir.version}" in refusal(path)
+    assert f"written by a newer nir than the installed {nir.version}" in refusal(path)
 
 
 def test_what_is_cut_short_or_no_file_is_named(path: Path) -> None:

@@ -38,9 +38,9 @@ def case(dataset: str = "cifar10", **fields: Any) -> spec.Training:
 
 
 def data(dataset: str = "cifar10", count: int = 60) -> DataSplits:
-    wanted = SplitRequest(dataset, T=2, samples=count, embedded=True)
-    train = load_split(wanted, "train", quiet)
-    return DataSplits.from_splits(train, load_split(replace(wanted, samples=30), "test", quiet))
+    request = SplitRequest(dataset, T=2, samples=count, embedded=True)
+    train = load_split(request, "train", quiet)
+    return DataSplits.from_splits(train, load_split(replace(request, samples=30), "test", quiet))
 
 
 def run(

@@ -323,7 +323,7 @@ def why_not_the_data(request: SplitRequest) -> str:
     note = _joined(info.note for info in infos)
     if not note or not (DOWNLOAD_FAILED in note or any(info.substitute for info in infos)):
         return ""
-    return f"{note}; what is used: {_joined(info.description for info in infos)}"
+    return f"{note}; used instead: {_joined(info.description for info in infos)}"
 
 
 def _download(dataset: DataSet[Any], root: Path, split: Split) -> str:

@@ -107,7 +107,7 @@ def list_files(
     """List the files `folder/<class>/*<suffix>` by class and name; `info` gets their number.
 
     `classes` are in alphabetical order. Hidden files are skipped: macOS makes one for each file.
-    What is no file, such as a broken link, is left out, which `info.note` says.
+    Entries that are no files, such as broken links, are left out; `info.note` names one.
 
     Raises UsageError if a folder cannot be read, if one with such files is not among `classes`
     (they would be lost), or if all are no files.

@@ -196,8 +196,8 @@ def read(name: str) -> NetworkFile:
     except Exception as error:  # noqa: BLE001 nir raises what h5py does for a damaged file
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UsageError(
-            f"{name} is no NIR file, a damaged one, or written by a newer nir than {nir.version}, "
-            f"which reads it here ({reason})"
+            f"{name} is no NIR file, a damaged one, or written by a newer nir than the installed "
+            f"{nir.version} ({reason})"
         ) from error
     try:
         metadata = _read_metadata(graph.metadata)

@@ -68,7 +68,7 @@ def load(path: Path, network: Network) -> list[Tensor]:
     Raises UsageError if the file is damaged or of another network: the message names the parameter.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is no file: name a safetensors file that there is")
+        raise UsageError(f"{path} is no file: name an existing safetensors file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             owner = (file.metadata() or {}).get(NETWORK_ENTRY, "another network")
@@ -83,7 +83,7 @@ def load(path: Path, network: Network) -> list[Tensor]:
             has, needs = shapes.get(name, "not there"), expected.get(name, "none")
             raise UsageError(f"{path}: {name} is {has}, {network} has {needs}: it is of {owner}")
         if tensors[name].dtype not in DTYPES or not bool(tensors[name].isfinite().all()):
-            raise UsageError(f"{path}: {name} holds what is no float32 or float64 number")
+            raise UsageError(f"{path}: {name} holds values that are no float32 or float64 numbers")
     return [tensors[name] for name in expected]
 
 
@@ -94,9 +94,9 @@ def load_kept(out: Path, sha256: str, network: Network) -> list[Tensor]:
     """
     path = path_of(out, sha256)
     if not path.is_file():
-        raise UsageError(f"its initial weights are not here: {path} is no file")
+        raise UsageError(f"its initial weights are missing: {path} is no file")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise UsageError(f"{path} is not what its name says: it has been changed")
+        raise UsageError(f"{path} has been changed: its content has not the hash in its name")
     return load(path, network)
 
 

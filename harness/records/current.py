@@ -1,7 +1,7 @@
 """Which rows of a folder count: the one place that decides it.
 
-Tables, claims, the page, `compare` and notebooks see the rows that count here, and name what does
-not count and why.
+Tables, claims, the page, `compare` and notebooks see the rows that this module counts, and name the
+others with the reason.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def current(rows: Sequence[Row]) -> Current:
     - Of timings: only seconds of one round compare, so a run's rows of a cell and precision count
       or go together. They go where a later run has measured the same contenders at least as well.
     - Timings under another protocol, and proofs by another exam, do not count.
-    - Rows that contradict each other do not count: nor does a training that its epochs do not bear
-      out, a seed that copies another, and one that was not trained as most seeds were.
+    - Rows that contradict each other do not count: nor do a training that its epochs contradict, a
+      seed that copies another, and one that was not trained as most seeds were.
     Notes also warn of trainings that were done twice with different results.
     """
     refused, outdated = contradictions(rows), {n for n, row in enumerate(rows) if is_outdated(row)}
@@ -297,14 +297,12 @@ def _untrue_proofs(rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
                 continue
         if wrong > MOST_MISMATCHES[precision] * (result.spikes or 0):
             what = "audit" if isinstance(result, AuditResult) else "exam"
-            reason = (
-                f"it says that it passed, and that {wrong:,} of {result.spikes:,} spikes differ"
-            )
+            reason = f"it is reported as passed, and {wrong:,} of {result.spikes:,} spikes differ"
             yield n, f"an {what} of {_named(row)} in run {row.run.id} does not count: {reason}"
 
 
 def _of_another_seed(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
-    """Yield rows of trainings whose key is another seed's: a key is of one seed, written first."""
+    """Yield rows of trainings under the key of another seed: of the one first written with it."""
     seeds: dict[str, int] = {}
     for n, row in enumerate(rows):
         if row.key and isinstance(row.result, _WITH_A_SEED):
@@ -316,14 +314,14 @@ def _of_another_seed(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
 
 
 def _untrue_ends(rows: Sequence[Row]) -> Iterator[tuple[int, str]]:
-    """Yield ends of trainings that their epochs do not bear out."""
+    """Yield ends of trainings that their epochs contradict."""
     last = _last(rows)
     epochs = _epochs(rows, last)
     for n in last.values():
         row, reason = rows[n], None
         by_number = epochs[row.suite, row.key]
         if has(row, TrainedResult):
-            reason = _unborne(row, by_number)
+            reason = _why_untrue(row, by_number)
         elif has(row, TestedResult) and isinstance(row.case, Training):
             result, number = row.result, row.case.epochs
             if result.tested_T == row.workload.T and number in by_number:
@@ -346,7 +344,7 @@ def _epochs(
     return by_training
 
 
-def _unborne(row: Row[TrainedResult], by_number: Epochs) -> str | None:
+def _why_untrue(row: Row[TrainedResult], by_number: Epochs) -> str | None:
     """Return why its epochs contradict a result, its schedule or width; None if they do not."""
     case, result = row.training, row.result
     count = result.trained_epochs or case.epochs
@@ -360,7 +358,7 @@ def _unborne(row: Row[TrainedResult], by_number: Epochs) -> str | None:
     unlike = _unlike_its_epoch(result.best_test_accuracy, result.best_test_epoch, by_number)
     if unlike or not isclose(result.best_test_accuracy, best, abs_tol=1e-9):
         named = f"{result.best_test_accuracy:.2%} in epoch {result.best_test_epoch}"
-        return f"its best is said to be {named}, and is {best:.2%}"
+        return f"its reported best is {named}, and that of its epochs {best:.2%}"
     chosen = _unlike_its_epoch(result.chosen_test_accuracy, result.chosen_epoch, by_number)
     return (
         _unlike_its_epoch(result.test_accuracy, count, by_number)
@@ -376,7 +374,7 @@ def _unlike_its_epoch(accuracy: float, number: int, by_number: Epochs) -> str | 
         return f"it has no epoch {number}"
     if isclose(epoch.test_accuracy, accuracy, abs_tol=1e-9):
         return None
-    return f"it says {accuracy:.2%}, and its epoch {number} {epoch.test_accuracy:.2%}"
+    return f"it reports {accuracy:.2%}, and its epoch {number} {epoch.test_accuracy:.2%}"
 
 
 def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
@@ -403,7 +401,7 @@ def _of_another_width(workload: Workload) -> str | None:
     notation = _notation(workload.scale, workload.dataset, workload.width)
     if notation in (None, str(workload.network)):
         return None
-    return f"it says width {workload.width}, and its network is {workload.network}"
+    return f"it reports width {workload.width}, and its network is {workload.network}"
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """Whether a case needs no more work: the one place that decides it.
 
-Timings, trainings, baselines, counts of operations and `harness status` all ask here.
+Timings, trainings, baselines, counts of operations and `harness status` all ask this module.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ _LATER = (
     *("effort", "window", "bin_us", "wants_simulated", "loss_function", "weights_sha256"),
     *("least_epochs", "optimiser_fc_factor", "stages", "neunorm_u"),
 )
-# Of the machine, what is in no key as it stands. Its torch is the installation's; a harness of
-# another version or commit may time the same; another kernel keeps another MiB for itself.
+# Fields of the machine that are in no key as they stand. Its torch is the installation's; a harness
+# of another version or commit may time the same; another kernel keeps another MiB for itself.
 _ELSEWHERE = ("torch", "harness", "commit", "environment", "memory_mib")
 # Their effect is in `threads`, and a cluster sets them to what they would have been.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -114,7 +114,7 @@ def _optimiser(case: Case) -> dict[str, Value]:
 
 
 def _procedure(case: Case) -> dict[str, Value]:
-    """Return the columns of what is done, the same names for each kind."""
+    """Return the columns of a case's procedure, the same names for each kind."""
     sampling = case.sampling if isinstance(case, Training | Fit) else Sampling()
     done: dict[str, Value] = dict.fromkeys(
         ("epochs", "effort", "window", "loss_function", "stages", "least_epochs")

@@ -116,7 +116,7 @@ class Store:
         return of_kind(self._with_texts([kind.kind]), kind)
 
     def _with_texts(self, values: Iterable[str]) -> Iterator[Row]:
-        """Yield rows whose line has one of these texts; others are not parsed, nor is damage."""
+        """Yield the rows whose line has one of these texts; no other line is parsed."""
         texts = [json.dumps(value).encode() for value in values]
         lines = (line for path in self.files for line in _lines(path, texts))
         return (line for line in lines if not isinstance(line, str))
@@ -216,21 +216,17 @@ def _lines(path: Path, texts: Collection[bytes] = (b"",)) -> Iterator[Row | str]
             yield f"{path}:{number}: damaged row: {str(error)[:300]}"
 
 
-def _part(content: Part, *names: str) -> Part:
-    """Return a part, or a part of a part; {} where it is missing. Raises ValueError if none."""
+def _part(content: object, *names: str) -> Part:
+    """Return a part of a row, {} where it is missing. Raises ValueError where it is no object."""
     for name in names:
-        content = _object(content.get(name, {}), f"{'.'.join(names)}: ")
+        content = _part(content).get(name, {})
+    if not isinstance(content, dict):
+        raise ValueError(f"{'.'.join(names) or 'a row'}: an object was expected")
     return content
 
 
-def _object(value: object, place: str = "") -> Part:
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}an object was expected")
-    return value
-
-
 def _content(line: bytes) -> Part:
-    content = _object(from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False))
+    content = _part(from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False))
     if content.get("schema") != SCHEMA:
         raise ValueError(f"of schema {content.get('schema')!r}, this harness reads {SCHEMA}")
     return content

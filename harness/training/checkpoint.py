@@ -60,7 +60,7 @@ def restore(
 ) -> tuple[tuple[EpochResult, ...], EpochPart | None]:
     """Restore what `save` wrote; return the epochs done so far, and the one that was under way.
 
-    There are none where there is no file.
+    Returns none where there is no file.
     Raises UsageError where it is damaged, or of another run, naming a difference.
     """
     try:

@@ -55,6 +55,7 @@ from harness.spec import (
     C,
     Case,
     Count,
+    Precision,
     Training,
     UsageError,
     network_name,
@@ -102,7 +103,7 @@ class Trial(Generic[C]):
     def served_by(self) -> str | None:
         """Claim the case; return the suite whose rows serve it, None where it must be run.
 
-        A training whose weights are wanted and not here must: it goes on from its last checkpoint.
+        A training whose weights are asked for and missing must: it goes on from its checkpoint.
         Raises Busy.
         """
         self.written = self.ledger.lock_and_read(self.maker)
@@ -137,7 +138,7 @@ def do(
         raise
     except (Failed, adapters.Missing, Unsupported) as error:
         status, reason = error.status, str(error)
-    except UsageError as error:  # what the case names is not here, or damaged
+    except UsageError as error:  # a file that the case names is missing or damaged
         status, reason = "failed", str(error)
     except RuntimeError as error:  # a framework's own, or a full card
         if memory.is_exhausted(error) and not isinstance(error, torch.OutOfMemoryError):
@@ -249,40 +250,34 @@ def _prove(trial: Trial[Training], data: DataSplits) -> None:
         what = row.case.contender, workload.network, workload.T, source and source.sha256
         return *row.installed, row.installation.deviations, *what
 
-    results = [
-        row.result
+    proofs = {
+        row.result.certificate_precision: row.result
         for row in trial.ledger.of_kind(CertificateResult)
         if row.result.layer is None and row.result.exam == EXAM and examined(row) == examined(maker)
-    ]
-    reasons = {
-        proof.certificate_precision: "" if proof.certified else proof.reason or "not equal"
-        for proof in results
     }
-    if not reasons.keys() >= {*certificate.required(case.contender.precision)}:
+    if not proofs.keys() >= {*certificate.required(case.contender.precision)}:
         trial.say(0.0, f"{case.workload.dataset}: certificate of {case.contender.name}")
-        reasons = _certified(trial, data)
-    reason = deviations or next(filter(None, reasons.values()), "")
+        proofs = _certificates(trial, data)
+    unequal = (proof.reason or "not equal" for proof in proofs.values() if not proof.certified)
+    reason = deviations or next(unequal, "")
     # what deviates by name is trained where that is the question; its rows say how it does
     if reason and not (case.may_deviate and deviations):
         raise Failed(reason, "not comparable")
 
 
-def _certified(trial: Trial[Training], data: DataSplits) -> dict[str, str]:
-    """Keep the certificates as rows; return why the adapter is not equal, "" where it is."""
+def _certificates(trial: Trial[Training], data: DataSplits) -> dict[Precision, CertificateResult]:
+    """Examine the adapter and write the results as rows; return each precision's outcome."""
     workload, normal = trial.case.workload, data.train.info.normalisation
     longest = max(workload.T, RULES.steps)
     steps = workload.T if normal is None else longest
     few = data.train.raw[:PROOF_SAMPLES]
     batch = datasets.network_input(few, steps, normal).to(trial.case.device)
-    reasons, contender = dict[str, str](), trial.case.contender
-    results = list[CertificateResult]()
+    contender, results = trial.case.contender, list[CertificateResult]()
     for precision in certificate.required(contender.precision):
         exam = Exam(workload.network, batch, precision, steps=longest)
-        proof = exam.certify(adapters.load(contender.name))
-        results += certificate.results_of(proof)
-        reasons[precision] = "; ".join(proof.failures)
+        results += certificate.results_of(exam.certify(adapters.load(contender.name)))
     trial.keep(*results)
-    return reasons
+    return {result.certificate_precision: result for result in results if result.layer is None}
 
 
 def _keep_results(
