@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from itertools import islice
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from harness.reference import synapses
 from harness.spec import LIF, SGD, Conv, Network, Stage
 
 Array = jax.Array
-Layout = Literal["NHWC", "NCHW"]
+LAYOUT = "NHWC", "HWIO", "NHWC"  # of maps, kernels, maps: channels last
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -59,7 +59,7 @@ def neuron(u: Array, o: Array, current: Array, lif: LIF) -> tuple[Array, Array]:
 
 
 class Weights(NamedTuple):
-    """A layer's parameters as JAX arrays, in the layout of the layer."""
+    """A layer's parameters as JAX arrays, channels last."""
 
     weight: Array
     bias: Array
@@ -72,7 +72,6 @@ class JaxLayer:
 
     stage: Stage
     network: Network
-    layout: Layout
     neuron: Neuron
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
@@ -90,9 +89,7 @@ class JaxLayer:
         return [weight, bias] if U is None else [weight, bias, U]
 
     def _transposed(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
-        """Convert from torch's layout to this one, or back."""
-        if self.layout == "NCHW":
-            return weight, U
+        """Convert from torch's layout to channels last, or back."""
         orders = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]
         conv, flat, maps = map(np.argsort, orders) if back else orders
         if isinstance(self.stage.synapse, Conv):
@@ -109,36 +106,30 @@ class JaxLayer:
         if not isinstance(self.stage.synapse, Conv):
             return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
         margin = self.stage.synapse.kernel // 2
-        kernel = "HWIO" if self.layout == "NHWC" else "OIHW"
-        y = lax.conv_general_dilated(
-            x, weights.weight, (1, 1), [(margin, margin)] * 2,
-            dimension_numbers=(self.layout, kernel, self.layout),
-        )  # fmt: skip
-        bias = weights.bias
-        return y + (bias if self.layout == "NHWC" else bias[:, None, None])
+        margins = [(margin, margin)] * 2
+        y = lax.conv_general_dilated(x, weights.weight, (1, 1), margins, dimension_numbers=LAYOUT)
+        return y + weights.bias
 
     def pool(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
         """Average spikes over the pool's windows; what does not fill one is dropped."""
         if self.stage.pool is None:
             return spikes
-        size, first = self.stage.pool.size, 1 if self.layout == "NHWC" else 2
-        height, width = (n // size for n in spikes.shape[first : first + 2])
-        outer, inner = spikes.shape[:first], spikes.shape[first + 2 :]
-        whole = (slice(None),) * first + (slice(height * size), slice(width * size))
-        windows = spikes[whole].reshape(*outer, height, size, width, size, *inner)
-        return windows.sum((first + 1, first + 3)) / size**2
+        size = self.stage.pool.size
+        height, width = (n // size for n in spikes.shape[1:3])
+        whole = spikes[:, : height * size, : width * size]
+        return whole.reshape(len(spikes), height, size, width, size, -1).sum((2, 4)) / size**2
 
     def normalise(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
         """Return pooled spikes less U x, NeuNorm's eqs. (9) and (10), over all steps."""
-        neunorm, channels = self.network.neunorm, 3 if self.layout == "NHWC" else 1
+        neunorm = self.network.neunorm
         assert neunorm is not None
         c, k_tau2 = neunorm.scale(self.stage.output_shape[0]), neunorm.k_tau2
 
         def step(x: Array, out: Array) -> tuple[Array, Array]:
-            x = k_tau2 * x + c * out.sum(channels, keepdims=True)  # eq. (9)
+            x = k_tau2 * x + c * out.sum(-1, keepdims=True)  # eq. (9)
             return x, out - U * x  # eq. (10)
 
-        zeros = jnp.zeros_like(spikes[0].sum(channels, keepdims=True))
+        zeros = jnp.zeros_like(spikes[0].sum(-1, keepdims=True))
         return lax.scan(step, zeros, spikes)[1]
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
@@ -152,7 +143,7 @@ class JaxLayer:
         return lax.scan(step, (zeros, zeros), current)[1]
 
 
-def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[JaxLayer]:
+def layers_of(network: Network, neuron: Neuron) -> list[JaxLayer]:
     """Return the network's layers of neurons, in order."""
     layers: list[JaxLayer] = []
     for below, stage in zip((None, *network.stages), network.stages, strict=False):
@@ -161,7 +152,7 @@ def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[JaxLayer
             channels, height, width = below.output_shape
             size = below.pool.size if below.pool else 1
             maps = (channels, height // size, width // size)
-        layers.append(JaxLayer(stage, network, layout, neuron, maps))
+        layers.append(JaxLayer(stage, network, neuron, maps))
     return layers
 
 
@@ -185,7 +176,6 @@ class JaxTrainer:
 
     network: Network
     settings: TrainerSettings
-    layout: Layout
     neuron: Neuron
     weights: list[Weights] = field(default_factory=list)
     _state: Any = None  # the optimiser's
@@ -194,7 +184,7 @@ class JaxTrainer:
     _programs: dict[object, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.layers = layers_of(self.network, self.layout, self.neuron)
+        self.layers = layers_of(self.network, self.neuron)
         rule = self.settings.optimiser
         sgd = isinstance(rule, SGD)
         self.optimiser: Any = (
@@ -209,9 +199,7 @@ class JaxTrainer:
 
     def put(self, x: Tensor, labels: Tensor) -> JaxBatch:
         steps = len(x)
-        inputs = (x[:1] if synapses.is_static(x) else x).detach().numpy()
-        if self.layout == "NHWC":
-            inputs = np.transpose(inputs, (0, 1, 3, 4, 2))
+        inputs = np.moveaxis((x[:1] if synapses.is_static(x) else x).detach().numpy(), 2, -1)
         batch = JaxBatch(jnp.array(inputs), jnp.array(labels.numpy().astype(np.int32)), steps)
         self._compile("step" if self.settings.mode == "training" else "infer", batch)
         return batch
@@ -240,8 +228,7 @@ class JaxTrainer:
     def spikes(self, batch: JaxBatch) -> list[Tensor]:
         program = self._compile("spikes", batch)
         layers = [np.array(spikes) for spikes in program(self.weights, batch.x, batch.labels)]
-        if self.layout == "NHWC":
-            layers = [np.moveaxis(maps, -1, 2) if maps.ndim == 5 else maps for maps in layers]
+        layers = [np.moveaxis(maps, -1, 2) if maps.ndim == 5 else maps for maps in layers]
         return [torch.from_numpy(spikes) for spikes in layers]
 
     def differentiate(self, batch: JaxBatch, back: Tensor) -> list[Tensor]:
@@ -309,20 +296,18 @@ class JaxTrainer:
         return jax.grad(lambda w: (self._infer(steps, w, x, back) * back).sum())(weights)
 
 
-def _make(
-    network: Network, settings: TrainerSettings, *, neuron: Neuron, layout: Layout
-) -> JaxTrainer:
+def _make(network: Network, settings: TrainerSettings, *, neuron: Neuron) -> JaxTrainer:
     foreign.check(network, settings.precision)
     # XLA asks for it when its first program is made, and has a pool of threads of its own
     os.environ.setdefault("NPROC", str(settings.threads))
     if settings.precision == "fp64":
         jax.config.update("jax_enable_x64", True)
-    return JaxTrainer(network, settings, layout, neuron)
+    return JaxTrainer(network, settings, neuron)
 
 
-def trainer_around(neuron: Neuron, layout: Layout = "NHWC") -> MakeTrainer:
+def trainer_around(neuron: Neuron) -> MakeTrainer:
     """Return the `trainer` of an adapter whose neuron is this one, and all else plain JAX."""
-    return partial(_make, neuron=neuron, layout=layout)
+    return partial(_make, neuron=neuron)
 
 
 NEURON = "ours"
@@ -330,7 +315,6 @@ DEVIATIONS: tuple[str, ...] = ()
 PACKAGES = ("jax", "jaxlib", "optax")
 trainer = trainer_around(neuron)
 build = foreign.built_of(trainer)
-VARIANTS = {"nchw": foreign.variant(trainer_around(neuron, "NCHW"))}
 
 
 def implementation(device: str) -> str:
