@@ -277,6 +277,7 @@ def remember(*facts: Facts) -> None:
     _known.update({adapter.framework: adapter for adapter in facts})
 
 
+@cache
 def _packages() -> set[str]:
     """Return the packages that our extras bring; a framework's has the framework's name."""
     requirements = metadata.requires("snn-harness") or ()
