@@ -174,8 +174,8 @@ def check_name(name: str) -> None:
     _check(contender.package)
     if name.endswith(":"):
         raise UsageError(f"{name!r} names no variant: leave the colon out")
-    if contender.suffix and not (known := of(contender.package)).missing:
-        known.deviations_of(contender.suffix)
+    if contender.suffix and not (facts := of(contender.package)).missing:
+        facts.deviations_of(contender.suffix)
 
 
 def load(name: str) -> Adapter:
@@ -210,10 +210,10 @@ def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
 
     Raises UsageError for an unknown framework, Missing where it does not load here.
     """
-    known = of(framework)
-    if known.missing:
-        raise Missing(known.missing)
-    return known.variants
+    facts = of(framework)
+    if facts.missing:
+        raise Missing(facts.missing)
+    return facts.variants
 
 
 def available() -> list[str]:
@@ -274,9 +274,10 @@ def forget_versions() -> None:
 
 def remember(*facts: Facts) -> None:
     """Add facts, of another process or from the cache, to those that this process knows."""
-    _known.update({known.framework: known for known in facts})
+    _known.update({adapter.framework: adapter for adapter in facts})
 
 
+@cache
 def _packages() -> set[str]:
     """Return the packages that our extras bring; a framework's has the framework's name."""
     requirements = metadata.requires("snn-harness") or ()

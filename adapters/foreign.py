@@ -33,11 +33,11 @@ class _Spikes(torch.autograd.Function):
     def backward(ctx: Any, *back: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
         ctx.trainer.load(parameters)  # meanwhile others may have been loaded
-        batch = _laid(ctx.trainer, x)  # and another batch laid there
+        batch = _put(ctx.trainer, x)  # and another batch laid there
         return None, None, None, *ctx.trainer.differentiate(batch, back[0])
 
 
-def _laid(trainer: Trainer, x: Tensor) -> Any:
+def _put(trainer: Trainer, x: Tensor) -> Any:
     """Put x, with labels of 0, into the trainer; return its batch."""
     return trainer.put(x, torch.zeros(x.shape[1], dtype=torch.int64))
 
@@ -75,9 +75,9 @@ class ForeignNetwork(nn.Module):
                 self._trainers[precision] = self._make(self.network, settings)
         trainer = self._trainers[precision]
         trainer.load(list(self.parameters()))
-        batch = _laid(trainer, x)
+        batch = _put(trainer, x)
         out = _Spikes.apply(trainer, x, batch, *self.parameters())
-        taps = [each for each in self.modules() if isinstance(each, SpikeTap)]
+        taps = [module for module in self.modules() if isinstance(module, SpikeTap)]
         if any(tap.recording for tap in taps):
             for tap, spikes in zip(taps, trainer.spikes(batch), strict=True):
                 tap(spikes)
@@ -85,8 +85,8 @@ class ForeignNetwork(nn.Module):
 
 
 def _close(trainers: dict[Precision, Trainer]) -> None:
-    for each in trainers.values():
-        each.close()
+    for trainer in trainers.values():
+        trainer.close()
 
 
 def built_of(make: MakeTrainer) -> Callable[[Network], nn.Module]:

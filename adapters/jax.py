@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
-from typing import Any, Literal, NamedTuple, cast
+from itertools import islice
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from harness.reference import synapses
 from harness.spec import LIF, SGD, Conv, Network, Stage
 
 Array = jax.Array
-Layout = Literal["NHWC", "NCHW"]
+LAYOUT = "NHWC", "HWIO", "NHWC"  # of maps, kernels, maps: channels last
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -58,7 +59,7 @@ def neuron(u: Array, o: Array, current: Array, lif: LIF) -> tuple[Array, Array]:
 
 
 class Weights(NamedTuple):
-    """A layer's parameters as JAX arrays, in the layout of the layer."""
+    """A layer's parameters as JAX arrays, channels last."""
 
     weight: Array
     bias: Array
@@ -71,74 +72,65 @@ class JaxLayer:
 
     stage: Stage
     network: Network
-    layout: Layout
     neuron: Neuron
     maps: tuple[int, ...] | None = None  # (C, H, W) that a product flattens
 
     def from_torch(self, parameters: Sequence[Any]) -> Weights:
         """Convert weight, bias and, with NeuNorm, U from torch's shapes."""
         weight, bias, U = (*parameters, None)[:3]
-        weight, U = self._moved(weight, U, back=False)
+        weight, U = self._transposed(weight, U, back=False)
         return Weights(jnp.array(weight), jnp.array(bias), None if U is None else jnp.array(U))
 
     def to_torch(self, weights: Weights) -> list[np.ndarray]:
         """Convert to torch's shapes: weight, bias and, with NeuNorm, U."""
         bias: Any
-        weight, bias, U = (None if each is None else np.asarray(each) for each in weights)
-        weight, U = self._moved(weight, U, back=True)
+        weight, bias, U = (None if array is None else np.asarray(array) for array in weights)
+        weight, U = self._transposed(weight, U, back=True)
         return [weight, bias] if U is None else [weight, bias, U]
 
-    def _moved(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
-        """Convert from torch's layout to this one, or back."""
-        if self.layout == "NCHW":
-            return weight, U
-        of = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]
-        conv, flat, maps = map(np.argsort, of) if back else of
+    def _transposed(self, weight: Any, U: Any, *, back: bool) -> tuple[Any, Any]:
+        """Convert from torch's layout to channels last, or back."""
+        orders = [(2, 3, 1, 0), (0, 2, 3, 1), (1, 2, 0)]
+        conv, flat, maps = map(np.argsort, orders) if back else orders
         if isinstance(self.stage.synapse, Conv):
             weight = np.transpose(weight, conv)
         elif self.maps is not None:
             channels, *sides = self.maps
-            apart = (*sides, channels) if back else self.maps
-            apart = np.transpose(np.reshape(weight, (-1, *apart)), flat)
-            weight = np.reshape(apart, np.shape(weight))
+            shape = (*sides, channels) if back else self.maps
+            unfolded = np.transpose(np.reshape(weight, (-1, *shape)), flat)
+            weight = np.reshape(unfolded, np.shape(weight))
         return weight, None if U is None else np.transpose(U, maps)
 
     def current(self, weights: Weights, x: Array) -> Array:  # (N, ...) -> (N, ...)
         """Compute the current, eq. (8): a convolution of images, or a product of flattened ones."""
         if not isinstance(self.stage.synapse, Conv):
             return x.reshape(len(x), -1) @ weights.weight.T + weights.bias
-        around = self.stage.synapse.kernel // 2
-        kernel = "HWIO" if self.layout == "NHWC" else "OIHW"
-        y = lax.conv_general_dilated(
-            x, weights.weight, (1, 1), [(around, around)] * 2,
-            dimension_numbers=(self.layout, kernel, self.layout),
-        )  # fmt: skip
-        bias = weights.bias
-        return y + (bias if self.layout == "NHWC" else bias[:, None, None])
+        margin = self.stage.synapse.kernel // 2
+        margins = [(margin, margin)] * 2
+        y = lax.conv_general_dilated(x, weights.weight, (1, 1), margins, dimension_numbers=LAYOUT)
+        return y + weights.bias
 
-    def pooled(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
+    def pool(self, spikes: Array) -> Array:  # (N, maps) -> (N, smaller maps)
         """Average spikes over the pool's windows; what does not fill one is dropped."""
         if self.stage.pool is None:
             return spikes
-        size, first = self.stage.pool.size, 1 if self.layout == "NHWC" else 2
-        height, width = (n // size for n in spikes.shape[first : first + 2])
-        before, behind = spikes.shape[:first], spikes.shape[first + 2 :]
-        whole = (slice(None),) * first + (slice(height * size), slice(width * size))
-        windows = spikes[whole].reshape(*before, height, size, width, size, *behind)
-        return windows.sum((first + 1, first + 3)) / size**2
+        size = self.stage.pool.size
+        height, width = (n // size for n in spikes.shape[1:3])
+        whole = spikes[:, : height * size, : width * size]
+        return whole.reshape(len(spikes), height, size, width, size, -1).sum((2, 4)) / size**2
 
-    def normalised(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
+    def normalise(self, U: Array, spikes: Array) -> Array:  # (T, B, maps) -> the same
         """Return pooled spikes less U x, NeuNorm's eqs. (9) and (10), over all steps."""
-        neunorm, over = self.network.neunorm, 3 if self.layout == "NHWC" else 1
+        neunorm = self.network.neunorm
         assert neunorm is not None
         c, k_tau2 = neunorm.scale(self.stage.output_shape[0]), neunorm.k_tau2
 
         def step(x: Array, out: Array) -> tuple[Array, Array]:
-            x = k_tau2 * x + c * out.sum(over, keepdims=True)  # eq. (9)
+            x = k_tau2 * x + c * out.sum(-1, keepdims=True)  # eq. (9)
             return x, out - U * x  # eq. (10)
 
-        rest = jnp.zeros_like(spikes[0].sum(over, keepdims=True))
-        return lax.scan(step, rest, spikes)[1]
+        zeros = jnp.zeros_like(spikes[0].sum(-1, keepdims=True))
+        return lax.scan(step, zeros, spikes)[1]
 
     def spikes(self, current: Array) -> Array:  # (T, B, ...) -> the same
         """Compute the neurons' spikes over all steps, eqs. (5) and (6), from zero state."""
@@ -147,21 +139,21 @@ class JaxLayer:
             u, o = self.neuron(*state, current, self.network.lif)
             return (u, o), o
 
-        rest = jnp.zeros_like(current[0])
-        return lax.scan(step, (rest, rest), current)[1]
+        zeros = jnp.zeros_like(current[0])
+        return lax.scan(step, (zeros, zeros), current)[1]
 
 
-def layers_of(network: Network, layout: Layout, neuron: Neuron) -> list[JaxLayer]:
+def layers_of(network: Network, neuron: Neuron) -> list[JaxLayer]:
     """Return the network's layers of neurons, in order."""
-    made: list[JaxLayer] = []
+    layers: list[JaxLayer] = []
     for below, stage in zip((None, *network.stages), network.stages, strict=False):
         maps = None
         if below and isinstance(below.synapse, Conv) and not isinstance(stage.synapse, Conv):
             channels, height, width = below.output_shape
             size = below.pool.size if below.pool else 1
             maps = (channels, height // size, width // size)
-        made.append(JaxLayer(stage, network, layout, neuron, maps))
-    return made
+        layers.append(JaxLayer(stage, network, neuron, maps))
+    return layers
 
 
 def loss_of(out: Array, labels: Array, classes: int) -> Array:  # (T, B, N), (B,) -> ()
@@ -184,7 +176,6 @@ class JaxTrainer:
 
     network: Network
     settings: TrainerSettings
-    layout: Layout
     neuron: Neuron
     weights: list[Weights] = field(default_factory=list)
     _state: Any = None  # the optimiser's
@@ -193,36 +184,35 @@ class JaxTrainer:
     _programs: dict[object, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.layers = layers_of(self.network, self.layout, self.neuron)
-        of = self.settings.optimiser
-        sgd = isinstance(of, SGD)
-        self.optimiser: Any = optax.sgd(of.lr, of.momentum) if sgd else optax.adam(of.lr, *of.betas)
+        self.layers = layers_of(self.network, self.neuron)
+        rule = self.settings.optimiser
+        sgd = isinstance(rule, SGD)
+        self.optimiser: Any = (
+            optax.sgd(rule.lr, rule.momentum) if sgd else optax.adam(rule.lr, *rule.betas)
+        )
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        rest = iter([each.detach().numpy() for each in parameters])
-        self.weights = [
-            layer.from_torch([next(rest) for _ in range(3 if layer.stage.neunorm_shape else 2)])
-            for layer in self.layers
-        ]
+        arrays = iter([parameter.detach().numpy() for parameter in parameters])
+        counts = [3 if layer.stage.neunorm_shape else 2 for layer in self.layers]
+        pairs = zip(self.layers, counts, strict=True)
+        self.weights = [layer.from_torch([*islice(arrays, count)]) for layer, count in pairs]
 
     def put(self, x: Tensor, labels: Tensor) -> JaxBatch:
         steps = len(x)
-        given = (x[:1] if synapses.is_static(x) else x).detach().numpy()
-        if self.layout == "NHWC":
-            given = np.transpose(given, (0, 1, 3, 4, 2))
-        batch = JaxBatch(jnp.array(given), jnp.array(labels.numpy().astype(np.int32)), steps)
-        self._compiled("step" if self.settings.mode == "training" else "infer", batch)
+        inputs = np.moveaxis((x[:1] if synapses.is_static(x) else x).detach().numpy(), 2, -1)
+        batch = JaxBatch(jnp.array(inputs), jnp.array(labels.numpy().astype(np.int32)), steps)
+        self._compile("step" if self.settings.mode == "training" else "infer", batch)
         return batch
 
     def step(self, batch: JaxBatch) -> float:
-        program = self._compiled("step", batch)
-        came = program(self.weights, self._first(), batch.x, batch.labels)
-        self.weights, self._state, loss, self._out, self._gradients = came
-        jax.block_until_ready(came)
+        program = self._compile("step", batch)
+        results = program(self.weights, self._first(), batch.x, batch.labels)
+        self.weights, self._state, loss, self._out, self._gradients = results
+        jax.block_until_ready(results)
         return float(loss)
 
     def infer(self, batch: JaxBatch) -> None:
-        self._out = self._compiled("infer", batch)(self.weights, batch.x, batch.labels)
+        self._out = self._compile("infer", batch)(self.weights, batch.x, batch.labels)
         jax.block_until_ready(self._out)
 
     def out(self) -> Tensor:
@@ -236,15 +226,14 @@ class JaxTrainer:
         return self._tensors(self.weights)
 
     def spikes(self, batch: JaxBatch) -> list[Tensor]:
-        program = self._compiled("spikes", batch)
-        found = [np.array(each) for each in program(self.weights, batch.x, batch.labels)]
-        if self.layout == "NHWC":
-            found = [np.moveaxis(each, -1, 2) if each.ndim == 5 else each for each in found]
-        return [torch.from_numpy(each) for each in found]
+        program = self._compile("spikes", batch)
+        layers = [np.array(spikes) for spikes in program(self.weights, batch.x, batch.labels)]
+        layers = [np.moveaxis(maps, -1, 2) if maps.ndim == 5 else maps for maps in layers]
+        return [torch.from_numpy(spikes) for spikes in layers]
 
     def differentiate(self, batch: JaxBatch, back: Tensor) -> list[Tensor]:
         weighed = batch._replace(labels=jnp.array(back.numpy()))
-        program = self._compiled("differentiate", weighed)
+        program = self._compile("differentiate", weighed)
         return self._tensors(program(self.weights, weighed.x, weighed.labels))
 
     def close(self) -> None:
@@ -256,35 +245,35 @@ class JaxTrainer:
 
     def _tensors(self, weights: list[Weights]) -> list[Tensor]:
         pairs = zip(self.layers, weights, strict=True)
-        arrays = [array for layer, each in pairs for array in layer.to_torch(each)]
-        return [torch.from_numpy(np.array(each, order="C")) for each in arrays]
+        arrays = [array for layer, of_layer in pairs for array in layer.to_torch(of_layer)]
+        return [torch.from_numpy(np.array(array, order="C")) for array in arrays]
 
-    def _compiled(self, name: str, batch: JaxBatch) -> Any:
+    def _compile(self, name: str, batch: JaxBatch) -> Any:
         """Return the program of the method `_name` for batches of this size."""
         key = name, batch.x.shape, batch.steps
         if key not in self._programs:
-            given = (self.weights, self._first()) if name == "step" else (self.weights,)
+            state = (self.weights, self._first()) if name == "step" else (self.weights,)
             donated = (0, 1) if name == "step" else ()  # their memory takes the new ones
             make = partial(getattr(self, f"_{name}"), batch.steps)
             program = jax.jit(make, donate_argnums=donated)
-            self._programs[key] = program.lower(*given, batch.x, batch.labels).compile()
+            self._programs[key] = program.lower(*state, batch.x, batch.labels).compile()
         return self._programs[key]
 
     def _spikes(self, steps: int, weights: list[Weights], x: Array, _: Array) -> list[Array]:
         """Each layer's spikes (T, B, ...) on x (T, B, maps); a static image as (1, B, maps)."""
-        found: list[Array] = []
+        layers: list[Array] = []
         sent = x
-        for layer, each in zip(self.layers, weights, strict=True):
-            current = layer.current(each, sent.reshape(-1, *sent.shape[2:]))
+        for layer, of_layer in zip(self.layers, weights, strict=True):
+            current = layer.current(of_layer, sent.reshape(-1, *sent.shape[2:]))
             current = current.reshape(*sent.shape[:2], *current.shape[1:])
             # a static image has the same current at every step: it is computed once, as by all
             spikes = layer.spikes(jnp.broadcast_to(current, (steps, *current.shape[1:])))
-            found.append(spikes)
-            pooled = layer.pooled(spikes.reshape(-1, *spikes.shape[2:]))
+            layers.append(spikes)
+            pooled = layer.pool(spikes.reshape(-1, *spikes.shape[2:]))
             sent = pooled.reshape(*spikes.shape[:2], *pooled.shape[1:])
-            if each.U is not None:
-                sent = layer.normalised(each.U, sent)
-        return found
+            if of_layer.U is not None:
+                sent = layer.normalise(of_layer.U, sent)
+        return layers
 
     def _infer(self, steps: int, weights: list[Weights], x: Array, labels: Array) -> Array:
         return self._spikes(steps, weights, x, labels)[-1]
@@ -307,20 +296,18 @@ class JaxTrainer:
         return jax.grad(lambda w: (self._infer(steps, w, x, back) * back).sum())(weights)
 
 
-def _made(
-    network: Network, settings: TrainerSettings, *, neuron: Neuron, layout: Layout
-) -> JaxTrainer:
+def _make(network: Network, settings: TrainerSettings, *, neuron: Neuron) -> JaxTrainer:
     foreign.check(network, settings.precision)
     # XLA asks for it when its first program is made, and has a pool of threads of its own
     os.environ.setdefault("NPROC", str(settings.threads))
     if settings.precision == "fp64":
         jax.config.update("jax_enable_x64", True)
-    return JaxTrainer(network, settings, layout, neuron)
+    return JaxTrainer(network, settings, neuron)
 
 
-def trainer_around(neuron: Neuron, layout: Layout = "NHWC") -> MakeTrainer:
+def trainer_around(neuron: Neuron) -> MakeTrainer:
     """Return the `trainer` of an adapter whose neuron is this one, and all else plain JAX."""
-    return partial(_made, neuron=neuron, layout=layout)
+    return partial(_make, neuron=neuron)
 
 
 NEURON = "ours"
@@ -328,10 +315,9 @@ DEVIATIONS: tuple[str, ...] = ()
 PACKAGES = ("jax", "jaxlib", "optax")
 trainer = trainer_around(neuron)
 build = foreign.built_of(trainer)
-VARIANTS = {"nchw": foreign.variant(trainer_around(neuron, "NCHW"))}
 
 
 def implementation(device: str) -> str:
     """Return what computes, in words: XLA and optax, their versions, and the device."""
-    of = metadata.version
-    return f"XLA of jaxlib {of('jaxlib')}, optax {of('optax')}, on a {device}"
+    version = metadata.version
+    return f"XLA of jaxlib {version('jaxlib')}, optax {version('optax')}, on a {device}"

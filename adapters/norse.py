@@ -47,7 +47,7 @@ def activation(
     return spikes, Potential(reset_value(spikes, v, p.v_reset, p.v_th))
 
 
-def rest(current: Tensor) -> Potential:
+def zero_state(current: Tensor) -> Potential:
     """Return the state before the first step."""
     return Potential(torch.zeros_like(current))
 
@@ -56,7 +56,7 @@ def faithful(lif: LIF) -> SNNCell:
     """Return the paper's neuron as a Norse cell."""
     parameters = NorseParameters(lif, torch.tensor(0.0), torch.tensor(lif.v_th))
     # Norse's annotations admit one bare tensor of state; its own cells pass named tuples as here
-    step, start = cast(Any, activation), cast(Any, rest)
+    step, start = cast(Any, activation), cast(Any, zero_state)
     return SNNCell(activation=step, state_fallback=start, p=parameters, dt=1.0)
 
 
@@ -92,7 +92,7 @@ def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
     modules = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
     modules += [synapses.pool(stage), neunorm.behind(stage, network)]
     modules += [StepDropout(network.dropout)] if network.dropout > 0 and stage.drops else []
-    return [each for each in modules if each is not None]
+    return [module for module in modules if module is not None]
 
 
 class NorseNetwork(nn.Module):
@@ -103,16 +103,16 @@ class NorseNetwork(nn.Module):
         self.network = network
         modules = [m for stage in network.stages for m in _modules(stage, network, neuron)]
         self.encoding = modules[0]
-        self.rest = SequentialState(*modules[1:])
+        self.sequence = SequentialState(*modules[1:])
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
         keys = dropout.stage_keys(self.network, x, training=self.training)
-        drops = [module for module in self.rest if isinstance(module, StepDropout)]
+        drops = [module for module in self.sequence if isinstance(module, StepDropout)]
         for module, layer_keys in zip(drops, keys, strict=False):  # the last layers drop nothing
             module.start(layer_keys)
         state, votes = None, []
         for current in synapses.encoding_steps(self.encoding, x):
-            out, state = self.rest(current, state)
+            out, state = self.sequence(current, state)
             votes.append(out)
         return torch.stack(votes)
 

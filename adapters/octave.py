@@ -43,8 +43,8 @@ def program() -> str:
     """Return the path of the interpreter to start. Raises Missing if none is on the PATH."""
     named, what = os.environ.get(PROGRAM), "neither octave-cli nor matlab is"
     for name in (named,) if named else ("octave-cli", "matlab"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
         what = f"{named}, which {PROGRAM} names, is not" if named else what
     raise Missing(f"octave does not load: {what} on the PATH: {INSTALL}")
 
@@ -62,9 +62,9 @@ class Interpreter:
         self.folder = tempfile.TemporaryDirectory(prefix="snn-octave-")
         self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 it lives as long
         self.slots = count(1)
-        started = program()
+        command = program()
         quiet = ["--quiet", "--norc", "--no-history", "--no-line-editing", "--eval"]
-        arguments = ["-batch"] if "matlab" in Path(started).name else quiet
+        arguments = ["-batch"] if "matlab" in Path(command).name else quiet
         # A program that ends with us: it would go on with a command for minutes. Without setpriv,
         # of util-linux, it ends with its standard input, after the command.
         setpriv = shutil.which("setpriv")
@@ -74,7 +74,7 @@ class Interpreter:
         environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(
-            [*ending, started, *arguments, f"addpath('{CODE}'); snn_serve"],
+            [*ending, command, *arguments, f"addpath('{CODE}'); snn_serve"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             errors="replace", env=environment, cwd=self.folder.name,
         )  # fmt: skip
@@ -108,14 +108,14 @@ class Interpreter:
         """Run a command; return the values that it writes to a MAT file."""
         path = Path(self.folder.name) / f"{verb}.mat"
         self.ask(verb, slot, path.name)
-        found = loadmat(path)
+        values = loadmat(path)
         path.unlink()
-        return found
+        return values
 
     def about(self) -> str:
         """Return the interpreter's version and BLAS in a line."""
-        found = self.take("about", 1)
-        return in_words(*(str(found[name].squeeze()) for name in ("program", "version", "blas")))
+        values = self.take("about", 1)
+        return in_words(*(str(values[name].squeeze()) for name in ("program", "version", "blas")))
 
     def _obituary(self) -> str:
         code = self.process.wait()
@@ -154,12 +154,12 @@ class OctaveTrainer:
         self.interpreter = interpreter(self.settings.threads)
         self.slot = next(self.interpreter.slots)
         self.interpreter.give(
-            "network", self.slot, _described(self.network, self.settings, self.form)
+            "network", self.slot, _settings(self.network, self.settings, self.form)
         )
 
     def load(self, parameters: Sequence[Tensor]) -> None:
-        self._shapes = [each.shape for each in parameters]
-        arrays = (each.detach().numpy() for each in parameters)
+        self._shapes = [parameter.shape for parameter in parameters]
+        arrays = (parameter.detach().numpy() for parameter in parameters)
         self.interpreter.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))
 
     def put(self, x: Tensor, labels: Tensor) -> int:
@@ -190,10 +190,10 @@ class OctaveTrainer:
         return self._tensors("parameters")
 
     def spikes(self, batch: int) -> list[Tensor]:
-        found = self.interpreter.take("spikes", batch)
-        steps, samples = found["o1"].shape[:2]
+        values = self.interpreter.take("spikes", batch)
+        steps, samples = values["o1"].shape[:2]
         return [
-            self._spikes(found[f"o{n}"].reshape(steps, samples, *stage.output_shape))
+            self._spikes(values[f"o{n}"].reshape(steps, samples, *stage.output_shape))
             for n, stage in enumerate(self.network.stages, 1)
         ]
 
@@ -218,16 +218,16 @@ class OctaveTrainer:
         return torch.from_numpy(np.ascontiguousarray(values)).to(DTYPES[self.settings.precision])
 
     def _tensors(self, verb: str) -> list[Tensor]:
-        found = self.interpreter.take(verb, self.slot)
+        values = self.interpreter.take(verb, self.slot)
         return [
-            torch.from_numpy(np.ascontiguousarray(found[name]).reshape(shape))
+            torch.from_numpy(np.ascontiguousarray(values[name]).reshape(shape))
             for name, shape in zip(self._names, self._shapes, strict=True)
         ]
 
 
-def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
-    stages, neunorm, of, lif = network.stages, network.neunorm, settings.optimiser, network.lif
-    sgd = isinstance(of, SGD)
+def _settings(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
+    stages, neunorm, rule, lif = network.stages, network.neunorm, settings.optimiser, network.lif
+    sgd = isinstance(rule, SGD)
     c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]
     return {
         "conv": np.array([float(isinstance(stage.synapse, Conv)) for stage in stages]),
@@ -240,12 +240,12 @@ def _described(network: Network, settings: TrainerSettings, form: Form) -> dict[
         "class": CLASSES[settings.precision],
         "form": form,
         "optimiser": "sgd" if sgd else "adam",
-        "rate": of.lr,
-        "decay": np.array([of.momentum] if sgd else of.betas),
+        "rate": rule.lr,
+        "decay": np.array([rule.momentum] if sgd else rule.betas),
     }
 
 
-def _made(network: Network, settings: TrainerSettings, *, form: Form) -> OctaveTrainer:
+def _make(network: Network, settings: TrainerSettings, *, form: Form) -> OctaveTrainer:
     foreign.check(network, settings.precision)
     return OctaveTrainer(network, settings, form)
 
@@ -253,11 +253,11 @@ def _made(network: Network, settings: TrainerSettings, *, form: Form) -> OctaveT
 program()  # raises Missing
 NEURON = "ours"
 DEVIATIONS: tuple[str, ...] = ()
-trainer = partial(_made, form="im2col")
+trainer = partial(_make, form="im2col")
 build = foreign.built_of(trainer)
 VARIANTS = {
-    "convn": foreign.variant(partial(_made, form="convn")),
-    "conv2": foreign.variant(partial(_made, form="conv2")),
+    "convn": foreign.variant(partial(_make, form="convn")),
+    "conv2": foreign.variant(partial(_make, form="conv2")),
 }
 
 

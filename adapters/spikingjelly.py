@@ -59,17 +59,17 @@ class SpikingJellyLayer(nn.Module):
         self.synapse = synapses.synapse(stage)
         self.node = make_neuron(network.lif)
         self.tap = SpikeTap(multi_step=True)
-        self.after = nn.Sequential()
+        self.output = nn.Sequential()  # pool and NeuNorm
         if stage.pool is not None:
-            self.after.append(layer.AvgPool2d(stage.pool.size, step_mode="m"))
+            self.output.append(layer.AvgPool2d(stage.pool.size, step_mode="m"))
         if network.neunorm is not None and stage.neunorm_shape is not None:
-            own = layer.NeuNorm(*stage.neunorm_shape, k=network.neunorm.k_tau2, step_mode="m")
-            own.k1 = network.neunorm.scale(stage.neunorm_shape[0])  # its own is the literal one's
-            self.after.append(own)
+            norm = layer.NeuNorm(*stage.neunorm_shape, k=network.neunorm.k_tau2, step_mode="m")
+            norm.k1 = network.neunorm.scale(stage.neunorm_shape[0])  # made for the literal reading
+            self.output.append(norm)
         self.p = network.dropout
 
     def forward(self, current: Tensor, keys: Tensor | None) -> Tensor:  # (T, B, ...) -> the same
-        out = self.after(self.tap(self.node(current)))
+        out = self.output(self.tap(self.node(current)))
         if keys is None:
             return out
         dropped = dropout.drop(out.flatten(0, 1), keys.flatten(0, 1), self.p)

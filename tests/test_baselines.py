@@ -64,10 +64,10 @@ class Point:
     """An entry point."""
 
     name: str
-    found: Any
+    target: Any
 
     def load(self) -> Any:
-        return self.found
+        return self.target
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def read_once(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """The recordings of one test are those of the next: simulating them takes seconds."""
-    kept = tmp_path_factory.getbasetemp() / "recordings"
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(kept / name))
+    folder = tmp_path_factory.getbasetemp() / "recordings"
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(folder / name))
 
 
 @pytest.fixture
@@ -114,10 +114,12 @@ def small(system: str = "counting", **changes: Any) -> Fit:
 
 def test_every_row_that_the_paper_cites_has_a_system() -> None:
     cited = tables.published()
-    assert {name for each in cited for name in each.baselines} == set(baselines.OURS)
-    for each in cited:
-        assert bool(each.baselines) == (not each.network)
-        assert all(each.dataset == baselines.load(name).datasets[0] for name in each.baselines)
+    assert {name for line in cited for name in line.baselines} == set(baselines.OURS)
+    for cited_row in cited:
+        assert bool(cited_row.baselines) == (not cited_row.network)
+        assert all(
+            cited_row.dataset == baselines.load(name).datasets[0] for name in cited_row.baselines
+        )
 
 
 def test_a_package_declares_a_class_or_a_module(declare: Any) -> None:
@@ -221,19 +223,19 @@ def test_images_have_no_windows_whatever_a_base_class_says(declare: Any) -> None
 
 
 def test_samples_and_split_are_those_of_the_papers_networks() -> None:
-    wanted = datasets.SplitRequest("nmnist", 5, samples=50, embedded=True)
+    request = datasets.SplitRequest("nmnist", 5, samples=50, embedded=True)
     case = small(T=5, effort="quick", window="first")
-    given = trial.load_samples(case, baselines.load("hats"), Access(Path()), silent)
-    splits = DataSplits.from_splits(*datasets.load_splits(wanted, 20, silent))
+    loaded = trial.load_samples(case, baselines.load("hats"), Access(Path()), silent)
+    splits = DataSplits.from_splits(*datasets.load_splits(request, 20, silent))
     for name in ("train", "validation", "test"):
-        ours, theirs = getattr(given, name), getattr(splits, name)
+        ours, theirs = getattr(loaded, name), getattr(splits, name)
         assert isinstance(ours, Recordings) and ours.longest_us <= 5 * BIN_US
         assert (ours.frames(5) == theirs.raw.numpy()).all()
         assert (ours.labels == theirs.labels.numpy()).all()
     case = small("cao", dataset="cifar10", effort="quick", window=None, T=2)
     images = trial.load_samples(case, baselines.load("cao"), Access(Path()), silent).validation
-    wanted = replace(wanted, dataset="cifar10")
-    splits = DataSplits.from_splits(*datasets.load_splits(wanted, 20, silent))
+    request = replace(request, dataset="cifar10")
+    splits = DataSplits.from_splits(*datasets.load_splits(request, 20, silent))
     assert isinstance(images, Images)
     assert (images.pixels == splits.validation.raw.numpy()).all()
 
@@ -249,12 +251,12 @@ def test_recordings_that_nothing_can_learn_from_are_named(
     monkeypatch: pytest.MonkeyPatch, counts: list[int], labels: tuple[int, ...], words: str
 ) -> None:
     starts = np.cumsum([0, *counts], dtype=np.int64)
-    given = Recordings(np.zeros(sum(counts), EVENT), starts, np.array(labels), (34, 34), 2)
+    recordings = Recordings(np.zeros(sum(counts), EVENT), starts, np.array(labels), (34, 34), 2)
     real = datasets.load_recordings
 
-    def load(wanted: Any, test_samples: int | None, say: ProgressCallback) -> Any:
-        train, test = real(wanted, test_samples, say)
-        return replace(train, recordings=given), test
+    def load(request: Any, test_samples: int | None, say: ProgressCallback) -> Any:
+        train, test = real(request, test_samples, say)
+        return replace(train, recordings=recordings), test
 
     monkeypatch.setattr(datasets, "load_recordings", load)
     with pytest.raises(UsageError, match=words):
@@ -292,12 +294,12 @@ def test_what_is_done_is_not_done_again(declare: Any, tmp_path: Path) -> None:
 
 
 def test_who_fails_is_a_failed_row(declare: Any, tmp_path: Path) -> None:
-    def refuse(*given: object) -> None:
+    def refuse(*_: object) -> None:
         raise UsageError("fewer samples than neighbours")
 
     for changes, reason in (
         ({"fit": refuse}, "fewer samples than neighbours"),
-        ({"predict": lambda *given: np.zeros(3, np.int64)}, "answers are (3,)"),
+        ({"predict": lambda *_: np.zeros(3, np.int64)}, "answers are (3,)"),
         ({"structure": None}, "does not fit a row (result.structure: "),
         ({"structure": b"3"}, "[field_name='structure', input_value=b'3'"),
         ({"structure": object()}, "does not fit a row (Unable to serialize"),
@@ -342,7 +344,7 @@ def built(name: str) -> Baseline:
     return baselines.load(name).build("quick", EPOCHS.get(name, 8))
 
 
-def given(name: str, count: int, seed: int) -> Any:
+def samples_for(name: str, count: int, seed: int) -> Any:
     if baselines.load(name).input == "images":
         return squares(count, seed)
     return striped(count, seed) if name == "hm2-bp" else bars(count, seed)
@@ -351,28 +353,30 @@ def given(name: str, count: int, seed: int) -> Any:
 def numbers(name: str, method: Any) -> Any:
     if name in NUMBERS:
         return np.asarray(NUMBERS[name](method))
-    return torch.cat([each.detach().flatten() for each in method.network.parameters()]).numpy()
+    return torch.cat(
+        [parameter.detach().flatten() for parameter in method.network.parameters()]
+    ).numpy()
 
 
 @pytest.mark.parametrize("name", baselines.OURS)
 def test_what_is_easy_is_learned(name: str) -> None:
-    train, held, test = given(name, 48, 0), given(name, 12, 1), given(name, 24, 2)
-    system, told, method = baselines.load(name), [], built(name)
-    method.fit(train, held, 3, lambda fraction, doing: told.append(fraction))
-    assert told == sorted(told) and told[0] >= 0 and told[-1] <= 1
-    found, labels = method.predict(test), answered(method, test)
+    train, held, test = samples_for(name, 48, 0), samples_for(name, 12, 1), samples_for(name, 24, 2)
+    system, fractions, method = baselines.load(name), [], built(name)
+    method.fit(train, held, 3, lambda fraction, doing: fractions.append(fraction))
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
+    answers, labels = method.predict(test), answered(method, test)
     assert labels.dtype == np.int64 and (labels == test.labels).mean() > 0.8  # of 2, 3 or 4 classes
-    if isinstance(found, Answers) and system.steps:
-        assert set(found.at_steps) <= set(system.steps)
-        assert np.array_equal(found.labels, found.at_steps[max(found.at_steps)])
-        assert found.source is not None and (found.source == test.labels).mean() > 0.8
-    if isinstance(found, Answers):
-        assert found.spikes is not None and found.spikes > 0
+    if isinstance(answers, Answers) and system.steps:
+        assert set(answers.at_steps) <= set(system.steps)
+        assert np.array_equal(answers.labels, answers.at_steps[max(answers.at_steps)])
+        assert answers.source is not None and (answers.source == test.labels).mean() > 0.8
+    if isinstance(answers, Answers):
+        assert answers.spikes is not None and answers.spikes > 0
 
 
 @pytest.mark.parametrize("name", baselines.OURS)
 def test_the_seed_decides_what_is_random_and_nothing_else(name: str) -> None:
-    train, test = given(name, 12, 0), given(name, 8, 2)
+    train, test = samples_for(name, 12, 0), samples_for(name, 8, 2)
     methods = [built(name) for _ in range(3)]
     for seed, method in zip((0, 0, 1), methods, strict=True):
         method.epochs = 1
@@ -389,7 +393,7 @@ def test_the_seed_decides_what_is_random_and_nothing_else(name: str) -> None:
         assert np.array_equal(answered(first, test), answered(other, test))
 
 
-@pytest.mark.parametrize("name", [each for each in baselines.OURS if each not in EPOCHS])
+@pytest.mark.parametrize("name", [name for name in baselines.OURS if name not in EPOCHS])
 def test_few_events_are_no_harm(name: str) -> None:
     method = built(name)
     method.fit(bars(12, 0), bars(6, 1), 0, silent)

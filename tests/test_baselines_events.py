@@ -16,7 +16,7 @@ from tonic.functional import denoise_numpy, to_averaged_timesurface_numpy
 
 from harness.baselines import gabor, hats, hfirst, hots, random_forest, svm
 from harness.baselines.contract import Labels, silent
-from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoised, rows_of
+from harness.baselines.events import NEXT_4, NEXT_8, Rows, denoise, rows_of
 from harness.baselines.hats import HatsParameters
 from harness.baselines.hots import (
     first_surface,
@@ -33,8 +33,8 @@ from harness.spec import LIF
 NEAR = hots.HotsLayer(2, radius=1, tau_us=10.0)
 
 
-def rows(*each: tuple[int, int, int, int]) -> Rows:
-    return np.array(each, np.int64).reshape(-1, 4)
+def rows(*events: tuple[int, int, int, int]) -> Rows:
+    return np.array(events, np.int64).reshape(-1, 4)
 
 
 ROW = rows((1, 2, 0, 0), (3, 2, 0, 0), (2, 2, 0, 0))  # the last one sees all three
@@ -65,9 +65,9 @@ def test_an_example_is_the_first_surface_not_skipped(start: int, seen: tuple[int
 
 
 def test_an_event_is_forgotten_after_five_tau() -> None:
-    before = (1, 2, 0, 0), (3, 2, 1, 0), (2, 1, 41, 0), (2, 3, 51, 0)  # 51, 50, 10 and 0 us old
+    earlier = (1, 2, 0, 0), (3, 2, 1, 0), (2, 1, 41, 0), (2, 3, 51, 0)  # 51, 50, 10 and 0 us old
     dense, expected = np.zeros(9), np.zeros(9)
-    assert first_surface(rows(*before, (2, 2, 51, 0)), NEAR, 4, dense)
+    assert first_surface(rows(*earlier, (2, 2, 51, 0)), NEAR, 4, dense)
     expected[[1, 4, 5, 7]] = exp(-1), 1, exp(-5), 1
     assert dense == pytest.approx(expected / np.linalg.norm(expected))
 
@@ -85,28 +85,28 @@ def test_an_event_is_named_by_the_nearest_prototype_and_a_lonely_one_is_dropped(
     prototypes = np.zeros((9, 2, 2))
     prototypes[:, 0, 0] = prototypes[:, 1, 1] = 1  # of OFF, of ON
     for every in (1, 3):  # all are remembered
-        found = relabel_events(events, NEAR._replace(every=every), prototypes.reshape(18, 2))
+        relabelled = relabel_events(events, NEAR._replace(every=every), prototypes.reshape(18, 2))
         named = {n: k for n, k in {2: 0, 3: 0, 5: 1, 6: 1}.items() if n % every == 0}
-        assert found.tolist() == [[*events[n, :3], k] for n, k in named.items()]
+        assert relabelled.tolist() == [[*events[n, :3], k] for n, k in named.items()]
 
 
 def test_the_nearest_and_the_most_frequent_win_and_of_equals_the_first() -> None:
-    known = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
-    asked = np.array([[1.0, 1.0], [0.4, 0.0]])
-    assert neighbours(known, asked, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    queries = np.array([[1.0, 1.0], [0.4, 0.0]])
+    assert neighbours(points, queries, 3).tolist() == [[1, 2, 0], [0, 1, 2]]
     labels = np.array([[2, 1, 2, 0], [2, 1, 1, 2], [1, 1, 1, 1]])
     assert majority_vote(labels, 3).tolist() == [2, 1, 1]
     assert majority_vote(labels[:, :1], 3).tolist() == [2, 2, 1]
 
 
 def test_a_long_recording_is_thinned_in_the_last_layer_and_a_short_one_is_not() -> None:
-    train, found = bars(10, 0, 12), []
+    train, prototypes = bars(10, 0, 12), []
     longest = int(np.diff(train.starts).max())
     for events in (None, longest, longest // 2):
         method = hots.HOTS(hots.HOTSSizes(5, None, events))
         method.fit(train, bars(4, 5, 12), 0, silent)
-        found.append(method.prototypes)
-    whole, just, half = found
+        prototypes.append(method.prototypes)
+    whole, just, half = prototypes
     assert (whole[0] == just[0]).all() and (whole[0] == half[0]).all()
     assert (whole[1] == just[1]).all() and (whole[1] != half[1]).any()
 
@@ -130,8 +130,8 @@ def test_events_without_a_neighbour_in_time_are_noise() -> None:
         (8, 8, 14_500, 0),  # its own pixel does not count
         (7, 7, 24_500, 1),  # 10 ms after (8, 8)
     )
-    kept = denoised(hfirst.without_repeats(events), (10, 10), 10_000, NEXT_8)
-    assert kept.tolist() == events[[1, 2, 4]].tolist()
+    signal = denoise(hfirst.without_repeats(events), (10, 10), 10_000, NEXT_8)
+    assert signal.tolist() == events[[1, 2, 4]].tolist()
 
 
 def test_times_are_rounded_to_milliseconds() -> None:
@@ -166,7 +166,7 @@ def test_s1_has_a_neuron_for_each_place_and_polarity_and_the_first_orientation_f
 
 def test_of_the_spikes_of_4x4_places_one_in_5_ms_passes_whatever_its_orientation() -> None:
     spikes = rows((0, 0, 10, 3), (3, 3, 12, 5), (4, 0, 12, 5), (1, 2, 15, 1), (1, 2, 16, 1))
-    passed = list(hfirst.pooled(spikes, 4, (1, 2)))
+    passed = list(hfirst.pool(spikes, 4, (1, 2)))
     assert passed == [(0, 0, 10, 3), (1, 0, 12, 5), (0, 0, 16, 1)]
 
 
@@ -191,9 +191,9 @@ def test_s2_charges_all_classes_by_place_and_orientation_and_who_fires_sets_them
 
 def test_weights_are_counts_of_norm_100_mv_and_small_ones_inhibit() -> None:
     counts = np.array([[3.0, 200.0, 0.0], [4.0, 1.0, 0.0]]).reshape(1, 1, 2, 3)
-    found = hfirst.s2_weights(counts)[0, 0]
+    weights = hfirst.s2_weights(counts)[0, 0]
     # 3 and 4 of 5; 200 and 1 of 200.0025, the second below 1 mV; a class that has no spike
-    assert found.T.tolist() == [[600, 800], [1000, -10], [-10, -10]]
+    assert weights.T.tolist() == [[600, 800], [1000, -10], [-10, -10]]
 
 
 def test_most_spikes_decide() -> None:
@@ -238,7 +238,7 @@ def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
 
 
 @pytest.mark.parametrize(
-    ("sensor", "of"),
+    ("sensor", "form"),
     [
         ((34, 34), hats.NMNIST),
         ((30, 45), hats.CIFAR10_DVS),  # cells cut by both edges
@@ -246,7 +246,7 @@ def noise(number: int, sensor: tuple[int, int], seed: int) -> Events:
     ],
 )
 def test_histograms_are_tonics_but_for_two_things(
-    sensor: tuple[int, int], of: HatsParameters
+    sensor: tuple[int, int], form: HatsParameters
 ) -> None:
     """tonic adds the event at the centre of its own surface and divides by the events of the cell
     and the polarity, n(cell, polarity); the paper's surface holds earlier events alone and is
@@ -254,27 +254,33 @@ def test_histograms_are_tonics_but_for_two_things(
     n(cell, polarity), where there is any event.
     """
     events, size = noise(500, sensor, 0), (sensor[1], sensor[0], 2)
-    given = of.cell, 2 * of.radius + 1, of.reach_us, of.tau_us, "exp"
-    expected = to_averaged_timesurface_numpy(events, size, *given).astype(np.float64)
-    rows, columns = of.cells(sensor)
-    cell = events["y"] // of.cell * columns + events["x"] // of.cell
+    settings = (
+        form.cell,
+        2 * form.radius + 1,
+        form.reach_us,
+        form.tau_us,
+        "exp",
+    )
+    expected = to_averaged_timesurface_numpy(events, size, *settings).astype(np.float64)
+    rows, columns = form.cells(sensor)
+    cell = events["y"] // form.cell * columns + events["x"] // form.cell
     count = np.zeros((rows * columns, 2))
     np.add.at(count, (cell, events["p"].astype(np.int64)), 1)
-    expected[:, :, of.radius, of.radius] -= count > 0
+    expected[:, :, form.radius, form.radius] -= count > 0
     expected *= count[:, :, None, None]
-    ours = hats.histograms(rows_of(events, sensor), sensor, of)
+    ours = hats.histograms(rows_of(events, sensor), sensor, form)
     assert ours.shape == expected.shape and ours.max() > 0
-    found = ours * count.sum(1)[:, None, None, None]
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-4)  # tonic sums in float32
+    sums = ours * count.sum(1)[:, None, None, None]
+    assert np.allclose(sums, expected, rtol=1e-5, atol=1e-4)  # tonic sums in float32
 
 
 @pytest.mark.parametrize("window_us", [500, 10_000])
 def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
     for seed in range(3):
         events = noise(600, (12, 15), seed)
-        kept = denoised(rows_of(events, (12, 15)), (12, 15), window_us, NEXT_4, before=0)
-        assert np.array_equal(kept, rows_of(denoise_numpy(events, window_us), (12, 15)))
-        assert 0 < len(kept) < len(events)
+        signal = denoise(rows_of(events, (12, 15)), (12, 15), window_us, NEXT_4, first=0)
+        assert np.array_equal(signal, rows_of(denoise_numpy(events, window_us), (12, 15)))
+        assert 0 < len(signal) < len(events)
 
 
 # the random forest
@@ -282,11 +288,11 @@ def test_the_events_kept_are_those_of_tonics_denoise(window_us: int) -> None:
 
 def test_a_forest_sees_how_many_events_of_which_polarity_are_where_and_when() -> None:
     recording = events_of((1, 0, 0, True), (1, 0, 40, True), (2, 1, 50, False), (2, 1, 99, True))
-    found = random_forest.counts(recorded(recording, sensor=(2, 3)), 2, 50)
+    counts = random_forest.counts(recorded(recording, sensor=(2, 3)), 2, 50)
     expected = np.zeros((1, 2, 2, 2, 3), np.float32)
     expected[0, 0, 1, 0, 1] = 2
     expected[0, 1, 0, 1, 2] = expected[0, 1, 1, 1, 2] = 1
-    assert np.array_equal(found, expected.reshape(1, -1))
+    assert np.array_equal(counts, expected.reshape(1, -1))
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -309,7 +315,7 @@ def test_held_out_samples_choose_how_many_windows_a_forest_sees(window: int) -> 
 def test_gabor_filters_are_waves_under_envelopes_of_mean_0_and_norm_1() -> None:
     bank = gabor.bank()
     assert bank.shape == (12, 7, 7)
-    for k, found in enumerate(bank):
+    for k, filter_ in enumerate(bank):
         c, s = cos(pi * k / 12), sin(pi * k / 12)
         expected = np.zeros((7, 7))
         for row, column in np.ndindex(7, 7):
@@ -318,19 +324,19 @@ def test_gabor_filters_are_waves_under_envelopes_of_mean_0_and_norm_1() -> None:
             envelope = exp(-(across**2 + (0.3 * along) ** 2) / (2 * 2.8**2))
             expected[row, column] = envelope * cos(2 * pi * across / 5)
         expected -= expected.mean()
-        assert np.allclose(found, expected / np.linalg.norm(expected))
+        assert np.allclose(filter_, expected / np.linalg.norm(expected))
 
 
 def test_the_neurons_are_the_papers_and_fire_at_the_rate_that_the_threshold_is_set_for() -> None:
     # u = 1, 1.5: a spike; 1, 1.5: a spike; ...; and one that a half never lifts to 1.5
-    given = [torch.tensor([1.0, 0.5], dtype=torch.float64)] * 6
-    assert gabor.spike_counts(given, LIF(0.5, 1.5, 1.0)).tolist() == [3, 0]
+    currents = [torch.tensor([1.0, 0.5], dtype=torch.float64)] * 6
+    assert gabor.spike_counts(currents, LIF(0.5, 1.5, 1.0)).tolist() == [3, 0]
     generator = torch.Generator().manual_seed(0)
     steps = [torch.randn(20, 40, 10, generator=generator) for _ in range(8)]
     for rate in (0.02, 0.1):
         lif = LIF(gabor.K_TAU, gabor.threshold(steps, rate), 1.0)
-        found = gabor.spike_counts(steps, lif).mean().item() / 8
-        assert found == pytest.approx(rate, abs=1e-3)
+        mean = gabor.spike_counts(steps, lif).mean().item() / 8
+        assert mean == pytest.approx(rate, abs=1e-3)
 
 
 # the linear SVM
@@ -347,23 +353,23 @@ def labelled(number: int, features: int, classes: int, seed: int) -> tuple[svm.F
 @pytest.mark.parametrize("classes", [2, 3])
 def test_within_the_span_of_few_samples_the_svm_is_the_same(classes: int, c: float) -> None:
     train, held = labelled(18, 60, classes, 0), labelled(9, 60, classes, 1)
-    found = svm.fit_linear_svm(train, held, silent, (c,))
+    machine = svm.fit_linear_svm(train, held, silent, (c,))
     norms = np.linalg.norm(train[0], axis=1, keepdims=True)
     whole = LinearSVC(C=c, fit_intercept=False, dual="auto", tol=1e-8, max_iter=1_000_000)
     whole.fit(train[0] / norms, train[1])
     expected = whole.coef_ if classes > 2 else np.concatenate([-whole.coef_, whole.coef_])
-    assert np.abs(found.weight - expected).max() < 2e-3 * np.abs(expected).max()
-    assert np.array_equal(found.predict(held[0]), whole.predict(held[0]))
+    assert np.abs(machine.weight - expected).max() < 2e-3 * np.abs(expected).max()
+    assert np.array_equal(machine.predict(held[0]), whole.predict(held[0]))
     # nor does the size of a sample matter, or that it has none
     sizes = np.random.default_rng(2).uniform(0.5, 9, (18, 1)).astype(np.float32)
     scaled = svm.fit_linear_svm((sizes * train[0], train[1]), held, silent, (c,))
-    assert np.abs(found.weight - scaled.weight).max() < 2e-3 * np.abs(expected).max()
-    assert found.predict(np.zeros((1, 60), np.float32)).shape == (1,)
+    assert np.abs(machine.weight - scaled.weight).max() < 2e-3 * np.abs(expected).max()
+    assert machine.predict(np.zeros((1, 60), np.float32)).shape == (1,)
 
 
 def test_held_out_samples_choose_c_and_of_equals_the_first() -> None:
     train, held, grid = labelled(40, 12, 4, 0), labelled(40, 12, 4, 1), (1e-6, 1.0, 100.0)
     alone = [svm.fit_linear_svm(train, held, silent, (c,)) for c in grid]
-    accuracies = [np.mean(each.predict(held[0]) == held[1]) for each in alone]
+    accuracies = [np.mean(machine.predict(held[0]) == held[1]) for machine in alone]
     assert svm.fit_linear_svm(train, held, silent, grid).c == grid[int(np.argmax(accuracies))]
     assert svm.fit_linear_svm(train, train, silent, (50.0, 50.0 + 1e-9)).c == 50.0

@@ -31,9 +31,9 @@ TINY = converted.ConversionSizes(width=Fraction(1, 64))
 
 def shared(images: Images, epochs: int = 1, seed: int = 5) -> tuple[nn.Module, bool]:
     """The network, and whether it had to be trained."""
-    told: list[str] = []
-    of = TINY, epochs, seed, lambda done, what: told.append(what)
-    return converted.load_or_train_source(images, *of), bool(told)
+    messages: list[str] = []
+    arguments = TINY, epochs, seed, lambda done, what: messages.append(what)
+    return converted.load_or_train_source(images, *arguments), bool(messages)
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
@@ -45,10 +45,10 @@ def test_the_network_is_the_papers_without_biases() -> None:
     expected = "3x32x32-128C3-256C3-AP2-512C3-AP2-1024C3-512C3-1024FC-512FC-10"
     assert converted.structure(Fraction(1)) == expected
     network = converted.build_source(Fraction(1, 8))
-    shapes = [tuple(each.shape) for each in network.parameters()]
+    shapes = [tuple(weight.shape) for weight in network.parameters()]
     maps = [(16, 3), (32, 16), (64, 32), (128, 64), (64, 128)]
-    assert shapes == [*((*each, 3, 3) for each in maps), (128, 4096), (64, 128), (10, 64)]
-    assert [type(each) for each in network].count(nn.ReLU) == 7
+    assert shapes == [*((*channels, 3, 3) for channels in maps), (128, 4096), (64, 128), (10, 64)]
+    assert [type(layer) for layer in network].count(nn.ReLU) == 7
     assert isinstance(network[-1], nn.Linear)
 
 
@@ -56,15 +56,15 @@ def test_it_is_trained_once_for_all_that_start_from_it() -> None:
     images = squares(12, 0)
     (first, trained), (again, trained_again) = (shared(images) for _ in range(2))
     assert trained and not trained_again and same(first, again)
-    assert not any(each.requires_grad for each in (*first.parameters(), *again.parameters()))
-    for given, epochs, seed in (  # whatever decides its weights makes it another
+    assert not any(weight.requires_grad for weight in (*first.parameters(), *again.parameters()))
+    for train, epochs, seed in (  # whatever decides its weights makes it another
         (images, 1, 6),
         (squares(12, 1), 1, 5),
         (replace(images, labels=images.labels[::-1].copy()), 1, 5),
         (replace(images, augmented=True), 1, 5),
         (images, 2, 5),
     ):
-        other, trained = shared(given, epochs, seed)
+        other, trained = shared(train, epochs, seed)
         assert trained and not same(first, other)
 
 
@@ -83,10 +83,10 @@ def test_a_neurons_spikes_by_hand() -> None:
     for neuron in (IF(1.0), IF(0.875)):  # at the threshold itself, and then from 0 again
         assert [int(neuron(z)) for _ in range(6)] == [0, 1, 0, 1, 0, 1]
     assert z.item() == 0.5
-    given = torch.tensor([-8.0, 1.0, 1.0, 1.0])  # a potential does not sink below the floor
+    currents = torch.tensor([-8.0, 1.0, 1.0, 1.0])  # a potential does not sink below the floor
     for floor, last in ((-inf, 0), (-2.0, 1)):
         neuron = IF(1.0, floor)
-        assert [int(neuron(z)) for z in given] == [0, 0, 0, last]
+        assert [int(neuron(z)) for z in currents] == [0, 0, 0, last]
 
 
 def test_a_pixel_is_the_probability_of_its_spike() -> None:
@@ -113,8 +113,8 @@ def test_the_class_has_most_spikes_by_step(together: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(converted, "PREDICT_BATCH", together)
     images = Images(pixels, np.zeros(2, np.int64), 10, False)
     answers = converted.run(snn, IF, images, (1, 2, 4))
-    found = {step: labels.tolist() for step, labels in answers.at_steps.items()}
-    assert found == {1: [3, 0], 2: [3, 5], 4: [3, 5]}  # at first none has fired for red
+    classes = {step: labels.tolist() for step, labels in answers.at_steps.items()}
+    assert classes == {1: [3, 0], 2: [3, 5], 4: [3, 5]}  # at first none has fired for red
     assert answers.labels.tolist() == [3, 5] and answers.spikes == (6 + 3) / 2
 
 
@@ -146,12 +146,12 @@ def test_what_cannot_be_converted_is_refused() -> None:
     with pytest.raises(UsageError, match="layer 2 of the network .*train it on more images"):
         balance_thresholds(of_weights(*HAND), torch.ones(1, 2), 1, silent)  # without excitation
     black = replace(squares(8, 0), pixels=np.zeros((8, 3, 32, 32), np.uint8))
-    for method, said in (
+    for method, reason in (
         (converted.Sengupta, "layer 1 of the network is given no spikes"),
         (rueckauer.Rueckauer, r"cannot scale the network \(.*\): train it on more"),
     ):
         sizes = replace(method.SIZES["quick"], width=TINY.width)
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=reason):
             method(sizes).fit(black, black, 0, silent)
 
 
@@ -159,8 +159,8 @@ class Chosen(converted.Cao):
     """As if two thresholds were best."""
 
     def answers(self, snn: nn.Module, images: Images) -> Answers:
-        neurons = [each for each in snn.modules() if isinstance(each, IF)]
-        ((threshold, floor),) = {(each.threshold, each.floor) for each in neurons}
+        neurons = [module for module in snn.modules() if isinstance(module, IF)]
+        ((threshold, floor),) = {(module.threshold, module.floor) for module in neurons}
         assert floor == -10 * threshold
         assert len(neurons) == 8  # the output layer's too
         return Answers(images.labels if threshold in (1.0, 2.0) else images.labels + 1)
@@ -180,7 +180,7 @@ def test_a_scale_is_the_percentile_of_all_activations() -> None:
     x = torch.arange(1001.0)[:, None]  # from 0 to 1000
     unit = nn.Sequential(*list(of_weights([[1.0]], [[1.0]] * 10))[:3]).eval()  # gives its input
     snn = converted_by_spikingjelly(unit, (x,))
-    scales = [float(each) for name, each in snn.named_buffers() if "scaler1" in name]
+    scales = [float(scale) for name, scale in snn.named_buffers() if "scaler1" in name]
     assert scales == [999.0]
 
 
@@ -203,9 +203,9 @@ def panda_fitted(train: Images) -> panda.Panda:
 
 def test_contrast_is_normalised_and_brightness_taken_away() -> None:
     x = squares(4, 0)
-    found = contrast_normalised(x)
-    assert found.mean((1, 2, 3)).abs().max() < 1e-5
-    torch.testing.assert_close(found.square().mean((1, 2, 3)), torch.ones(4))
+    normalised = contrast_normalised(x)
+    assert normalised.mean((1, 2, 3)).abs().max() < 1e-5
+    torch.testing.assert_close(normalised.square().mean((1, 2, 3)), torch.ones(4))
     dark, bright = (
         contrast_normalised(replace(x, pixels=(x.pixels // 16 * 8 + more).astype(np.uint8)))
         for more in (0, 100)
@@ -247,8 +247,8 @@ def train_of(*values: float) -> Tensor:  # (T, 1, 1, 1, 1)
 
 def test_the_error_is_that_by_hand() -> None:
     # a potential that does not fire decays by k_tau a step
-    given = torch.tensor([[1.0], [5.0], [0.0], [-2.0]])
-    assert potential(given).item() == pytest.approx(0.9**3 + 5 * 0.9**2 + 0 - 2)
+    currents = torch.tensor([[1.0], [5.0], [0.0], [-2.0]])
+    assert potential(currents).item() == pytest.approx(0.9**3 + 5 * 0.9**2 + 0 - 2)
     spikes = train_of(1, 0, 1, 1, 0)  # what fires with its input, and is decoded as it was
     assert torch.equal(single(1.0, 1.0)(spikes), spikes)
     assert single(1.0, 1.0).error(spikes).item() == 0
@@ -302,11 +302,11 @@ def test_noise_is_above_threshold_alone_and_leaves_no_rate_below_zero() -> None:
     torch.manual_seed(0)
     j = torch.tensor([0.5, 1.0, 1.01, 9.0]).expand(20_000, 4)
     rate = soft_lif.SoftRate.apply(j, UNIT)
-    found = rate + soft_lif.noise(rate, j, 10.0)
-    assert torch.equal(found[:, :2], rate[:, :2])
-    assert found.min().item() == 0  # a slow unit's noise is cut
-    assert found[:, 3].std().item() == pytest.approx(10, rel=0.03)
-    assert found[:, 3].mean().item() == pytest.approx(rate[0, 3].item(), abs=0.4)
+    noisy = rate + soft_lif.noise(rate, j, 10.0)
+    assert torch.equal(noisy[:, :2], rate[:, :2])
+    assert noisy.min().item() == 0  # a slow unit's noise is cut
+    assert noisy[:, 3].std().item() == pytest.approx(10, rel=0.03)
+    assert noisy[:, 3].mean().item() == pytest.approx(rate[0, 3].item(), abs=0.4)
 
 
 def test_pooling_is_of_three_by_three_and_of_what_is_there_at_the_far_edges() -> None:
@@ -390,7 +390,7 @@ def test_rates_and_spikes_are_of_one_network(monkeypatch: pytest.MonkeyPatch) ->
     rates, spikes = soft_lif.SoftLIF(NARROW, 2), soft_lif.SpikingSoftLIF(NARROW, 2)
     for method in (rates, spikes):
         method.fit(train, train, 3, silent)
-    found = spikes.predict(test)
-    assert found.source is not None and (found.source == answered(rates, test)).all()
+    answers = spikes.predict(test)
+    assert answers.source is not None and (answers.source == answered(rates, test)).all()
     some = spikes.predict(test.part(np.arange(6, 8)))
-    assert (some.labels == found.labels[6:]).all()  # nor does the rest of a batch matter
+    assert (some.labels == answers.labels[6:]).all()  # nor does the rest of a batch matter

@@ -33,7 +33,7 @@ from harness.datasets.events import EVENT, Events
 from harness.spec import UsageError
 
 SENSOR = (3, 4)
-CIRCUIT = LayerConstants(decay=0.5, kappa=0.0, sigma=0.5, rest=0.0, silent_pass_errors=False)
+CIRCUIT = LayerConstants(decay=0.5, kappa=0.0, sigma=0.5, refractory=0.0, silent_pass_errors=False)
 SMALL = LeeSizes(hidden=30, lr=5e-3)
 
 
@@ -48,8 +48,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 @torch.no_grad()
 def given_weights(network: nn.Module, *values: list[float]) -> None:
-    for each, one in zip(network.parameters(), values, strict=True):
-        each.copy_(torch.tensor(one).reshape(each.shape))
+    for parameter, one in zip(network.parameters(), values, strict=True):
+        parameter.copy_(torch.tensor(one).reshape(parameter.shape))
 
 
 # what they share
@@ -61,9 +61,9 @@ def test_there_are_as_many_frames_as_the_longest_recording_has() -> None:
         recordings = recorded(short, long, sensor=(6, 6))
         method = stbp.STBP(learn.HiddenSizes(hidden=2, batch_size=2), epochs=0)
         method.fit(recordings, recordings, 0, silent)
-        found = method.inputs(recordings, silent)(torch.tensor([1]))
-        assert found.shape == (1, bins, 2, 6, 6) and found.dtype == torch.float32
-        assert found[0, 0, 1, 0, 0] == 1
+        frames = method.inputs(recordings, silent)(torch.tensor([1]))
+        assert frames.shape == (1, bins, 2, 6, 6) and frames.dtype == torch.float32
+        assert frames[0, 0, 1, 0, 0] == 1
 
 
 def test_the_output_that_fires_most_is_said_and_all_spikes_are_counted() -> None:
@@ -71,16 +71,16 @@ def test_the_output_that_fires_most_is_said_and_all_spikes_are_counted() -> None
         out = torch.nn.functional.one_hot(counts, 3).float()
         return [torch.ones(1, len(counts), 4), torch.stack([out, out])]
 
-    found = learn.predict_by_spikes(layers, lambda chosen: chosen % 3, 150)
-    assert found.labels.tolist() == [n % 3 for n in range(150)]
-    assert found.labels.dtype == np.int64 and found.spikes == 4 + 2
+    answers = learn.predict_by_spikes(layers, lambda chosen: chosen % 3, 150)
+    assert answers.labels.tolist() == [n % 3 for n in range(150)]
+    assert answers.labels.dtype == np.int64 and answers.spikes == 4 + 2
 
 
 def test_a_loss_that_is_no_number_ends_the_training() -> None:
     weight = nn.Parameter(torch.ones(1))
-    given = torch.optim.SGD([weight], 0.1), torch.zeros(4, 1), np.zeros(4, np.int64), 3, 2, 0
+    arguments = torch.optim.SGD([weight], 0.1), torch.zeros(4, 1), np.zeros(4, np.int64), 3, 2, 0
     with pytest.raises(UsageError, match="no number any more in epoch 1"):
-        learn.train(lambda x, labels: (weight * torch.inf).sum(), *given, silent)
+        learn.train(lambda x, labels: (weight * torch.inf).sum(), *arguments, silent)
 
 
 # the CNN on summed events, and the one on centred frames
@@ -96,13 +96,13 @@ def test_an_image_counts_both_polarities_and_its_brightest_pixel_is_one() -> Non
     assert torch.equal(cnns.event_image(recorded(events, sensor=SENSOR)), expected)
 
 
-def cut(*found: Events, sensor: tuple[int, int] = SENSOR) -> Any:
-    return cnns.cut_frames(recorded(*found, sensor=sensor))
+def cut(*recordings: Events, sensor: tuple[int, int] = SENSOR) -> Any:
+    return cnns.cut_frames(recorded(*recordings, sensor=sensor))
 
 
 def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
     events = events_of((0, 0, 0, True), (2, 0, 1, False), (1, 3, 2, True))  # mean (1, 1)
-    moved = cnns.centred(events, (9, 11))  # its middle is (5, 4)
+    moved = cnns.centre_events(events, (9, 11))  # its middle is (5, 4)
     assert moved[["x", "y"]].tolist() == [(4, 3), (6, 3), (5, 6)]
     assert np.array_equal(moved[["t", "p"]], events[["t", "p"]])
     assert events[["x", "y"]].tolist()[0] == (0, 0)  # the recording is as it was
@@ -119,9 +119,9 @@ def test_the_events_of_a_frame_are_moved_to_the_middle_of_the_sensor() -> None:
 
 def test_a_recording_is_cut_in_frames_of_a_thousand_events() -> None:
     for events, frames in ((1999, [1999]), (2000, [1000, 1000]), (4133, [1034] + 3 * [1033])):
-        found = np.zeros(events, EVENT)
-        found["x"], found["y"], found["t"] = np.arange(events) % 64, 20, np.arange(events)
-        counts, owners = cut(found, events_of((0, 0, 0, True)), sensor=(64, 64))
+        long = np.zeros(events, EVENT)
+        long["x"], long["y"], long["t"] = np.arange(events) % 64, 20, np.arange(events)
+        counts, owners = cut(long, events_of((0, 0, 0, True)), sensor=(64, 64))
         assert counts.sum((1, 2, 3)).tolist() == [*frames, 1]
         assert owners.tolist() == [0] * len(frames) + [1]
 
@@ -129,11 +129,11 @@ def test_a_recording_is_cut_in_frames_of_a_thousand_events() -> None:
 def test_a_long_recordings_class_is_the_likeliest_of_all_its_frames() -> None:
     method = cnns.FrameCNN(cnns.FrameCNN.SIZES["quick"], 2)
     method.fit(bars(20, 0), bars(4, 1), 0, silent)
-    test = recorded(*(np.tile(each, 13) for each in map(bars(8, 2).__getitem__, range(8))))
+    test = recorded(*(np.tile(events, 13) for events in map(bars(8, 2).__getitem__, range(8))))
     test = replace(test, sensor=(20, 20))
     counts, owners = cnns.cut_frames(test)
     assert owners.tolist() == [n // 2 for n in range(16)]
-    scores = method.network(cnns.scaled(torch.from_numpy(counts)))
+    scores = method.network(cnns.scale_frames(torch.from_numpy(counts)))
     likelihoods = scores.softmax(1).unflatten(0, (8, 2)).double().prod(1)
     assert np.array_equal(answered(method, test), likelihoods.argmax(1).numpy())
 
@@ -168,7 +168,7 @@ def test_the_floor_of_the_remainder_has_no_gradient_and_the_rest_has() -> None:
         inputs = [(tau * (3 + phase) - shift).expand(1, 3).clone(), tau, shift]
         assert torch.autograd.gradcheck(
             lambda t, tau, shift: openness(t, tau, shift, 0.5, 1e-3),
-            [each.requires_grad_() for each in inputs],
+            [tensor.requires_grad_() for tensor in inputs],
         )
 
 
@@ -183,8 +183,8 @@ def test_with_the_gate_held_open_the_units_are_torchs_lstm() -> None:
         units.peepholes.zero_()
     x, k = torch.randn(9, 4, 5, dtype=torch.float64), torch.ones(9, 4, 7, dtype=torch.float64)
     outputs, _ = torchs(x)
-    found = units(units.project_inputs(x), k)
-    assert (found - outputs[-1]).abs().max().item() < 1e-14  # float64 rounds in another order
+    hidden = units(units.project_inputs(x), k)
+    assert (hidden - outputs[-1]).abs().max().item() < 1e-14  # float64 rounds in another order
 
 
 def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
@@ -192,7 +192,7 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     # i = f = o = 1/2, but for the peepholes; g = tanh(1)
     given_weights(units, [0.0] * 4, [0.0] * 4, [0.0, 0.0, 1.0, 0.0], [0.3, -0.2, 0.7])
     half = double(0.5, 0.5).reshape(2, 1, 1)
-    found = units(units.project_inputs(0 * half), half)
+    hidden = units(units.project_inputs(0 * half), half)
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + np.exp(-x))
@@ -202,7 +202,7 @@ def test_a_unit_half_open_takes_half_of_what_it_computes() -> None:
     c, h = c_new / 2, sigmoid(0.7 * c_new) * np.tanh(c_new) / 2
     c_new = sigmoid(-0.2 * c) * c + sigmoid(0.3 * c) * g  # the output gate looks at this one
     h = 0.5 * sigmoid(0.7 * c_new) * np.tanh(c_new) + 0.5 * h
-    assert found.item() == pytest.approx(h, rel=1e-6)  # peepholes are given in float32
+    assert hidden.item() == pytest.approx(h, rel=1e-6)  # peepholes are given in float32
 
 
 def network(r_on: float = 0.05) -> lstm.PhasedLSTMNetwork:
@@ -217,9 +217,9 @@ def some_events(count: int, seed: int) -> Events:
 
 
 def test_a_shorter_recording_is_read_as_if_it_were_alone() -> None:
-    found = alone(events_of((3, 2, 0, False), (1, 0, 1500, True), (3, 2, 2000, True)))
-    assert found.addresses[:, 0].tolist() == [11, 13, 23]  # polarity, row, column of 2 x 3 x 4
-    assert found.ms[:, 0].tolist() == [0, 1.5, 2]
+    batch = alone(events_of((3, 2, 0, False), (1, 0, 1500, True), (3, 2, 2000, True)))
+    assert batch.addresses[:, 0].tolist() == [11, 13, 23]  # polarity, row, column of 2 x 3 x 4
+    assert batch.ms[:, 0].tolist() == [0, 1.5, 2]
     both = recorded(some_events(5, 0), some_events(30, 1), sensor=SENSOR)
     plain = network(r_on=0.6)
     together = plain(pad_events(both, torch.tensor([0, 1]), None, torch.rand(2)))
@@ -260,7 +260,7 @@ def others(values: Tensor) -> Tensor:
 
 def test_a_neuron_loses_its_threshold_rests_and_leaves_a_trace_as_derived_by_hand() -> None:
     currents = torch.full((5, 1, 1), 0.8, dtype=torch.float64)
-    spikes, v = lee.simulate(currents, double(1.0), replace(CIRCUIT, rest=2.0))
+    spikes, v = lee.simulate(currents, double(1.0), replace(CIRCUIT, refractory=2.0))
     # 0.8; 1.2 fires, 0.2 is left; a quarter counts: 0.3; all: 0.95; 1.275 fires
     assert spikes.flatten().tolist() == [0, 1, 0, 0, 1] and v.item() == pytest.approx(0.275)
     assert lee.trace(torch.tensor([1.0, 0.0, 2.0]).reshape(3, 1, 1), 0.5).item() == 0.25 + 2
@@ -301,11 +301,11 @@ def test_a_network_passes_scaled_errors_back_from_layer_to_layer() -> None:
     a, (first, last) = network(frames)
     assert not first.requires_grad and not last.requires_grad
     lee.error(a, last, labels).backward()
-    counts, wanted = last.sum(0), torch.nn.functional.one_hot(labels, 3)
+    counts, targets = last.sum(0), torch.nn.functional.one_hot(labels, 3)
     assert (counts == 0).any()  # an output that is silent does
-    error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - wanted) / 5
+    error = (counts / counts.amax(1, keepdim=True).clamp(min=9 / 4) - targets) / 5
     error = error * lee.error_factor(last, v_th2, network.constants[1])
-    c, c2 = (-parameters.sigma * parameters.inhibition / each for each in (6, 3))
+    c, c2 = (-parameters.sigma * parameters.inhibition / size for size in (6, 3))
     back = error @ inverse(c2, 3).T / v_th2 @ w2
     back = back * lee.error_factor(first, v_th, network.constants[0])
     assert not back[:, 0].any()
@@ -326,8 +326,8 @@ def test_weights_and_thresholds_begin_and_cost_as_the_paper_says() -> None:
     network = lee.LeeNetwork((300, 12, 3), replace(SMALL, alpha=4.0))
     assert network.thresholds[0].tolist() == pytest.approx([0.4] * 12)  # 4 sqrt(3 / 300)
     assert 0.09 < network.weights[0].abs().max().item() <= 0.1
-    assert [each.kappa for each in network.constants] == pytest.approx([-2 / 12, -2 / 3])
-    assert [each.silent_pass_errors for each in network.constants] == [False, True]
+    assert [layer.kappa for layer in network.constants] == pytest.approx([-2 / 12, -2 / 3])
+    assert [layer.silent_pass_errors for layer in network.constants] == [False, True]
     network = lee.LeeNetwork((4, 2, 3), SMALL).double()
     with torch.no_grad():  # of norm one
         network.weights[0].fill_(0.5)
@@ -353,7 +353,7 @@ def test_thresholds_move_from_silent_neurons_to_those_that_fire() -> None:
 
 # HM2-BP
 
-QUICK = NeuronConstants(v_th=1.0, rest=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
+QUICK = NeuronConstants(v_th=1.0, refractory=2, tau_m=4.0, tau_s=2.0, inhibition=0.0)
 
 
 def train(*spikes: tuple[int, int]) -> SpikeTrain:
@@ -364,14 +364,14 @@ def train(*spikes: tuple[int, int]) -> SpikeTrain:
 
 def raster(steps: int, *times: tuple[int, ...]) -> Raster:
     """The times at which each neuron fires."""
-    found = np.zeros((steps, len(times)), np.bool_)
-    for n, each in enumerate(times):
-        found[list(each), n] = True
-    return found
+    fires = np.zeros((steps, len(times)), np.bool_)
+    for n, moments in enumerate(times):
+        fires[list(moments), n] = True
+    return fires
 
 
-def times(found: Raster) -> list[list[int]]:
-    return [np.flatnonzero(each).tolist() for each in found.T]
+def times(fires: Raster) -> list[list[int]]:
+    return [np.flatnonzero(neuron).tolist() for neuron in fires.T]
 
 
 def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
@@ -385,8 +385,8 @@ def test_events_are_spikes_of_pixels_and_polarities_one_a_step() -> None:
         (3, 0, 10, True),  # outside a sensor 3 wide
         (0, 2, 20, True),  # and 2 high
     )
-    found = hm2_bp.events_to_spikes(events, (2, 3), 6)
-    assert (found.times.tolist(), found.owners.tolist()) == ([1, 1, 2, 5], [1, 7, 5, 0])
+    spikes = hm2_bp.events_to_spikes(events, (2, 3), 6)
+    assert (spikes.times.tolist(), spikes.owners.tolist()) == ([1, 1, 2, 5], [1, 7, 5, 0])
 
 
 def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
@@ -405,35 +405,35 @@ def test_a_neuron_fires_above_its_threshold_as_derived_by_hand() -> None:
         assert times(hm2_bp.simulate(np.array(weights), train(*spikes), 9, neuron)) == expected
 
 
-def left(t: float, s: float, neuron: NeuronConstants) -> float:
+def trail(t: float, s: float, neuron: NeuronConstants) -> float:
     u = min(s, t)
     rise = exp(-u / neuron.tau_m) - exp(-u / neuron.tau_s)
     return exp(-max(t - s, 0) / neuron.tau_s) * rise / (1 - neuron.tau_s / neuron.tau_m)
 
 
 def test_each_spike_of_an_input_counts_at_each_later_spike_until_it_is_forgotten() -> None:
-    found = hm2_bp.sum_potentials(
+    e = hm2_bp.sum_potentials(
         train((3, 0), (9, 0), (20, 0), (30, 1)), raster(40, (10, 25)), 2, HIDDEN
     )
-    at_10 = left(10 - 3 - 2, 9, HIDDEN)  # 9 is too late for 10: it acts after a rest of 2
-    at_25 = left(25 - 3 - 2, 13, HIDDEN) + left(25 - 9 - 2, 13, HIDDEN) + left(3, 13, HIDDEN)
-    assert found.tolist() == [[pytest.approx(at_10 + at_25)], [0]]
-    neuron = QUICK._replace(rest=0)  # forgotten after four time constants
-    found = hm2_bp.sum_potentials(train((1, 0), (2, 1)), raster(30, (18,)), 2, neuron)
-    assert found[0].item() == 0 and found[1].item() == pytest.approx(left(16, 17, neuron))
+    at_10 = trail(10 - 3 - 2, 9, HIDDEN)  # 9 is too late for 10: it acts after a rest of 2
+    at_25 = trail(25 - 3 - 2, 13, HIDDEN) + trail(25 - 9 - 2, 13, HIDDEN) + trail(3, 13, HIDDEN)
+    assert e.tolist() == [[pytest.approx(at_10 + at_25)], [0]]
+    neuron = QUICK._replace(refractory=0)  # forgotten after four time constants
+    e = hm2_bp.sum_potentials(train((1, 0), (2, 1)), raster(30, (18,)), 2, neuron)
+    assert e[0].item() == 0 and e[1].item() == pytest.approx(trail(16, 17, neuron))
 
 
-def passed(e: Array, before: NDArray[np.int64], after: NDArray[np.int64]) -> Potentials:
-    return Potentials(e.copy(), before.astype(np.float64), after.astype(np.float64))
+def passed(e: Array, input_counts: NDArray[np.int64], counts: NDArray[np.int64]) -> Potentials:
+    return Potentials(e.copy(), input_counts.astype(np.float64), counts.astype(np.float64))
 
 
-def counted(w: Tensor, found: Potentials, before: Tensor, v_th: float) -> Tensor:
+def counted(w: Tensor, potentials: Potentials, inputs: Tensor, v_th: float) -> Tensor:
     """Counts as the method sees them: V_th o = sum of w e, and e as both counts."""
-    e, after = torch.from_numpy(found.e), torch.from_numpy(found.after)
-    own = after + ((w - w.detach()) * e).sum(0) / v_th  # what the weights alone do to them
-    unit = e / torch.from_numpy(found.before)[:, None] / after
-    potential = (w * unit * before[:, None] * own).sum(0)
-    return after + (potential - potential.detach()) / v_th
+    e, counts = torch.from_numpy(potentials.e), torch.from_numpy(potentials.counts)
+    learnt = counts + ((w - w.detach()) * e).sum(0) / v_th  # what the weights alone do to them
+    unit = e / torch.from_numpy(potentials.input_counts)[:, None] / counts
+    potential = (w * unit * inputs[:, None] * learnt).sum(0)
+    return counts + (potential - potential.detach()) / v_th
 
 
 def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
@@ -441,56 +441,56 @@ def test_gradients_are_autograds_on_the_counts_with_frozen_potentials() -> None:
     counts = [random.integers(1, 9, n) for n in (5, 4, 3)]
     first = passed(random.uniform(0, 2, (5, 4)), counts[0], counts[1])
     last = passed(random.uniform(0, 2, (4, 3)), counts[1], counts[2])
-    weights = [random.uniform(-1, 1, each.e.shape) for each in (first, last)]
-    w, w2 = (torch.from_numpy(each).clone().requires_grad_() for each in weights)
-    wanted = np.array([9.0, 1.0, 1.0])
-    hidden = counted(w, first, torch.from_numpy(first.before), 15.0)
+    weights = [random.uniform(-1, 1, layer.e.shape) for layer in (first, last)]
+    w, w2 = (torch.from_numpy(array).clone().requires_grad_() for array in weights)
+    targets = np.array([9.0, 1.0, 1.0])
+    hidden = counted(w, first, torch.from_numpy(first.input_counts), 15.0)
     outputs = counted(w2, last, hidden, 15.0)
-    ((outputs - torch.from_numpy(wanted)).square().sum() / 2).backward()
+    ((outputs - torch.from_numpy(targets)).square().sum() / 2).backward()
 
-    delta = (last.after - wanted) / 15
+    delta = (last.counts - targets) / 15
     back = (weights[1] * last.per_spike()) @ delta / 15
     assert w.grad is not None and w2.grad is not None
-    for found, expected in (
+    for gradient, expected in (
         (last.e * last.gradient_factor(weights[1], delta, 15.0), w2.grad),
         (first.e * first.gradient_factor(weights[0], back, 15.0), w.grad),
     ):
-        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10)
+        np.testing.assert_allclose(gradient, expected.numpy(), rtol=1e-10)
 
 
 def test_silent_neurons_have_the_codes_numbers() -> None:
-    found = Potentials.of(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
-    assert found.before.tolist() == [2, 1, 0] and found.after.tolist() == [1, 0]
-    assert found.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
-    assert found.e[2, 0] == 0 and (found.e[:2, 0] > 0).all()
-    ratio = found.per_spike()
+    layer = Potentials.of_layer(train((1, 0), (4, 0), (2, 1)), raster(9, (6,), ()), 3, QUICK)
+    assert layer.input_counts.tolist() == [2, 1, 0] and layer.counts.tolist() == [1, 0]
+    assert layer.e[:, 1].tolist() == [0.1, 0.1, 0]  # of a silent neuron, by inputs that fired
+    assert layer.e[2, 0] == 0 and (layer.e[:2, 0] > 0).all()
+    ratio = layer.per_spike()
     assert ratio[:, 1].tolist() == [1, 1, 1] and ratio[2, 0] == 1
-    assert ratio[0, 0] == found.e[0, 0] / 2
+    assert ratio[0, 0] == layer.e[0, 0] / 2
     weights = np.array([[1.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
-    gradient = found.e * found.gradient_factor(weights, np.array([0.0, 1.0]), QUICK.v_th)
+    gradient = layer.e * layer.gradient_factor(weights, np.array([0.0, 1.0]), QUICK.v_th)
     assert gradient[:, 1].tolist() == pytest.approx([0.1 * (1 + 0.5 * 6)] * 2 + [0])
 
 
 def test_counts_that_are_wanted_go_with_the_length_and_a_silent_class_is_given_spikes() -> None:
-    found = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, LONGEST)
-    assert found.tolist() == [0, 0, 6]
-    found = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, LONGEST // 2)
-    assert found.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
-    before = raster(LONGEST, (3,), ())
-    given = times(hm2_bp.with_target_spikes(before, 1))
-    assert given == [[3], list(range(15, 540, 15))] and len(given[1]) == 35
-    assert times(before) == [[3], []]
-    assert hm2_bp.with_target_spikes(before, 0) is before
+    errors = hm2_bp.count_errors(np.array([31.0, 0.0, 11.0]), 0, LONGEST)
+    assert errors.tolist() == [0, 0, 6]
+    errors = hm2_bp.count_errors(np.array([12.0, 5.0, 6.0]), 0, LONGEST // 2)
+    assert errors.tolist() == [-5.5, 0, 3.5]  # wanted are 17.5 and 2.5, the margin is 2.5
+    silent = raster(LONGEST, (3,), ())
+    taught = times(hm2_bp.with_target_spikes(silent, 1))
+    assert taught == [[3], list(range(15, 540, 15))] and len(taught[1]) == 35
+    assert times(silent) == [[3], []]
+    assert hm2_bp.with_target_spikes(silent, 0) is silent
 
 
 def test_inhibition_between_outputs_that_answer_scales_their_gradients() -> None:
     fires = raster(40, (5, 20), (), ())
-    found = hm2_bp.inhibition_factor(fires, 1)  # the class's counts though it is silent
-    assert found.tolist() == pytest.approx([1 / (1 - 1 / 225), 1 / (1 - 1 / 225), 1])
+    factors = hm2_bp.inhibition_factor(fires, 1)  # the class's counts though it is silent
+    assert factors.tolist() == pytest.approx([1 / (1 - 1 / 225), 1 / (1 - 1 / 225), 1])
     assert hm2_bp.inhibition_factor(fires, 0).tolist() == [1, 1, 1]
     both = raster(40, (5, 20), (12,))
-    there = left(20 - 12 - 2, 13, OUTPUT) / 1  # of the second's count at the first
-    back = left(12 - 5 - 2, 11, OUTPUT) / 2
+    there = trail(20 - 12 - 2, 13, OUTPUT) / 1  # of the second's count at the first
+    back = trail(12 - 5 - 2, 11, OUTPUT) / 2
     expected = 1 / (1 - there * back / 225)
     assert hm2_bp.inhibition_factor(both, 0).tolist() == pytest.approx([expected] * 2)
 
@@ -503,15 +503,15 @@ def test_a_layer_moves_as_torchs_adam_against_gradient_and_decay() -> None:
     optimiser = torch.optim.Adam([weights], 0.01)
     for _ in range(3):
         counts = random.integers(1, 9, 7)
-        found = passed(random.uniform(0, 2, (4, 3)), counts[:4], counts[4:])
+        seen = passed(random.uniform(0, 2, (4, 3)), counts[:4], counts[4:])
         delta = random.uniform(-1, 1, 3)
-        own = found.e * found.gradient_factor(weights.detach().numpy(), delta, HIDDEN.v_th)
+        g = seen.e * seen.gradient_factor(weights.detach().numpy(), delta, HIDDEN.v_th)
         optimiser.zero_grad()
         # lambda beta w / 8 exp(beta (mean of (w / 8)^2 - 1)) is this one's gradient
         excess = 0.01 * ((weights / 8).square().mean(0) - 1)
-        ((weights * torch.from_numpy(own)).sum() + 10 * 8 * 4 / 2 * excess.exp().sum()).backward()
+        ((weights * torch.from_numpy(g)).sum() + 10 * 8 * 4 / 2 * excess.exp().sum()).backward()
         optimiser.step()
-        layer.update(found, delta, 0.01)
+        layer.update(seen, delta, 0.01)
     np.testing.assert_allclose(layer.weights, weights.detach().numpy(), rtol=1e-5)
     assert not np.allclose(layer.weights, first, atol=1e-3)
 

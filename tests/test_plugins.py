@@ -184,6 +184,7 @@ def test_a_broken_plug_in_is_no_default_and_is_named(
     lines = {words[0]: line for line in command("list", "frameworks")[1].splitlines()
              if (words := line.strip(" │|").split())}  # fmt: skip
     assert " yes" in lines["whole"] and " yes" not in lines["broken"]
+    assert "ValueError: of its own" in lines["broken"]
 
 
 def test_a_plug_in_of_another_contract_is_refused_in_a_sentence(plant: Plant) -> None:
@@ -272,21 +273,3 @@ def test_the_kit_checks_the_named_networks_alone() -> None:
     assert not any(" Large" in str(check) for check in few)
     with pytest.raises(UsageError, match="unknown network 'Tiny', choose from Small"):
         conformance.checks("reference", networks=["Tiny"])
-
-
-def test_a_plug_in_that_does_not_load_says_what_failed(
-    plant: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not to install what is installed."""
-    plant("lacks", "import not_installed.deep")
-    plant("lost", "from harness.adapter import NotThere")
-    plant("raises", "raise ValueError('of its own')")
-    monkeypatch.setenv("COLUMNS", "300")
-    code, out, _ = command("list", "frameworks")
-    assert code == 0 and "pip install lacks-pkg" not in out and "pip install lost-pkg" not in out
-    for name, says in {
-        "lacks": "lacks does not load: lacks-pkg 1.0 imports not_installed, which is not ins",
-        "lost": "ImportError: cannot import name 'NotThere' from 'harness.adapter'",
-        "raises": "raises does not load: ValueError: of its own",
-    }.items():
-        assert says in out and says in str(adapters.missing(name))

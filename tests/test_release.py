@@ -57,8 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, folder: Path, program: str, *arguments: str) -> str:
     """Run a program of the environment in the folder; return what it printed."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    env = {**kept, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env = {**inherited, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [home / "bin" / program, *arguments], cwd=folder, env=env, capture_output=True, text=True
     )
@@ -117,6 +117,6 @@ def test_the_wheel_times_proves_and_reports_in_an_empty_folder(
     harness("report")
     out = folder / "results" / "local"
     assert "snnTorch" in (out / "report.html").read_text() and any((out / "tables").iterdir())
-    (kept,) = (out / "runs").glob("*.json")
-    shared = json.loads(kept.read_text())["shared"]
+    (record,) = (out / "runs").glob("*.json")
+    shared = json.loads(record.read_text())["shared"]
     assert __version__ in json.dumps(shared)

@@ -50,25 +50,25 @@ def wheel(
     path, info = folder / f"norse-{version}-py3-none-any.whl", f"norse-{version}.dist-info"
     tags = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     fields = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
-    metadata = f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n{fields}"
-    own = {f"{info}/METADATA": metadata}
+    text = f"Metadata-Version: 2.1\nName: norse\nVersion: {version}\n{fields}"
+    written = {f"{info}/METADATA": text}
     lines = [
         f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')},"
-        for name, of in files.items()
-        for content in [of.encode() if isinstance(of, str) else of]
+        for name, content in files.items()
+        for content in [content.encode() if isinstance(content, str) else content]
     ]
-    own |= {f"{info}/WHEEL": tags, f"{info}/RECORD": "\n".join(lines)}
+    written |= {f"{info}/WHEEL": tags, f"{info}/RECORD": "\n".join(lines)}
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {**files, **own}.items():
+        for name, content in {**files, **written}.items():
             archive.writestr(name, content)
     return path
 
 
 def of_norse() -> dict[str, str | bytes]:
     """The files of the norse that is installed here."""
-    found = metadata.distribution("norse").files or []
-    named = (each for each in found if each.parts[0] == "norse" and each.suffix != ".pyc")
-    return {str(each): Path(str(each.locate())).read_bytes() for each in named}
+    files = metadata.distribution("norse").files or []
+    named = (file for file in files if file.parts[0] == "norse" and file.suffix != ".pyc")
+    return {str(file): Path(str(file.locate())).read_bytes() for file in named}
 
 
 def norse_is_at(name: str) -> str:
@@ -81,8 +81,8 @@ def norse_is_at(name: str) -> str:
 def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     assert adapters.missing(name) is None
-    known = facts.of(name)
-    assert known.version and known.version.startswith("9.9 (files ")
+    norse = facts.of(name)
+    assert norse.version and norse.version.startswith("9.9 (files ")
     with Child() as one, Child() as other:
         at = one.call(norse_is_at, name)
         assert "norse-" in at and "versions" in at
@@ -92,7 +92,7 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
-    known = facts.of(name)
+    norse = facts.of(name)
     contender = ContenderProcess(name, RowMaker(Run(id="run"), timed(name)))
     contender.start()
     assert contender.call(Worker.part) is None
@@ -103,7 +103,7 @@ def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> No
         contender.call(Worker.part)
     contender.end()
     facts.forget_versions()  # as a run does that begins
-    assert facts.of(name).version != known.version
+    assert facts.of(name).version != norse.version
 
 
 BACKEND = """
@@ -121,9 +121,9 @@ def test_a_checkout_that_is_committed_is_the_same_files_and_loads(inside: Path) 
     (checkout / "pyproject.toml").write_text(
         "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
     )
-    own = wheel(inside, "9.9", of_norse())
-    (checkout / "backend.py").write_text(BACKEND.format(wheel=str(own)))
-    name, said = "norse@../../../../norse", list[str]()
+    built = wheel(inside, "9.9", of_norse())
+    (checkout / "backend.py").write_text(BACKEND.format(wheel=str(built)))
+    name, versions = "norse@../../../../norse", list[str]()
     for message in ("one", "two"):
         git = ["git", "-C", str(checkout), "-c", "user.name=a", "-c", "user.email=a@b"]
         for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message, "--allow-empty"]):
@@ -131,11 +131,11 @@ def test_a_checkout_that_is_committed_is_the_same_files_and_loads(inside: Path) 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(deep)
             facts.forget_versions()  # as a command does that begins
-            said.append(str(facts.of(name).version))
+            versions.append(str(facts.of(name).version))
             with Child() as child:
                 child.call(facts.remember, facts.of(name))
                 assert "versions" in child.call(norse_is_at, name)
-    one, two = (each.partition(", ") for each in said)
+    one, two = (version.partition(", ") for version in versions)
     assert one[0] != two[0] and one[2] == two[2]
     assert len([*inside.rglob("frameworks/*.txt")]) == 2
 
@@ -168,16 +168,16 @@ def test_a_checkout_is_its_files_and_not_its_caches(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'norse'\n")
     source = tmp_path / "norse" / "__init__.py"
     source.write_text("a = 1\n")
-    before = overlay._hash(tmp_path)
+    digest = overlay._hash(tmp_path)
     (tmp_path / "norse" / "__pycache__").mkdir()
     (tmp_path / "norse" / "__pycache__" / "x.pyc").write_text("")
-    assert overlay._hash(tmp_path) == before
+    assert overlay._hash(tmp_path) == digest
     for skipped in ("build", "dist", ".git"):  # what an installation leaves at the top
         (tmp_path / skipped).mkdir()
         (tmp_path / skipped / "x.py").write_text("")
-    assert overlay._hash(tmp_path) == before
+    assert overlay._hash(tmp_path) == digest
     source.write_text("a = 2\n")
-    assert overlay._hash(tmp_path) != before
+    assert overlay._hash(tmp_path) != digest
 
 
 def test_releases_are_checked_newest_first(
@@ -241,7 +241,7 @@ def test_rounds_go_on_until_a_small_change_of_a_version_can_be_told(tmp_path: Pa
 
 def test_bf16_rounds_go_on_until_ratios_to_the_float32_floor_are_known(tmp_path: Path) -> None:
     cases = timed("floor", precision="bf16"), timed("norse", precision="bf16")
-    steady, noisy = dict.fromkeys(cases, [1.0] * len(NOISE)), [each**5 for each in NOISE]
+    steady, noisy = dict.fromkeys(cases, [1.0] * len(NOISE)), [seconds**5 for seconds in NOISE]
     assert is_known(tmp_path, {**steady, timed("floor"): NOISE})
     assert not is_known(tmp_path, {**steady, timed("floor"): noisy})
 
@@ -286,17 +286,17 @@ def test_a_checkout_is_also_its_linked_folders_and_packages_named_build(tmp_path
     (checkout / "norse" / "again").symlink_to(elsewhere)
     (elsewhere / "cycle").symlink_to(checkout)  # ends all the same
     (checkout / "up").symlink_to(tmp_path)
-    found = set[str]()
+    digests = set[str]()
     for n in range(2):
         for source in sources:
             source.write_text(f"a = {n}\n")
-            found.add(overlay._hash(checkout))
+            digests.add(overlay._hash(checkout))
     (tmp_path / "unrelated.py").write_text("")  # not of the checkout, though a link leads there
-    found.add(overlay._hash(checkout))
-    assert len(found) == 4
+    digests.add(overlay._hash(checkout))
+    assert len(digests) == 4
     (checkout / "norse" / "again").unlink()
     (checkout / "norse" / "again").symlink_to("build")  # another folder, already walked
-    assert overlay._hash(checkout) not in found
+    assert overlay._hash(checkout) not in digests
 
 
 def test_an_installation_that_changed_in_the_cache_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def _known() -> Mapping[str, EntryPoint]:
         name: EntryPoint(name, f"{__name__}.{place}", ENTRY_POINTS)
         for name, place in _PLACES.items()
     }
-    others = {each.name: each for each in entry_points(group=ENTRY_POINTS)}
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     return ours | {name: others[name] for name in sorted(others.keys() - ours.keys())}
 
 
@@ -101,27 +101,27 @@ def load(name: str) -> BaselineInfo:
     """
     check_name(name)
     try:
-        found = _known()[name].load()
+        module = _known()[name].load()
     except Exception as error:  # noqa: BLE001 a package's import may raise anything
         hint = "pip install 'snn-harness[baselines]'" if name in OURS else "see its package"
         raise MissingBaseline(f"the baseline {name} does not load ({error}): {hint}") from error
-    known: dict[str, Any] = {"name": name}
-    for each in fields(BaselineInfo)[1:]:
-        word = each.name if each.name == "build" else each.name.upper()
-        if hasattr(found, word):
-            value = known[each.name] = getattr(found, word)
-            if str(each.type).startswith("tuple") and not isinstance(value, tuple):  # no comma
+    values: dict[str, Any] = {"name": name}
+    for field_ in fields(BaselineInfo)[1:]:
+        word = field_.name if field_.name == "build" else field_.name.upper()
+        if hasattr(module, word):
+            value = values[field_.name] = getattr(module, word)
+            if str(field_.type).startswith("tuple") and not isinstance(value, tuple):  # no comma
                 raise UsageError(f"{word} of the baseline {name} are {value!r}, expected a tuple")
-        elif each.default is each.default_factory is MISSING:
+        elif field_.default is field_.default_factory is MISSING:
             raise UsageError(f"the baseline {name} has no {word}")
-    if known["input"] == "images":  # of which `Baseline` knows nothing
-        known["windows"] = ()
-    if not {*known["windows"]} <= {*get_args(Window)}:
+    if values["input"] == "images":  # of which `Baseline` knows nothing
+        values["windows"] = ()
+    if not {*values["windows"]} <= {*get_args(Window)}:
         raise UsageError(
-            f"WINDOWS of the baseline {name} are {known['windows']!r}, expected "
+            f"WINDOWS of the baseline {name} are {values['windows']!r}, expected "
             f"some of {', '.join(get_args(Window))}"
         )
-    baseline = BaselineInfo(**known)
+    baseline = BaselineInfo(**values)
     for dataset in baseline.datasets:
         paper.settings(dataset)  # raises UsageError for another
     return baseline

@@ -29,7 +29,7 @@ from harness.spec import ProgressCallback
 FRAME = 1000  # events
 
 
-def scaled(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
+def scale_frames(counts: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W) in [0, 1]
     """Divide each frame by its largest count."""
     x = counts.float()
     return x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
@@ -39,7 +39,7 @@ def event_image(recordings: Recordings) -> Tensor:  # -> (N, 1, H, W) in [0, 1]
     """Sum ON and OFF events by pixel, and divide by the recording's largest sum."""
     # one bin as long as the longest; it counts to 255 of each polarity
     counts = torch.from_numpy(recordings.frames(1, recordings.longest_us))
-    return scaled(counts.float().sum(2))
+    return scale_frames(counts.float().sum(2))
 
 
 _SIZES = dict.fromkeys(("quick", "default", "paper"), learn.LearnerSizes(batch_size=50))
@@ -72,7 +72,7 @@ class EventCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
         return event_image(samples).__getitem__
 
 
-def centred(events: Events, sensor: tuple[int, int]) -> Events:
+def centre_events(events: Events, sensor: tuple[int, int]) -> Events:
     """Move events by whole pixels so that their mean position is the middle of the sensor."""
     moved = events.copy()
     for axis, size in zip("yx", sensor, strict=True):
@@ -91,7 +91,7 @@ def cut_frames(recordings: Recordings) -> tuple[NDArray[np.uint8], NDArray[np.in
     for n in range(len(recordings)):
         events = recordings[n]
         for part in np.array_split(events, max(1, len(events) // FRAME)):
-            moved = centred(part, recordings.sensor)
+            moved = centre_events(part, recordings.sensor)
             counts.append(bin_events(moved, 1, recordings.sensor, window)[0])
             owners.append(n)
     return np.stack(counts), np.array(owners, np.int64)
@@ -117,14 +117,14 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
         layers: list[nn.Module] = []
         for channels in (2, 8, 8):
             layers += [nn.Conv2d(channels, 8, 5, padding=2), nn.LeakyReLU(), nn.MaxPool2d(2)]
-        left = 8 * (train.sensor[0] // 8) * (train.sensor[1] // 8)
-        layers += [nn.Flatten(), nn.Linear(left, 256), nn.LeakyReLU()]
+        features = 8 * (train.sensor[0] // 8) * (train.sensor[1] // 8)
+        layers += [nn.Flatten(), nn.Linear(features, 256), nn.LeakyReLU()]
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
         tell(0.0, "cutting frames")
         counts, self.owners = cut_frames(samples)
-        return lambda chosen: scaled(torch.from_numpy(counts)[chosen])
+        return lambda chosen: scale_frames(torch.from_numpy(counts)[chosen])
 
     def learn(
         self, pick: learn.BatchInput, labels: Labels, seed: int, tell: ProgressCallback
@@ -134,9 +134,9 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     def predict(self, test: Recordings) -> Labels:
         pick = self.inputs(test, silent)
 
-        def asked(counts: Tensor) -> Tensor:
+        def log_probabilities(counts: Tensor) -> Tensor:
             return F.log_softmax(self.network(counts), 1)
 
-        scores = learn.scores(asked, pick, len(self.owners), 500)
+        scores = learn.scores(log_probabilities, pick, len(self.owners), 500)
         total = torch.zeros(len(test), scores.shape[1])
         return total.index_add(0, torch.from_numpy(self.owners), scores).argmax(1).numpy()

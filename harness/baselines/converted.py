@@ -123,7 +123,7 @@ def load_or_train_source(
     learn.set_seed(seed)
     network = build_source(sizes.width)
 
-    def trained() -> CachedArrays:
+    def train_source() -> CachedArrays:
         learn.train(
             lambda x, labels: F.cross_entropy(network(to_float(x)), labels),
             torch.optim.Adam(network.parameters()),
@@ -131,12 +131,12 @@ def load_or_train_source(
             train.labels,
             *(epochs, sizes.batch_size, seed, tell, train.augmented),
         )
-        arrays = tuple(each.detach().numpy() for each in network.parameters())
+        arrays = tuple(parameter.detach().numpy() for parameter in network.parameters())
         return CachedArrays(arrays, sha256(*arrays))
 
-    found = cached_arrays(" ".join(map(str, parts)), trained, tell)
+    weights = cached_arrays(" ".join(map(str, parts)), train_source, tell)
     network.eval().requires_grad_(False)
-    for parameter, array in zip(network.parameters(), found.parts, strict=True):
+    for parameter, array in zip(network.parameters(), weights.parts, strict=True):
         parameter.copy_(torch.from_numpy(array))
     return network
 
@@ -178,8 +178,8 @@ def to_spiking(
     layers: Iterable[nn.Module], thresholds: Iterable[float], floor: float = -inf
 ) -> nn.Sequential:
     """Replace each nn.ReLU by `IF` neurons of the next threshold; put `RandomSpikes` first."""
-    left = iter(thresholds)
-    spiking = (IF(next(left), floor) if isinstance(each, nn.ReLU) else each for each in layers)
+    next_threshold = iter(thresholds).__next__
+    spiking = (IF(next_threshold(), floor) if isinstance(m, nn.ReLU) else m for m in layers)
     return nn.Sequential(RandomSpikes(), *spiking)
 
 
@@ -190,26 +190,26 @@ def run(network: nn.Module, neuron: type[Any], images: Images, steps: Sequence[i
     In each step the network maps pixels in [0, 1] to (B, classes); the largest sum so far wins. Its
     neurons are modules of type `neuron`, which return 1 for a spike and have `reset`.
     """
-    found: dict[int, list[Tensor]] = {step: [] for step in steps}
+    predictions: dict[int, list[Tensor]] = {step: [] for step in steps}
     fired = 0
 
-    def count(neuron: nn.Module, given: object, spikes: Tensor) -> None:
+    def count(neuron: nn.Module, inputs: object, spikes: Tensor) -> None:
         nonlocal fired
         fired += int(spikes.sum())  # exact: fewer than 2**24 neurons together
 
-    neurons: list[Any] = [each for each in network.modules() if isinstance(each, neuron)]
-    counters = [each.register_forward_hook(count) for each in neurons]
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, neuron)]
+    counters = [layer.register_forward_hook(count) for layer in layers]
     for pixels in torch.from_numpy(images.pixels).split(PREDICT_BATCH):
-        for each in neurons:
-            each.reset()
+        for layer in layers:
+            layer.reset()
         x, total = to_float(pixels), torch.zeros(len(pixels), CLASSES)
         for t in range(1, max(steps) + 1):
             total += network(x)
-            if t in found:
-                found[t].append(total.argmax(1))
-    for each in counters:
-        each.remove()
-    labels = {step: torch.cat(each).numpy() for step, each in found.items()}
+            if t in predictions:
+                predictions[t].append(total.argmax(1))
+    for counter in counters:
+        counter.remove()
+    labels = {step: torch.cat(classes).numpy() for step, classes in predictions.items()}
     return Answers(labels[max(steps)], labels, fired / len(images))
 
 
@@ -350,14 +350,14 @@ def balance_thresholds(
     a layer receives no input above 0.
     """
     layers = list(network)
-    units = [n for n, each in enumerate(layers) if isinstance(each, nn.ReLU)]
+    units = [n for n, module in enumerate(layers) if isinstance(module, nn.ReLU)]
     thresholds: list[float] = []
     for layer, place in enumerate(units):
-        before = to_spiking(layers[:place], thresholds)
+        below = to_spiking(layers[:place], thresholds)
         largest = 0.0
         for t in range(steps):
             tell((layer + t / steps) / len(units), f"threshold {layer + 1}/{len(units)}")
-            largest = max(largest, float(before(x).max()))
+            largest = max(largest, float(below(x).max()))
         if largest <= 0:
             raise UsageError(
                 f"layer {layer + 1} of the network is given no spikes that excite it: "

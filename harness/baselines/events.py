@@ -23,8 +23,8 @@ R = TypeVar("R")
 
 def rows_of(events: Events, sensor: tuple[int, int]) -> Rows:
     """Return events as rows, without those off the sensor (H, W): loops check no indices."""
-    kept = on_sensor(events, sensor)
-    return np.stack([kept[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
+    seen = on_sensor(events, sensor)
+    return np.stack([seen[name].astype(np.int64) for name in ("x", "y", "t", "p")], axis=1)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -44,24 +44,24 @@ NEXT_8: Offsets = (*NEXT_4, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 @compiled
 def _follow_neighbours(
-    events: Rows, last: NDArray[np.int64], around: Offsets, window: int
+    events: Rows, last: NDArray[np.int64], offsets: Offsets, window: int
 ) -> NDArray[np.bool_]:  # `last` (H + 2, W + 2): each pixel's last time
     follow = np.zeros(len(events), np.bool_)
     for n in range(len(events)):
         row, column, t = events[n, 1] + 1, events[n, 0] + 1, events[n, 2]
-        for dy, dx in around:
+        for dy, dx in offsets:
             if t - last[row + dy, column + dx] < window:
                 follow[n] = True
         last[row, column] = t
     return follow
 
 
-def denoised(
-    rows: Rows, sensor: tuple[int, int], window_us: int, around: Offsets, before: int = NEVER
+def denoise(
+    rows: Rows, sensor: tuple[int, int], window_us: int, offsets: Offsets, first: int = NEVER
 ) -> Rows:
     """Keep an event if a pixel at one of the offsets had one less than `window_us` before it.
 
-    `around` are the offsets. Every pixel counts as having had an event at the time `before`.
+    Every pixel counts as having had an event at the time `first`.
     """
-    last = np.pad(np.full(sensor, before), 1, constant_values=NEVER)
-    return rows[_follow_neighbours(rows, last, around, window_us)]
+    last = np.pad(np.full(sensor, first), 1, constant_values=NEVER)
+    return rows[_follow_neighbours(rows, last, offsets, window_us)]

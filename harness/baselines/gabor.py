@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
-from harness.baselines import svm
+from harness.baselines import learn, svm
 from harness.baselines.contract import Answers, Baseline, Recordings, progress_part, silent
 from harness.baselines.svm import Features
 from harness.datasets.events import BIN_US
@@ -57,11 +57,7 @@ def bank() -> NDArray[np.float64]:
 
 def spike_counts(steps: Iterable[Tensor], lif: LIF) -> Tensor:
     """Count each neuron's spikes, from rest; `steps` are the currents of one step each."""
-    cell, state, total = LIFCell(lif), None, torch.zeros(())
-    for current in steps:
-        spikes, state = cell(current, state)
-        total = total + spikes
-    return total
+    return sum(learn.step_neurons(LIFCell(lif), steps), torch.zeros(()))
 
 
 def threshold(steps: Sequence[Tensor], rate: float) -> float:
@@ -115,30 +111,30 @@ class GaborSNN(Baseline[Recordings, GaborSizes]):
     ) -> None:
         self.bins = min(self.sizes.frames, -(-train.longest_us // BIN_US))
         tell(0, "setting the threshold")
-        self.lif = LIF(K_TAU, threshold(self._sampled(train), RATE), 1.0)
+        self.lif = LIF(K_TAU, threshold(self._sample_currents(train), RATE), 1.0)
         # counting takes about 0.8 of the time
-        seen, _ = self._counted(train, progress_part(tell, 0, 0.8))
-        held, _ = self._counted(validation, silent)
-        given = (seen, train.labels), (held, validation.labels)
-        self.machine = svm.fit_linear_svm(*given, progress_part(tell, 0.8, 1))
+        seen, _ = self._counts(train, progress_part(tell, 0, 0.8))
+        held, _ = self._counts(validation, silent)
+        samples = (seen, train.labels), (held, validation.labels)
+        self.machine = svm.fit_linear_svm(*samples, progress_part(tell, 0.8, 1))
         self.chosen = f"C = {self.machine.c:g}"
         maps, (classes, features) = 2 * len(self.filters), self.machine.weight.shape
         self.structure = f"{maps}G{SIZE}-LIF-AP{POOL}-{features}-{classes}"
 
     @torch.inference_mode()
     def predict(self, test: Recordings) -> Answers:
-        found, spikes = self._counted(test, silent)
-        return Answers(self.machine.predict(found), spikes=spikes)
+        features, spikes = self._counts(test, silent)
+        return Answers(self.machine.predict(features), spikes=spikes)
 
     def _steps(self, recordings: Recordings) -> Iterable[Tensor]:  # T of (N, 2 K, H', W')
         """Yield the currents of each step, by the filters on OFF and ON frames, without padding."""
         recordings = recordings.reduced() if self.sizes.reduced else recordings
         frames = torch.from_numpy(recordings.frames(self.bins))  # (N, T, 2, H, W)
         for t in range(self.bins):
-            found = conv2d(frames[:, t].float().flatten(0, 1)[:, None], self.filters)
-            yield found.unflatten(0, (len(frames), 2)).flatten(1, 2)
+            currents = conv2d(frames[:, t].float().flatten(0, 1)[:, None], self.filters)
+            yield currents.unflatten(0, (len(frames), 2)).flatten(1, 2)
 
-    def _sampled(self, recordings: Recordings) -> list[Tensor]:
+    def _sample_currents(self, recordings: Recordings) -> list[Tensor]:
         """Return the currents of a sample of neurons, in a sample of recordings."""
         number = min(CALIBRATION_SAMPLES, len(recordings))
         # far from each other: in a data set's order neighbours are often of one class
@@ -146,14 +142,14 @@ class GaborSNN(Baseline[Recordings, GaborSizes]):
         steps = self._steps(recordings.part(chosen))
         return [current[..., ::THINNED, ::THINNED].contiguous() for current in steps]
 
-    def _counted(self, recordings: Recordings, tell: ProgressCallback) -> tuple[Features, float]:
+    def _counts(self, recordings: Recordings, tell: ProgressCallback) -> tuple[Features, float]:
         """Return the pooled spike counts (N, D), and the mean number of spikes of a recording."""
-        found, total = [], 0.0
+        parts, total = [], 0.0
         for start in range(0, len(recordings), PART):
             tell(start / len(recordings), f"spikes of recording {start:,} of {len(recordings):,}")
             part = recordings.part(np.arange(start, min(start + PART, len(recordings))))
             counts = spike_counts(self._steps(part), self.lif)
             total += float(counts.sum(dtype=torch.float64))
             # the mean of counts is the count of means: pooled once, after the last step
-            found.append(avg_pool2d(counts, POOL).flatten(1).numpy())
-        return np.concatenate(found), total / len(recordings)
+            parts.append(avg_pool2d(counts, POOL).flatten(1).numpy())
+        return np.concatenate(parts), total / len(recordings)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from harness.baselines import svm
 from harness.baselines.contract import Baseline, Labels, Recordings, indices, progress_part, silent
-from harness.baselines.events import NEXT_4, Rows, compiled, denoised, rows_of
+from harness.baselines.events import NEXT_4, Rows, compiled, denoise, rows_of
 from harness.baselines.svm import Features
 from harness.spec import ProgressCallback
 
@@ -66,7 +66,7 @@ def _add_surfaces(
 ) -> None:
     size = sums.shape[1]
     newest = np.full(sums.shape[0], -1, np.int64)
-    before = np.empty(len(events), np.int64)  # each event's predecessor in its memory
+    previous = np.empty(len(events), np.int64)  # each event's predecessor in its memory
     for i in range(len(events)):
         x, y, t, memory = events[i, 0], events[i, 1], events[i, 2], events[i, 3]
         j = newest[memory]
@@ -74,8 +74,8 @@ def _add_surfaces(
             row, column = events[j, 1] - y + size // 2, events[j, 0] - x + size // 2
             if 0 <= row < size and 0 <= column < size:
                 sums[memory, row, column] += decay[t - events[j, 2]]
-            j = before[j]
-        before[i] = newest[memory]
+            j = previous[j]
+        previous[i] = newest[memory]
         newest[memory] = i
 
 
@@ -97,14 +97,14 @@ def features(
     recordings: Recordings, parameters: HatsParameters, tell: ProgressCallback
 ) -> Features:
     """Denoise each recording and compute its histograms as one row, (N, D)."""
-    found = []
+    vectors = []
     for n in indices(recordings, tell, "time surfaces, recording"):
         rows = rows_of(recordings[n], recordings.sensor)
         # as in the code that the parameters are from (tonic's Denoise), with an event at 0
-        rows = denoised(rows, recordings.sensor, DENOISE_US, NEXT_4, before=0)
-        each = histograms(rows, recordings.sensor, parameters)
-        found.append(each.ravel().astype(np.float32))
-    return np.stack(found)
+        rows = denoise(rows, recordings.sensor, DENOISE_US, NEXT_4, first=0)
+        surfaces = histograms(rows, recordings.sensor, parameters)
+        vectors.append(surfaces.ravel().astype(np.float32))
+    return np.stack(vectors)
 
 
 class HATS(Baseline[Recordings, None]):

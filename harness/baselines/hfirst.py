@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from harness.baselines import gabor
 from harness.baselines.contract import Answers, Baseline, ProgressCallback, Recordings, indices
-from harness.baselines.events import NEVER, NEXT_8, Rows, compiled, denoised, rows_of
+from harness.baselines.events import NEVER, NEXT_8, Rows, compiled, denoise, rows_of
 from harness.datasets.events import Events
 
 # Potentials and weights in whole mV (S1) or 0.1 mV (S2), so that 32 bits are exact.
@@ -88,7 +88,7 @@ def integrate(potential: Voltages, weights: Voltages, leak: float, threshold: fl
     return -1
 
 
-def collected(spikes: Iterator[Spike]) -> Rows:
+def collect(spikes: Iterator[Spike]) -> Rows:
     """Return the spikes of a layer as rows (M, 4)."""
     return np.fromiter(spikes, (np.int64, 4))
 
@@ -122,7 +122,7 @@ def s1(events: Rows, filters: Voltages, sensor: tuple[int, int]) -> Iterator[Spi
 
 
 @compiled
-def pooled(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
+def pool(spikes: Rows, size: int, places: tuple[int, int]) -> Iterator[Spike]:
     """Pool spikes over size x size places, as C1 and C2 do, onto `places` (rows, columns).
 
     After a spike a place rests for REFRACTORY ms, whatever the orientation.
@@ -179,7 +179,7 @@ class HFirst(Baseline[Recordings, int | None]):
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
         self.sensor = train.sensor
-        c1, c2 = (f"{each}x{each}" for each in (C1_POOL, C2_POOL))
+        c1, c2 = (f"{size}x{size}" for size in (C1_POOL, C2_POOL))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
         self.structure = f"{filters}, C1 {c1}, one S2 neuron a class, C2 {c2}"
         self.filters = s1_filters()
@@ -196,8 +196,8 @@ class HFirst(Baseline[Recordings, int | None]):
         for n in range(len(test)):
             c1, count = self.c1(test[n])
             peak = np.zeros(self.weights.shape[3], np.float32)
-            of_s2 = collected(s2(c1, self.weights, peak))
-            c2 = collected(pooled(of_s2, C2_POOL, (1, 1)))
+            of_s2 = collect(s2(c1, self.weights, peak))
+            c2 = collect(pool(of_s2, C2_POOL, (1, 1)))
             labels[n] = class_of_spikes(c2, peak)
             spikes += count + len(c1) + len(of_s2) + len(c2)
         return Answers(labels, spikes=spikes / len(test))
@@ -205,7 +205,7 @@ class HFirst(Baseline[Recordings, int | None]):
     def c1(self, events: Events) -> tuple[Rows, int]:
         """Return the C1 spikes of denoised events, and the number of S1 spikes."""
         seen = without_repeats(rows_of(events, self.sensor)[: self.sizes])
-        seen = denoised(seen, self.sensor, NOISE_US, NEXT_8)
+        seen = denoise(seen, self.sensor, NOISE_US, NEXT_8)
         seen[:, 2] = (seen[:, 2] + 500) // 1000  # in ms, rounded as the authors' code rounds
-        spikes = collected(s1(seen, self.filters, self.sensor))
-        return collected(pooled(spikes, C1_POOL, self.places)), len(spikes)
+        spikes = collect(s1(seen, self.filters, self.sensor))
+        return collect(pool(spikes, C1_POOL, self.places)), len(spikes)

@@ -56,7 +56,7 @@ class NeuronConstants(NamedTuple):
     """The constants of a layer; times in steps."""
 
     v_th: float
-    rest: int  # refractory steps after a spike
+    refractory: int  # steps after a spike
     tau_m: float  # of the potential
     tau_s: float  # of the synapse
     inhibition: float  # what a spike takes from the input of each other neuron of the layer
@@ -68,7 +68,7 @@ LONGEST = 540  # of a recording there, in steps; the wanted counts are for so ma
 WANTED, UNWANTED = 35.0, 5.0  # spikes of the output of the sample's class, and of the others
 MARGIN = 5.0
 DISTANCE = int(LONGEST / WANTED)  # steps between wanted spikes
-HIDDEN = NeuronConstants(v_th=15.0, rest=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
+HIDDEN = NeuronConstants(v_th=15.0, refractory=2, tau_m=64.0, tau_s=8.0, inhibition=0.0)
 OUTPUT = HIDDEN._replace(inhibition=1.0)
 SILENT_EFFECT = 0.1  # e where the neuron is silent and its input is not
 SILENT_RATIO = 0.5  # e / o where the neuron is silent
@@ -79,23 +79,23 @@ LEARNING_RATE = 1e-3  # over the root of the epoch's number
 def simulate(weights: Array, spikes: SpikeTrain, steps: int, neuron: NeuronConstants) -> Raster:
     """Return the raster of a layer with `weights` (I, O); an input spike acts one step later."""
     raster = np.zeros((steps, weights.shape[1]), np.bool_)
-    v, ep, given, resting = np.zeros((4, weights.shape[1]))
+    v, ep, inputs, resting = np.zeros((4, weights.shape[1]))
     n = 0
     for t in range(1, steps):
         last = raster[t - 1]
-        given[:] = -neuron.inhibition * last.sum()
+        inputs[:] = -neuron.inhibition * last.sum()
         while n < len(spikes.times) and spikes.times[n] < t:
-            given += weights[spikes.owners[n]]
+            inputs += weights[spikes.owners[n]]
             n += 1
         for i in range(len(v)):
-            ep[i] += given[i] + neuron.inhibition * last[i] - ep[i] / neuron.tau_s
+            ep[i] += inputs[i] + neuron.inhibition * last[i] - ep[i] / neuron.tau_s
             v[i] += ep[i] / neuron.tau_s - v[i] / neuron.tau_m
             resting[i] -= 1.0
             if resting[i] >= 0:
                 v[i] = 0.0
             elif v[i] > neuron.v_th:
                 raster[t, i] = True
-                v[i], resting[i] = 0.0, neuron.rest
+                v[i], resting[i] = 0.0, neuron.refractory
     return raster
 
 
@@ -114,7 +114,7 @@ def sum_potentials(
         since = 1  # when the neuron last began to gather
         for time in np.nonzero(raster[:, i])[0]:
             s = max(time - since, 0)
-            newest = time - neuron.rest  # a spike at `newest` arrives now: t = 0
+            newest = time - neuron.refractory  # a spike at `newest` arrives now: t = 0
             first = np.searchsorted(spikes.times, time - reach)
             fresh = max(first, np.searchsorted(spikes.times, newest - s))
             end = np.searchsorted(spikes.times, min(newest, time - 1) + 1)
@@ -122,7 +122,7 @@ def sum_potentials(
                 row[spikes.owners[n]] += fall[newest - s - spikes.times[n]] * rise[s]
             for n in range(fresh, end):
                 row[spikes.owners[n]] += rise[newest - spikes.times[n]]
-            since = time + neuron.rest
+            since = time + neuron.refractory
         e[:, i] = row
     return e
 
@@ -149,8 +149,8 @@ def events_to_spikes(events: Events, sensor: tuple[int, int], steps: int) -> Spi
     seen = on_sensor(events, sensor)
     step = seen["t"] // STEP_US + 1  # before the first step there is nothing
     inputs = 2 * sensor[0] * sensor[1]
-    found = np.unique((step * inputs + addresses(seen, sensor))[step < steps])
-    return SpikeTrain(found // inputs, found % inputs)
+    spikes = np.unique((step * inputs + addresses(seen, sensor))[step < steps])
+    return SpikeTrain(spikes // inputs, spikes % inputs)
 
 
 def raster_to_spikes(raster: Raster) -> SpikeTrain:
@@ -163,36 +163,36 @@ class Potentials:
     """Spike-train level potentials of a layer, and the spike counts of its inputs and neurons."""
 
     e: Array  # (I, O)
-    before: Array  # (I,) counts of spikes
-    after: Array  # (O,)
+    input_counts: Array  # (I,) of spikes
+    counts: Array  # (O,)
 
     @classmethod
-    def of(
+    def of_layer(
         cls, spikes: SpikeTrain, raster: Raster, inputs: int, neuron: NeuronConstants
     ) -> Potentials:
         """Compute a layer's potentials; of silent neurons SILENT_EFFECT where the input fired."""
-        before = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
-        after = raster.sum(0).astype(np.float64)
+        input_counts = np.bincount(spikes.owners, minlength=inputs).astype(np.float64)
+        counts = raster.sum(0).astype(np.float64)
         e = sum_potentials(spikes, raster, inputs, neuron)
-        e[:, after == 0] = SILENT_EFFECT * (before > 0)[:, None]
-        return cls(e, before, after)
+        e[:, counts == 0] = SILENT_EFFECT * (input_counts > 0)[:, None]
+        return cls(e, input_counts, counts)
 
     def per_spike(self) -> Array:  # (I, O)
         """Return e over the input's spike count; 1 if the input or the neuron is silent."""
-        both = np.outer(self.before > 0, self.after > 0)
-        return np.where(both, self.e / np.maximum(self.before, 1)[:, None], 1.0)
+        both = np.outer(self.input_counts > 0, self.counts > 0)
+        return np.where(both, self.e / np.maximum(self.input_counts, 1)[:, None], 1.0)
 
     def gradient_factor(self, weights: Array, delta: Array, v_th: float) -> Array:  # (O,)
         """Return each neuron's factor of e in the gradient; `delta` (O,) is its error over V_th."""
-        weighted = np.einsum("io,io->o", weights, self.e) / np.maximum(self.after, 1)
-        weighted = np.where(self.after > 0, weighted, SILENT_RATIO * weights.sum(0))
+        weighted = np.einsum("io,io->o", weights, self.e) / np.maximum(self.counts, 1)
+        weighted = np.where(self.counts > 0, weighted, SILENT_RATIO * weights.sum(0))
         return delta * (1 + weighted / v_th)
 
 
 def inhibition_factor(raster: Raster, label: int) -> Array:  # (O,)
     """Return the factors by which mutual inhibition multiplies the outputs' gradients."""
     spikes = raster_to_spikes(raster)
-    between = Potentials.of(spikes, raster, raster.shape[1], OUTPUT).per_spike()
+    between = Potentials.of_layer(spikes, raster, raster.shape[1], OUTPUT).per_spike()
     answers = raster.sum(0) > 0
     answers[label] = True
     both = between * between.T * np.outer(answers, answers) / OUTPUT.v_th**2
@@ -211,10 +211,10 @@ def with_target_spikes(raster: Raster, label: int) -> Raster:
 
 def count_errors(counts: Array, label: int, steps: int) -> Array:  # (O,)
     """Return counts minus the targets for `steps` steps; 0 where within the margin."""
-    wanted = np.full(len(counts), UNWANTED)
-    wanted[label] = WANTED
+    targets = np.full(len(counts), UNWANTED)
+    targets[label] = WANTED
     share = steps / LONGEST
-    over = counts - share * wanted
+    over = counts - share * targets
     return np.where(np.abs(over) > share * MARGIN, over, 0.0)
 
 
@@ -226,15 +226,15 @@ class Hm2BpLayer:
         self._moments = np.zeros_like(weights), np.zeros_like(weights)
         self._number = 0
 
-    def update(self, found: Potentials, delta: Array, lr: float) -> None:
+    def update(self, potentials: Potentials, delta: Array, lr: float) -> None:
         """Take one step of Adam, weight decay included; `delta` (O,) are errors over V_th."""
         size = len(self.weights) * LIMIT**2
         squares = np.einsum("io,io->o", self.weights, self.weights) / size
         shrink = STRENGTH * BETA / LIMIT * np.exp(BETA * (squares - 1))
-        push = found.gradient_factor(self.weights, delta, self.neuron.v_th)
+        push = potentials.gradient_factor(self.weights, delta, self.neuron.v_th)
         self._number += 1
         lr *= sqrt(1 - 0.999**self._number) / (1 - 0.9**self._number)
-        adam_step(self.weights, found.e, push, shrink, self._moments, lr)
+        adam_step(self.weights, potentials.e, push, shrink, self._moments, lr)
 
 
 class HM2BP(Baseline[Recordings, int]):
@@ -282,7 +282,7 @@ class HM2BP(Baseline[Recordings, int]):
 
     def predict(self, test: Recordings) -> Answers:
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
-        rasters = [self._simulate(each) for each in trains]
+        rasters = [self._simulate(spikes) for spikes in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
         total = sum(int(first.sum() + last.sum()) for first, last in rasters)
         return Answers(labels, spikes=total / len(test))
@@ -297,9 +297,9 @@ class HM2BP(Baseline[Recordings, int]):
         delta = count_errors(last.sum(0, dtype=np.float64), label, self.steps) / OUTPUT.v_th
         factor = inhibition_factor(last, label)
         seen = with_target_spikes(last, label)
-        found = Potentials.of(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
+        potentials = Potentials.of_layer(raster_to_spikes(first), seen, len(output.weights), OUTPUT)
         # before the output's weights are moved
-        back = (output.weights * found.per_spike()) @ delta / HIDDEN.v_th
-        output.update(found, delta * factor, lr)
-        found = Potentials.of(spikes, first, len(hidden.weights), HIDDEN)
-        hidden.update(found, back, lr)
+        back = (output.weights * potentials.per_spike()) @ delta / HIDDEN.v_th
+        output.update(potentials, delta * factor, lr)
+        potentials = Potentials.of_layer(spikes, first, len(hidden.weights), HIDDEN)
+        hidden.update(potentials, back, lr)

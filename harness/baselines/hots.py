@@ -75,18 +75,18 @@ def surfaces(events: Rows, layer: HotsLayer, size: int) -> Iterator[tuple[int, E
         memory[y + radius, x + radius, p] = t
         if n % layer.every:
             continue
-        found = 0
+        count = 0
         for row in range(width):
             for column in range(width):
                 for p in range(polarities):
                     age = t - memory[y + row, x + column, p]
                     if age <= oldest:
-                        entries[found] = (row * width + column) * polarities + p
-                        values[found] = np.exp(-age / layer.tau_us)
-                        found += 1
-        if values[:found].sum() > 2 * radius:
-            values[:found] /= np.sqrt((values[:found] ** 2).sum())
-            yield n, entries[:found], values[:found]
+                        entries[count] = (row * width + column) * polarities + p
+                        values[count] = np.exp(-age / layer.tau_us)
+                        count += 1
+        if values[:count].sum() > 2 * radius:
+            values[:count] /= np.sqrt((values[:count] ** 2).sum())
+            yield n, entries[:count], values[:count]
 
 
 @compiled
@@ -177,9 +177,9 @@ class HOTS(Baseline[Recordings, HOTSSizes]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        numbers = "-".join(str(each.prototypes) for each in LAYERS)
-        radii = ", ".join(str(each.radius) for each in LAYERS)
-        taus = ", ".join(f"{each.tau_us / 1000:g}" for each in LAYERS)
+        numbers = "-".join(str(layer.prototypes) for layer in LAYERS)
+        radii = ", ".join(str(layer.radius) for layer in LAYERS)
+        taus = ", ".join(f"{layer.tau_us / 1000:g}" for layer in LAYERS)
         self.structure = f"{numbers} prototypes (R = {radii}; tau = {taus} ms), nearest neighbours"
         rng = np.random.default_rng(seed)
         some = train.part(rng.permutation(len(train))[: self.sizes.recordings])
@@ -187,21 +187,21 @@ class HOTS(Baseline[Recordings, HOTSSizes]):
         self.prototypes: list[Values] = []  # of each layer that has learned, (E, N)
         for n in range(len(LAYERS)):
             start, end = (CLUSTERING_SHARE * m / len(LAYERS) for m in (n, n + 1))
-            self.prototypes.append(self._learned(some, rng, progress_part(tell, start, end)))
-        self.known = self._histograms(train, progress_part(tell, CLUSTERING_SHARE, 1))
+            self.prototypes.append(self._learn_layer(some, rng, progress_part(tell, start, end)))
+        self.histograms = self._histograms(train, progress_part(tell, CLUSTERING_SHARE, 1))
         self.labels, self.classes = train.labels, train.classes
         ks = [k for k in NEIGHBOURS if k <= len(train)]
         held = self._histograms(validation, silent)
-        near = train.labels[neighbours(self.known, held, max(ks))]
+        near = train.labels[neighbours(self.histograms, held, max(ks))]
         right = [(majority_vote(near[:, :k], train.classes) == validation.labels).sum() for k in ks]
         self.k = ks[int(np.argmax(right))]
         self.chosen = f"k = {self.k}"
 
     def predict(self, test: Recordings) -> Labels:
-        nearest = neighbours(self.known, self._histograms(test, silent), self.k)
+        nearest = neighbours(self.histograms, self._histograms(test, silent), self.k)
         return majority_vote(self.labels[nearest], self.classes)
 
-    def _learned(
+    def _learn_layer(
         self, some: Recordings, rng: np.random.Generator, tell: ProgressCallback
     ) -> Values:
         """Learn the next layer's prototypes from the previous layers' events."""
@@ -210,25 +210,25 @@ class HOTS(Baseline[Recordings, HOTSSizes]):
         entries = (2 * layer.radius + 1) ** 2 * polarities
         prototypes = np.zeros((entries, layer.prototypes))
         for k in range(layer.prototypes):
-            rows = self._through(some[k % len(some)])
+            rows = self._pass_through(some[k % len(some)])
             start, dense = int(rng.integers(max(1, len(rows)))), np.zeros(entries)
-            if not first_surface(rows, self._thinned(number, rows), start, dense):
+            if not first_surface(rows, self._thin(number, rows), start, dense):
                 dense = rng.random(entries)  # as all of the reproduction's prototypes start
             prototypes[:, k] = dense
         wins = np.ones(layer.prototypes, np.int64)
         for n in indices(some, tell, f"layer {number + 1}, recording"):
-            rows = self._through(some[n])
-            learn_prototypes(rows, self._thinned(number, rows), prototypes, wins)
+            rows = self._pass_through(some[n])
+            learn_prototypes(rows, self._thin(number, rows), prototypes, wins)
         return prototypes
 
-    def _through(self, events: Events) -> Rows:
+    def _pass_through(self, events: Events) -> Rows:
         """Pass a recording through the layers that have learned."""
         rows = rows_of(events, self.sensor)[: self.sizes.first_events]
         for number, prototypes in enumerate(self.prototypes):
-            rows = relabel_events(rows, self._thinned(number, rows), prototypes)
+            rows = relabel_events(rows, self._thin(number, rows), prototypes)
         return rows
 
-    def _thinned(self, number: int, rows: Rows) -> HotsLayer:
+    def _thin(self, number: int, rows: Rows) -> HotsLayer:
         """Return a layer; only the last one is thinned, to each n-th event."""
         most = self.sizes.last_layer_events if number == len(LAYERS) - 1 else None
         every = max(1, -(-len(rows) // (most or len(rows) or 1)))
@@ -236,18 +236,18 @@ class HOTS(Baseline[Recordings, HOTSSizes]):
 
     def _histograms(self, recordings: Recordings, tell: ProgressCallback) -> Values:
         """Compute the shares of the last layer's prototypes, (N, prototypes)."""
-        found = []
+        shares = []
         for n in indices(recordings, tell, "histogram"):
-            rows = self._through(recordings[n])
+            rows = self._pass_through(recordings[n])
             counts = np.bincount(rows[:, 3], minlength=LAYERS[-1].prototypes)
-            found.append(counts / max(1, len(rows)))
-        return np.stack(found)
+            shares.append(counts / max(1, len(rows)))
+        return np.stack(shares)
 
 
-def neighbours(known: Values, asked: Values, k: int) -> NDArray[np.int64]:
-    """Return indices (N, k) of the k `known` rows nearest to each `asked` row; first of ties."""
-    distances = (((known - each) ** 2).sum(1) for each in asked)
-    return np.array([each.argsort(kind="stable")[:k] for each in distances]).reshape(-1, k)
+def neighbours(rows: Values, queries: Values, k: int) -> NDArray[np.int64]:
+    """Return indices (N, k) of the k of `rows` nearest to each of `queries`; first of ties."""
+    distances = (((rows - query) ** 2).sum(1) for query in queries)
+    return np.array([row.argsort(kind="stable")[:k] for row in distances]).reshape(-1, k)
 
 
 def majority_vote(labels: Labels, classes: int) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeVar
@@ -113,8 +113,8 @@ class GradientLearner(Baseline[S, Z]):
     def learn(self, pick: BatchInput, labels: Labels, seed: int, tell: ProgressCallback) -> None:
         """Train the network on these labels, then set it to evaluation mode."""
 
-        def loss(chosen: Tensor, wanted: Tensor) -> Tensor:
-            return self.loss(self.network(pick(chosen)), wanted)
+        def loss(chosen: Tensor, expected: Tensor) -> Tensor:
+            return self.loss(self.network(pick(chosen)), expected)
 
         every, size = torch.arange(len(labels)), self.sizes.batch_size
         train(loss, self.optimiser(), every, labels, self.epochs, size, seed, tell)
@@ -148,13 +148,17 @@ class FrameLearner(GradientLearner[Recordings, Z]):
         return frames
 
 
-def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
-    """Return the spikes of neurons that start at rest, given their current in each step."""
-    state, spikes = None, []
+def step_neurons(cell: LIFCell, currents: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield the spikes (B, ...) of neurons that start at rest, given their current in each step."""
+    state = None
     for current in currents:
         o, state = cell(current, state)
-        spikes.append(o)
-    return torch.stack(spikes)
+        yield o
+
+
+def run_neurons(cell: LIFCell, currents: Tensor) -> Tensor:  # (T, B, ...) -> (T, B, ...)
+    """Return the spikes of all steps."""
+    return torch.stack([*step_neurons(cell, currents)])
 
 
 @torch.inference_mode()
@@ -166,5 +170,5 @@ def predict_by_spikes(
     for chosen in torch.arange(count).split(GradientLearner.PREDICT_BATCH):
         spikes = layers(pick(chosen))
         labels.append(spikes[-1].sum(0).argmax(1))
-        total += sum(float(each.sum()) for each in spikes)
+        total += sum(float(layer.sum()) for layer in spikes)
     return Answers(torch.cat(labels).numpy(), spikes=total / count)

@@ -65,7 +65,7 @@ class LayerConstants:
     decay: float  # of potentials and traces, from one bin to the next
     kappa: float  # what a spike adds to each other neuron, in thresholds of that one: 0 or less
     sigma: float  # the share of inhibition that is expected to work
-    rest: float  # bins after a spike until inputs count in full
+    refractory: float  # bins after a spike until inputs count in full
     silent_pass_errors: bool  # whether neurons that did not fire pass errors too
 
 
@@ -81,7 +81,7 @@ def simulate(currents: Tensor, v_th: Tensor, constants: LayerConstants) -> tuple
     since = torch.full_like(v, inf)  # bins since a neuron's last spike
     spikes = []
     for current in currents:
-        v = constants.decay * v + (since / constants.rest).square().clamp(max=1) * current
+        v = constants.decay * v + (since / constants.refractory).square().clamp(max=1) * current
         o = (v >= v_th).to(v.dtype)
         v = (v - v_th * o + constants.kappa * v_th * _sum_of_others(o)).maximum(-v_th)
         since = torch.where(o > 0, 1.0, since + 1)
@@ -151,10 +151,10 @@ class LeeNetwork(nn.Module):
             self.first.append(sizes.alpha * limit)
             self.weights.append(nn.Parameter(torch.empty(n, m).uniform_(-limit, limit)))
             self.thresholds.append(nn.Parameter(torch.full((n,), self.first[-1])))
-            decay, rest = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
+            decay, refractory = exp(-BIN_US / sizes.tau_us), sizes.rest_us / BIN_US
             last = len(self.first) == len(layers) - 1  # or no silent class would ever fire
             kappa = -sizes.inhibition / n
-            self.constants.append(LayerConstants(decay, kappa, sizes.sigma, rest, last))
+            self.constants.append(LayerConstants(decay, kappa, sizes.sigma, refractory, last))
         self.fired = torch.zeros(layers[1])  # in what share of the last batch each hidden one fired
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -177,8 +177,8 @@ class LeeNetwork(nn.Module):
         """Change hidden threshold i by rho (N f_i - sum f) initial thresholds; f: `self.fired`."""
         v_th, fired = self.thresholds[0], self.fired
         v_th.add_(rho * self.first[0] * (len(fired) * fired - fired.sum()))
-        for each, first in zip(self.thresholds, self.first, strict=True):
-            each.clamp_(min=LOWEST_THRESHOLD * first)
+        for v_th, first in zip(self.thresholds, self.first, strict=True):
+            v_th.clamp_(min=LOWEST_THRESHOLD * first)
 
 
 def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B, K), (B,) -> ()
@@ -189,8 +189,8 @@ def error(a: Tensor, spikes: Tensor, labels: Tensor) -> Tensor:  # (B, K), (T, B
     counts = spikes.sum(0)
     most = counts.amax(1, keepdim=True).clamp(min=LEAST_COUNT * len(spikes))
     o = counts / most + (a - a.detach())
-    wanted = F.one_hot(labels, a.shape[1]).to(a.dtype)
-    return (o - wanted).square().sum(1).mean() / 2
+    targets = F.one_hot(labels, a.shape[1]).to(a.dtype)
+    return (o - targets).square().sum(1).mean() / 2
 
 
 class Lee(learn.FrameLearner[LeeSizes]):
@@ -223,5 +223,5 @@ class Lee(learn.FrameLearner[LeeSizes]):
         return optimiser
 
     def predict(self, test: Recordings) -> Answers:
-        given = self.inputs(test, silent), len(test)
-        return learn.predict_by_spikes(lambda frames: self.network(frames)[1], *given)
+        arguments = self.inputs(test, silent), len(test)
+        return learn.predict_by_spikes(lambda frames: self.network(frames)[1], *arguments)

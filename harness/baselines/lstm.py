@@ -186,15 +186,15 @@ def pad_events(
 ) -> PaddedEvents:
     """Batch the recordings `chosen` (B,), each subsampled with its offset (B,)."""
     sensor, pairs = recordings.sensor, zip(chosen.tolist(), offsets.tolist(), strict=True)
-    found = [subsample(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
+    samples = [subsample(on_sensor(recordings[n], sensor), limit, offset) for n, offset in pairs]
 
-    def padded(one: Callable[[Events], NDArray[Any]]) -> Tensor:
-        return pad_sequence([torch.from_numpy(one(each)) for each in found])
+    def padded(values_of: Callable[[Events], NDArray[Any]]) -> Tensor:
+        return pad_sequence([torch.from_numpy(values_of(events)) for events in samples])
 
     return PaddedEvents(
-        padded(lambda each: addresses(each, sensor)),
-        padded(lambda each: (each["t"] / 1000).astype(np.float32)),
-        padded(lambda each: np.ones(len(each), np.float32)),
+        padded(lambda events: addresses(events, sensor)),
+        padded(lambda events: (events["t"] / 1000).astype(np.float32)),
+        padded(lambda events: np.ones(len(events), np.float32)),
     )
 
 

@@ -168,20 +168,20 @@ class Panda(Baseline[Images, PandaSizes]):
     def predict(self, test: Images) -> Answers:
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
         traces, fired = self._traces(x, silent)
-        given = (traces - self.mean) / self.deviation
-        labels = learn.scores(self.read, given.__getitem__, len(test), BATCH).argmax(1)
+        scaled = (traces - self.mean) / self.deviation
+        labels = learn.scores(self.read, scaled.__getitem__, len(test), BATCH).argmax(1)
         return Answers(labels.numpy(), spikes=fired / len(test))
 
     def _learn_layer(self, x: Tensor, train: Images, tell: ProgressCallback) -> None:
         n, channels = len(self.coders), (x.shape[1], *self.sizes.filters)
         coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
 
-        def given(images: Tensor) -> Tensor:
+        def encoded(images: Tensor) -> Tensor:
             return encode_spikes(self.coders[:n], signed_spikes(images, self.sizes.steps))[0]
 
-        coder.scale(given(x[:: len(x) // self.sizes.batch_size + 1]))
+        coder.scale(encoded(x[:: len(x) // self.sizes.batch_size + 1]))
         learn.train(
-            lambda images, labels: coder.error(given(images)),
+            lambda images, labels: coder.error(encoded(images)),
             torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE),
             x,
             train.labels,  # passed on, not used
@@ -192,14 +192,14 @@ class Panda(Baseline[Images, PandaSizes]):
     def _traces(self, x: Tensor, tell: ProgressCallback) -> tuple[Tensor, float]:
         """Return the last layer's decayed spikes (N, D), and the number of all spikes."""
         generator = torch.Generator().manual_seed(self.seed)
-        found, fired = [], 0.0
+        traces, fired = [], 0.0
         for n, images in enumerate(x.split(BATCH)):
             tell(n * BATCH / len(x), "images")
             spikes = signed_spikes(images, self.sizes.steps, generator)
             last, count = encode_spikes(self.coders, spikes)
-            found.append(potential(last).flatten(1))
+            traces.append(potential(last).flatten(1))
             fired += count
-        return torch.cat(found), fired
+        return torch.cat(traces), fired
 
     def _learn_read_out(self, traces: Tensor, train: Images, tell: ProgressCallback) -> None:
         self.mean = traces.mean(0)

@@ -36,16 +36,16 @@ class RandomForest(Baseline[Recordings, int]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        found, accuracies = [], []
+        forests, accuracies = [], []
         for n, bins in enumerate(BINS):
             growing = progress_part(tell, n / len(BINS), (n + 1) / len(BINS))
             growing(0, f"counting events, time windows: {bins}")
             self.windows = bins, -(-train.longest_us // bins)
             features = counts(train, *self.windows)
             self.forest = grow_forest(features, train.labels, self.sizes, seed, growing)
-            found.append((self.windows, self.forest))
+            forests.append((self.windows, self.forest))
             accuracies.append(np.mean(self.predict(validation) == validation.labels))
-        self.windows, self.forest = found[int(np.argmax(accuracies))]
+        self.windows, self.forest = forests[int(np.argmax(accuracies))]
         self.structure = f"{self.forest.n_features_in_} counts-{self.sizes} trees"
         self.chosen = f"time windows: {self.windows[0]}"
 

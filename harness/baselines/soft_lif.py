@@ -102,8 +102,8 @@ def pool(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H / 2, W / 2)
 
 def centre(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
     """Crop the middle CROP x CROP pixels of each image."""
-    top, left = (size // 2 - CROP // 2 for size in images.shape[-2:])
-    return images[..., top : top + CROP, left : left + CROP]
+    row, column = (size // 2 - CROP // 2 for size in images.shape[-2:])
+    return images[..., row : row + CROP, column : column + CROP]
 
 
 def random_crops(images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, CROP, CROP)
@@ -160,10 +160,10 @@ class RateNetwork(nn.Module):
             rate: Tensor = SoftRate.apply(j, self.neuron)
             if self.training:
                 rate = rate + noise(rate, j, self.neuron.noise)
-            x = self.neuron.amplitude * self.pooled(n, rate)
+            x = self.neuron.amplitude * self.pool_layer(n, rate)
         return self.read(x.flatten(1))
 
-    def pooled(self, n: int, x: Tensor) -> Tensor:
+    def pool_layer(self, n: int, x: Tensor) -> Tensor:
         return pool(x) if n < POOLED else x
 
 
@@ -249,9 +249,9 @@ class LIFNeurons:
         free = (DT - self.wait).clamp(0, DT)  # seconds of the step that are not refractory
         v = j + (self.v - j) * torch.exp(free / -tau_rc)
         fired = v > 1
-        late = -tau_rc * torch.log1p((1 - v) / (j - 1))  # seconds since v was 1, where it fired
+        lateness = -tau_rc * torch.log1p((1 - v) / (j - 1))  # seconds since v was 1, where it fired
         self.v = torch.where(fired, 0.0, v.clamp(min=0))  # inhibition does not add up
-        self.wait = torch.where(fired, self.neuron.tau_ref - late, self.wait - DT)
+        self.wait = torch.where(fired, self.neuron.tau_ref - lateness, self.wait - DT)
         return fired.to(j.dtype)
 
 
@@ -280,17 +280,17 @@ def simulate(network: RateNetwork, x: Tensor, steps: int) -> tuple[Tensor, float
     neurons = [LIFNeurons(neuron) for _ in others]
     synapses = [AlphaSynapse() for _ in network.layers]
     height = neuron.amplitude / DT  # of a spike, which lasts one step
-    fired, before, outputs = 0.0, torch.zeros(()), []
+    fired, last, outputs = 0.0, torch.zeros(()), []
     for n in range(1, steps + 1):
         # its currents are constant, so the first layer needs no potentials
-        count = network.pooled(0, spike_count(n * DT, rate, neuron))
-        given = height * synapses[0].step(count - before)
-        before = count
+        count = network.pool_layer(0, spike_count(n * DT, rate, neuron))
+        inputs = height * synapses[0].step(count - last)
+        last = count
         for k, layer in enumerate(others):
-            spikes = neurons[k].step(neuron.current(layer(given)))
+            spikes = neurons[k].step(neuron.current(layer(inputs)))
             fired += float(spikes.sum())
-            given = height * synapses[k + 1].step(network.pooled(k + 1, spikes))
-        outputs.append(network.read(given.flatten(1)))
+            inputs = height * synapses[k + 1].step(network.pool_layer(k + 1, spikes))
+        outputs.append(network.read(inputs.flatten(1)))
     fired += float(spike_count(steps * DT, rate, neuron).double().sum())
     return torch.stack(outputs), fired
 
@@ -308,7 +308,7 @@ class SpikingSoftLIF(SoftLIF):
     def predict(self, test: Images) -> Answers:
         pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
-        outputs = torch.cat([each for each, _ in runs], 1)
+        outputs = torch.cat([read_outs for read_outs, _ in runs], 1)
         at_steps = {n: outputs[n // 2 : n].mean(0).argmax(1).numpy() for n in STEPS}
         spikes = sum(fired for _, fired in runs) / len(test)
         source = super().predict(test)

@@ -46,7 +46,7 @@ def fit_linear_svm(
         # of a space that holds them, so nothing changes but the time.
         basis, inside = np.linalg.qr(unit.T.astype(np.float64))
         inside = np.ascontiguousarray(inside.T)
-    found = []
+    machines = []
     for n, c in enumerate(grid):
         tell(n / len(grid), f"linear SVM, C = {c:g}")
         machine = LinearSVC(C=c, fit_intercept=False, dual="auto", tol=TOLERANCE, max_iter=MAX_ITER)
@@ -54,8 +54,8 @@ def fit_linear_svm(
         weight = machine.coef_ if basis is None else machine.coef_ @ basis.T
         if len(weight) == 1:  # of two classes it gives the second's score alone
             weight = np.concatenate([-weight, weight])
-        found.append(LinearSVM(weight, machine.classes_, c))
-    return max(found, key=lambda each: (each.predict(held[0]) == held[1]).sum())
+        machines.append(LinearSVM(weight, machine.classes_, c))
+    return max(machines, key=lambda svm: (svm.predict(held[0]) == held[1]).sum())
 
 
 def _unit(features: Features) -> Features:

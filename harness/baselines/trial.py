@@ -52,22 +52,22 @@ def load_samples(
     if baseline.input == "images":
         loaded, classes = datasets.load_splits(request, tested, say), case.workload.network.classes
         train, test = (
-            Images(each.raw.numpy(), each.labels.numpy(), classes, each.info.augmented)
-            for each in loaded
+            Images(data.raw.numpy(), data.labels.numpy(), classes, data.info.augmented)
+            for data in loaded
         )
     else:
         loaded = datasets.load_recordings(request, tested, say)
-        train, test = (each.recordings for each in loaded)
+        train, test = (data.recordings for data in loaded)
         if case.window == "first":
-            train, test = (each.first(case.workload.T * BIN_US) for each in (train, test))
-        empty = sum(int((np.diff(each.starts) == 0).sum()) for each in (train, test))
+            train, test = (data.first(case.workload.T * BIN_US) for data in (train, test))
+        empty = sum(int((np.diff(data.starts) == 0).sum()) for data in (train, test))
         if empty:
             raise UsageError(
                 f"{empty} of the {case.workload.dataset} recordings have no event: "
                 "leave their files out, or fetch them anew"
             )
-    kept, held = (train.part(each.numpy()) for each in held_out(len(train)))
-    lacking = np.flatnonzero(np.bincount(kept.labels, minlength=kept.classes) == 0)
+    train, held = (train.part(indices.numpy()) for indices in held_out(len(train)))
+    lacking = np.flatnonzero(np.bincount(train.labels, minlength=train.classes) == 0)
     if len(lacking):
         classes = ", ".join(map(str, lacking))
         raise UsageError(
@@ -75,13 +75,13 @@ def load_samples(
             "--samples"
         )
     split = loaded[0].info.split_sha256
-    return CaseSamples(kept, held, test, (loaded[0].source, loaded[1].source), split)
+    return CaseSamples(train, held, test, (loaded[0].source, loaded[1].source), split)
 
 
 def installation_of(baseline: BaselineInfo) -> Installation:
     """Return the versions and revision that decide a baseline's results, and its deviations."""
-    found = (f"{each} {installed.version(each) or 'missing'}" for each in baseline.packages)
-    version = ", ".join(found) or None  # "numba 0.62"
+    versions = (f"{name} {installed.version(name) or 'missing'}" for name in baseline.packages)
+    version = ", ".join(versions) or None  # "numba 0.62"
     return Installation(
         torch=TORCH,
         framework_version=version,
@@ -131,11 +131,11 @@ def fit(trial: Trial[spec.Fit]) -> bool:
     for first in range(0, count, TEST_BATCH):
         trial.say(FITTING + (1 - FITTING) * first / count, f"{name}: test samples")
         some = samples.test.part(np.arange(first, min(first + TEST_BATCH, count)))
-        parts.append(_checked(model.predict(some), some.labels))
-    answers, test_seconds = _concatenated(parts), watch.seconds
+        parts.append(_check_answers(model.predict(some), some.labels))
+    answers, test_seconds = _concatenate(parts), watch.seconds
 
-    def accuracy(found: Labels) -> float:
-        return float(np.mean(found == samples.test.labels))
+    def accuracy(labels: Labels) -> float:
+        return float(np.mean(labels == samples.test.labels))
 
     tested = [
         TestedResult(tested_T=steps, test_accuracy=accuracy(labels))
@@ -170,22 +170,22 @@ def _check_readable(row: Row) -> None:
         raise Failed(f"its description does not fit a row ({error})") from error
 
 
-def _checked(found: Labels | Answers, labels: Labels) -> Answers:
+def _check_answers(predicted: Labels | Answers, labels: Labels) -> Answers:
     """Return the answers. Raises Failed unless there is one for each sample."""
-    answers = found if isinstance(found, Answers) else Answers(found)
-    for each in (answers.labels, *answers.at_steps.values(), answers.source):
-        if each is not None and np.shape(each) != labels.shape:
-            raise Failed(f"its answers are {np.shape(each)}, expected {labels.shape}")
+    answers = predicted if isinstance(predicted, Answers) else Answers(predicted)
+    for answer in (answers.labels, *answers.at_steps.values(), answers.source):
+        if answer is not None and np.shape(answer) != labels.shape:
+            raise Failed(f"its answers are {np.shape(answer)}, expected {labels.shape}")
     return answers
 
 
-def _concatenated(parts: Sequence[Answers]) -> Answers:
-    counts = [len(each.labels) for each in parts]
-    sources = [each.source for each in parts if each.source is not None]
-    spikes = [each.spikes for each in parts if each.spikes is not None]
+def _concatenate(parts: Sequence[Answers]) -> Answers:
+    counts = [len(part.labels) for part in parts]
+    sources = [part.source for part in parts if part.source is not None]
+    spikes = [part.spikes for part in parts if part.spikes is not None]
     return Answers(
-        np.concatenate([each.labels for each in parts]),
-        {T: np.concatenate([each.at_steps[T] for each in parts]) for T in parts[0].at_steps},
+        np.concatenate([part.labels for part in parts]),
+        {T: np.concatenate([part.at_steps[T] for part in parts]) for T in parts[0].at_steps},
         float(np.average(spikes, weights=counts)) if spikes else None,
         np.concatenate(sources) if sources else None,
     )
