@@ -262,7 +262,7 @@ def test_the_first_screen_says_who_is_fastest_what_holds_and_where(tmp_path: Pat
         "none trained at the paper's size."
     )
     order = [
-        "As they come, ",
+        "Untuned, ",
         holds,
         "Timed on ",
         "x the float32",
@@ -300,10 +300,10 @@ def first_sentences(rows: list[Row]) -> str:
     return " ".join(prose.sentences(timings.lines(frames(rows))))
 
 
-def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None:
+def test_the_first_sentence_compares_frameworks_untuned_and_tuned() -> None:
     rows = run(cpu="Some CPU", threads=2)
     for words in (
-        "none is faster than PyTorch on 1 of 1 network. snnTorch cannot be told apart.",
+        "no other is faster on 1 of 1 network. snnTorch cannot be told apart.",
         "Against the fastest framework, tuned or not, `fused`, this project's own engine, takes 4",
         "Timed on Some CPU, 2 threads; no GPU was timed.",
         "Best tuned form, on 0 of 1 network, none was timed.",
@@ -314,7 +314,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     tuned += contender("reference", 1.5, variant="compiled")
     tuned += contender("fused", 0.9, variant="dense")
     text = first_sentences([*run(), *tuned])
-    assert "as it comes: PyTorch, compiled takes 25 % less time." in text
+    assert "untuned: PyTorch, compiled takes 25 % less time." in text
     assert "Norse takes 350 % longer" in text and "dense" not in text
     assert "27 % less time" in text  # ours, against the tuned form
     # where one is timed alone its network counts too
@@ -322,7 +322,7 @@ def test_the_first_sentence_compares_frameworks_as_they_come_and_tuned() -> None
     alone = [row for row in alone if row.contender.framework != "snntorch"]
     assert "than PyTorch on 1 of 1 network." in first_sentences([*rows, *alone])
     assert "form, on 0 of 2 networks" in first_sentences([*rows, *alone])
-    assert "PyTorch alone was timed as it comes." in first_sentences(alone)
+    assert "PyTorch alone was timed untuned." in first_sentences(alone)
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
     assert "GPU" not in first_sentences([*run(), *on_gpu])
     # no sentence without a rank, nor about our engine alone
@@ -358,7 +358,7 @@ def test_the_headline_names_those_that_come_near_and_counts_the_slower_ones(
     assert (summary := fastest.summary(timings.lines(frames(run()))))
     words = prose.environment(is_html=False).get_template("fastest.j2").module
     sentence = words.frameworks(replace(summary, leader=leader))  # type: ignore[attr-defined]
-    assert sentence == f"As they come, none is faster than PyTorch on 8 of 9 networks{end}"
+    assert sentence == f"Untuned, PyTorch is fastest: no other is faster on 8 of 9 networks{end}"
 
 
 def test_a_framework_has_one_colour_whatever_else_was_timed() -> None:
@@ -529,7 +529,7 @@ HERE = [row for n in range(2) for row in run(cpu="Some", run=f"s{n}")]
     ("rows", "says", "never"),
     [
         (FEW, "fewer than 5 rounds: preliminary", "failed"),
-        (FEW, "Nobody is ranked on CIFAR-10 Small: preliminary: 2 rounds", "As they come"),
+        (FEW, "Nobody is ranked on CIFAR-10 Small: preliminary: 2 rounds", "Untuned"),
         # only figures of one run are compared
         ([*run(), *LATER], "timed", "jax"),
         (ABSENT, "No figure: Norse on CIFAR-10 Middle (its process died).", "Norse on CIFAR-10 S"),
@@ -541,7 +541,7 @@ HERE = [row for n in range(2) for row in run(cpu="Some", run=f"s{n}")]
             "not timed",
         ),
         (FEW_TUNED, "No figure: best tuned on 4 networks (not timed).", "AlexNet ("),
-        (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "As they come"),
+        (slower_twin(run(), 1.3), "ranked on CIFAR-10 Small: the A/A interval", "Untuned"),
         (refused(run()), "snnTorch failed a proof in some run of CIFAR-10", "preliminary"),
         (
             refused(run(source=replace(TRAIN, substitute=True))),
@@ -550,7 +550,7 @@ HERE = [row for n in range(2) for row in run(cpu="Some", run=f"s{n}")]
         ),
         (LACKING, "Nobody is ranked on CIFAR-10 Small: not audited", "Small: ."),
         (NEVER_TIMED, "Norse on CIFAR-10 Middle (not timed)", "timed in another"),
-        ([*OLDER, *THERE, *HERE], "On Other, 2 threads: as they come 2.00 to 2.01", "Older"),
+        ([*OLDER, *THERE, *HERE], "On Other, 2 threads: untuned 2.00 to 2.01", "Older"),
     ],
 )
 def test_reservations_about_the_first_table_are_stated(
@@ -830,7 +830,7 @@ def test_the_command_writes_the_page_and_names_damage(tmp_path: Path, command: C
     damaged.write_text('{"schema": 99}\n')
     code, out, error = command("report", "--out", tmp_path)
     assert code == 0 and f"skipped: {damaged}:" in error
-    assert out.startswith("As they come, ") and "not tested" not in out
+    assert out.startswith("Untuned, ") and "not tested" not in out
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     (tmp_path / "no text").write_bytes(b"\xff")
     code, _, error = command("report", "--out", tmp_path, "--readme", tmp_path / "no text")

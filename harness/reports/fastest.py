@@ -43,7 +43,7 @@ def network(line: TimedLine) -> str:
 
 
 def _kind(line: TimedLine) -> str:
-    """Return what a line is compared as: the floor, ours, a rival as it comes or tuned, or bf16."""
+    """Return what a line is compared as: the floor, ours, a rival untuned or tuned, or bf16."""
     bf16 = "" if line.precision == "fp32" else " bf16"
     if line.framework in (FLOOR, OURS):
         kind = "floor" if line.framework == FLOOR else "ours"
@@ -67,7 +67,7 @@ class RankedCell(NamedTuple):
 
     @property
     def pictured(self) -> list[TimedLine]:
-        """The contenders of the first picture: all as they come, the best tuned, and ours."""
+        """The contenders of the first picture: all untuned, the best tuned, and ours."""
         return [*self.kind("plain"), *self.kind("tuned")[:1], *self.kind("ours")[:1]]
 
     @property
@@ -147,7 +147,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Leader:
-    """The framework as it comes that none is faster than on most networks."""
+    """The untuned framework that none is faster than on most networks."""
 
     name: str
     unbeaten: int  # on so many
@@ -159,10 +159,10 @@ class Leader:
 class Summary:
     """Who is fastest of the ranked contenders, by their paired rounds (`TimedLine.ratio_to`)."""
 
-    first: str  # as it comes on the first network
+    first: str  # untuned on the first network
     leader: Leader | None  # None where no network has two
     networks: int
-    tuned: list[Difference]  # the best tuned form, against the fastest as it comes
+    tuned: list[Difference]  # the best tuned form, against the fastest untuned
     ours: Difference | None  # against the fastest framework, tuned or not
     ours_bf16: Difference | None  # against ours in float32
     is_below_floor: bool  # ours, on all networks
@@ -199,7 +199,7 @@ def _difference(name: str, pairs: Sequence[Pair]) -> Difference:
 
 
 def summary(lines: Sequence[TimedLine]) -> Summary | None:
-    """Return who is fastest; None where no framework as it comes has a rank."""
+    """Return who is fastest; None where no untuned framework has a rank."""
     cells = [cell for cell in headline(lines) if cell.ranked("plain")]
     if not cells:
         return None
@@ -255,7 +255,7 @@ def table(
 ) -> Table:
     """Return the first table, a line a network, with the columns that `about` adds.
 
-    Each framework as it comes, the best tuned form of any of them, and last, separately, ours.
+    Each framework untuned, the best tuned form of any of them, and last, separately, ours.
     `figure` formats a line's ratio to the floor. In bold stand the ranked rivals of a line that
     none of the others in it is faster than, by their paired rounds.
     """
@@ -471,7 +471,7 @@ def _hover(line: TimedLine) -> str:
 def picture(cells: Sequence[RankedCell]) -> tuple[str, Figure] | None:
     """Draw the first picture, with its caption: of each data set the network with most contenders.
 
-    Each framework as it comes, the best tuned form and ours, on as many networks as have room.
+    Each framework untuned, the best tuned form and ours, on as many networks as have room.
     None where no contender has a figure, as of a run that was ended early.
     """
     by_data = grouped(cells, lambda cell: cell.lines[0].dataset).values()

@@ -45,7 +45,7 @@ def escaped(text: str) -> str:
 
 
 def sentences(lines: Sequence[TimedLine]) -> list[str]:
-    """Return who is fastest in up to four sentences; [] where nobody as it comes has a rank."""
+    """Return who is fastest in up to four sentences; [] where no untuned framework has a rank."""
     summary = fastest.summary(lines)
     words = environment(is_html=False).get_template("fastest.j2").module
     names = ("frameworks", "tuned", "ours", "machine") if summary else ()
