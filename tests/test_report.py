@@ -320,7 +320,7 @@ def test_the_first_sentence_compares_frameworks_untuned_and_tuned() -> None:
     # where one is timed alone its network counts too
     alone = run(scale="Middle", run="alone", cpu="Some CPU")
     alone = [row for row in alone if row.contender.framework != "snntorch"]
-    assert "than PyTorch on 1 of 1 network." in first_sentences([*rows, *alone])
+    assert "is faster on 1 of 1 network." in first_sentences([*rows, *alone])
     assert "form, on 0 of 2 networks" in first_sentences([*rows, *alone])
     assert "PyTorch alone was timed untuned." in first_sentences(alone)
     on_gpu = run(device="cuda", gpu="NVIDIA H100", run="other", cpu="Other")
