@@ -94,9 +94,7 @@ class Local:
                 case, patient = waiting.popleft()
 
                 def hear(
-                    message: Progress | tuple[Row, ...],
-                    share=case.forward_macs / total,
-                    start=done,
+                    message: Progress | tuple[Row, ...], share=case.forward_macs / total, start=done
                 ) -> None:
                     match message:
                         case Progress(fraction, doing):
@@ -142,12 +140,7 @@ _locks = ExitStack()  # of a child: those of its last case
 
 
 def trial_in_child(
-    out: Path,
-    access: Access,
-    run: Run,
-    adapter_facts: tuple[Facts, ...],
-    case: Case,
-    patient: bool,
+    out: Path, access: Access, run: Run, adapter_facts: tuple[Facts, ...], case: Case, patient: bool
 ) -> CaseRows:
     """Run one case in a child process, from data to results; send its rows to the parent.
 

@@ -198,10 +198,7 @@ class Judge:
 
 
 def wrong_update(
-    question: Question,
-    settings: SGD | Adam,
-    gradients: Sequence[Tensor],
-    updated: Sequence[Tensor],
+    question: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
     """Return how a first update of the weights differs from torch's; None if within rounding."""
     shapes = [tuple(weights.shape) for weights in updated]
