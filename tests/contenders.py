@@ -28,8 +28,8 @@ Build = Callable[[Network], nn.Module]
 Forward = Callable[[Tensor], Tensor]
 
 
-def question(
-    of: Network,
+def question_on(
+    network: Network,
     precision: Precision = "fp32",
     *,
     T: int = 10,
@@ -41,18 +41,18 @@ def question(
 ) -> Question:
     """What an iteration of a network asks, with the reference's weights; `weights` changes them."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.rand((1 if static else T, B, *of.input_shape), generator=generator)
+    x = torch.rand((1 if static else T, B, *network.input_shape), generator=generator)
     x = (x if static else (x < 0.3).float()).to(DTYPES[precision])
-    reference = initialised(of, x.expand(T, *x.shape[1:]), seed=seed)
+    reference = initialised(network, x.expand(T, *x.shape[1:]), seed=seed)
     weights(reference)
     return Question(
-        tuple(each.detach().clone() for each in reference.parameters()), x, T, precision, of,
-        labels=torch.arange(B) % of.classes, mode=mode,
+        tuple(p.detach().clone() for p in reference.parameters()), x, T, precision, network,
+        labels=torch.arange(B) % network.classes, mode=mode,
     )  # fmt: skip
 
 
 def tapped(module: nn.Module) -> bool:
-    return any(isinstance(each, SpikeTap) and each.recording for each in module.modules())
+    return any(isinstance(child, SpikeTap) and child.recording for child in module.modules())
 
 
 class Rounding(ReferenceNetwork):
@@ -110,7 +110,7 @@ class Altered(ReferenceNetwork):
         return self.make(super().forward, x)
 
 
-def made(make: Callable[..., Tensor], *, seen: bool = False) -> Build:
+def from_forward(make: Callable[..., Tensor], *, seen: bool = False) -> Build:
     """Builds it; `seen`: it is right where taps record."""
     return partial(Altered, make=make, seen=seen)
 
@@ -140,18 +140,18 @@ def garbage_under_autocast(right: Forward, x: Tensor) -> Tensor:
     return right(x.flip(-1, -2) + 0.3 if torch.is_autocast_enabled("cpu") else x)
 
 
-OutPlusOne = made(lambda right, x: right(x) + 1)
-NearlyOne = made(lambda right, x: right(x) * (1 + torch.finfo(x.dtype).eps))  # 1.0000001
-NoGradient = made(lambda right, x: right(x).detach())
-OneStepUnseen = made(lambda right, x: right(x[:1]).expand(len(x), -1, -1), seen=True)
-ChangesInput = made(changes_input)
-FourSteps = made(four_steps, seen=True)  # and the last one repeated
-TwoSamples = made(  # repeated
+OutPlusOne = from_forward(lambda right, x: right(x) + 1)
+NearlyOne = from_forward(lambda right, x: right(x) * (1 + torch.finfo(x.dtype).eps))  # 1.0000001
+NoGradient = from_forward(lambda right, x: right(x).detach())
+OneStepUnseen = from_forward(lambda right, x: right(x[:1]).expand(len(x), -1, -1), seen=True)
+ChangesInput = from_forward(changes_input)
+FourSteps = from_forward(four_steps, seen=True)  # and the last one repeated
+TwoSamples = from_forward(  # repeated
     lambda right, x: right(x[:, :2]).repeat(1, -(-x.shape[1] // 2), 1)[:, : x.shape[1]], seen=True
 )
-EarlyExit = made(early_exit)  # the vote is decided by seven steps: the rest are silence
-FirstSampleTimesB = made(first_sample_times_b)  # its gradients are
-GarbageUnderAutocast = made(garbage_under_autocast)
+EarlyExit = from_forward(early_exit)  # the vote is decided by seven steps: the rest are silence
+FirstSampleTimesB = from_forward(first_sample_times_b)  # its gradients are
+GarbageUnderAutocast = from_forward(garbage_under_autocast)
 
 
 class PacksWeights(ReferenceNetwork):
@@ -163,12 +163,12 @@ class PacksWeights(ReferenceNetwork):
         self.inner = [ReferenceNetwork(network)]  # a list, so that its parameters are not ours
 
     def forward(self, x: Tensor) -> Tensor:
-        own = dict(self.named_parameters())
+        weights = dict(self.named_parameters())
         if self.packed is None:
-            self.packed = {name: each.detach().clone() for name, each in own.items()}
+            self.packed = {name: value.detach().clone() for name, value in weights.items()}
         if tapped(self):
             return super().forward(x)
-        used = {name: each - each.detach() + self.packed[name] for name, each in own.items()}
+        used = {name: value - value.detach() + self.packed[name] for name, value in weights.items()}
         return torch.func.functional_call(self.inner[0].to(x.dtype), used, (x,))
 
 
@@ -202,8 +202,8 @@ class FromMemory(ReferenceNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
-        kept = self.kept.setdefault(tuple(out.shape), out.detach().clone())
-        return out - out.detach() + kept
+        first = self.kept.setdefault(tuple(out.shape), out.detach().clone())
+        return out - out.detach() + first
 
 
 class ChangesParameters(ReferenceNetwork):
@@ -271,15 +271,15 @@ LateDecay = carries(lambda step: step > 5, lambda u, o: (u * 0.97, o))
 class KeptAtFullLength(CountingCell):
     """What is left of a call of ten steps is where the next begins."""
 
-    left: Tensor | None = None
+    residue: Tensor | None = None
 
     def stepped(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is None and self.left is not None and self.left.shape == current.shape:
-            current = current + self.left
-        o, after = super().stepped(current, state)
+        if state is None and self.residue is not None and self.residue.shape == current.shape:
+            current = current + self.residue
+        o, new = super().stepped(current, state)
         if self.step == 9:
-            self.left = (0.2 * after[0] * (1 - o)).detach()
-        return o, after
+            self.residue = (0.2 * new[0] * (1 - o)).detach()
+        return o, new
 
 
 class TurnsOneAtRest(LIFCell):
@@ -292,8 +292,8 @@ class TurnsOneAtRest(LIFCell):
 
     def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         o, (u, _) = super().forward(current, state)
-        here = current.dim() == 4 and current.shape[-1] == self.across
-        if state is None and here and len(current) in self.samples:
+        is_there = current.dim() == 4 and current.shape[-1] == self.across
+        if state is None and is_there and len(current) in self.samples:
             turned = torch.zeros_like(o)
             turned[0, -1, 0, 0] = (u[0, -1, 0, 0] == self.lif.v_th).to(o.dtype)
             o = o - turned
@@ -388,22 +388,22 @@ def framework(**changes: Any) -> Build:
 class StaleState(LIFCell):
     """Starts each call from where the last one ended."""
 
-    left: tuple[Tensor, Tensor] | None = None
+    last: tuple[Tensor, Tensor] | None = None
 
     def forward(self, current: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if state is None and self.left is not None and self.left[0].shape == current.shape:
-            state = self.left
-        o, after = super().forward(current, state)
-        self.left = (after[0].detach(), o.detach())
-        return o, after
+        if state is None and self.last is not None and self.last[0].shape == current.shape:
+            state = self.last
+        o, new = super().forward(current, state)
+        self.last = (new[0].detach(), o.detach())
+        return o, new
 
 
 class StaleNeuNorm(NeuNormStep):
-    left: Tensor | None = None
+    last: Tensor | None = None
 
     def forward(self, spikes: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        out, x = super().forward(spikes, self.left if state is None else state)
-        self.left = x.detach()
+        out, x = super().forward(spikes, self.last if state is None else state)
+        self.last = x.detach()
         return out, x
 
 
@@ -428,7 +428,7 @@ class ThreeSteps(CountingCell):
         return state[1] if self.repeats else torch.zeros_like(current), state
 
 
-StepsReversed = made(lambda right, x: right(x.flip(0)))
+StepsReversed = from_forward(lambda right, x: right(x.flip(0)))
 
 
 class RoundedSynapse(nn.Module):

@@ -41,7 +41,7 @@ class Module(ReferenceNetwork):
     """Does what its name says, before it computes what it should or instead."""
 
     turns = 0
-    kept: Tensor | None = None
+    answer: Tensor | None = None
     gradients: dict[Tensor, Tensor]
 
     def __init__(self, network: Network, name: str) -> None:
@@ -71,10 +71,10 @@ class Module(ReferenceNetwork):
             case "greedy" | "littering", True:
                 held = torch.ones(HELD, dtype=torch.uint8)
                 return super().forward(x) + 0 * held[0]
-            case "remembers", True if self.kept is not None:  # since it was audited
-                return self.kept + 0 * sum(each.sum() for each in self.parameters())
+            case "remembers", True if self.answer is not None:  # since it was audited
+                return self.answer + 0 * sum(weights.sum() for weights in self.parameters())
         out = self.lazily(x) if timed else super().forward(x)
-        self.kept = out.detach() if timed else self.kept
+        self.answer = out.detach() if timed else self.answer
         return out
 
     def lazily(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Module(ReferenceNetwork):
             case "coarse", True:  # its gradients are rounded to bf16
                 for parameter in self.parameters():
                     if not parameter._backward_hooks:
-                        parameter.register_hook(lambda each: each.bfloat16().to(each.dtype))
+                        parameter.register_hook(lambda g: g.bfloat16().to(g.dtype))
             case "keeps-gradients", False if not self.gradients:  # of weights that are near
                 for parameter in self.parameters():
                     self.gradients[parameter] = torch.empty(0)

@@ -20,17 +20,17 @@ class InThisProcess:
     worker: Worker | None = None
     ended = False
 
-    def call(self, function: Callable[..., Any], *given: Any, silence: float) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, silence: float) -> Any:
         if function is worker.make_worker:
-            self.worker = Worker(given[0])
+            self.worker = Worker(args[0])
             return None
         assert self.worker is not None and not self.ended
         worker._workers[:] = [self.worker]
         try:
-            made = function(given[0], *pickle.loads(pickle.dumps(given[1:])))
+            value = function(args[0], *pickle.loads(pickle.dumps(args[1:])))
         except SystemExit as code:
             raise Died(f"its process ended with exit code {code}") from None
-        return pickle.loads(pickle.dumps(made))
+        return pickle.loads(pickle.dumps(value))
 
     def send(self, number: int) -> None: ...
 

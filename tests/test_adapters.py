@@ -16,7 +16,7 @@ from typing import Any, get_args
 import contenders
 import pytest
 import torch
-from contenders import Build, made, off_by, question, stepped
+from contenders import Build, from_forward, off_by, question_on, stepped
 from surroundings import declare
 from torch_modules import TORCH, all_by_events
 
@@ -178,7 +178,7 @@ def test_the_same_call_of_our_engine_gives_the_same_bits(
             "4C3(Encoding)-AP2-4C3-4C3-6FC-Voting", input_shape=(3, 6, 6),
             lif=paper.settings("cifar10").lif, neunorm=neunorm,
         )  # fmt: skip
-        batch = question(network, precision, T=3, B=2, static=True)
+        batch = question_on(network, precision, T=3, B=2, static=True)
         module = adapters.load(f"fused{form}").build(network).to(DTYPES[precision])
         first = plain_pass(module, batch)
         for _ in range(2):
@@ -251,7 +251,7 @@ def test_a_broken_contract_is_located(
 
 def test_a_variant_that_emits_no_spikes_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answer is refused before there are gradients to compare."""
-    halved = made(lambda right, x: right(x) / 2)
+    halved = from_forward(lambda right, x: right(x) / 2)
     marked = Variant(("it halves its spikes",), halved)
     monkeypatch.setattr(adapters, "variants_of", lambda name: {"half": marked.DEVIATIONS})
     monkeypatch.setattr(adapters, "load", lambda name: marked)
@@ -282,7 +282,7 @@ def test_tuned_forms_are_variants_of_every_framework() -> None:
 def test_a_compiled_module_passes_its_audit() -> None:  # a run audits the others' too
     network = small("cifar10")
     for precision in required("fp32"):
-        batch = question(network, precision, T=4, B=2, static=True)
+        batch = question_on(network, precision, T=4, B=2, static=True)
         module = adapters.load("reference:compiled").build(network).to(batch.x.dtype)
         answer = plain_pass(module, batch)
         assert Audit(batch).replay(answer, tapped_pass(module, batch)).passed

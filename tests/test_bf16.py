@@ -14,9 +14,9 @@ from typing import Any
 import in_process
 import pytest
 import torch
-from contenders import Build, Forward, made
+from contenders import Build, Forward, from_forward
 from rows import altered
-from test_schedule import case, events, of, rows_in, run
+from test_schedule import case, events, pick, rows_in, run
 from torch import Tensor
 
 import adapters
@@ -91,16 +91,16 @@ def breaks(right: Forward, x: Tensor) -> Tensor:
 
 PLANTED: dict[str, Build] = {
     "learns": ReferenceNetwork,
-    "deaf": made(deaf_in_bf16),
-    "always-deaf": made(deaf),
-    "deaf-at-size": made(deaf_at_size),
+    "deaf": from_forward(deaf_in_bf16),
+    "always-deaf": from_forward(deaf),
+    "deaf-at-size": from_forward(deaf_at_size),
     "nan": NoNumber,
-    "exits": made(exits),
-    "breaks": made(breaks),
-    "breaks-in-bf16": made(lambda right, x: breaks(right, x) if bf16() else right(x)),
+    "exits": from_forward(exits),
+    "breaks": from_forward(breaks),
+    "breaks-in-bf16": from_forward(lambda right, x: breaks(right, x) if bf16() else right(x)),
 }
 DEVIATIONS = ()
-VARIANTS = {name: Variant((), each) for name, each in PLANTED.items()}
+VARIANTS = {name: Variant((), make) for name, make in PLANTED.items()}
 build = ReferenceNetwork
 
 
@@ -126,9 +126,9 @@ def trained(out: Path, *names: str, **fields: Any) -> list[Row[Bf16TrainingResul
     for name in names:
         full = f"planted:{name}" if name in PLANTED else name
         one = altered(RowMaker(Run(id="run"), case(full, "bf16")), **fields)
-        known = ledger.of_kind(Bf16TrainingResult)
-        judge.check_bf16_training(one, known, ledger, lambda doing: None, lambda: True)
-    return of(rows_in(out), Bf16TrainingResult)
+        rows = ledger.of_kind(Bf16TrainingResult)
+        judge.check_bf16_training(one, rows, ledger, lambda doing: None, lambda: True)
+    return pick(rows_in(out), Bf16TrainingResult)
 
 
 def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_learning_in_bf16_passes_with_its_losses_in_the_row(tmp_path: Path) -> N
     assert (row.result.steps, row.result.seeds, row.result.exam) == (100, (0, 1, 2), identity.EXAM)
     assert (len(row.result.fp32_losses), len(row.result.bf16_losses)) == (3, 2)
     assert row.result.first_loss is not None
-    assert all(each is not None and each < row.result.first_loss for each in row.result.bf16_losses)
+    assert all(loss is not None and loss < row.result.first_loss for loss in row.result.bf16_losses)
     # both start with the same weights and batches, and are not the same numbers
     assert row.result.fp32_losses[:2] != row.result.bf16_losses
     assert row.result.fp32_losses[:2] == pytest.approx(row.result.bf16_losses, rel=0.1)
@@ -186,31 +186,31 @@ def test_the_bf16_training_is_made_once_for_each_version_machine_and_exam(
     assert len(trained(tmp_path, "deaf")) == len(trained(tmp_path, "deaf", run="later")) == 1
     rows = trained(tmp_path, "learns", "deaf", run="first")
     for other in ({"framework_version": "2"}, {"revision": 1}, {"torch": "2"}, {"cpu": "another"}):
-        rows, before = trained(tmp_path, "deaf", **other), rows
-        assert len(rows) == len(before) + 1
+        rows, earlier = trained(tmp_path, "deaf", **other), rows
+        assert len(rows) == len(earlier) + 1
     monkeypatch.setattr(judge, "EXAM", identity.EXAM + 1)
     assert len(trained(tmp_path, "deaf", run="later")) == len(rows) + 1
-    for run_, known in (("first", 1), ("second", 0)):  # a fresh run trains anew
+    for run_, count in (("first", 1), ("second", 0)):  # a fresh run trains anew
         anew = Ledger(Store(tmp_path), lambda *_: None, fresh=True, runs=(run_,))
-        assert len(anew.of_kind(Bf16TrainingResult)) == known
+        assert len(anew.of_kind(Bf16TrainingResult)) == count
 
 
 @pytest.mark.usefixtures("brief")
 def test_a_run_makes_one_bf16_training_for_all_its_cells(tmp_path: Path) -> None:
-    told: list[tuple[float, str]] = []
+    messages: list[tuple[float, str]] = []
     cases = case("reference"), IN_BF16, altered(IN_BF16, T=2)
-    run(tmp_path, *cases, rounds=5, say=lambda *said: told.append(said))
+    run(tmp_path, *cases, rounds=5, say=lambda *message: messages.append(message))
     rows = rows_in(tmp_path)
-    (row,) = of(rows, Bf16TrainingResult)
+    (row,) = pick(rows, Bf16TrainingResult)
     assert row.result.finished and row.key and row.run.machine.torch and row.run.machine.cpu
     assert row.case == altered(IN_BF16, T=2)
-    assert len([doing for _, doing in told if "trains, for bf16" in doing]) == 6
+    assert len([doing for _, doing in messages if "trains, for bf16" in doing]) == 6
     # the first cell has all its figures by then
-    at = rows.index(row)
-    assert {one.workload.T for one in of(rows[:at], IterationResult)} == {2}
-    assert {one.workload.T for one in of(rows[at:], IterationResult)} == {4}
+    place = rows.index(row)
+    assert {one.workload.T for one in pick(rows[:place], IterationResult)} == {2}
+    assert {one.workload.T for one in pick(rows[place:], IterationResult)} == {4}
     run(tmp_path / "exact", case("reference"), rounds=5)
-    assert not of(rows_in(tmp_path / "exact"), Bf16TrainingResult)
+    assert not pick(rows_in(tmp_path / "exact"), Bf16TrainingResult)
 
 
 @pytest.mark.usefixtures("brief")
@@ -218,11 +218,11 @@ def test_the_bf16_training_follows_the_result_and_needs_rounds_and_time(tmp_path
     for n, (rounds, seconds) in enumerate(((4, 1e9), (5, 1.0))):
         run(tmp_path / str(n), IN_BF16, rounds=rounds, seconds=seconds)
         rows = rows_in(tmp_path / str(n))
-        assert of(rows, TimedResult, framework="reference") and not of(rows, Bf16TrainingResult)
-    there: list[bool] = []
+        assert pick(rows, TimedResult, framework="reference") and not pick(rows, Bf16TrainingResult)
+    are_trained: list[bool] = []
     for _ in events(tmp_path / "all", IN_BF16, rounds=5):
-        there.append(bool(of(rows_in(tmp_path / "all"), Bf16TrainingResult)))
-    assert there == [False, False] and of(rows_in(tmp_path / "all"), Bf16TrainingResult)
+        are_trained.append(bool(pick(rows_in(tmp_path / "all"), Bf16TrainingResult)))
+    assert are_trained == [False, False] and pick(rows_in(tmp_path / "all"), Bf16TrainingResult)
 
 
 @pytest.mark.usefixtures("brief")
@@ -244,8 +244,8 @@ def test_a_failed_audit_in_bf16_forgoes_the_training(
 ) -> None:
     monkeypatch.setattr(adapters, "load", lambda name: VARIANTS["deaf-at-size"])
     run(tmp_path, IN_BF16, rounds=5)
-    (audit,) = of(rows_in(tmp_path), AuditResult)
-    assert not audit.result.passed and not of(rows_in(tmp_path), Bf16TrainingResult)
+    (audit,) = pick(rows_in(tmp_path), AuditResult)
+    assert not audit.result.passed and not pick(rows_in(tmp_path), Bf16TrainingResult)
 
 
 def test_a_seed_has_the_same_batches_in_every_precision_and_others_than_the_next() -> None:
@@ -281,8 +281,8 @@ ENDS: list[tuple[tuple[float, ...], tuple[float, ...], str]] = [
 
 def test_bf16_ends_within_the_spread_of_float32s_seeds() -> None:
     for fp32, bf16, reason in ENDS:
-        found = why_bf16_fails(*([LossEnds(0.1, each) for each in ends] for ends in (fp32, bf16)))
-        assert bool(found) == bool(reason) and reason in found
+        why = why_bf16_fails(*([LossEnds(0.1, last) for last in ends] for ends in (fp32, bf16)))
+        assert bool(why) == bool(reason) and reason in why
 
 
 @pytest.mark.slow  # of others the shipped rows say it
@@ -295,8 +295,10 @@ def test_ours_passes_at_full_length(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("brief")
 def test_a_training_for_which_time_runs_out_leaves_no_row(tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     ledger, has_time = Ledger(Store(tmp_path), lambda *_: None), iter((True, True, False)).__next__
-    judge.check_bf16_training(RowMaker(Run(id="run"), IN_BF16), (), ledger, said.append, has_time)
-    assert len([each for each in said if " of 5" in each]) == 2
+    judge.check_bf16_training(
+        RowMaker(Run(id="run"), IN_BF16), (), ledger, messages.append, has_time
+    )
+    assert len([message for message in messages if " of 5" in message]) == 2
     assert not rows_in(tmp_path)

@@ -40,8 +40,8 @@ def blocked() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
-def raises(error: type[Exception], *given: object) -> None:
-    raise error(*given)
+def raises(error: type[Exception], *args: object) -> None:
+    raise error(*args)
 
 
 def takes(mib: int) -> int:
@@ -79,27 +79,27 @@ def beats(times: int) -> int:
 def test_a_call_returns_value_and_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
-    said: list[object] = []
+    messages: list[object] = []
     monkeypatch.setenv("OF_THE_CHILD", "1")
-    with Child() as own:
+    with Child() as process:
         x = torch.ones(3)
-        got = own.call(doubled, x, hear=lambda *told: said.append(told))
-        assert torch.equal(got, 2 * x) and said == [(0.5, "half")]
-        assert own.call(surroundings) == (1, str(tmp_path), "1", None, True)
-        assert own.call(beats, 5, silence=0.9) == 5  # a word now and then is a sign of life
+        got = process.call(doubled, x, hear=lambda *message: messages.append(message))
+        assert torch.equal(got, 2 * x) and messages == [(0.5, "half")]
+        assert process.call(surroundings) == (1, str(tmp_path), "1", None, True)
+        assert process.call(beats, 5, silence=0.9) == 5  # a word now and then is a sign of life
         # what a terminal sends reaches its owner alone
-        assert {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} <= own.call(blocked)
+        assert {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} <= process.call(blocked)
         assert signal.SIGINT not in blocked()
 
 
 def test_errors_in_the_child_are_raised_in_the_owner_and_the_child_lives_on() -> None:
-    with Child() as own:
+    with Child() as process:
         with pytest.raises(UsageError, match="cannot write there"):
-            own.call(raises, UsageError, "cannot write there")
+            process.call(raises, UsageError, "cannot write there")
         with pytest.raises(Exception, match="1 and 2") as raised:
-            own.call(raises, Odd, 1, 2)  # it cannot be unpickled
+            process.call(raises, Odd, 1, 2)  # it cannot be unpickled
         assert type(raised.value).__name__ == "Odd"
-        assert own.call(len, "four") == 4
+        assert process.call(len, "four") == 4
 
 
 @pytest.mark.parametrize(
@@ -113,28 +113,28 @@ def test_errors_in_the_child_are_raised_in_the_owner_and_the_child_lives_on() ->
     ],
 )
 def test_a_childs_death_is_one_sentence(how: str, reason: str) -> None:
-    with Child() as own:
+    with Child() as process:
         with pytest.raises(Died, match=reason):
-            own.call(dies, how, silence=1.0 if how == "stops" else 60.0)
+            process.call(dies, how, silence=1.0 if how == "stops" else 60.0)
         with pytest.raises(Died):
-            own.call(len, "four")
+            process.call(len, "four")
 
 
 @needs_linux
 def test_a_child_beyond_the_free_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_mib", lambda device: 300.0)
-    with Child() as own:
-        assert own.call(takes, 10) == 10 * 2**20
+    with Child() as process:
+        assert process.call(takes, 10) == 10 * 2**20
         with pytest.raises(Died, match="ran out of memory"):
-            own.call(takes, 2000)
+            process.call(takes, 2000)
 
 
 def test_a_stopped_child_answers_once_it_continues() -> None:
-    with Child() as own:
+    with Child() as process:
         for _ in range(2):
-            own.send(signal.SIGSTOP)
-            own.send(signal.SIGCONT)
-            assert own.call(len, "four") == 4
+            process.send(signal.SIGSTOP)
+            process.send(signal.SIGCONT)
+            assert process.call(len, "four") == 4
 
 
 OWNER = """

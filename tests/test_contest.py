@@ -15,10 +15,10 @@ import in_process
 import psutil
 import pytest
 import torch
-from contenders import question
+from contenders import question_on
 from rows import altered
 from surroundings import needs_linux
-from test_schedule import TINY, case, of, rows_in, run
+from test_schedule import TINY, case, pick, rows_in, run
 
 from adapters import facts
 from harness.datasets import load_batch
@@ -34,7 +34,7 @@ from harness.speed.iteration import Meter, of_round
 from harness.speed.judge import Judge
 from harness.speed.worker import First, Turn, Worker
 
-ASKED = question(TINY, T=4, B=4, static=True)
+QUESTION = question_on(TINY, T=4, B=4, static=True)
 CHEATS = {  # once they are audited, and how they are refused
     **dict.fromkeys(("remembers", "tires", "skips-one"), "output spikes|of shapes|saw no"),
     **dict.fromkeys(("coarse", "keeps-gradients"), "the gradient of"),
@@ -64,33 +64,33 @@ def test_what_one_sets_is_its_own_and_said_and_one_that_dies_or_hangs_costs_its_
     dies = {"exits": "exit code 3", "hangs": "said nothing for 15 s", "crashes": "SIGSEGV"}
     dies["eats"] = "can't allocate memory"
     forms = ("threads", "deterministic", "babbles", *dies)
-    rows = measured(tmp_path, "reference", *(f"planted:{each}" for each in forms))
-    warnings = {row.contender.suffix: row.result.reason for row in of(rows, WarningResult)}
+    rows = measured(tmp_path, "reference", *(f"planted:{form}" for form in forms))
+    warnings = {row.contender.suffix: row.result.reason for row in pick(rows, WarningResult)}
     assert set(warnings) == {"threads", "deterministic"}
     assert "threads" in warnings["threads"] and "determin" in warnings["deterministic"]
-    used = {row.contender.name: row.build.threads for row in of(rows, IterationResult)}
+    used = {row.contender.name: row.build.threads for row in pick(rows, IterationResult)}
     assert used["reference"] == used["planted:deterministic"]
     assert (used["planted:threads"] or 0) > (used["reference"] or 0) > 0
-    ended = {row.contender.suffix: row.result.reason for row in of(rows, EndedResult)}
+    ended = {row.contender.suffix: row.result.reason for row in pick(rows, EndedResult)}
     assert set(ended) == {*dies} and all(words in ended[name] for name, words in dies.items())
     for timed in ({"framework": "reference"}, {"framework": "floor"}, {"variant": "babbles"}):
-        rounds = of(rows, IterationResult, twin=False, **timed)
+        rounds = pick(rows, IterationResult, twin=False, **timed)
         assert [row.result.round for row in rounds] == [1, 2, 3]
 
 
 def test_a_late_cheat_costs_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = in_process.plant(monkeypatch)
     rows = measured(tmp_path, "reference", *(f"planted:{name}" for name in CHEATS))
-    ended = {row.contender.suffix: row.result for row in of(rows, EndedResult)}
+    ended = {row.contender.suffix: row.result for row in pick(rows, EndedResult)}
     assert set(ended) == set(CHEATS)
     for name, words in CHEATS.items():
         assert ended[name].status == "not comparable"
         assert re.search(words, ended[name].reason), ended[name].reason
-        first, *_ = of(rows, AuditResult, variant=name)
+        first, *_ = pick(rows, AuditResult, variant=name)
         assert (first.result.when, first.result.passed) == ("before", True)  # it was honest then
-    rounds = of(rows, IterationResult, framework="reference")
+    rounds = pick(rows, IterationResult, framework="reference")
     assert [row.result.round for row in rounds] == [1, 2, 3]
-    assert all(each.ended for each in started)
+    assert all(child.ended for child in started)
 
 
 def test_votes_unlike_the_others_are_audited_though_the_round_is_not_drawn(
@@ -99,60 +99,61 @@ def test_votes_unlike_the_others_are_audited_though_the_round_is_not_drawn(
     in_process.plant(monkeypatch)
     monkeypatch.setattr(cell, "DRAWN", 0.0)  # the round that is always audited is never the first
     rows = measured(tmp_path, "reference", "reference:channels-last", "planted:tires")
-    (ended,) = of(rows, EndedResult)
+    (ended,) = pick(rows, EndedResult)
     assert (ended.contender.suffix, ended.result.status) == ("tires", "not comparable")
-    assert [row.result.round for row in of(rows, IterationResult, variant="tires")] == [1]
+    assert [row.result.round for row in pick(rows, IterationResult, variant="tires")] == [1]
     assert all(
-        row.result.round != 1 for row in of(rows, AuditResult, framework="reference", when="round")
+        row.result.round != 1
+        for row in pick(rows, AuditResult, framework="reference", when="round")
     )
 
 
 def test_each_round_has_weights_and_a_batch_of_its_own() -> None:
-    rounds = [of_round(ASKED, number) for number in (1, 2)]
-    for number, each in enumerate(rounds, 1):
-        assert torch.equal(each.x, ASKED.x.roll(number, 1))
-        assert each.labels is not None and ASKED.labels is not None
-        assert torch.equal(each.labels, ASKED.labels.roll(number, 0))
-        for old, new in zip(ASKED.parameters, each.parameters, strict=True):
+    rounds = [of_round(QUESTION, number) for number in (1, 2)]
+    for number, question in enumerate(rounds, 1):
+        assert torch.equal(question.x, QUESTION.x.roll(number, 1))
+        assert question.labels is not None and QUESTION.labels is not None
+        assert torch.equal(question.labels, QUESTION.labels.roll(number, 0))
+        for old, new in zip(QUESTION.parameters, question.parameters, strict=True):
             assert 0 < float((new - old).abs().sum() / old.abs().sum()) < 2e-3
-    assert not any(map(torch.equal, *(each.parameters for each in rounds)))
+    assert not any(map(torch.equal, *(question.parameters for question in rounds)))
 
 
 def test_a_late_audit_is_on_another_batch_and_weights_three_times_as_large(tmp_path: Path) -> None:
     one = case("reference")
     batch, other = (load_batch("cifar10", 4, 4, seed, root=tmp_path) for seed in (0, 1))
-    late = Judge(one, batch, other, tmp_path).question(one, is_late=True)
+    late_question = Judge(one, batch, other, tmp_path).question(one, is_late=True)
     first, _ = Judge(altered(one, seed=1), other, batch, tmp_path).weights(is_late=False)
-    tripled = (3 * each.detach() for each in first.parameters())
-    assert all(map(torch.equal, late.parameters, tripled))
-    assert torch.equal(late.x[0], other.inputs[0])
+    tripled = (3 * weights.detach() for weights in first.parameters())
+    assert all(map(torch.equal, late_question.parameters, tripled))
+    assert torch.equal(late_question.x[0], other.inputs[0])
 
 
 @pytest.mark.slow
 def test_each_compiles_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     rows = measured(tmp_path / "out", "planted:compiles", "planted:compiles-too")
-    found = {row.result.reason.partition(": ")[2] for row in of(rows, EndedResult)}
-    assert len(found) == 2 and str(tmp_path) not in found
-    assert not any(map(os.path.exists, found))  # they went with their contenders
+    folders = {row.result.reason.partition(": ")[2] for row in pick(rows, EndedResult)}
+    assert len(folders) == 2 and str(tmp_path) not in folders
+    assert not any(map(os.path.exists, folders))  # they went with their contenders
 
 
 def test_one_that_has_no_turn_is_stopped_with_all_that_it_left_running() -> None:
     with started("planted:burns") as burning:
-        burning.call(Worker.build, ASKED)
+        burning.call(Worker.build, QUESTION)
         process, watch = process_of(burning), clock.Stopwatch()
         while process.status() != psutil.STATUS_STOPPED:
             assert watch.seconds < 10
             time.sleep(0.01)
-        before = process.cpu_times()
+        times = process.cpu_times()
         time.sleep(0.3)
-        assert process.cpu_times() == before
+        assert process.cpu_times() == times
 
 
 @contextmanager
-def started(name: str, *given: Path, **settings: bool) -> Iterator[ContenderProcess]:
-    one = ContenderProcess(name, RowMaker(Run(id="run"), case(name)))
-    one.start(*given, **settings)
+def started(name: str, *args: Path, **settings: bool) -> Iterator[ContenderProcess]:
+    one = ContenderProcess(RowMaker(Run(id="run"), case(name)))
+    one.start(*args, **settings)
     try:
         yield one
     finally:
@@ -167,7 +168,7 @@ def process_of(one: ContenderProcess) -> psutil.Process:
 def first(name: str) -> First:
     """Its first iteration in a process."""
     with started(name) as one:
-        return one.call(Worker.build, ASKED)
+        return one.call(Worker.build, QUESTION)
 
 
 def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in_the_base() -> None:
@@ -181,12 +182,22 @@ def test_what_a_module_holds_is_in_its_memory_and_what_was_free_before_is_not_in
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("first-use", "RuntimeError: no such small network"), ("compiled", "a compiler works in")],
-    ids=["it raises on a small network", "it is compiled"],
+    [
+        ("planted:first-use", "RuntimeError: no such small network"),
+        ("planted:compiled", "a compiler works in"),
+        ("reference", "FileNotFoundError: /proc/1/status"),
+    ],
+    ids=["it raises on a small network", "it is compiled", "the peak cannot be read"],
 )
-def test_where_memory_cannot_be_measured_the_time_stands(name: str, why: str) -> None:
-    found = Worker(case(f"planted:{name}")).build(ASKED)
-    assert found.seconds > 0 and found.peak_mib is None and found.unmeasured.startswith(why)
+def test_where_memory_cannot_be_measured_the_time_stands(
+    name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(meter: Meter) -> float:
+        raise FileNotFoundError("/proc/1/status")
+
+    monkeypatch.setattr(Meter, "peak_mib", gone)
+    outcome = Worker(case(name)).build(QUESTION)
+    assert outcome.seconds > 0 and outcome.peak_mib is None and outcome.unmeasured.startswith(why)
 
 
 @pytest.mark.parametrize("iterations", [1, 2], ids=["starts", "is audited"])
@@ -199,17 +210,17 @@ def test_room_is_made_for_one_that_starts_or_is_audited_and_the_largest_gives_it
 
     def available(device: str) -> float:  # little before the third starts, or is audited
         frameworks = [child.worker.case.contender.framework for child in children if child.worker]
-        after = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
-        free = 1000.0 * iterations + (spare if len(after) == 1 + iterations else 9000.0)
+        later = frameworks[frameworks.index(FLOOR) :] if FLOOR in frameworks else []
+        free = 1000.0 * iterations + (spare if len(later) == 1 + iterations else 9000.0)
         return free + 200.0 * len({*released})
 
     monkeypatch.setattr(memory, "case_mib", lambda case: 1000.0)
     monkeypatch.setattr(memory, "spare_mib", lambda: 100.0)
     monkeypatch.setattr(memory, "available_mib", available)
     monkeypatch.setattr(Worker, "release", released.append)
-    later_hold_more = property(lambda own: float(children.index(own.child)))
+    later_hold_more = property(lambda process: float(children.index(process.child)))
     monkeypatch.setattr(ContenderProcess, "held_mib", later_hold_more)
-    assert not of(measured(tmp_path, "reference"), EndedResult)
+    assert not pick(measured(tmp_path, "reference"), EndedResult)
     *_, floor, again, reference = (child.worker for child in children)
     assert floor not in released and reference not in released
     assert {*released} == {*[again][:count]}
@@ -219,45 +230,45 @@ def test_one_that_gives_its_memory_back_does_so_after_audits_and_runs_once_befor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs, released, worker = list[object](), list[object](), Worker(case("reference"))
-    worker.build(ASKED)
+    worker.build(QUESTION)
     monkeypatch.setattr(memory, "release", lambda: released.append(None))
     monkeypatch.setattr(clock, "seconds", lambda run, device: float(runs.append(run()) or 1))
     for times in (0, 1):
-        worker.tapped(ASKED)
+        worker.tapped(QUESTION)
         assert len(released) == 2 * times  # when it is told to, and after the answer
         worker.turn(1)
         assert len(runs) == 2 + 3 * times  # with the copy that what was left is measured by
         worker.release()
 
 
-@pytest.mark.parametrize("rest", [-1.0, 1e9], ids=["rested", "in succession"])
+@pytest.mark.parametrize("seconds", [-1.0, 1e9], ids=["rested", "in succession"])
 def test_contenders_run_untimed_before_a_round_that_comes_after_a_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     in_process.plant(monkeypatch)
     turns, turn = list[int](), Worker.turn
 
-    def noted(own: Worker, number: int) -> Turn:
-        turns.extend([number] * (own.case.contender.framework == "reference"))
-        return turn(own, number)
+    def noted(worker: Worker, number: int) -> Turn:
+        turns.extend([number] * (worker.case.contender.framework == "reference"))
+        return turn(worker, number)
 
     monkeypatch.setattr(Worker, "turn", noted)
-    monkeypatch.setattr(cell, "REST_SECONDS", rest)
+    monkeypatch.setattr(cell, "REST_SECONDS", seconds)
     measured(tmp_path, "reference")
-    assert turns == ([0, 1, 0, 2, 0, 3] if rest < 0 else [0, 1, 2, 3])
+    assert turns == ([0, 1, 0, 2, 0, 3] if seconds < 0 else [0, 1, 2, 3])
 
 
 def test_each_round_is_in_its_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_process.plant(monkeypatch)
-    found = []
-    for out in (tmp_path / "first", tmp_path / "again"):
+
+    def measured_orders(out: Path) -> list[list[tuple[str, bool]]]:
         rows = measured(out, "reference", "reference:channels-last")
-        rounds = [of(rows, IterationResult, round=n) for n in (1, 2, 3)]
-        found.append(
-            [[(row.contender.full_name, row.result.twin) for row in each] for each in rounds]
-        )
-    orders, again = found
-    assert orders == again and all(len(order) == 4 for order in orders)
+        rounds = (pick(rows, IterationResult, round=n) for n in (1, 2, 3))
+        return [[(r.contender.full_name, r.result.twin) for r in lines] for lines in rounds]
+
+    orders = measured_orders(tmp_path / "first")
+    assert orders == measured_orders(tmp_path / "again")
+    assert {len(order) for order in orders} == {4}
     assert any(order != orders[0] for order in orders)
 
 
@@ -285,16 +296,7 @@ def test_threads_of_what_is_timed_wait_as_they_come_and_of_the_training_in_bf16_
 def test_a_start_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contender, "SILENCE", 0.01)
     with started("reference") as one, pytest.raises(Failed, match="said nothing"):
-        one.call(Worker.build, ASKED)
-
-
-def test_a_peak_that_cannot_be_read_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(meter: Meter) -> float:
-        raise FileNotFoundError("/proc/1/status")
-
-    monkeypatch.setattr(Meter, "peak_mib", gone)
-    found = Worker(case("reference")).build(ASKED)
-    assert found.seconds > 0 and found.peak_mib is None and "/proc/1" in found.unmeasured
+        one.call(Worker.build, QUESTION)
 
 
 @needs_linux

@@ -28,7 +28,7 @@ NAMED = ": it is what the paper's network computes with "
 LIF_ = paper.settings("nmnist").lif
 
 
-def network(lif: LIF = LIF_, neunorm: NeuNorm | None = None) -> Network:
+def tiny(lif: LIF = LIF_, neunorm: NeuNorm | None = None) -> Network:
     return Network.parse(
         "6C3(Encoding)-AP2-8C3-AP2-12FC-Voting", input_shape=(2, 8, 8), population=2,
         lif=lif, neunorm=neunorm,
@@ -36,12 +36,12 @@ def network(lif: LIF = LIF_, neunorm: NeuNorm | None = None) -> Network:
 
 
 @cache  # the reference's answers serve all contenders
-def exam(of: Network, precision: Precision) -> Exam:
-    return Exam(of, 2 * random_batch(of, 4, 8, static=False), precision)
+def exam(network: Network, precision: Precision) -> Exam:
+    return Exam(network, 2 * random_batch(network, 4, 8, static=False), precision)
 
 
-def certify(build: Build, of: Network, precision: Precision = "fp64") -> Certificate:
-    return exam(of, precision).certify(Variant((), build))
+def certify(build: Build, network: Network, precision: Precision = "fp64") -> Certificate:
+    return exam(network, precision).certify(Variant((), build))
 
 
 def subtracts(v: Tensor, o: Tensor, lif: LIF) -> Tensor:
@@ -93,7 +93,7 @@ PLANTED: dict[str, tuple[Build, ...]] = {
 def test_the_reason_ends_with_the_computed_deviation(
     build: Build, words: str, precision: Precision
 ) -> None:
-    certificate = certify(build, network(neunorm=NeuNorm(u=0.3)), precision)
+    certificate = certify(build, tiny(neunorm=NeuNorm(u=0.3)), precision)
     (reason,) = certificate.failures
     assert reason.endswith(NAMED + words) and not certificate.passed, reason
 
@@ -113,20 +113,20 @@ NOT_KNOWN: dict[str, Build] = {
 
 @pytest.mark.parametrize("build", NOT_KNOWN.values(), ids=NOT_KNOWN)
 def test_an_unknown_deviation_is_given_no_name(build: Build) -> None:
-    certificate = certify(build, network())
-    said = "; ".join(certificate.failures)
-    assert said and NAMED not in said, said
+    certificate = certify(build, tiny())
+    reasons = "; ".join(certificate.failures)
+    assert reasons and NAMED not in reasons, reasons
 
 
 def test_indistinguishable_deviations_are_all_named() -> None:
-    nothing_decays = network(replace(LIF_, k_tau=1.0))
+    nothing_decays = tiny(replace(LIF_, k_tau=1.0))
     (reason,) = certify(framework(reset=subtracts), nothing_decays).failures
-    before, after = "a reset that subtracts V_th before the decay", "the decay"
-    assert reason.endswith(f"{NAMED}{before} or a reset that subtracts V_th after {after}"), reason
+    early, late_ = "a reset that subtracts V_th before the decay", "the decay"
+    assert reason.endswith(f"{NAMED}{early} or a reset that subtracts V_th after {late_}"), reason
 
 
 def test_a_deviation_without_effect_is_not_named() -> None:
-    forgets_at_once = network(replace(LIF_, k_tau=0.0))  # so no reset and no state are felt
+    forgets_at_once = tiny(replace(LIF_, k_tau=0.0))  # so no reset and no state are felt
     assert certify(stepped(contenders.DetachedReset), forgets_at_once).passed
     (reason,) = certify(framework(wide=2.0), forgets_at_once).failures
     assert reason.endswith(f"{NAMED}a surrogate twice as wide: 1/a where |u - V_th| < a"), reason
@@ -134,7 +134,7 @@ def test_a_deviation_without_effect_is_not_named() -> None:
 
 def test_a_declared_deviation_is_not_diagnosed() -> None:
     marked = Variant(("no gradient through the reset",), stepped(contenders.DetachedReset))
-    certificate = exam(network(), "fp64").certify(marked)
+    certificate = exam(tiny(), "fp64").certify(marked)
     assert certificate.failures and NAMED not in "; ".join(certificate.failures)
 
 
@@ -156,7 +156,7 @@ EXPLAINED: tuple[Build, ...] = (
     contenders.EarlyExit,
     contenders.ChangesInput,
     contenders.ChangesParameters,
-    contenders.made(lambda right, x: right(x)[:1]),
+    contenders.from_forward(lambda right, x: right(x)[:1]),
     TapUnused,
     Untapped,
     Backwards,
@@ -166,10 +166,10 @@ EXPLAINED: tuple[Build, ...] = (
 def test_the_adapters_guide_quotes_actual_refusals() -> None:
     guide = (Path(__file__).parents[1] / "adapters" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?) \|", guide, re.M)
-    quoted = [each.removesuffix(" ...") for row in rows for each in re.findall("`(.+?)`", row)]
-    tiny = network(replace(LIF_, a=1e-9))  # which has no gradient
-    said = [*certify(ReferenceNetwork, tiny).failures]
+    quoted = [quote.removesuffix(" ...") for row in rows for quote in re.findall("`(.+?)`", row)]
+    flat = tiny(replace(LIF_, a=1e-9))  # which has no gradient
+    reasons = [*certify(ReferenceNetwork, flat).failures]
     for build in EXPLAINED:
-        said += certify(build, network()).failures
+        reasons += certify(build, tiny()).failures
     assert len(quoted) > 15
-    assert [each for each in quoted if not any(each in sentence for sentence in said)] == []
+    assert [quote for quote in quoted if not any(quote in sentence for sentence in reasons)] == []

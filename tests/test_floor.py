@@ -25,13 +25,13 @@ BIAS_GRADIENT = "aten.sum"  # a product's; a convolution's backward has it
 NETWORK = small("cifar10", "Middle")
 
 
-def of(**changes: Any) -> Timing:
-    given = {"dataset": "nmnist", "network": NETWORK, "T": 3, "batch_size": 2}
-    return case(FLOOR, **{**given, **changes})
+def timing(**changes: Any) -> Timing:
+    fields = {"dataset": "nmnist", "network": NETWORK, "T": 3, "batch_size": 2}
+    return case(FLOOR, **{**fields, **changes})
 
 
 def products(layout: floor.Layout, **changes: Any) -> list[floor.Product]:
-    return floor.products(of(**changes), (layout,) * len(NETWORK.stages))
+    return floor.products(timing(**changes), (layout,) * len(NETWORK.stages))
 
 
 class Computed(TorchDispatchMode):
@@ -65,8 +65,8 @@ def test_a_step_is_each_product_once_and_nothing_else(layout: floor.Layout, stat
         images = 2 if static and n == 0 else 6  # the steps are in the batch, a still image once
         assert tuple(product.x.shape) == (images, *stage.input_shape)
         if product.x.dim() == 4 and layout == "channels_last":
-            for each in (product.x, product.gradient):
-                assert each.is_contiguous(memory_format=torch.channels_last)
+            for x in (product.x, product.gradient):
+                assert x.is_contiguous(memory_format=torch.channels_last)
         with Computed() as trained:
             product.run()
         # forward, the weights' gradients and, but for the first layer, the input's
@@ -83,7 +83,7 @@ def test_a_step_is_each_product_once_and_nothing_else(layout: floor.Layout, stat
 
 @pytest.mark.parametrize(("mode", "first", "later"), [("training", 2, 3), ("inference", 1, 1)])
 def test_an_iteration_runs_all_of_them(mode: str, first: int, later: int) -> None:
-    run = floor.iteration(of(mode=mode), ("channels_last",) * len(NETWORK.stages))
+    run = floor.iteration(timing(mode=mode), ("channels_last",) * len(NETWORK.stages))
     with Computed() as computed:
         run()
     macs = [6 * stage.macs for stage in NETWORK.stages]
@@ -103,7 +103,7 @@ def test_each_convolution_has_its_faster_layout(monkeypatch: pytest.MonkeyPatch)
         return 1.0 if is_last(run) == (seen[-1][1] == NETWORK.stages[1].input_shape[0]) else 2.0
 
     monkeypatch.setattr(clock, "seconds", seconds)
-    layouts = floor.fastest_layouts(of())
+    layouts = floor.fastest_layouts(timing())
     assert layouts == ("contiguous", "channels_last", "contiguous", "contiguous", "contiguous")
     assert {shape[0] for shape in seen} == {6}
     assert floor.in_words(layouts) == ", ".join(layouts)
@@ -112,21 +112,21 @@ def test_each_convolution_has_its_faster_layout(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_minimum_of_rounds_counts_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     # channels last, contiguous: a first turn that the host held up by a factor of two
-    told = {True: [1.1, 1.0, 1.2, 1.1, 1.0], False: [2.4, 1.3, 1.3, 1.3, 0.9]}
-    asked: list[float] = []
+    seconds_of = {True: [1.1, 1.0, 1.2, 1.1, 1.0], False: [2.4, 1.3, 1.3, 1.3, 0.9]}
+    measured: list[float] = []
 
     def seconds(run: Any, device: torch.device) -> float:
-        values = told[is_last(run)]
+        values = seconds_of[is_last(run)]
         values.append(values.pop(0))
-        asked.append(values[-1])
+        measured.append(values[-1])
         return values[-1]
 
     monkeypatch.setattr(clock, "seconds", seconds)
-    first = floor.fastest_layouts(of())
+    first = floor.fastest_layouts(timing())
     assert first[1] == "contiguous"
-    measured = len(asked)
-    assert floor.fastest_layouts(of()) == first and len(asked) == measured  # as it was kept
-    for other in (of(T=4), of(mode="inference"), of(precision="bf16")):
-        before = len(asked)
+    count = len(measured)
+    assert floor.fastest_layouts(timing()) == first and len(measured) == count  # as it was kept
+    for other in (timing(T=4), timing(mode="inference"), timing(precision="bf16")):
+        count = len(measured)
         floor.fastest_layouts(other)
-        assert len(asked) > before
+        assert len(measured) > count

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from surroundings import needs_octave
-from test_schedule import TINY, case, measure, of, plant, rows_in
+from test_schedule import TINY, case, measure, pick, plant, rows_in
 from torch import Tensor, nn
 from torch_modules import close, compare, pair
 
@@ -269,34 +269,36 @@ def test_a_trainer_is_proved_audited_and_timed(tmp_path: Path, mode: Any, datase
     rows = measure(
         tmp_path, "planted", mode=mode, dataset=dataset, network=network, optimiser=optimiser
     )
-    assert not of(rows, records.EndedResult)
-    audits = {(row.result.when, row.result.passed) for row in of(rows, records.AuditResult)}
+    assert not pick(rows, records.EndedResult)
+    audits = {(row.result.when, row.result.passed) for row in pick(rows, records.AuditResult)}
     assert audits == {("before", True), ("late", True), ("round", True)}
-    timed = of(rows, records.IterationResult, framework="planted")
+    timed = pick(rows, records.IterationResult, framework="planted")
     assert len(timed) == 4 and all(row.result.part is None for row in timed)
-    assert [row.result.peak_memory_mib for row in of(rows, records.MemoryResult)] == [12.3]
+    assert [row.result.peak_memory_mib for row in pick(rows, records.MemoryResult)] == [12.3]
     assert [
-        row.result.reason for row in of(rows, records.CertificateResult) if not row.result.certified
+        row.result.reason
+        for row in pick(rows, records.CertificateResult)
+        if not row.result.certified
     ] == []
 
 
 @pytest.mark.parametrize("form", PLANTED)
 def test_a_cheating_trainer_is_refused(tmp_path: Path, form: str) -> None:
-    (ended,) = of(measure(tmp_path, f"planted:{form}", "planted"), records.EndedResult)
+    (ended,) = pick(measure(tmp_path, f"planted:{form}", "planted"), records.EndedResult)
     assert (ended.contender.suffix, ended.result.status) == (form, "not comparable")
     assert re.search(PLANTED[form][1], ended.result.reason), ended.result.reason
 
 
 def test_deferred_work_is_timed(tmp_path: Path) -> None:
     rows = measure(tmp_path, "planted:waits", "planted")
-    assert not of(rows, records.EndedResult)
+    assert not pick(rows, records.EndedResult)
     for form, least in (("waits", 0.1), (None, 0.0)):
-        timed = of(rows, records.IterationResult, framework="planted", variant=form)
+        timed = pick(rows, records.IterationResult, framework="planted", variant=form)
         assert timed and all(least < row.result.seconds for row in timed)
 
 
 def test_work_left_in_one_round_alone_is_a_busy_machine(tmp_path: Path) -> None:
-    assert not of(measure(tmp_path, "planted:held-up-once", "planted"), records.EndedResult)
+    assert not pick(measure(tmp_path, "planted:held-up-once", "planted"), records.EndedResult)
 
 
 Seconds = Callable[[int, int], float]
@@ -324,12 +326,12 @@ def test_a_long_iteration_is_run_in_part_and_scaled(
 ) -> None:
     clocked(monkeypatch, lambda t, n: 5.0 * t * n)
     rows = measure(tmp_path, "planted", "reference", network=WIDE)
-    assert not of(rows, records.EndedResult)
+    assert not pick(rows, records.EndedResult)
     # 5 s a step and sample: three samples at all four steps fit into a minute
-    timed = of(rows, records.IterationResult, framework="planted")
+    timed = pick(rows, records.IterationResult, framework="planted")
     assert [(row.result.part, round(row.result.seconds)) for row in timed] == [(3 / 4, 80)] * 4
     assert (
-        of(rows, records.UnmeasuredResult)[0].result.reason
+        pick(rows, records.UnmeasuredResult)[0].result.reason
         == "3 samples at 4 steps were run, not all"
     )
     lines = timings.lines(frames(rows))
@@ -338,11 +340,11 @@ def test_a_long_iteration_is_run_in_part_and_scaled(
     assert "75.00%" in str(line.lacks) and "narrower" in str(line.lacks)
     exams = {
         (row.contender.framework, row.result.examined_network)
-        for row in of(rows, records.CertificateResult)
+        for row in pick(rows, records.CertificateResult)
     }
     assert exams == {("planted", str(WIDE.scaled(Fraction(1, 8)))), ("reference", None)}
     assert {
-        row.result.part for row in of(rows, records.IterationResult, framework="reference")
+        row.result.part for row in pick(rows, records.IterationResult, framework="reference")
     } == {None}
 
 
@@ -528,16 +530,16 @@ def test_a_small_cell_runs_in_octave(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", main, "run", *options, *forms]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     rows = rows_in(tmp_path)
-    assert not of(rows, records.EndedResult)
+    assert not pick(rows, records.EndedResult)
     for variant in (None, "convn", "conv2"):
         by = {"framework": "octave", "variant": variant}
-        assert len(of(rows, records.IterationResult, **by)) >= 2
+        assert len(pick(rows, records.IterationResult, **by)) >= 2
         audits = [
-            (row.result.when, row.result.passed) for row in of(rows, records.AuditResult, **by)
+            (row.result.when, row.result.passed) for row in pick(rows, records.AuditResult, **by)
         ]
         assert {*audits} >= {("before", True), ("round", True)}
         assert {*audits} <= {("before", True), ("round", True), ("late", True)}  # a second start
         assert (
-            of(rows, records.AuditResult, **by)[0].installation.framework_version
+            pick(rows, records.AuditResult, **by)[0].installation.framework_version
             == facts.of("octave").version
         )

@@ -51,7 +51,7 @@ def build(network):
 
 # Deeds where it is built and where it is examined.
 EVIL = """
-from contenders import made
+from contenders import from_forward
 from hostile_contenders import DEEDS
 from harness.adapter import Variant
 from harness.reference.network import ReferenceNetwork
@@ -61,7 +61,7 @@ DEVIATIONS, build = (), ReferenceNetwork
 def raises(network):
     raise RuntimeError("it is broken")
 
-FORMS = {"Late": made(lambda right, x: DEEDS["exits"]())}
+FORMS = {"Late": from_forward(lambda right, x: DEEDS["exits"]())}
 FORMS["dies"] = lambda network: DEEDS["crashes"]()
 FORMS["hangs"] = lambda network: DEEDS["hangs"]()
 FORMS["raises"] = raises
@@ -93,7 +93,7 @@ def trained(out: Path, *cases: Case) -> list[list[float]]:
     """The losses of each case, epoch by epoch."""
     out.mkdir()
     ended = list(Local().train(cases, Store(out), Access(out), quiet))
-    assert [each.case for each in ended] == list(cases)
+    assert [result.case for result in ended] == list(cases)
     return [[row.result.loss for row in of_kind(case.rows, EpochResult)] for case in ended]
 
 
@@ -168,8 +168,8 @@ def test_list_and_doctor_name_failed_imports_and_their_settings(
     monkeypatch.setenv("COLUMNS", "240")
     for words in (("list", "frameworks"), ("doctor", "--data-root", tmp_path)):
         code, out, _ = command(*words)
-        shown = " ".join(out.split())
+        text = " ".join(out.split())
         assert code == 0
-        assert "crashes does not load: its process died of SIGSEGV" in shown
-        assert "the paper's; sets deterministic algorithms to on at import" in shown
-        assert "snntorch 1.0.0 the paper's" in shown
+        assert "crashes does not load: its process died of SIGSEGV" in text
+        assert "the paper's; sets deterministic algorithms to on at import" in text
+        assert "snntorch 1.0.0 the paper's" in text

@@ -56,19 +56,19 @@ def in_a_process_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
 
 def sweep() -> tuple[Case, ...]:
     """Twelve short trainings."""
-    given = case(contender="reference", **SHORT)
-    return tuple(altered(given, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
+    short = case(contender="reference", **SHORT)
+    return tuple(altered(short, T=T, seed=seed) for T in (1, 2, 4) for seed in range(4))
 
 
 def figures(out: Path) -> dict[tuple[object, ...], tuple[object, ...]]:
-    found: dict[tuple[object, ...], tuple[object, ...]] = {}
+    values: dict[tuple[object, ...], tuple[object, ...]] = {}
     names = ("loss", "test_accuracy", "rates", "gradient_norm")
     for row in [*rows_of(out, EpochResult), *rows_of(out, TrainedResult)]:
         result, workload = row.result, row.workload
         place = workload.T, workload.seed, result.kind, getattr(result, "epoch", None)
-        assert place not in found, f"{place} is there twice"
-        found[place] = (row.key, *(getattr(result, name, None) for name in names))
-    return found
+        assert place not in values, f"{place} is there twice"
+        values[place] = (row.key, *(getattr(result, name, None) for name in names))
+    return values
 
 
 def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +84,8 @@ def test_an_unreachable_cluster_is_an_error_at_once(monkeypatch: pytest.MonkeyPa
 def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):  # Ray's own
         from harness.jobs import ray
-    given = case(contender=ANN, **{**SHORT, "epochs": 2})
-    work = 1, Local.train, Local(), (given,), Access(tmp_path)
+    short = case(contender=ANN, **{**SHORT, "epochs": 2})
+    work = 1, Local.train, Local(), (short,), Access(tmp_path)
     with pytest.raises(UsageError, match=f"does not see {tmp_path}: give --out"):
         ray.run_task(tmp_path / "no such mark", *work)
     (tmp_path / "mark").touch()
@@ -96,15 +96,15 @@ def test_a_worker_without_the_result_folder_is_an_error(tmp_path: Path) -> None:
 @needs_linux
 @pytest.mark.usefixtures("no_data_of_the_machine")
 def test_threads_of_a_training_sleep_sooner_at_barriers(tmp_path: Path) -> None:
-    before, found = {*psutil.Process().children(recursive=True)}, set[str | None]()
+    others, counts = {*psutil.Process().children(recursive=True)}, set[str | None]()
 
-    def look(*said: object) -> None:
-        for each in {*psutil.Process().children(recursive=True)} - before:
-            found.add(each.environ().get("GOMP_SPINCOUNT"))
+    def look(*message: object) -> None:
+        for process in {*psutil.Process().children(recursive=True)} - others:
+            counts.add(process.environ().get("GOMP_SPINCOUNT"))
 
-    given = case(contender=ANN, **{**SHORT, "epochs": 1})
-    (result,) = Local().train((given,), Store(tmp_path), Access(tmp_path), look)
-    assert has(result.rows[-1], TrainedResult) and found == {"30000"}
+    short = case(contender=ANN, **{**SHORT, "epochs": 1})
+    (result,) = Local().train((short,), Store(tmp_path), Access(tmp_path), look)
+    assert has(result.rows[-1], TrainedResult) and counts == {"30000"}
 
 
 @pytest.mark.usefixtures("no_data_of_the_machine")
@@ -120,13 +120,13 @@ def test_the_command_writes_a_training_s_rows_while_its_case_is_locked(tmp_path:
                     Ledger(Store(tmp_path), quiet).lock_and_read(maker)
 
     taken = list[Row]()
-    given = case(contender=ANN, **{**SHORT, "epochs": 1})
-    (result,) = Local().train((given,), Watched(tmp_path), Access(tmp_path), quiet)
+    short = case(contender=ANN, **{**SHORT, "epochs": 1})
+    (result,) = Local().train((short,), Watched(tmp_path), Access(tmp_path), quiet)
     assert taken == [*result.rows] and has(taken[-1], TrainedResult)
     assert Store(tmp_path).read() == ([], [])
-    after = Ledger(Store(tmp_path), quiet)
-    assert after.lock_and_read(RowMaker(taken[-1].run, given, key=taken[-1].key)) == []
-    after.release()
+    ledger = Ledger(Store(tmp_path), quiet)
+    assert ledger.lock_and_read(RowMaker(taken[-1].run, short, key=taken[-1].key)) == []
+    ledger.release()
 
 
 @pytest.mark.slow
@@ -136,9 +136,9 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    here, there = tmp_path / "here", tmp_path / "there"
+    local_out, cluster_out = tmp_path / "here", tmp_path / "there"
     access = Access(tmp_path)
-    list(Local().train(sweep(), Store(here), access, quiet))
+    list(Local().train(sweep(), Store(local_out), access, quiet))
 
     with warnings.catch_warnings(action="ignore"):  # Ray's own
         import ray
@@ -152,19 +152,19 @@ def test_a_sweep_on_two_machines_of_which_one_dies_has_the_rows_of_a_local_one(
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False)
             ended: list[CaseRows] = []
-            for each in Ray().train(sweep(), Store(there), access, quiet):
-                ended.append(each)
+            for result in Ray().train(sweep(), Store(cluster_out), access, quiet):
+                ended.append(result)
                 if len(ended) == 3:
                     cluster.remove_node(doomed, allow_graceful=False)
         finally:
             ray.shutdown()
             cluster.shutdown()
     assert len(ended) == 12
-    assert all(has(each.rows[-1], TrainedResult) for each in ended)
-    assert figures(there) == figures(here)
+    assert all(has(result.rows[-1], TrainedResult) for result in ended)
+    assert figures(cluster_out) == figures(local_out)
     # a second request finds all done
-    again = list(Local().train(sweep(), Store(there), access, quiet))
-    assert all(each.was_done for each in again)
+    again = list(Local().train(sweep(), Store(cluster_out), access, quiet))
+    assert all(result.was_done for result in again)
 
 
 @pytest.mark.slow
@@ -205,7 +205,7 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
         time.sleep(0.2)
     for thread in threads:
         thread.join()
-    assert [len(each) for each in ended] == [4, 4]
+    assert [len(result) for result in ended] == [4, 4]
     assert sorted(row.workload.seed for row in rows_of(tmp_path, TrainedResult)) == [0, 1, 2, 3]
     assert len(figures(tmp_path)) == 4 * 7
-    assert sum(not each.was_done for trained in ended for each in trained) == 4
+    assert sum(not result.was_done for trained in ended for result in trained) == 4

@@ -93,7 +93,7 @@ def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     norse = facts.of(name)
-    contender = ContenderProcess(name, RowMaker(Run(id="run"), timed(name)))
+    contender = ContenderProcess(RowMaker(Run(id="run"), timed(name)))
     contender.start()
     assert contender.call(Worker.part) is None
     contender.end()
@@ -226,8 +226,7 @@ def is_known(out: Path, measured: Mapping[Timing, Sequence[float]]) -> bool:
     cases = tuple(case for case in measured if case.contender.framework != "floor")
     cell = Cell(cases[0], cases, at, ledger, Access(out), Budget())
     for case, seconds in measured.items():
-        name = case.contender.full_name
-        process = ContenderProcess(name, RowMaker(at, case), seconds=[*seconds])
+        process = ContenderProcess(RowMaker(at, case), seconds=[*seconds])
         cell.contenders.append(process)
     cell.number, cell.starts = len(NOISE), [0]
     return cell.is_known()

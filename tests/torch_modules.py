@@ -23,12 +23,12 @@ TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch compute with that many threads."""
-    before = torch.get_num_threads()
+    count = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(count)
 
 
 def pair(
@@ -53,18 +53,20 @@ def compare(module: nn.Module, reference: nn.Module, x: Tensor) -> None:
     back = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
     out.backward(back)
     expected.backward(back)
-    gradients = ([each.grad for each in of.parameters()] for of in (module, reference))
+    gradients = (
+        [parameter.grad for parameter in module_.parameters()] for module_ in (module, reference)
+    )
     close(*gradients, within=1e-12)
 
 
 def close(got: Iterable[Tensor | None], expected: Iterable[Tensor | None], within: float) -> None:
     """Assert that they differ by no more than this share of the largest entry."""
-    for own, theirs in zip(got, expected, strict=True):
-        assert (own is None) == (theirs is None)
-        if own is not None and theirs is not None:
-            scale = max(theirs.abs().max().item(), 1e-30)
-            assert own.shape == theirs.shape
-            assert (own - theirs).abs().max().item() <= within * scale
+    for actual, right in zip(got, expected, strict=True):
+        assert (actual is None) == (right is None)
+        if actual is not None and right is not None:
+            scale = max(right.abs().max().item(), 1e-30)
+            assert actual.shape == right.shape
+            assert (actual - right).abs().max().item() <= within * scale
 
 
 def all_by_events(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def begin_run(cases: Cases, store: Store, command: Sequence[str]) -> Run:
     """Write the file of a run of these cases; return its name, machine and allocator."""
     machine = host.describe(torch.device(cases[0].device))
     contenders, names = {case.contender.plain for case in cases}, adapters.names()
-    facts.discover(by.package for by in contenders if by.framework in names)
+    facts.discover(contender.package for contender in contenders if contender.framework in names)
     packages = dict.fromkeys(case.contender.package for case in cases)
     return begin(store.out, machine, memory.allocator_of_children(), packages, command)
 
@@ -94,9 +94,7 @@ class Local:
                 case, patient = waiting.popleft()
 
                 def hear(
-                    message: Progress | tuple[Row, ...],
-                    share=case.forward_macs / total,
-                    start=done,
+                    message: Progress | tuple[Row, ...], share=case.forward_macs / total, start=done
                 ) -> None:
                     match message:
                         case Progress(fraction, doing):
@@ -142,12 +140,7 @@ _locks = ExitStack()  # of a child: those of its last case
 
 
 def trial_in_child(
-    out: Path,
-    access: Access,
-    run: Run,
-    adapter_facts: tuple[Facts, ...],
-    case: Case,
-    patient: bool,
+    out: Path, access: Access, run: Run, adapter_facts: tuple[Facts, ...], case: Case, patient: bool
 ) -> CaseRows:
     """Run one case in a child process, from data to results; send its rows to the parent.
 
@@ -158,13 +151,17 @@ def trial_in_child(
     """
     _locks.close()
     facts.remember(*adapter_facts)
-    ledger = Ledger(Store(out), _tell_progress, access.fresh, (run.id,), patient, _tell_rows)
+
+    def say(fraction: float, doing: str) -> None:
+        tell(Progress(fraction, doing))
+
+    ledger = Ledger(Store(out), say, access.fresh, (run.id,), patient, lambda *rows: tell(rows))
     _locks.callback(ledger.release)
-    # fetching a data set may take long, and reports nothing
-    patience = DOWNLOAD if case.workload.dataset in access.download else 0.0
     workload = case.workload
-    named = f"{workload.dataset} {network_name(workload)} {case.contender.name}"
-    tell(Progress(0.0, named), patience=patience)
+    # fetching a data set may take long, and reports nothing
+    patience = DOWNLOAD if workload.dataset in access.download else 0.0
+    name = f"{workload.dataset} {network_name(workload)} {case.contender.name}"
+    tell(Progress(0.0, name), patience=patience)
     run = replace(run, allocator=memory.keep_freed())
     match case:
         case Training():
@@ -175,11 +172,3 @@ def trial_in_child(
             return do(case, ledger, access, run, count)
         case Timing():
             raise TypeError("a timing is no trial: its contenders have processes of their own")
-
-
-def _tell_progress(fraction: float, doing: str) -> None:
-    tell(Progress(fraction, doing))
-
-
-def _tell_rows(*rows: Row) -> None:
-    tell(rows)

@@ -107,5 +107,5 @@ def _git(root: Path, *arguments: str) -> str:
     # A clone may be somebody else's, as in a container: running its code means trusting it.
     command = ["git", "-C", str(root), "-c", "safe.directory=*", *arguments]
     env = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, capture_output=True, timeout=10, check=True, env=env)
-    return done.stdout.decode(errors="replace").strip()
+    process = subprocess.run(command, capture_output=True, timeout=10, check=True, env=env)
+    return process.stdout.decode(errors="replace").strip()

@@ -96,11 +96,11 @@ def spare_mib() -> float:
 
 def too_large(case: Case) -> str | None:
     """Return why a case does not fit into memory, with the estimate; None if it does."""
-    needed, there = case_mib(case), available_mib(case.device)
-    if needed <= there:
+    needed, free = case_mib(case), available_mib(case.device)
+    if needed <= free:
         return None
     return (
-        f"it would take about {needed:,.0f} MiB and {there:,.0f} MiB are free on {case.device}: "
+        f"it would take about {needed:,.0f} MiB and {free:,.0f} MiB are free on {case.device}: "
         "use a smaller --batch-size, --steps or --width"
     )
 

@@ -52,31 +52,6 @@ from harness.reference.network import ReferenceLayer, ReferenceNetwork
 from harness.reference.precision import DTYPES
 from harness.spec import Stage
 
-
-@dataclass(frozen=True)
-class AuditFinding:
-    """The outcome of an audit."""
-
-    way: Literal["direct", "replay"]
-    passed: bool
-    reason: str | None  # where it did not pass, in a sentence
-    spikes: int = 0  # neuron-steps compared: the output's, in a replay all layers'
-    mismatches: int = 0  # spikes that are not the reference's
-    near_ties: int = 0  # mismatches that rounding explains
-    gradient_error: float | None = None  # relative to the largest entry; not in bf16
-    gradient_cosine: float | None = None  # the lowest over the parameters; only in bf16
-
-
-def result_of(when: When, finding: AuditFinding, number: int | None = None) -> AuditResult:
-    """Return an audit's finding as a result; `number`: of the timed round, if any."""
-    return AuditResult(
-        exam=EXAM, when=when, round=number, way=finding.way, passed=finding.passed,
-        reason=shortened(finding.reason or "") or None, spikes=finding.spikes,
-        mismatches=finding.mismatches, near_ties=finding.near_ties,
-        gradient_error=finding.gradient_error, gradient_cosine=finding.gradient_cosine,
-    )  # fmt: skip
-
-
 # Where bf16 potentials within rounding of the surrogate's edge count: as replayed, or all inside or
 # all outside it, which bounds what another rounding would have made of them.
 Side = Literal["computed", "inside", "outside"]
@@ -112,21 +87,23 @@ class Audit:
 
     question: Question
     device: torch.device = torch.device("cpu")
+    when: When = "before"
+    round: int | None = None  # that is audited, if any
 
-    def judge(self, module: nn.Module) -> AuditFinding:
+    def judge(self, module: nn.Module) -> AuditResult:
         """Judge a module by an untapped pass and, where a replay must decide, by a tapped one."""
         try:
             answer = plain_pass(module, self.question)
             return self.direct(answer) or self.replay(answer, tapped_pass(module, self.question))
         except Incomparable as reason:
-            return AuditFinding("direct", False, str(reason))
+            return self._result("direct", str(reason))
 
-    def direct(self, answer: Answer) -> AuditFinding | None:
+    def direct(self, answer: Answer) -> AuditResult | None:
         """Judge an untapped answer; None if a replay must decide: bf16, spikes or gradients off."""
         try:
             check(answer, self.question)
         except Incomparable as reason:
-            return AuditFinding("direct", False, str(reason))
+            return self._result("direct", str(reason))
         if self._bf16 or not torch.equal(answer.out, self.expected.out):
             return None
         pairs = zip(answer.gradients, self.expected.gradients, strict=True)
@@ -135,9 +112,9 @@ class Audit:
             return None
         least = 0.0 if self.question.mode == "training" else None
         error = max((error for error in errors if not isnan(error)), default=least)
-        return AuditFinding("direct", True, None, answer.out.numel(), gradient_error=error)
+        return self._result("direct", None, answer.out.numel(), gradient_error=error)
 
-    def replay(self, answer: Answer, tapped: Answer) -> AuditFinding:
+    def replay(self, answer: Answer, tapped: Answer) -> AuditResult:
         """Judge `answer` layer by layer, by the spikes that `tapped`, a second pass, recorded.
 
         It fails where their outputs differ, a spike is wrong, a layer has too many near-ties turned
@@ -150,7 +127,7 @@ class Audit:
                 spikes = f"{differ:,} of {answer.out.numel():,} output spikes"
                 raise Incomparable(f"{spikes} are others with no tap recording")
         except Incomparable as reason:
-            return AuditFinding("replay", False, str(reason))
+            return self._result("replay", str(reason))
         layers, bf16 = self._replayed(answer, tapped, "computed"), self._bf16
         replayed = _gradients_of(layers)
         pairs = zip(answer.gradients, replayed, strict=True)
@@ -165,12 +142,27 @@ class Audit:
         error = max((g.error for g in gradients if not isnan(g.error)), default=None)
         cosines = [g.cosine for g in gradients if not isnan(g.cosine)]
         turned = sum(layer.turned for layer in layers)
-        return AuditFinding(
-            "replay", not reasons, reasons[0] if reasons else None,
-            spikes=sum(layer.spikes for layer in layers),
-            mismatches=turned + sum(layer.wrong for layer in layers), near_ties=turned,
+        return self._result(
+            "replay", next(iter(reasons), None), sum(layer.spikes for layer in layers),
+            turned + sum(layer.wrong for layer in layers), turned,
             gradient_error=error if error is not None and isfinite(error) and not bf16 else None,
             gradient_cosine=min(cosines, default=None) if bf16 else None,
+        )  # fmt: skip
+
+    def _result(
+        self,
+        way: Literal["direct", "replay"],
+        reason: str | None,  # None: it passed
+        spikes: int = 0,
+        mismatches: int = 0,
+        near_ties: int = 0,
+        gradient_error: float | None = None,
+        gradient_cosine: float | None = None,
+    ) -> AuditResult:
+        return AuditResult(
+            exam=EXAM, when=self.when, round=self.round, way=way, passed=reason is None,
+            reason=reason and shortened(reason), spikes=spikes, mismatches=mismatches,
+            near_ties=near_ties, gradient_error=gradient_error, gradient_cosine=gradient_cosine,
         )  # fmt: skip
 
     def _explained(

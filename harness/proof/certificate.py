@@ -182,8 +182,8 @@ def failures(
     compared = (proof for proof in proofs if not isnan(proof.gradient_error))
     worst = max(compared, key=lambda proof: proof.gradient_error, default=None)
     if worst and worst.gradient_error > allowed.gradient_error:
-        by = beyond(worst.gradient_error, allowed.gradient_error)
-        failures.append(f"in layer {worst.layer} gradients differ by {by}")
+        excess = beyond(worst.gradient_error, allowed.gradient_error)
+        failures.append(f"in layer {worst.layer} gradients differ by {excess}")
     return failures
 
 

@@ -130,8 +130,10 @@ def estimate(names: tuple[str, ...], options: Options) -> Estimate:
     smallest = min(examined, key=_neurons)
     x = torch.rand(STEPS, BATCH_SIZE, *smallest.input_shape)
     exam = Exam(smallest, x, PRECISIONS[0])
-    taken = clock.seconds(lambda: exam.certify(adapters.load(REFERENCE)), clock.CPU)
-    exams_seconds = len(PRECISIONS) * taken * sum(map(_neurons, examined)) / _neurons(smallest)
+    exam_seconds = clock.seconds(lambda: exam.certify(adapters.load(REFERENCE)), clock.CPU)
+    exams_seconds = (
+        len(PRECISIONS) * exam_seconds * sum(map(_neurons, examined)) / _neurons(smallest)
+    )
     count = len(PRECISIONS) * len(examined)  # of one adapter
     compiling = FOREIGN_SECONDS * count * sum(package.foreign for package in present)
     seconds = (START_SECONDS + exams_seconds) * len(present) + compiling

@@ -19,7 +19,6 @@ from harness import datasets, records
 from harness.machine import clock, host, memory
 from harness.proof import certificate
 from harness.proof.answer import Incomparable
-from harness.proof.audit import result_of
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import Build, Outcome, Result, Row, Run, When
 from harness.records.done import is_done, without_overcome
@@ -129,29 +128,23 @@ class Cell:
 
     def prove(self) -> None:
         """Examine adapters; contenders are those that pass or declare deviations, and floors."""
-        weights, few = self._judge.weights(is_late=False)
-        if dead := dead_layers(weights, self.case.workload.network, few):
+        weights, inputs = self._judge.weights(is_late=False)
+        if dead := dead_layers(weights, self.case.workload.network, inputs):
             self._warn(
                 self.maker_of(self.group[0]),
                 f"dead layers under the {self.case.workload.initialisation} initialisation: "
                 f"{', '.join(dead)}; they cannot learn: use --init calibrated or a lower threshold",
             )
-        examined = [self._contender(case) for case in self.group]
+        examined = [ContenderProcess(self.maker_of(case)) for case in self.group]
         self.say("exams")
         for doing in self._judge.examine([contender.maker for contender in examined]):
             self.say(doing)
         self._attempt(examined, self._prove)
         if proved := [contender for contender in examined if not contender.failed]:
             cases = floor_cases(self.case, (contender.case for contender in proved))
-            floor, *floors = map(self._contender, cases)
-            twin = ContenderProcess(f"{FLOOR} (again)", floor.maker, twin=True)
+            floor, *floors = (ContenderProcess(self.maker_of(case)) for case in cases)
+            twin = ContenderProcess(floor.maker, twin=True)
             self.contenders = [floor, twin, *floors, *proved]
-
-    def _contender(self, case: Timing) -> ContenderProcess:
-        precision = case.contender.precision
-        mixed = precision != self.case.contender.precision
-        name = case.contender.name + (f" ({precision})" if mixed else "")
-        return ContenderProcess(name, self.maker_of(case))
 
     def _prove(self, contender: ContenderProcess) -> None:
         """Keep a proof as rows. Raises Incomparable if one that declares no deviation fails it."""
@@ -235,10 +228,10 @@ class Cell:
         """Compare the last iteration with the reference; raise Incomparable if it is not equal."""
         self._make_room(contender, AUDITED)
         number = self.number if when == "round" else None
-        finding = self._judge.audit(contender, when, number)
-        self._keep(contender.maker, result_of(when, finding, number))
-        if not finding.passed:
-            raise Incomparable(str(finding.reason))
+        result = self._judge.audit(contender, when, number)
+        self._keep(contender.maker, result)
+        if not result.passed:
+            raise Incomparable(str(result.reason))
 
     # The rounds
 
@@ -403,8 +396,8 @@ def _is_odd(contender: ContenderProcess, contenders: Sequence[ContenderProcess])
         for one in contenders
         if one.votes is not None and one.part is None and one.precision == contender.precision
     ]).median(0).values  # fmt: skip
-    off = (contender.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
-    return float(off) > OTHER_VOTES
+    distance = (contender.votes - usual).abs().sum() / usual.abs().sum().clamp(min=1e-12)
+    return float(distance) > OTHER_VOTES
 
 
 def _check_deferred(contender: ContenderProcess) -> None:

@@ -33,7 +33,6 @@ R = TypeVar("R")
 class ContenderProcess:
     """A contender, or the floor, and its process, which is stopped except during its turns."""
 
-    name: str  # in the rounds
     maker: RowMaker  # of all its rows
     part: Part | None = None  # of an iteration, where a whole one takes too long
     twin: bool = False  # the second instance of the floor
@@ -44,6 +43,10 @@ class ContenderProcess:
     votes: Tensor | None = None  # of the last round, (B, classes)
     failed: bool = False
     settings_changed: set[str] = field(default_factory=set)  # what it changed in its process
+
+    @property
+    def name(self) -> str:  # in messages
+        return self.maker.case.contender.full_name + (" (again)" if self.twin else "")
 
     @property
     def case(self) -> Timing:  # as it is run, in part it may be
@@ -64,20 +67,20 @@ class ContenderProcess:
         return not self.is_floor and not self.maker.installation.deviations
 
     def start(
-        self, compiled: Path | None = None, *, alone: bool = True, trains: bool = False
+        self, compiled: Path | None = None, *, is_alone: bool = True, trains: bool = False
     ) -> None:
         """Start its process. Raises Failed.
 
         `compiled`: its own cache folder of torch.compile; from a shared one its first iteration
-        would be timed without compiling. `alone`: see `make_worker`. `trains`: it is not timed, and
-        its waiting threads sleep sooner.
+        would be timed without compiling. `is_alone`: see `make_worker`. `trains`: it is not timed,
+        and its waiting threads sleep sooner.
         """
         case = self.case
         try:
             self.child = Child(case.device, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, make_worker, case, facts.known(), compiled, alone, trains)
+        self._call(START_SECONDS, make_worker, case, facts.known(), compiled, is_alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *args: *Args) -> R:
         """Resume its process, call a method of its worker, stop it again. Raises Failed."""

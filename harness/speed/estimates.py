@@ -64,15 +64,15 @@ class Estimates:
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:
-        compiled = (case.contender for case in group if case.contender.form == "compiled")
-        return sum(COMPILE_SECONDS * (2 if by.precision == "bf16" else 1) for by in compiled)
+        precisions = [c.contender.precision for c in group if c.contender.form == "compiled"]
+        return COMPILE_SECONDS * (len(precisions) + precisions.count("bf16"))
 
     def round_seconds(self, group: Group) -> float:
         return self._corrected * self._floor(group) * self._times(group)
 
-    def correct(self, group: Group, spent: float, rounds: int) -> None:
+    def correct(self, group: Group, seconds: float, rounds: int) -> None:
         """Correct later estimates by a cell that took `spent` seconds, without its exams."""
-        self._spent += spent
+        self._spent += seconds
         self._foreseen += self._model(group, rounds) + self._without_floor(group)
 
     @property
@@ -105,11 +105,11 @@ def _rate(device: str) -> float:
     x = torch.rand(images, maps, size, size, device=device, requires_grad=True)
     x = x.contiguous(memory_format=torch.channels_last)
 
-    def once() -> None:
+    def run() -> None:
         convolution(x).sum().backward()
 
-    once()
-    taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < RATE_SECONDS:
-        taken.append(clock.seconds(once, torch.device(device)))
-    return PASSES * images * size**2 * maps**2 * 9 / min(taken)
+    run()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < RATE_SECONDS:
+        times.append(clock.seconds(run, torch.device(device)))
+    return PASSES * images * size**2 * maps**2 * 9 / min(times)

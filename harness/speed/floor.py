@@ -52,7 +52,7 @@ def iteration(case: Timing, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     """
     layers = products(case, layouts)
 
-    def once() -> None:
+    def run() -> None:
         results = ()
         for product in layers:
             results = product.run()
@@ -61,7 +61,7 @@ def iteration(case: Timing, layouts: tuple[Layout, ...]) -> Callable[[], None]:
         if case.mode == "inference":
             plain(results)
 
-    return once
+    return run
 
 
 def plain(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -180,9 +180,9 @@ def deferred_seconds(ready: Ready) -> float:
     watch = clock.Stopwatch(device := torch.device(ready.case.device))
     results = [ready.result[0], *(ready.gradients() if ready.case.mode == "training" else ())]
     read = floor.plain(results)
-    taken = watch.seconds
+    seconds = watch.seconds
     copies = [copy.to(result.device) for copy, result in zip(read, results, strict=True)]
-    return taken - clock.seconds(lambda: floor.plain(copies), device)
+    return seconds - clock.seconds(lambda: floor.plain(copies), device)
 
 
 NEAR = 1e-3  # of each weight's size, from one round to the next
@@ -251,18 +251,18 @@ def part_of(adapter: Adapter, case: Timing) -> Part | None:
         return None
     whole, in_a_second, reason = Part(case.workload.T, case.workload.batch_size), 0.0, ""
     for small in (Part(1, 1), Part(whole.steps, 1)):  # the first tells less, and is soon known
-        spent = time_part(adapter, case, small)
-        in_a_second = small.amount / spent
+        seconds = time_part(adapter, case, small)
+        in_a_second = small.amount / seconds
         if whole.amount / in_a_second <= LONGEST:
             return None
-        if spent > PARTS[0]:
+        if seconds > PARTS[0]:
             break
     for limit in PARTS:
         amount = int(limit * in_a_second)
         samples = amount // whole.steps  # all steps of as many as fit, else steps of one
         part = Part(min(whole.steps, max(1, amount)), min(max(1, samples), whole.samples))
-        spent = time_part(adapter, case, part)
-        all_of_it = spent * whole.amount / part.amount
+        seconds = time_part(adapter, case, part)
+        all_of_it = seconds * whole.amount / part.amount
         if all_of_it <= LONGEST:
             return None  # of the smallest parts most was there whatever the part
         others = []  # half of it, or twice as much, in each way that it is less than the whole
@@ -271,12 +271,12 @@ def part_of(adapter: Adapter, case: Timing) -> Part | None:
         if part.steps < whole.steps:
             others.append(replace(part, steps=part.steps // 2 or 2))
         for other in others:
-            taken = time_part(adapter, case, other)
-            if abs(spent / part.amount / (taken / other.amount) - 1) > PROPORTIONAL:
+            other_seconds = time_part(adapter, case, other)
+            if abs(seconds / part.amount / (other_seconds / other.amount) - 1) > PROPORTIONAL:
                 reason = (
                     f"an iteration would take about {all_of_it:,.0f} s, and cannot be scaled: "
-                    f"{part.samples} samples at {part.steps} steps take {spent:.1f} s, "
-                    f"{other.samples} at {other.steps} take {taken:.1f} s"
+                    f"{part.samples} samples at {part.steps} steps take {seconds:.1f} s, "
+                    f"{other.samples} at {other.steps} take {other_seconds:.1f} s"
                 )
                 break
         else:

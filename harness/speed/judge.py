@@ -20,10 +20,10 @@ from harness.datasets import Batch
 from harness.formats.weights import initial_network
 from harness.machine import host, memory
 from harness.proof.answer import Question, question_of
-from harness.proof.audit import Audit, AuditFinding
+from harness.proof.audit import Audit
 from harness.proof.certificate import Certificate, required
 from harness.proof.exam import Exam
-from harness.records import Bf16TrainingResult, Row, When
+from harness.records import AuditResult, Bf16TrainingResult, Row, When
 from harness.records.identity import EXAM
 from harness.records.run import Failed, RowMaker, shortened
 from harness.records.store import Ledger
@@ -76,16 +76,16 @@ class Judge:
             precisions = names.setdefault(contender.name, (maker, set()))[1]
             precisions.update(required(contender.precision))
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
-        alone = any(facts.of(maker.case.contender.package).foreign for maker in makers)
+        is_alone = any(facts.of(maker.case.contender.package).foreign for maker in makers)
         tasks = list[tuple[RowMaker, set[Precision]]]()
         for maker, precisions in names.values():
             # kernels of float64 and of the other precisions are compiled at the same time; a
             # runtime of its own takes long to start
-            parts = [precisions] if alone else [precisions & {"fp64"}, precisions - {"fp64"}]
+            parts = [precisions] if is_alone else [precisions & {"fp64"}, precisions - {"fp64"}]
             tasks += [(maker, part) for part in parts if part]
-        with ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
+        with ThreadPoolExecutor(1 if is_alone else AT_ONCE) as pool:
             try:
-                pending = {pool.submit(self._examine, *task, alone) for task in tasks}
+                pending = {pool.submit(self._examine, *task, is_alone) for task in tasks}
                 while pending:
                     ended, pending = wait(pending, LOOK_SECONDS, FIRST_COMPLETED)
                     for exam in ended:
@@ -113,14 +113,14 @@ class Judge:
             return network.scaled(NARROW)
         return network.scaled(QUARTER) if network.macs > WIDE_MACS else network
 
-    def _examine(self, maker: RowMaker, precisions: set[Precision], alone: bool) -> None:
+    def _examine(self, maker: RowMaker, precisions: set[Precision], is_alone: bool) -> None:
         name = maker.case.contender.name
-        contender, deviates = ContenderProcess(name, maker), maker.installation.deviations
+        contender, deviates = ContenderProcess(maker), maker.installation.deviations
         deviations = (deviates,) if deviates else ()
         self._doing[contender] = f"exam of {name}"
         try:
             with failed_without_memory():
-                contender.start(alone=alone)
+                contender.start(is_alone=is_alone)
                 if contender.call(Worker.compiles):
                     self._doing[contender] = f"compiling {name}'s kernels"
                 self.parts[name] = contender.call(Worker.part)
@@ -153,8 +153,8 @@ class Judge:
             if is_late:
                 workload = replace(cell.workload, seed=cell.workload.seed + 1, weights_sha256=None)
                 batch, cell = self.other, replace(cell, workload=workload)
-            few = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.contender.precision])
-            self._weights[is_late] = initial_network(cell.workload, few, self.out), few
+            inputs = batch.inputs[:, :CALIBRATION_SAMPLES].to(DTYPES[cell.contender.precision])
+            self._weights[is_late] = initial_network(cell.workload, inputs, self.out), inputs
         return self._weights[is_late]
 
     def question(self, case: Timing, *, is_late: bool = False) -> Question:
@@ -167,7 +167,7 @@ class Judge:
         parameters = tuple(weights.detach() * scale for weights in reference.parameters())
         return question_of(case, parameters, batch.inputs, batch.labels)
 
-    def audit(self, contender: ContenderProcess, when: When, number: int | None) -> AuditFinding:
+    def audit(self, contender: ContenderProcess, when: When, number: int | None) -> AuditResult:
         """Compare a contender's last iteration with the reference's. Raises Failed.
 
         `number` is its round's. `when` "before": compare its own optimiser's update too.
@@ -179,7 +179,7 @@ class Judge:
         if (audit := self._audits.get((case, when, number))) is None:
             question = self.question(case, is_late=when == "late")
             question = question if number is None else of_round(question, number)
-            audit = Audit(question, torch.device(self.cell.device))
+            audit = Audit(question, torch.device(self.cell.device), when, number)
             self._audits[case, when, number] = audit
         finding = audit.direct(answer)
         if finding is None:
@@ -198,10 +198,7 @@ class Judge:
 
 
 def wrong_update(
-    question: Question,
-    settings: SGD | Adam,
-    gradients: Sequence[Tensor],
-    updated: Sequence[Tensor],
+    question: Question, settings: SGD | Adam, gradients: Sequence[Tensor], updated: Sequence[Tensor]
 ) -> str | None:
     """Return how a first update of the weights differs from torch's; None if within rounding."""
     shapes = [tuple(weights.shape) for weights in updated]
@@ -214,12 +211,12 @@ def wrong_update(
     precision = question.precision
     weights = zip(question.parameters, expected, updated, strict=True)
     for n, (old, right, new) in enumerate(weights, 1):
-        change, off = ((right.detach() - other).abs().max() for other in (old, new))
+        change, error = ((right.detach() - other).abs().max() for other in (old, new))
         bound = OF_CHANGE[precision] * change + OF_WEIGHT[precision] * old.abs().max()
-        if not off <= bound:
+        if not error <= bound:
             return (
                 f"its optimiser does not do what {settings} does: of its parameters the "
-                f"{n}th is off by {float(off):.1e}, the largest change is {float(change):.1e}"
+                f"{n}th is off by {float(error):.1e}, the largest change is {float(change):.1e}"
             )
     return None
 
@@ -241,10 +238,10 @@ def check_bf16_training(
         same = (row.installed, row.result.exam) == (maker.installed, EXAM)
         if same and (row.result.finished or row.run.id == maker.run.id):
             return []
-    contender = ContenderProcess(maker.case.contender.name, maker)
+    contender = ContenderProcess(maker)
     case, terms = descent.case_of(contender.case), descent.CHECK_SETTINGS
     ends: dict[Precision, list[LossEnds]] = {"fp32": [], "bf16": []}
-    what, finished = f"{contender.name} trains, for bf16", False
+    what, finished = f"{maker.case.contender.name} trains, for bf16", False
     digits = Digits.read()
     try:
         say(what)

@@ -113,8 +113,8 @@ class Schedule:
             if may_stop_early and self._is_over(cell):
                 break
         total = rounds if cell.number <= half else 2 * cell.number
-        again = AGAIN * (self.watch.seconds - began)
-        ends_here = may_stop_early and self._is_over(cell, again)
+        second_half = AGAIN * (self.watch.seconds - began)
+        ends_here = may_stop_early and self._is_over(cell, second_half)
         if cell.is_comparable and cell.number < total and not ends_here:
             self.until = self._ends(cell, began)
             cell.start()
@@ -144,10 +144,10 @@ class Schedule:
             if row.result.rounds >= RANKED and not row.installation.deviations
         }
         for maker in map(cell.maker_of, cell.group):
-            now, contender = self.watch.seconds, maker.case.contender
+            seconds, contender = self.watch.seconds, maker.case.contender
             counts = contender.precision == "bf16" and maker.key in ranked
-            if counts and self.budget.fits(TRAINING_IN_BF16_SECONDS, now):
-                self.until = now + TRAINING_IN_BF16_SECONDS
+            if counts and self.budget.fits(TRAINING_IN_BF16_SECONDS, seconds):
+                self.until = seconds + TRAINING_IN_BF16_SECONDS
                 self.bf16_trainings += check_bf16_training(
                     maker, self.bf16_trainings, self.ledger, cell.say, self._has_time
                 )
@@ -178,8 +178,8 @@ class Schedule:
         few = self.budget.rounds < RESTARTED
         if few or len(cell.starts) >= most or cell.is_known(within):
             return False
-        now = self.watch.seconds
-        return self._may_last(now + (now - began) / len(cell.starts))
+        seconds = self.watch.seconds
+        return self._may_last(seconds + (seconds - began) / len(cell.starts))
 
     def _may_last(self, until: float) -> bool:
         """Return whether the others fit in after the present cell, if it ends then; it does so."""
@@ -196,12 +196,12 @@ class Schedule:
 
     def _say(self, case: Timing, what: str) -> None:
         """Say how far the run is: its time so far, of what it will have taken."""
-        now = self.watch.seconds
-        end = max(now, self.until)
+        seconds = self.watch.seconds
+        end = max(seconds, self.until)
         for cell in self.waiting:
             takes = self.estimates.seconds(cell.group)
             end += takes if self.budget.fits(takes, end) else 0.0
-        fraction = min(now / max(end, 1e-9), NEAR_THE_END)
+        fraction = min(seconds / max(end, 1e-9), NEAR_THE_END)
         self.ledger.say(fraction, f"{_named(case)}: {what}")
 
 

@@ -191,16 +191,20 @@ _workers: list[Worker] = []  # in a contender's process: the one that it is for
 
 
 def make_worker(
-    case: Timing, adapter_facts: tuple[Facts, ...], compiled: Path | None, alone: bool, trains: bool
+    case: Timing,
+    adapter_facts: tuple[Facts, ...],
+    compiled: Path | None,
+    is_alone: bool,
+    trains: bool,
 ) -> None:
     """Make this new process a contender's. `adapter_facts`: as the parent has them.
 
-    Not `alone`, it has one thread, and takes defaults where it would measure what is faster.
+    Not `is_alone`, it has one thread, and takes defaults where it would measure what is faster.
     """
     facts.remember(*adapter_facts)
     if compiled is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compiled)
-    if not alone:
+    if not is_alone:
         kept.share_with("nobody")
         torch.set_num_threads(1)
     elif not trains:  # its threads wait in another way than timed ones do

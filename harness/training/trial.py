@@ -24,11 +24,12 @@ from harness.machine import kept, memory
 from harness.machine.files import Unwritable
 from harness.proof import certificate
 from harness.proof.answer import question_of
-from harness.proof.audit import Audit, AuditFinding, result_of
+from harness.proof.audit import Audit
 from harness.proof.certificate import RULES
 from harness.proof.exam import Exam
 from harness.proof.installation import NOTHING_KNOWN, installation_of
 from harness.records import (
+    AuditResult,
     CertificateResult,
     Data,
     EndedResult,
@@ -301,7 +302,7 @@ def _keep_results(
         ))  # fmt: skip
     if not is_ann and not trial.maker.installation.deviations:
         audit = _audited(learner)
-        trial.keep(result_of("after", audit))
+        trial.keep(audit)
         if not audit.passed:
             reason = f"with its last weights it is not the reference: {audit.reason}"
             trial.keep(WarningResult(reason=shortened(reason)))
@@ -330,14 +331,14 @@ def _keep_results(
     ))  # fmt: skip
 
 
-def _audited(learner: Learner) -> AuditFinding:
+def _audited(learner: Learner) -> AuditResult:
     """Audit the network with its last weights: potentials and rates are not the first weights'."""
     case, validation = learner.case, learner.data.validation
     part = validation.part(torch.arange(min(case.workload.batch_size, len(validation))))
     parameters = tuple(p.detach().cpu().clone() for p in learner.module.parameters())
     x = epoch.inputs(case, learner.data, part.raw)
     question = question_of(case, parameters, x, part.labels)
-    return Audit(question, torch.device(case.device)).judge(learner.module)
+    return Audit(question, torch.device(case.device), "after").judge(learner.module)
 
 
 # counts of operations: of a network that was trained, and of one with its initial weights
