@@ -96,9 +96,9 @@ def _neunorm_gains(
         groups = neunorm_pair(lines)
     except Untested:
         return
-    accuracies, preset, against = by_seed(groups), None, ""
+    accuracies, preset, doubts = by_seed(groups), None, ""
     if number == 4:
-        accuracies, preset, against = _late(groups)
+        accuracies, preset, doubts = _late(groups)
     gains, unit = gain(accuracies[0], accuracies[1], groups[0])
     share = (
         1 if number == 5 else HALF
@@ -114,7 +114,7 @@ def _neunorm_gains(
         choice=f"{choice}, rate {groups[1].rate:g}" if number == 3 else choice,
         obstacle=OF_TABLE_3 if number == 3 else "",
         preset=preset,
-        against=against,
+        doubts=doubts,
     )
 
 
@@ -131,11 +131,11 @@ def _late(groups: Sequence[TrainingLine]) -> tuple[Frame, Judgement | None, str]
     if len(new):
         return new, None, ""
     best = common_seeds({seed: max(c.tested) for seed, c in e.curves.items()} for e in groups)
-    against = ""
+    doubts = ""
     if len(late_means) > 1:
         by_late, by_best = (interval_text(pair[1] - pair[0]) for pair in (late_means, best))
-        against = f"By epochs 16 to 30 it is {by_late}, by the best epoch {by_best}."
-    return by_seed(groups), waits_for_new_seeds(), against
+        doubts = f"By epochs 16 to 30 it is {by_late}, by the best epoch {by_best}."
+    return by_seed(groups), waits_for_new_seeds(), doubts
 
 
 def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> Iterator[Effect]:
@@ -179,7 +179,7 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
         preset=preset,
         needs_schedule=False,
         choice=f"rate {' and '.join(rates)}",
-        against=_against_rate(frames, pair),
+        doubts=_doubts_of_rate(frames, pair),
     )
 
 
@@ -210,7 +210,7 @@ def _missing_rates(snn: ChosenRate, ann: ChosenRate) -> str:
     return ", ".join(f"{name}: {side.why}" for name, side in sides if not side.rate)
 
 
-def _against_rate(frames: Frames, pair: Sequence[TrainingLine]) -> str:
+def _doubts_of_rate(frames: Frames, pair: Sequence[TrainingLine]) -> str:
     """Return what other rows say of the rate of a gap, in sentences."""
     ends = [fmean(c.train_accuracy for c in e.curves.values()) for e in pair if e.curves]
     shares = " and ".join(f"{100 * end:.1f} %" for end in ends)

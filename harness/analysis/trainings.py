@@ -129,7 +129,7 @@ class TrainingLine:
         return self.case.optimiser.lr
 
     @property
-    def lost(self) -> list[int]:
+    def seeds_at_chance(self) -> list[int]:
         """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
         learnt = schedule.LEARNT / self.case.workload.network.classes
         return [seed for seed, curve in self.curves.items() if curve.train_accuracy < learnt]
@@ -373,7 +373,7 @@ def table(lines: Sequence[TrainingLine], more: Mapping[str, Values] = {}) -> Fra
     as the property of that name.
     """
     computed: dict[str, Values] = {
-        "at_chance": [len(line.lost) for line in lines],
+        "at_chance": [len(line.seeds_at_chance) for line in lines],
         "gained_at_first": [line.gained_at_first for line in lines],
         "epochs": [round(fmean(line.trained_epochs)) for line in lines],
     }
