@@ -341,7 +341,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
     curves = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
     learning = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
-    return SimpleNamespace(curves=learning, case=RISING[0].case)
+    return SimpleNamespace(curves=learning, chance=0.1)
 
 
 @ANY("seeds", [3, 6])

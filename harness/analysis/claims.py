@@ -67,7 +67,7 @@ class Claim:
     suite: str  # its rows answer the claim
     options: str  # of `harness run`: the fixed schedule and seeds
     rule: str  # what decides it, in a few words
-    test: str  # the same whole: the bounds above
+    test: str  # the same in full, with its bounds
     judge: Callable[[Frames], Sequence[Effect | Range]]  # raises Untested
 
     @property

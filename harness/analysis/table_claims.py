@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import log1p
 from statistics import fmean
 
@@ -145,9 +146,8 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
     and Table 6 has none.
     """
     structure = same_but("framework", "neunorm", "neunorm_u", "T", "optimiser")
-    anns = grouped((line for line in lines if line.framework == ANN), structure)
-    spiking = (line for line in lines if line.framework != ANN)
-    pairs = [(line, ann) for line in spiking for ann in anns.get(structure(line), ())]
+    snns, anns = _sides(lines)
+    pairs = [pair for pair in product(snns, anns) if len({*map(structure, pair)}) == 1]
     pairs = [pair for pair in pairs if len(by_seed(pair))]
     sides, neunorm = _rates(frames), WITH_NEUNORM[number]
     whole = [pair for pair in pairs if all(map(is_full_size, pair))]
@@ -199,9 +199,14 @@ def _rates(frames: Frames) -> tuple[ChosenRate, ChosenRate]:
         and not line.substitute
         and not line.deviations
     ]
-    of_ann = [line for line in trials if line.framework == ANN]
-    of_snn = [line for line in trials if line.framework != ANN]
-    return trainings.chosen_rate(of_snn), trainings.chosen_rate(of_ann)
+    snns, anns = _sides(trials)
+    return trainings.chosen_rate(snns), trainings.chosen_rate(anns)
+
+
+def _sides(lines: Iterable[TrainingLine]) -> tuple[list[TrainingLine], list[TrainingLine]]:
+    """Return the trainings with spikes, and those without."""
+    by_kind = grouped(lines, lambda line: line.framework == ANN)
+    return by_kind.get(False, []), by_kind.get(True, [])
 
 
 def _missing_rates(snn: ChosenRate, ann: ChosenRate) -> str:
@@ -264,25 +269,15 @@ def _rungs(frames: Frames) -> tuple[dict[Fraction, tuple[TrainingLine, TrainingL
     ]
     rungs, lacking = dict[Fraction, tuple[TrainingLine, TrainingLine]](), list[str]()
     for width in RUNGS:
-        lines = [line for line in small if line.case.workload.width == width]
-        sides = {
-            "SNN": [line for line in lines if line.framework != ANN],
-            "ANN": [line for line in lines if line.framework == ANN],
-        }
-        fit = {
-            name: [line for line in side if is_on_schedule([line]) and not line.dropout]
-            for name, side in sides.items()
-        }
-        if all(fit.values()):
-            rungs[width] = fit["SNN"][0], fit["ANN"][0]
+        sides = _sides(line for line in small if line.case.workload.width == width)
+        fit = [[e for e in side if is_on_schedule([e]) and not e.dropout] for side in sides]
+        if all(fit):
+            rungs[width] = fit[0][0], fit[1][0]
             continue
-        for name in (name for name in fit if not fit[name]):
-            others = {
-                f"{line.stages} epochs at {line.rate:g}, dropout {line.dropout:g}"
-                for line in sides[name]
-            }
+        for name, side, fitting in zip(("SNN", "ANN"), sides, fit, strict=True):
+            others = {f"{e.stages} epochs at {e.rate:g}, dropout {e.dropout:g}" for e in side}
             there = f" (there: {'; '.join(sorted(others))})" if others else ""
-            lacking.append(f"width {width} has no {name}{there}")
+            lacking += [] if fitting else [f"width {width} has no {name}{there}"]
     return rungs, "; ".join(lacking)
 
 

@@ -129,9 +129,14 @@ class TrainingLine:
         return self.case.optimiser.lr
 
     @property
+    def chance(self) -> float:
+        """The accuracy of one who guesses."""
+        return 1 / self.case.workload.network.classes
+
+    @property
     def seeds_at_chance(self) -> list[int]:
         """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
-        learnt = schedule.LEARNT / self.case.workload.network.classes
+        learnt = schedule.LEARNT * self.chance
         return [seed for seed, curve in self.curves.items() if curve.train_accuracy < learnt]
 
     @property
@@ -478,8 +483,7 @@ def goal(
         if seeds is None or seed in seeds
     ]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
-    chance = 1 / rivals[0].case.workload.network.classes
-    return chance + NEARLY * (held - chance)
+    return rivals[0].chance + NEARLY * (held - rivals[0].chance)
 
 
 def epochs_to(
@@ -493,9 +497,8 @@ def epochs_to(
     Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
     epochs: dict[int, float] = {}
-    chance = 1 / line.case.workload.network.classes
     for seed, curve in line.curves.items():
-        for n, (low, high) in enumerate(pairwise([chance, *at_first(curve, samples)])):
+        for n, (low, high) in enumerate(pairwise([line.chance, *at_first(curve, samples)])):
             if low < goal <= high and (seeds is None or seed in seeds):
                 epochs.setdefault(seed, n + (goal - low) / (high - low))
     return epochs
