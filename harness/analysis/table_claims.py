@@ -210,7 +210,7 @@ def _sides(lines: Iterable[TrainingLine]) -> tuple[list[TrainingLine], list[Trai
 
 
 def _missing_rates(snn: ChosenRate, ann: ChosenRate) -> str:
-    """Return what a rate still has to be chosen by, of CIFARNet and its ANN; "" where it is."""
+    """Return why a rate of CIFARNet or its ANN is not chosen yet; "" where both are."""
     sides = ("the SNN", snn), ("its ANN", ann)
     return ", ".join(f"{name}: {side.why}" for name, side in sides if not side.rate)
 

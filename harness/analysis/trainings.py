@@ -130,7 +130,7 @@ class TrainingLine:
 
     @property
     def chance(self) -> float:
-        """The accuracy of one who guesses."""
+        """The accuracy of a guess."""
         return 1 / self.case.workload.network.classes
 
     @property
