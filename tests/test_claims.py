@@ -122,19 +122,9 @@ CLEAR = "width 1/8; dropout 0; 50 epochs; +9.7 [+9.4, +10.0]; p < 0.001"
 
 # Of accuracies and shares in percent; its words have them.
 BOUNDS = {
-    **{
-        "fig4": (STEP, FEWER),
-        "fig5": (RISE, SUFFICES, NOT_BAD),
-    },
-    **{
-        "fig6": (CLEARER / 100,),
-        "conv": (SOONER, NEARLY),
-        "bf16": (EQUAL,),
-    },
-    **{
-        "tab3": (ACCURACY, HALF),
-        "tab4": (ACCURACY, HALF),
-    },
+    **{"fig4": (STEP, FEWER), "fig5": (RISE, SUFFICES, NOT_BAD), "fig6": (CLEARER / 100,)},
+    **{"conv": (SOONER, NEARLY), "bf16": (EQUAL,)},
+    **dict.fromkeys(("tab3", "tab4"), (ACCURACY, HALF)),
     **dict.fromkeys(("tab5", "tab6"), (ACCURACY,)),
 }
 
@@ -149,14 +139,14 @@ def test_the_ten_claims_are_listed_and_untested_without_rows() -> None:
         assert claim.claim and claim.value and len(claim.claim.split()) <= 10
         bounds = {f"{100 * bound:g}" for bound in BOUNDS.get(claim.id, ())}
         assert bounds <= {*re.findall(r"[0-9]+(?:\.[0-9]+)?", claim.test)}
-        assert part.text == "not tested" and part.ours == ""
+        assert part.text == "not tested" and part.figure == ""
         assert f"run `harness run --suite {claim.suite} " in part.why
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(claim: Claim) -> None:
-    given = re.findall(r"--([a-z-]+)(?: ([^-]\S*))?", claim.command)
-    texts = {name.replace("-", "_"): value or True for name, value in given}
+    flags = re.findall(r"--([a-z-]+)(?: ([^-]\S*))?", claim.command)
+    texts = {name.replace("-", "_"): value or True for name, value in flags}
     cases = api.cases(Options.parse(**texts, device="cpu"), suites.suite(claim.suite))
     if claim.suite == "acceleration":
         assert {case.contender.name for case in cases} >= {
@@ -173,8 +163,8 @@ def test_a_claims_command_trains_the_seeds_and_the_schedule_that_were_fixed(clai
 
 def all_of(part: Finding) -> str:
     """All texts of an answer."""
-    bound = part.by.bound_text if part.by else ""
-    return " ".join((part.text, part.why, part.ours, bound))
+    bound = part.evidence.bound_text if part.evidence else ""
+    return " ".join((part.text, part.why, part.figure, bound))
 
 
 @ANY(
@@ -231,11 +221,11 @@ def test_a_training_counts_whatever_suite_it_was_run_under_and_once() -> None:
     elsewhere = {"suite": "timesteps", "scale": "CIFARNet", "tested_at": (1, 2)}
     moved = retrained(large, **elsewhere)
     assert answers("fig4", smaller) == ["not tested"]
-    assert one("fig4", [*smaller, *moved]).ours == one("fig4", RISING).ours
+    assert one("fig4", [*smaller, *moved]).figure == one("fig4", RISING).figure
     other = learnt([(0.9,)], {"scale": "CIFARNet"}, suite="accuracy", seeds=SEEDS + 1)
     for rows in ([*RISING, *other], [*other, *RISING]):  # its own suite's counts
-        assert one("fig4", rows).ours == one("fig4", RISING).ours
-    assert "+29.8" in one("fig4", [*smaller, *moved, *other]).ours  # else the last
+        assert one("fig4", rows).figure == one("fig4", RISING).figure
+    assert "+29.8" in one("fig4", [*smaller, *moved, *other]).figure  # else the last
     # what an ablation changes is none of the paper's
     changed_by_one = retrained(large, suite="ablations", may_deviate=True)
     assert answers("fig4", [*smaller, *changed_by_one]) == ["not tested"]
@@ -249,12 +239,12 @@ def dead(rows: list[Row], **where: Any) -> list[Row]:
 
 def test_a_seed_at_chance_counts_and_is_named_with_the_figure() -> None:
     part = one("fig4", dead(RISING, seed=2, scale="Large"))
-    assert part.ours == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
+    assert part.figure == "+9.8; 1 of 5 learnt nothing"  # an interval around -10 says nothing
     assert part.answer in ("open", "cannot be decided here")
-    assert isinstance(part.by, Effect) and min(part.by.by_seed) == pytest.approx(-0.1)
+    assert isinstance(part.evidence, Effect) and min(part.evidence.by_seed) == pytest.approx(-0.1)
     # of Fig. 5 the trend alone rests on T = 2
     dead_steps = dead(steps(GOOD_STEPS), seed=2, T=2)
-    learnt = ["nothing" not in part.ours for part in judged("fig5", dead_steps)]
+    learnt = ["nothing" not in part.figure for part in judged("fig5", dead_steps)]
     assert learnt == [False, True, True]
 
 
@@ -299,8 +289,8 @@ def test_a_share_is_averaged_and_tested_as_a_log_ratio_and_shown_as_a_share() ->
     twice = log(2)
     share = replace(effect(log(4), log(2), 0.0, unit="share"), least_effect=log(10 / 9))
     assert share.mean.value == pytest.approx(twice)  # half as many and twice as many are none
-    assert "+50 % [-" in share.ours and "least that matters: +10 %" in share.bound_text
-    part = replace(findings([])[4], by=share)
+    assert "+50 % [-" in share.figure and "least that matters: +10 %" in share.bound_text
+    part = replace(findings([])[4], evidence=share)
     (line,) = table([part]).to_dict("records")
     reach = 4.302652729911275 * twice / sqrt(3)
     ends = [1 - exp(-twice + reach), 1 - exp(-twice - reach)]
@@ -351,7 +341,7 @@ def noisy(drawn: random.Random, seeds: int, pace: float) -> Any:
     shared = random.Random(seeds)  # a seed is of the same data, without NeuNorm and with
     curves = {seed: curve(shared.gauss(0, 0.1)) for seed in range(seeds)}
     learning = {seed: LearningCurve(c, 1.0, (), c, c, 1.0) for seed, c in curves.items()}
-    return SimpleNamespace(curves=learning, case=RISING[0].case)
+    return SimpleNamespace(curves=learning, chance=0.1)
 
 
 @ANY("seeds", [3, 6])
@@ -379,10 +369,10 @@ def test_a_seed_that_never_reaches_the_goal_leaves_the_claim_open() -> None:
 
     low = changed(rows, EpochResult, lower)
     part = one("conv", retrained(low))
-    assert part.answer == "open" and part.ours.endswith("n=7")
+    assert part.answer == "open" and part.figure.endswith("n=7")
     assert "with seed 15 it never reached 45." in part.why and "more epochs" in part.why
     more = retrained((row for row in low if row.workload.seed == 15), seed=16)
-    assert one("conv", [*rows, *more]).ours.endswith("n=8")  # no seed of the plan
+    assert one("conv", [*rows, *more]).figure.endswith("n=8")  # no seed of the plan
     assert answers("conv", dead(rows)) == ["not tested"]
 
 
@@ -394,8 +384,8 @@ def test_until_its_new_seeds_are_trained_conv_is_open_with_what_the_old_say() ->
         for row in retrained((r for r in new if r.workload.seed == seed), seed=seed - 8)
     ]
     part = one("conv", old)
-    assert part.answer == "open" and "seeds 8 to 15" in part.text and "+51 %" in part.ours
-    assert "Without seed" in part.against and part.choice == "U = 1"
+    assert part.answer == "open" and "seeds 8 to 15" in part.text and "+51 %" in part.figure
+    assert "Without seed" in part.doubts and part.choice == "U = 1"
 
 
 def alexnet(behind: float) -> list[Row]:
@@ -526,9 +516,9 @@ def test_parity_is_answered_at_the_rates_that_were_chosen() -> None:
         *[row for row in BEHIND if row.workload.seed != trainings.RATE_SEED],
         *searched(0.1, 0.2),
     ]
-    (part,) = (part for part in judged("tab5", edge) if part.words == PARITY)
+    (part,) = (part for part in judged("tab5", edge) if part.title == PARITY)
     assert part.answer == "open" and "(rate)" in part.text
-    assert "0.05 is next" in part.why and part.ours.startswith("-8.0")
+    assert "0.05 is next" in part.why and part.figure.startswith("-8.0")
     # nor where the rates beside it were left out
     gap = one("tab6", [*usual, *pilot(0.0), *searched(0.04, 0.09, 0.2)])
     assert gap.answer == "not tested" and "0.18 is next" in gap.why
@@ -556,7 +546,7 @@ def rungs(*gaps: float, seeds: int = 4) -> list[Row]:
 
 def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
     def closing(rows: list[Row]) -> Finding:
-        (part,) = (part for part in judged("tab5", [*GOOD, *rows]) if "closes" in part.words)
+        (part,) = (part for part in judged("tab5", [*GOOD, *rows]) if "closes" in part.title)
         assert part.is_ours and part.choice == "rate 0.1"
         return part
 
@@ -564,7 +554,7 @@ def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
         return row.workload.width == Fraction(1, 2) and row.contender.framework == "ann"
 
     whole = rungs(0.04, 0.03, 0.02, 0.01)
-    assert closing(whole).answer == YES and closing(whole).ours.startswith("+1.0 ")
+    assert closing(whole).answer == YES and closing(whole).figure.startswith("+1.0 ")
     assert closing(rungs(0.03, 0.03, 0.03, 0.03)).answer not in (YES, "same direction, smaller")
     assert closing(rungs(0.01, 0.02, 0.03, 0.04)).answer == NO
     without = [row for row in whole if not is_half_ann(row)]
@@ -578,7 +568,7 @@ def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
 @ANY(("seeds", "gap", "answer"), [(5, 0.0, YES), (4, 0.0, "open"), (5, 0.04, NO)])
 def test_parity_at_the_whole_width_needs_five_seeds(seeds: int, gap: float, answer: str) -> None:
     parts = judged("tab5", [*GOOD, *rungs(0.04, 0.03, 0.02, gap, seeds=seeds)])
-    at_widths = {part.words: part.answer for part in parts if "Small minus" in part.words}
+    at_widths = {part.title: part.answer for part in parts if "Small minus" in part.title}
     assert at_widths == {"Small minus its ANN at width 1, points": answer}
 
 
@@ -612,11 +602,11 @@ def test_a_tables_accuracy_is_answered_at_full_size_alone_and_its_order_at_any(
     rows: list[Row], expected: dict[str, str]
 ) -> None:
     parts = judged("tab5", rows)
-    names = [part.words if part.by else "" for part in parts]
+    names = [part.title if part.evidence else "" for part in parts]
     assert dict(zip(names, (part.answer for part in parts), strict=True)) == expected
     for part in parts:
-        if part.by:  # what has the paper's size says so by naming no width
-            assert (part.where == "") == (rows[-1].workload.width == 1)
+        if part.evidence:  # what has the paper's size says so by naming no width
+            assert (part.place == "") == (rows[-1].workload.width == 1)
 
 
 @ANY(
@@ -637,8 +627,8 @@ def test_any_deviation_from_the_papers_setting_is_a_reduced_size(change: dict[st
         half = those[0].workload.network.scaled(Fraction(1, 2))
         rows += retrained(those, **change, **({"network": half} if name == "width" else {}))
     parts = judged("tab5", rows)
-    assert {part.words.removeprefix("simulated ") for part in parts} <= {GAIN, PARITY}
-    assert parts and all(part.where for part in parts)
+    assert {part.title.removeprefix("simulated ") for part in parts} <= {GAIN, PARITY}
+    assert parts and all(part.place for part in parts)
     if flag := {"partial": "partial", "test": "lossy", "simulated": "simulated"}.get(name):
         assert all(f"({flag})" in part.why for part in parts)
 
@@ -673,9 +663,9 @@ def test_trainings_that_were_not_fixed_take_no_place_from_those_that_were() -> N
     by_u = retrained((r for r in GOOD if r.workload.network.neunorm), u=None)
     short = learnt([(0.99,)], BARE, suite="accuracy", seeds=1)  # an ANN has no steps
     longer = retrained(short, T=12)
-    fixed = {part.words: (part.answer, part.ours) for part in judged("tab5", GOOD)}
+    fixed = {part.title: (part.answer, part.figure) for part in judged("tab5", GOOD)}
     for rows in ([*GOOD, *by_u, *longer], [*longer, *by_u, *GOOD]):
-        assert {e.words: (e.answer, e.ours) for e in judged("tab5", rows)} == fixed
+        assert {e.title: (e.answer, e.figure) for e in judged("tab5", rows)} == fixed
 
 
 def test_data_that_stand_in_for_the_papers_answer_no_claim() -> None:
@@ -703,11 +693,13 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
     parts = judged("fig3", matlab(**times))
     assert [part.answer for part in parts] == expected
     for part in parts:
-        if part.by:
-            form = part.words.split("'s ")[1].split(",")[0]
-            assert part.where == "Octave, CPU" and part.ours.split()[0] == f"{times[form]:.0f}"
-            assert ("scaled up" in part.ours) == (times[form] > 150) and "network" not in part.ours
-            assert "a GPU on both sides, MATLAB itself" in part.why and "CIFAR-10" in part.words
+        if part.evidence:
+            form = part.title.split("'s ")[1].split(",")[0]
+            assert part.place == "Octave, CPU" and part.figure.split()[0] == f"{times[form]:.0f}"
+            assert ("scaled up" in part.figure) == (
+                times[form] > 150
+            ) and "network" not in part.figure
+            assert "a GPU on both sides, MATLAB itself" in part.why and "CIFAR-10" in part.title
             assert ("scaled from a part of it on 1 of 1" in part.why) == (times[form] > 150)
         else:
             assert "octave:convn" in part.why
@@ -715,14 +707,14 @@ def test_fig3_answers_each_conv_function(times: dict[str, float], expected: list
 
 def test_fig3_counts_each_network_of_table_1_once() -> None:
     again = [altered(row, run="20260102T000000-000000") for row in matlab(convn=60.0)]
-    assert one("fig3", [*matlab(convn=50.0), *again]).ours == "60"
+    assert one("fig3", [*matlab(convn=50.0), *again]).figure == "60"
     # another machine, or another batch, is no other network
     there = [altered(row, cpu="Other") for row in matlab(convn=50.0)]
-    assert one("fig3", [*again, *again, *there]).ours == "60"
+    assert one("fig3", [*again, *again, *there]).figure == "60"
     batch = [altered(row, batch_size=40) for row in matlab(convn=50.0)]
-    assert one("fig3", [*again, *batch]).ours == "50"
+    assert one("fig3", [*again, *batch]).figure == "50"
     larger = [altered(row, scale="Middle") for row in matlab(convn=40.0)]
-    assert one("fig3", [*again, *larger]).ours == "40 to 60, 2 networks"
+    assert one("fig3", [*again, *larger]).figure == "40 to 60, 2 networks"
     custom = [altered(row, scale="8C3(Encoding)-Voting") for row in matlab(convn=50.0)]
     assert one("fig3", custom).answer == "not tested"
 

@@ -426,7 +426,7 @@ def test_a_claims_answer_has_a_sign_a_colour_an_id_and_what_speaks_against_it(
     assert "○ 1 open, · 8 not tested." in visible(text)
     judged = findings(frames(rows))
     assert "against it" not in page.claims_table(judged).columns
-    table = page.claims_table([replace(finding, against="one seed decides") for finding in judged])
+    table = page.claims_table([replace(finding, doubts="one seed decides") for finding in judged])
     assert table.columns[-1] == "against it" and table.lines[0][-1] == "one seed decides"
 
 

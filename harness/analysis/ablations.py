@@ -41,7 +41,7 @@ def ablated(frames: Frames) -> list[AblationLine]:
 
 
 def _unchanged(case: Training) -> Training:
-    """Return what the changes leave alone."""
+    """Return a case with all that ablations change reset: equal for those that are compared."""
     network = case.workload.network
     network = replace(network, lif=replace(network.lif, a=1.0, v_th=1.0))
     return replace(

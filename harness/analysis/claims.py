@@ -32,16 +32,16 @@ class Finding:
     """The answer to a part of a claim: a line of the table of claims."""
 
     claim: Claim
-    words: str  # the part of the claim
+    title: str  # of the part, in ten words or fewer
     published: str
-    ours: str  # the figure, with its interval and n; "" where there is none
+    figure: str  # ours, with its interval and n; "" where there is none
     answer: Answer
     why: str
     brief: str = ""  # what an open one lacks, in a few words
-    where: str = ""  # the width of the networks, or the machine's kind; "" at the paper's size
-    by: Effect | Range | None = None
+    place: str = ""  # the width of the networks, or the machine's kind; "" at the paper's size
+    evidence: Effect | Range | None = None
     choice: str = ""  # the choice of ours that it rests on: "U = 1"
-    against: str = ""  # what speaks against it, in sentences
+    doubts: str = ""  # what speaks against it, in sentences
     is_ours: bool = False  # a check of ours, and no part of a claim of the paper
     lacks: str = ""  # `brief` in a sentence
 
@@ -54,7 +54,7 @@ class Finding:
     def text(self) -> str:
         """The answer as in `short`, with the reduced width or the machine, and our choice."""
         choice = self.choice and f"given {self.choice}"
-        return ", ".join(filter(None, (self.short, self.where, choice)))
+        return ", ".join(filter(None, (self.short, self.place, choice)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Claim:
     suite: str  # its rows answer the claim
     options: str  # of `harness run`: the fixed schedule and seeds
     rule: str  # what decides it, in a few words
-    test: str  # the same whole: the bounds above
+    test: str  # the same in full, with its bounds
     judge: Callable[[Frames], Sequence[Effect | Range]]  # raises Untested
 
     @property
@@ -109,9 +109,9 @@ def _untested(claim: Claim, error: Untested) -> Finding:
 
 def _finding(claim: Claim, part: Effect | Range, judgement: Judgement) -> Finding:
     answer, why, brief = judgement
-    front = claim, part.part, part.published, part.ours, answer
+    front = claim, part.title, part.published, part.figure, answer
     if isinstance(part, Range):
-        return Finding(*front, why, brief, part.where, part)
+        return Finding(*front, why, brief, part.place, part)
     reduced = [line for line in part.groups if not is_full_size(line)]
     widths = ", ".join(dict.fromkeys(f"width {line.width}" for line in reduced))
     return Finding(
@@ -119,7 +119,7 @@ def _finding(claim: Claim, part: Effect | Range, judgement: Judgement) -> Findin
         why + (f"; {widths}, {_trained_on(reduced)}" if reduced else ""),
         *(brief, widths, part),
         choice=part.choice,
-        against=part.against,
+        doubts=part.doubts,
         is_ours=part.is_ours,
         lacks=why if brief else "",
     )
@@ -168,9 +168,9 @@ def verdicts(findings: Sequence[Finding]) -> Verdicts:
         for name, parts in grouped(of_paper, lambda finding: finding.claim.id).items()
     }
     holding = [name for name, answer in answers.items() if answer in order[4:]]
-    effects = [finding for finding in of_paper if isinstance(finding.by, Effect)]
-    widths = dict.fromkeys(e.where for e in effects if e.where and e.claim.id in holding)
-    full = dict.fromkeys(e.claim.id for e in effects if not e.where and e.answer != "open")
+    effects = [finding for finding in of_paper if isinstance(finding.evidence, Effect)]
+    widths = dict.fromkeys(e.place for e in effects if e.place and e.claim.id in holding)
+    full = dict.fromkeys(e.claim.id for e in effects if not e.place and e.answer != "open")
     return Verdicts(answers, holding, [*widths], [*full])
 
 
@@ -190,10 +190,12 @@ def table(findings: Iterable[Finding]) -> Frame:
     """
     lines: list[tuple[object, ...]] = []
     for part in findings:
-        unit, numbers = (part.by.unit, part.by.numbers) if part.by else ("", (None,) * 5)
-        front = part.claim.id, part.claim.claim, part.words, part.published
-        reasons = part.why, part.choice, part.against, part.is_ours
-        lines.append((*front, part.answer, part.where, unit, *numbers, *reasons))
+        unit, numbers = (
+            (part.evidence.unit, part.evidence.numbers) if part.evidence else ("", (None,) * 5)
+        )
+        front = part.claim.id, part.claim.claim, part.title, part.published
+        reasons = part.why, part.choice, part.doubts, part.is_ours
+        lines.append((*front, part.answer, part.place, unit, *numbers, *reasons))
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     numbers = dict.fromkeys(("value", "low", "high", "matters"), float)
     return frame.astype({**numbers, "n": "Int64"})

@@ -76,7 +76,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The changes between two folders, what one alone has, and how their making differs."""
+    """The changes between two folders, what one alone has, and in what their origins differ."""
 
     differences: tuple[str, ...]  # of machine, versions and data: to know before reading on
     changes: tuple[Change, ...]
@@ -187,7 +187,7 @@ def _setting(line: TimedLine) -> str:
 
 
 def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Change]:
-    """Yield, for each precision, all contenders together, each against the others, every cell.
+    """Yield the changes of each precision: of all contenders, of each against others, by cell.
 
     A floor that was fast or slow in one cell moves all ratios of that cell: with three contenders
     or more, each is compared with the median of its cell.

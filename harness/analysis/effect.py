@@ -73,7 +73,7 @@ def interval_text(values: Iterable[float], unit: Unit = "points") -> str:
 class Effect:
     """A quantity measured for each seed that answers a part of a claim, and its bounds."""
 
-    part: str  # of the claim, in ten words or fewer
+    title: str  # of the part of a claim, in ten words or fewer
     published: str  # the paper's figure
     bound: float  # it is reproduced where its interval lies above this
     least_effect: float  # it is contradicted where its interval lies below this
@@ -88,7 +88,7 @@ class Effect:
     may_grow: bool = False  # whether seeds may still be added to those that were fixed
     is_ours: bool = False  # no part of a claim of the paper
     choice: str = ""  # a choice of ours that the answer rests on: "U = 1"
-    against: str = ""  # what speaks against it, in sentences
+    doubts: str = ""  # what speaks against it, in sentences
 
     @property
     def mean(self) -> Mean:
@@ -166,12 +166,12 @@ class Effect:
         return Judgement("open", f"{count} of this spread decide it in four of five cases", count)
 
     @property
-    def ours(self) -> str:
+    def figure(self) -> str:
         """The mean as text, with its interval: "+2.4 [+1.1, +3.6], n=4".
 
         Where a seed learnt nothing, the mean of the others without an interval.
         """
-        n, lost = len(self.by_seed), {seed for line in self.groups for seed in line.lost}
+        n, lost = len(self.by_seed), {seed for line in self.groups for seed in line.seeds_at_chance}
         learnt = self.by_seed[~self.by_seed.index.isin(lost)]
         if 0 < len(learnt) < n:
             lacking = f"{n - len(learnt)} of {n} learnt nothing"

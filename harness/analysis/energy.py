@@ -63,7 +63,7 @@ def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
 
 
 def _alike(row: Row) -> tuple[Case, object, object]:
-    """Return what counts of one mean share."""
+    """Return what is equal of counts that are averaged: case but for the seed, machine, data."""
     case = replace(row.case, workload=replace(row.workload, seed=0))
     return case, row.place, row.data.source and row.data.source.description
 

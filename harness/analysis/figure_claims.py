@@ -62,14 +62,14 @@ def fig4(frames: Frames) -> list[Effect]:
         noun, least, seeds = "points gained", STEP, 4
         if unit == "share":
             noun, least, seeds = "errors removed", -log1p(-FEWER), 5
-        against = _on_recordings(frames, groups) + _at_other_rates(frames, groups[0])
+        doubts = _on_recordings(frames, groups) + _at_other_rates(frames, groups[0])
         effects.append(
             Effect(
                 f"{groups[0].data_title}: {noun}, one size up",
                 *("rises", 0.0, least, seeds, gains / 2, groups, unit),
                 trend=trend(accuracies),
                 choice=f"rate {groups[0].rate:g}" if unit == "share" else "",
-                against=against.strip(),
+                doubts=doubts.strip(),
             )
         )
     if not effects:
@@ -102,7 +102,8 @@ def _at_other_rates(frames: Frames, line: TrainingLine) -> str:
         for other in comparable(frames, "scale")
         if other.scale in paper.SCALES and same(other) == same(line) and other.rate != line.rate
     ]
-    lost, n = sum(len(other.lost) for other in others), sum(len(o.accuracies) for o in others)
+    lost = sum(len(other.seeds_at_chance) for other in others)
+    n = sum(len(other.accuracies) for other in others)
     rates = span((other.rate for other in others), "g")
     return f"At {rates}, tried before, {lost} of {n} trainings learnt nothing." if lost else ""
 
@@ -114,12 +115,11 @@ def fig5(frames: Frames) -> list[Effect]:
     by_T = {T: by_T[T] for T in sorted(by_T) if seeds <= by_T[T].accuracies.keys()}
     accuracies = by_seed(by_T.values()).set_axis([*by_T], axis="columns")
     one, four, eight = (accuracies[T] for T in (1, 4, 8))
-    chance = 1 / by_T[1].case.workload.network.classes
+    data, chance, rise = by_T[1].data_title, by_T[1].chance, (eight - one).mean()
     share = ((one - chance) / (eight - chance)).mean()
-    rise, data, bounds = (eight - one).mean(), by_T[1].data_title, (-SUFFICES, -SUFFICES, 5)
-    against = f"The {100 * SUFFICES:g} points are {SUFFICES / rise:.0%} of what T = 8 gains. "
+    doubts = f"The {100 * SUFFICES:g} points are {SUFFICES / rise:.0%} of what T = 8 gains. "
     if 2 in accuracies and mean([*(accuracies[2] - eight)]).low > -SUFFICES:
-        against += f"T = 2 passes too: {interval_text(accuracies[2] - eight)}."
+        doubts += f"T = 2 passes too: {interval_text(accuracies[2] - eight)}."
     return [
         Effect(
             f"{data}: T=8 minus T=1, points",
@@ -129,14 +129,14 @@ def fig5(frames: Frames) -> list[Effect]:
         Effect(
             f"{data}: T=4 minus T=8, points",
             f"suffices (-{100 * SUFFICES:g} allowed)",
-            *(*bounds, four - eight, [by_T[4], by_T[8]]),
-            against=against.strip() if rise > 0 else "",
+            *(-SUFFICES, -SUFFICES, 5, four - eight, [by_T[4], by_T[8]]),
+            doubts=doubts.strip() if rise > 0 else "",
         ),
         Effect(
             f"{data}: T=1 minus {100 * NOT_BAD:.0f} % of T=8, points",
             *("not bad", 0.0, 0.0, 5, (one - chance) - NOT_BAD * (eight - chance)),
             [by_T[1], by_T[8]],
-            against=f"{100 * NOT_BAD:.0f} % is a bound of ours; T = 1 keeps {share:.0%}.",
+            doubts=f"{100 * NOT_BAD:.0f} % is a bound of ours; T = 1 keeps {share:.0%}.",
         ),
     ]
 
@@ -176,7 +176,7 @@ def conv(frames: Frames) -> list[Effect]:
             *("157 to 103", 0.0, -log1p(-SOONER), SEEDS_OF_TABLE[4], saved, pair, "share"),
             preset=preset,
             choice=first_u(pair[1]),
-            against=_against_sooner(pair, samples, seeds, saved),
+            doubts=_doubts_of_sooner(pair, samples, seeds, saved),
         )
     ]
 
@@ -189,7 +189,7 @@ def _epochs_to_goal(
     return goal, common_seeds(trainings.epochs_to(goal, line, samples, seeds) for line in pair)
 
 
-def _against_sooner(
+def _doubts_of_sooner(
     pair: Sequence[TrainingLine], samples: trainings.Samples, seeds: Sequence[int], saved: pd.Series
 ) -> str:
     """Return what speaks against a share of epochs saved, by other readings of the same rows."""
@@ -220,10 +220,10 @@ def bf16(frames: Frames) -> list[Effect]:
         loss, part = -loss, "float32 minus bf16, points"
     allowed = f"no claim ({100 * EQUAL:g} allowed, either way)"
     served = min(STEP, RISE, ACCURACY)
-    against = f"Its margin is larger than the bounds it serves ({100 * served:g} point)."
+    doubts = f"Its margin is larger than the bounds it serves ({100 * served:g} point)."
     bounds = -EQUAL, -EQUAL, 6
     effect = Effect(part, allowed, *bounds, loss, groups, needs_schedule=False, is_ours=True)
-    return [replace(effect, against=against if served < EQUAL else "")]
+    return [replace(effect, doubts=doubts if served < EQUAL else "")]
 
 
 OCTAVE = "octave"
@@ -238,19 +238,19 @@ TENS = 10.0  # "tens of times" begins here
 class Range:
     """A ratio measured for each cell that answers a part: geometric mean, least and largest."""
 
-    part: str
+    title: str
     value: float
     low: float
     high: float
     n: int  # cells
     judgement: Judgement
-    where: str
+    place: str
     scaled: bool  # whether an iteration is scaled up from a part of it
     published: str = "tens of times"
     unit: str = "times"
 
     @property
-    def ours(self) -> str:
+    def figure(self) -> str:
         """The figure of one cell, or the range of several: "21 to 87, 3 networks"."""
         ends = (f"{n:.2g}" if n < 100 else f"{n:,.0f}" for n in (self.low, self.high))
         times = " to ".join(dict.fromkeys(ends)) + (" (scaled up)" if self.scaled else "")

@@ -42,10 +42,7 @@ def is_full_size(line: TrainingLine) -> bool:
 
 
 def comparable(frames: Frames, suite: str, dataset: str | None = None) -> list[TrainingLine]:
-    """Return trainings under whatever suite, first those of the claim's own.
-
-    On the paper's data, by the paper's function.
-    """
+    """Return trainings on the paper's data, by the paper's function: those of `suite` first."""
     lines = [
         line
         for line in trainings.lines(frames, suite, *trainings.ALIKE)

@@ -120,7 +120,7 @@ def _of_run(timed: Sequence[Row[IterationResult]]) -> Rounds:
 
 @lru_cache(maxsize=4)
 def replaced(frames: Frames) -> dict[tuple[int, str], list[str]]:
-    """Return by cell and precision the runs that do not count since a later one does instead."""
+    """Return by cell and precision the runs that do not count because a later one replaced them."""
     hidden = grouped(
         (
             (cell, row)
@@ -137,9 +137,9 @@ def replaced(frames: Frames) -> dict[tuple[int, str], list[str]]:
 
 
 def notes_on(frames: Frames, cell: int, contender: Contender, run: str) -> Iterator[str]:
-    """Yield what to know of a contender's times in a run: in what they are unlike those replaced.
+    """Yield in what a contender's times in a run are unlike those that they replaced.
 
-    Of the floor also that its A/A is off.
+    Of the floor also that A/A is off.
     """
     times = rounds(frames)
     if (of_run := times.get((cell, run))) is None:

@@ -228,7 +228,7 @@ def _training_seconds(cases: Sequence[Case], rows: Iterable[Row[TrainedResult]])
 
 
 def _pace_traits(case: Case) -> tuple[object, ...]:
-    """Return what says how long a unit of a case's work takes."""
+    """Return the fields on which the seconds of a unit of work depend."""
     work, contender = case.workload, case.contender
     network = work.dataset, work.scale, work.width, work.network, work.T
     return *network, contender.name, contender.precision

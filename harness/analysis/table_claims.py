@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import log1p
 from statistics import fmean
 
@@ -96,9 +97,9 @@ def _neunorm_gains(
         groups = neunorm_pair(lines)
     except Untested:
         return
-    accuracies, preset, against = by_seed(groups), None, ""
+    accuracies, preset, doubts = by_seed(groups), None, ""
     if number == 4:
-        accuracies, preset, against = _late(groups)
+        accuracies, preset, doubts = _late(groups)
     gains, unit = gain(accuracies[0], accuracies[1], groups[0])
     share = (
         1 if number == 5 else HALF
@@ -114,7 +115,7 @@ def _neunorm_gains(
         choice=f"{choice}, rate {groups[1].rate:g}" if number == 3 else choice,
         obstacle=OF_TABLE_3 if number == 3 else "",
         preset=preset,
-        against=against,
+        doubts=doubts,
     )
 
 
@@ -131,11 +132,11 @@ def _late(groups: Sequence[TrainingLine]) -> tuple[Frame, Judgement | None, str]
     if len(new):
         return new, None, ""
     best = common_seeds({seed: max(c.tested) for seed, c in e.curves.items()} for e in groups)
-    against = ""
+    doubts = ""
     if len(late_means) > 1:
         by_late, by_best = (interval_text(pair[1] - pair[0]) for pair in (late_means, best))
-        against = f"By epochs 16 to 30 it is {by_late}, by the best epoch {by_best}."
-    return by_seed(groups), waits_for_new_seeds(), against
+        doubts = f"By epochs 16 to 30 it is {by_late}, by the best epoch {by_best}."
+    return by_seed(groups), waits_for_new_seeds(), doubts
 
 
 def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> Iterator[Effect]:
@@ -145,9 +146,8 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
     and Table 6 has none.
     """
     structure = same_but("framework", "neunorm", "neunorm_u", "T", "optimiser")
-    anns = grouped((line for line in lines if line.framework == ANN), structure)
-    spiking = (line for line in lines if line.framework != ANN)
-    pairs = [(line, ann) for line in spiking for ann in anns.get(structure(line), ())]
+    snns, anns = _sides(lines)
+    pairs = [pair for pair in product(snns, anns) if len({*map(structure, pair)}) == 1]
     pairs = [pair for pair in pairs if len(by_seed(pair))]
     sides, neunorm = _rates(frames), WITH_NEUNORM[number]
     whole = [pair for pair in pairs if all(map(is_full_size, pair))]
@@ -179,7 +179,7 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
         preset=preset,
         needs_schedule=False,
         choice=f"rate {' and '.join(rates)}",
-        against=_against_rate(frames, pair),
+        doubts=_doubts_of_rate(frames, pair),
     )
 
 
@@ -199,18 +199,23 @@ def _rates(frames: Frames) -> tuple[ChosenRate, ChosenRate]:
         and not line.substitute
         and not line.deviations
     ]
-    of_ann = [line for line in trials if line.framework == ANN]
-    of_snn = [line for line in trials if line.framework != ANN]
-    return trainings.chosen_rate(of_snn), trainings.chosen_rate(of_ann)
+    snns, anns = _sides(trials)
+    return trainings.chosen_rate(snns), trainings.chosen_rate(anns)
+
+
+def _sides(lines: Iterable[TrainingLine]) -> tuple[list[TrainingLine], list[TrainingLine]]:
+    """Return the trainings with spikes, and those without."""
+    by_kind = grouped(lines, lambda line: line.framework == ANN)
+    return by_kind.get(False, []), by_kind.get(True, [])
 
 
 def _missing_rates(snn: ChosenRate, ann: ChosenRate) -> str:
-    """Return what a rate still has to be chosen by, of CIFARNet and its ANN; "" where it is."""
+    """Return why a rate of CIFARNet or its ANN is not chosen yet; "" where both are."""
     sides = ("the SNN", snn), ("its ANN", ann)
     return ", ".join(f"{name}: {side.why}" for name, side in sides if not side.rate)
 
 
-def _against_rate(frames: Frames, pair: Sequence[TrainingLine]) -> str:
+def _doubts_of_rate(frames: Frames, pair: Sequence[TrainingLine]) -> str:
     """Return what other rows say of the rate of a gap, in sentences."""
     ends = [fmean(c.train_accuracy for c in e.curves.values()) for e in pair if e.curves]
     shares = " and ".join(f"{100 * end:.1f} %" for end in ends)
@@ -264,25 +269,15 @@ def _rungs(frames: Frames) -> tuple[dict[Fraction, tuple[TrainingLine, TrainingL
     ]
     rungs, lacking = dict[Fraction, tuple[TrainingLine, TrainingLine]](), list[str]()
     for width in RUNGS:
-        lines = [line for line in small if line.case.workload.width == width]
-        sides = {
-            "SNN": [line for line in lines if line.framework != ANN],
-            "ANN": [line for line in lines if line.framework == ANN],
-        }
-        fit = {
-            name: [line for line in side if is_on_schedule([line]) and not line.dropout]
-            for name, side in sides.items()
-        }
-        if all(fit.values()):
-            rungs[width] = fit["SNN"][0], fit["ANN"][0]
+        sides = _sides(line for line in small if line.case.workload.width == width)
+        fit = [[e for e in side if is_on_schedule([e]) and not e.dropout] for side in sides]
+        if all(fit):
+            rungs[width] = fit[0][0], fit[1][0]
             continue
-        for name in (name for name in fit if not fit[name]):
-            others = {
-                f"{line.stages} epochs at {line.rate:g}, dropout {line.dropout:g}"
-                for line in sides[name]
-            }
+        for name, side, fitting in zip(("SNN", "ANN"), sides, fit, strict=True):
+            others = {f"{e.stages} epochs at {e.rate:g}, dropout {e.dropout:g}" for e in side}
             there = f" (there: {'; '.join(sorted(others))})" if others else ""
-            lacking.append(f"width {width} has no {name}{there}")
+            lacking += [] if fitting else [f"width {width} has no {name}{there}"]
     return rungs, "; ".join(lacking)
 
 

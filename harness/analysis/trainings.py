@@ -129,9 +129,14 @@ class TrainingLine:
         return self.case.optimiser.lr
 
     @property
-    def lost(self) -> list[int]:
+    def chance(self) -> float:
+        """The accuracy of a guess."""
+        return 1 / self.case.workload.network.classes
+
+    @property
+    def seeds_at_chance(self) -> list[int]:
         """The seeds that learnt nothing: their training accuracy ends below LEARNT times chance."""
-        learnt = schedule.LEARNT / self.case.workload.network.classes
+        learnt = schedule.LEARNT * self.chance
         return [seed for seed, curve in self.curves.items() if curve.train_accuracy < learnt]
 
     @property
@@ -373,7 +378,7 @@ def table(lines: Sequence[TrainingLine], more: Mapping[str, Values] = {}) -> Fra
     as the property of that name.
     """
     computed: dict[str, Values] = {
-        "at_chance": [len(line.lost) for line in lines],
+        "at_chance": [len(line.seeds_at_chance) for line in lines],
         "gained_at_first": [line.gained_at_first for line in lines],
         "epochs": [round(fmean(line.trained_epochs)) for line in lines],
     }
@@ -478,8 +483,7 @@ def goal(
         if seeds is None or seed in seeds
     ]
     held = fmean(fmean(curve[-max(1, len(curve) // 4) :]) for curve in curves) if curves else nan
-    chance = 1 / rivals[0].case.workload.network.classes
-    return chance + NEARLY * (held - chance)
+    return rivals[0].chance + NEARLY * (held - rivals[0].chance)
 
 
 def epochs_to(
@@ -493,9 +497,8 @@ def epochs_to(
     Interpolated linearly between epochs, from chance at 0. Seeds that never reach it are left out.
     """
     epochs: dict[int, float] = {}
-    chance = 1 / line.case.workload.network.classes
     for seed, curve in line.curves.items():
-        for n, (low, high) in enumerate(pairwise([chance, *at_first(curve, samples)])):
+        for n, (low, high) in enumerate(pairwise([line.chance, *at_first(curve, samples)])):
             if low < goal <= high and (seeds is None or seed in seeds):
                 epochs.setdefault(seed, n + (goal - low) / (high - low))
     return epochs

@@ -213,7 +213,7 @@ def brief_claims(judged: Sequence[Finding]) -> list[Table]:
 
     What speaks against an answer is on the page.
     """
-    brief = [replace(finding, against="") for finding in judged]
+    brief = [replace(finding, doubts="") for finding in judged]
     return [table_by_claim(brief), claims_table(brief)] if verdict(judged) else []
 
 
@@ -255,19 +255,19 @@ def claims_table(judged: Sequence[Finding]) -> Table:
     """
     tested = _tested_parts(judged)
     parts = [part for part in tested if not part.is_ours]
-    ours = [f"{part.words}: {part.ours}, {part.text}" for part in tested if part.is_ours]
-    places = [part.where for part in parts if part.where and isinstance(part.by, Effect)]
+    ours = [f"{part.title}: {part.figure}, {part.text}" for part in tested if part.is_ours]
+    places = [part.place for part in parts if part.place and isinstance(part.evidence, Effect)]
     usual = max(places, key=places.count, default="")
     lines = [
         {
             "claim": part.claim.id,
-            "part": part.words,
+            "part": part.title,
             "paper": part.published,
-            "ours": part.ours,
+            "ours": part.figure,
             "answer": f"{SIGNS[part.answer]} "
-            + (part.short if part.where == usual and part.answer != CONTRADICTED else part.text),
+            + (part.short if part.place == usual and part.answer != CONTRADICTED else part.text),
         }
-        | ({"against it": part.against} if any(part.against for part in parts) else {})
+        | ({"against it": part.doubts} if any(part.doubts for part in parts) else {})
         for part in parts
     ]
     text = [
@@ -275,7 +275,7 @@ def claims_table(judged: Sequence[Finding]) -> Table:
     ]
     text[0] += " or their range."
     text += [f"Trainings have {usual} where no other is named."] if usual else []
-    effects = (part.by for part in tested if isinstance(part.by, Effect))
+    effects = (part.evidence for part in tested if isinstance(part.evidence, Effect))
     data = fastest.sources(line for effect in effects for line in effect.groups)
     text += [f"Their data: {data}."] if data else []
     lacks = {part.brief: part.lacks for part in parts if part.brief}
@@ -317,24 +317,24 @@ def updated(readme: str, block: str, path: Path) -> str:
 def _of_claim(parts: Sequence[Finding]) -> Markup:
     """Draw the figures of a claim, one a unit: effects with seeds and bounds, or ranges."""
     groups: dict[str, list[Dot]] = {}
-    effects = [part.by for part in parts if isinstance(part.by, Effect)]
+    effects = [part.evidence for part in parts if isinstance(part.evidence, Effect)]
     kinds = dict.fromkeys(effect.bound_text.split(":")[0] for effect in effects)
     title, bounds, log = f"tall bar: {', or '.join(kinds)}", {0.0: ""}, False
     for part in parts:
-        match part.by:
+        match part.evidence:
             case Effect() as by:
                 times, form = (1, "+.3f") if by.unit == "votes" else (100, "+.1f")
                 value, low, high, _, bar = (times * number for number in by.numbers)
                 seeds = tuple(times * value for value in by.seed_numbers)
-                text, note = f"{value:{form}}", f"{part.ours}; {by.bound_text}"
-                dot = Dot(part.words, value, low, high, text, seeds=seeds, bar=bar, note=note)
+                text, note = f"{value:{form}}", f"{part.figure}; {by.bound_text}"
+                dot = Dot(part.title, value, low, high, text, seeds=seeds, bar=bar, note=note)
                 groups.setdefault(UNITS.get(by.unit, by.unit), []).append(dot)
             case Range() as by:
                 title = "times plain PyTorch's time, from the least to the most of the networks"
                 bounds, log = {figure_claims.TENS: "tens of times"}, True
-                dot = Dot(part.words, by.value, by.low, by.high, f"{by.value:,.3g}")
+                dot = Dot(part.title, by.value, by.low, by.high, f"{by.value:,.3g}")
                 groups.setdefault("", []).append(dot)
-    ours, claim = "; ".join(part.ours for part in parts), parts[0].claim.claim
+    ours, claim = "; ".join(part.figure for part in parts), parts[0].claim.claim
     drawn = {
         f"{claim}, {unit}: {ours}": figures.dots({unit: dots}, title, log=log, bounds=bounds)
         for unit, dots in groups.items()
@@ -470,7 +470,7 @@ def _condition(lines: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> 
 def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
     """Return accuracy over the numbers of steps that networks were tested at, in percent."""
     rows = rows_of(frames, TestedResult, line)
-    learnt = [row.result for row in rows if row.workload.seed not in line.lost]
+    learnt = [row.result for row in rows if row.workload.seed not in line.seeds_at_chance]
     by_steps = grouped(sorted(learnt, key=attrgetter("tested_T")), lambda test: str(test.tested_T))
     means = {T: fmean(test.test_accuracy for test in tests) for T, tests in by_steps.items()}
     return {T: Dot("", 100 * mean) for T, mean in means.items()}
@@ -478,7 +478,7 @@ def _tested(frames: Frames, line: TrainingLine) -> dict[str, Dot]:
 
 def _point(line: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
-    learnt = [a for seed, a in line.accuracies.items() if seed not in line.lost]
+    learnt = [a for seed, a in line.accuracies.items() if seed not in line.seeds_at_chance]
     value, low, high, _ = mean_share(learnt)
     marker, seeds = "s" if line.framework == ANN else "o", tuple(100 * a for a in learnt)
     return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
@@ -495,7 +495,7 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     text.append(f"epochs: {first.stages}")
     if len(rates := {*map(_rate, group)}) == 1:
         text.append(f"from a rate of {rates.pop():g}")
-    lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.lost]
+    lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.seeds_at_chance]
     nothing = f" Learnt nothing, and not drawn: {'; '.join(lost)}." if lost else ""
     return f"{', '.join(text)}.{nothing}"
 
@@ -542,7 +542,7 @@ def _ablations(frames: Frames) -> Captioned:
             if ablation.change == AS_IT_IS:
                 low = high = nan
                 seeds, text = (), f"{100 * line.accuracy:.1f} %"
-            lost, name = bool(line.lost), ablation.change
+            lost, name = bool(line.seeds_at_chance), ablation.change
             dot = Dot(name, value, low, high, text, hollow=lost, seeds=seeds, note=note)
             groups.setdefault(shown.data_title(line), []).append(dot)
     if groups:
@@ -554,7 +554,7 @@ def _ablations(frames: Frames) -> Captioned:
 def _recordings(frames: Frames) -> Iterator[str]:
     for line in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = rows_of(frames, TransferResult, line)
-        tests = [row.result for row in rows if row.workload.seed not in line.lost]
+        tests = [row.result for row in rows if row.workload.seed not in line.seeds_at_chance]
         if tests and line.scale in paper.SCALES:
             accuracy = 100 * fmean(test.test_accuracy for test in tests)
             samples = span((test.recorded_samples for test in tests), ",")
