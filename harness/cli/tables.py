@@ -80,7 +80,7 @@ def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
     if folder == RESULTS and PUBLISHED.is_dir() and not Store(folder).files:
         suite = suites[0] if suites else "acceleration"
         raise UsageError(
-            f"nothing was run here yet: `harness {command} --out {PUBLISHED}` shows the shipped "
+            f"nothing was run yet: `harness {command} --out {PUBLISHED}` shows the shipped "
             f"rows, `harness run --suite {suite}` makes yours"
         )
     return read_rows(folder, *suites)

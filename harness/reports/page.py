@@ -1,7 +1,7 @@
 """The report: one page, the whole tables as csv files, README's block and picture.
 
-The page's prose is the template's; here are the figures and tables that stand in it, each a part by
-name. A part without rows is left out.
+Their prose is in templates. This module makes the figures and tables that stand in it, each a part
+by name; a part without rows is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from harness.suites.trainings import AS_IT_IS
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"
 CONTRADICTED: claims.Answer = "contradicted"
-SIGNS: Mapping[claims.Answer, str] = {  # so that an answer is told without its colour
+SIGNS: Mapping[claims.Answer, str] = {  # for readers who see no colours
     "reproduced": "✓",
     "contradicted": "✗",
     "same direction, smaller": "≈",
