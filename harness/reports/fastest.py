@@ -297,7 +297,6 @@ class Conditions:
     unranked: list[tuple[str, list[str]]]  # networks on which nobody has a rank, and why
     notes: list[str]  # what else to know of the figures, in sentences
     failed: list[tuple[str, list[str]]]  # contenders that failed a proof, and their networks
-    leader: Leader | None
     elsewhere: list[tuple[str, list[float], list[float], Leader | None]]  # machine, ratios, ours
 
 
@@ -337,7 +336,6 @@ def conditions(
         unranked=[(name, reasons) for name, reasons in lacks if reasons],
         notes=notes,
         failed=[(contender_title(str(name)), [*networks]) for name, networks in failed],
-        leader=_leader(cells),
         elsewhere=elsewhere,
     )
 
