@@ -6,6 +6,7 @@ Only figures of one machine are compared, and of each network those of one run. 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -277,12 +278,8 @@ def table(
 
 def narrow(cells: Iterable[RankedCell]) -> list[RankedCell]:
     """Return cells with short names, of which a phone shows more columns: "CIFAR-10 S"."""
-    scales = {f" {name}": f" {name[0]}" for name in paper.SCALES}
-    short = []
-    for cell in cells:
-        end = next((scale for scale in scales if cell.name.endswith(scale)), "")
-        short.append(RankedCell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
-    return short
+    scale = re.compile(f" ({'|'.join(paper.SCALES)})$")
+    return [cell._replace(name=scale.sub(lambda end: end[0][:2], cell.name)) for cell in cells]
 
 
 @dataclass(frozen=True)

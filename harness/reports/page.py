@@ -424,12 +424,10 @@ def _rates(frames: Frames) -> Captioned:
 def _by_rate(lines: Sequence[TrainingLine]) -> Captioned:
     alike = same_but("optimiser", "scale", "network", *COMPARED)
 
-    def other_settings(line: TrainingLine) -> tuple[object, ...]:
-        optimiser = line.case.optimiser
-        settings = {name: value for name, value in vars(optimiser).items() if name != "lr"}
-        return type(optimiser), str(settings)
+    def settings(line: TrainingLine) -> tuple[object, ...]:
+        return alike(line), replace(line.case.optimiser, lr=1.0)
 
-    for group in grouped(lines, lambda line: (alike(line), other_settings(line))).values():
+    for group in grouped(lines, settings).values():
         in_order = sorted(group, key=_rate)
         parts = grouped(in_order, lambda e: (e.scale, e.network, *_compared(e))).values()
         parts = [part for part in parts if len(part) > 1]
