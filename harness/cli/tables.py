@@ -122,8 +122,9 @@ def report(readme: Annotated[str | None, _Readme] = None, **values: Any) -> None
 
     rows = frames(_rows_of(folder, "report"))
     written = page.write(rows, folder, to)
-    out.print(*map(Text, prose.sentences(timings.lines(rows))), sep="\n")
-    out.print(*page.brief_claims(findings(rows)), sep="")
+    sentences = map(Text, prose.sentences(timings.lines(rows)))
+    for part in (*sentences, *page.brief_claims(findings(rows))):
+        out.print(part)
     for path in written:
         say(str(path))
 
