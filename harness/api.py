@@ -39,7 +39,7 @@ def device(choice: Device) -> Literal["cpu", "cuda"]:
     if torch.cuda.is_available():
         return "cuda"
     if choice == "cuda":
-        raise UsageError("--device cuda, but torch finds no CUDA device here: use --device cpu")
+        raise UsageError("--device cuda, but torch finds no CUDA device: use --device cpu")
     return "cpu"
 
 

@@ -296,7 +296,7 @@ def test_an_estimate_of_a_timing_goes_by_the_time_between_rows(
         ({}, "confirmed", ""),
         ({"source": replace(TRAIN, sha256="another")}, "not tested", "data"),
         ({"test": replace(TEST, sha256="another")}, "not tested", "data"),
-        ({"device": "cuda"}, "not tested", "it ran on cuda, and there is none here"),
+        ({"device": "cuda"}, "not tested", "it ran on cuda, and this machine has none"),
         ({"contender": "gone"}, "not tested", "unknown framework 'gone'"),
     ],
     ids=str,

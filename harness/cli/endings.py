@@ -1,6 +1,6 @@
 """How a command ends: whatever ends it is an exit code, and one sentence on standard error.
 
-Imports nothing that takes time: from here on an interruption is answered.
+Imports nothing slow: an interruption is answered as soon as this module is imported.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]], *no
 def _frameworks(title: str = "") -> Table:
     """Return a table of all frameworks and variants in 80 columns.
 
-    What makes a variant another function, and how to get what is missing, is said below it.
+    Notes below it tell how a variant differs, and how to get what is missing.
     """
     import adapters
     from adapters import facts
@@ -107,7 +107,7 @@ def _frameworks(title: str = "") -> Table:
         line = {
             "contender": name,
             "version": release[0] if release else "",
-            "function": "not here" if framework.missing else function,
+            "function": "missing" if framework.missing else function,
             "default": "yes" if is_plain and name not in (*opt_in, *broken) else "",
             "neuron": "" if framework.missing else neuron,
         }

@@ -53,7 +53,7 @@ def run(work: Work) -> list[Row]:
 
 
 def say_missing_data(work: Work) -> set[str]:
-    """Fetch missing data and say what is not there, before hours go by; return these data sets."""
+    """Fetch missing data and say before the run what stands in; return these data sets."""
     missing, access = set[str](), work.access
     firsts = {case.workload.dataset: case for case in reversed(work.cases)}
     for name, case in firsts.items() if work.options.executor == "local" else ():
@@ -106,8 +106,8 @@ def train(work: Work) -> list[Row]:
         len(host.without_emulated_bf16(work.cases)) < len(work.cases)
     ):
         endings.say(
-            "no instructions for bf16 here: trainings in bf16 take many times as long as in "
-            "float32; --precision fp32 trains in float32 (these are other trainings)"
+            "this machine has no instructions for bf16, in which trainings take many times as long "
+            "as in float32; --precision fp32 trains in float32 (these are other trainings)"
         )
     rows: list[Row] = []
     note = f"what was trained is kept in {work.options.out / 'records'}; "
@@ -136,7 +136,7 @@ def measure(work: Work) -> list[Row]:
     store, options, budget = work.store, work.options, work.options.spending
     cases = [case for case in work.suited if isinstance(case, Timing)]
     if len(cases) < len(work.cases):
-        endings.say("bf16 is left out: no instructions for it here; --precision bf16 measures it")
+        endings.say("bf16 is left out: no instructions for it; --precision bf16 measures it")
     for sentence in work.left_out:
         endings.say(sentence)
     if (load := host.moment().load or 0.0) > BUSY:

@@ -54,7 +54,9 @@ def status(**values: Any) -> None:
             cases += [case for case in every if standing.condition(case) in trained]
         cases += [] if planned else api.suited(api.cases(of_suite, suite), suite, options)
     if not cases:
-        raise UsageError("nothing of this runs here: leave --suite, --long or --paper out")
+        raise UsageError(
+            "nothing of this runs on this machine: leave --suite, --long or --paper out"
+        )
     counts = standing.standings(cases, rows, key_now(device), options.spending)
     out.print(standings_table(counts, plans))
 
@@ -116,7 +118,7 @@ def lacks(case: Case) -> str | None:
     from harness import baselines
 
     if case.device != "cpu" and not torch.cuda.is_available():
-        return f"it ran on {case.device}, and there is none here"
+        return f"it ran on {case.device}, and this machine has none"
     try:
         if isinstance(case, Fit):
             baselines.load(case.contender.framework)

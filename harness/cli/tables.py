@@ -80,7 +80,7 @@ def _rows_of(folder: Path, command: str, *suites: str) -> list[Row]:
     if folder == RESULTS and PUBLISHED.is_dir() and not Store(folder).files:
         suite = suites[0] if suites else "acceleration"
         raise UsageError(
-            f"nothing was run here yet: `harness {command} --out {PUBLISHED}` shows the shipped "
+            f"nothing was run yet: `harness {command} --out {PUBLISHED}` shows the shipped "
             f"rows, `harness run --suite {suite}` makes yours"
         )
     return read_rows(folder, *suites)
@@ -122,8 +122,9 @@ def report(readme: Annotated[str | None, _Readme] = None, **values: Any) -> None
 
     rows = frames(_rows_of(folder, "report"))
     written = page.write(rows, folder, to)
-    out.print(*map(Text, prose.sentences(timings.lines(rows))), sep="\n")
-    out.print(*page.brief_claims(findings(rows)), sep="")
+    sentences = map(Text, prose.sentences(timings.lines(rows)))
+    for part in (*sentences, *page.brief_claims(findings(rows))):
+        out.print(part)
     for path in written:
         say(str(path))
 

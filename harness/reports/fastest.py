@@ -6,6 +6,7 @@ Only figures of one machine are compared, and of each network those of one run. 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -277,12 +278,8 @@ def table(
 
 def narrow(cells: Iterable[RankedCell]) -> list[RankedCell]:
     """Return cells with short names, of which a phone shows more columns: "CIFAR-10 S"."""
-    scales = {f" {name}": f" {name[0]}" for name in paper.SCALES}
-    short = []
-    for cell in cells:
-        end = next((scale for scale in scales if cell.name.endswith(scale)), "")
-        short.append(RankedCell(cell.name.removesuffix(end) + scales.get(end, ""), cell.lines))
-    return short
+    scale = re.compile(f" ({'|'.join(paper.SCALES)})$")
+    return [cell._replace(name=scale.sub(lambda end: end[0][:2], cell.name)) for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -297,7 +294,6 @@ class Conditions:
     unranked: list[tuple[str, list[str]]]  # networks on which nobody has a rank, and why
     notes: list[str]  # what else to know of the figures, in sentences
     failed: list[tuple[str, list[str]]]  # contenders that failed a proof, and their networks
-    leader: Leader | None
     elsewhere: list[tuple[str, list[float], list[float], Leader | None]]  # machine, ratios, ours
 
 
@@ -337,7 +333,6 @@ def conditions(
         unranked=[(name, reasons) for name, reasons in lacks if reasons],
         notes=notes,
         failed=[(contender_title(str(name)), [*networks]) for name, networks in failed],
-        leader=_leader(cells),
         elsewhere=elsewhere,
     )
 

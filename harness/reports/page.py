@@ -1,7 +1,7 @@
 """The report: one page, the whole tables as csv files, README's block and picture.
 
-The page's prose is the template's; here are the figures and tables that stand in it, each a part by
-name. A part without rows is left out.
+Their prose is in templates. This module makes the figures and tables that stand in it, each a part
+by name; a part without rows is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from harness.suites.trainings import AS_IT_IS
 BEGIN, END = "<!-- begin: harness report -->", "<!-- end: harness report -->"
 NOT_TESTED: claims.Answer = "not tested"
 CONTRADICTED: claims.Answer = "contradicted"
-SIGNS: Mapping[claims.Answer, str] = {  # so that an answer is told without its colour
+SIGNS: Mapping[claims.Answer, str] = {  # for readers who see no colours
     "reproduced": "✓",
     "contradicted": "✗",
     "same direction, smaller": "≈",
@@ -424,12 +424,10 @@ def _rates(frames: Frames) -> Captioned:
 def _by_rate(lines: Sequence[TrainingLine]) -> Captioned:
     alike = same_but("optimiser", "scale", "network", *COMPARED)
 
-    def other_settings(line: TrainingLine) -> tuple[object, ...]:
-        optimiser = line.case.optimiser
-        settings = {name: value for name, value in vars(optimiser).items() if name != "lr"}
-        return type(optimiser), str(settings)
+    def settings(line: TrainingLine) -> tuple[object, ...]:
+        return alike(line), replace(line.case.optimiser, lr=1.0)
 
-    for group in grouped(lines, lambda line: (alike(line), other_settings(line))).values():
+    for group in grouped(lines, settings).values():
         in_order = sorted(group, key=_rate)
         parts = grouped(in_order, lambda e: (e.scale, e.network, *_compared(e))).values()
         parts = [part for part in parts if len(part) > 1]

@@ -1,4 +1,4 @@
-"""Who computes: a framework, at a version, as a variant or in a form. Names are parsed here alone.
+"""A contender: a framework, at a version, as a variant or in a form, and how its name is parsed.
 
 A name is `FRAMEWORK[@VERSION][:VARIANT|:FORM]`: "norse", "norse@1.0.0", "snntorch:subtract",
 "norse:compiled".
