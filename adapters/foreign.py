@@ -49,7 +49,7 @@ class ForeignLayer(nn.Module):
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
-        self.neunorm = neunorm.behind(stage, network)
+        self.neunorm = neunorm.for_stage(stage, network)
 
 
 class ForeignNetwork(nn.Module):

@@ -90,7 +90,7 @@ Neuron = Callable[[LIF], nn.Module]
 def _modules(stage: Stage, network: Network, neuron: Neuron) -> list[nn.Module]:
     """Return a layer's modules: synapse, neuron, tap, pool, NeuNorm, dropout."""
     modules = [synapses.synapse(stage), neuron(network.lif), SpikeTap()]
-    modules += [synapses.pool(stage), neunorm.behind(stage, network)]
+    modules += [synapses.pool(stage), neunorm.for_stage(stage, network)]
     modules += [StepDropout(network.dropout)] if network.dropout > 0 and stage.drops else []
     return [module for module in modules if module is not None]
 

@@ -71,7 +71,7 @@ class SinabsLayer(nn.Module):
         self.lif = make_neuron(network.lif)
         self.tap = SpikeTap(multi_step=True)
         self.pool = synapses.pool(stage)
-        self.neunorm = neunorm.behind(stage, network)
+        self.neunorm = neunorm.for_stage(stage, network)
         self.p = network.dropout
 
     def forward(self, current: Tensor, steps: int, keys: Tensor | None) -> Tensor:

@@ -153,7 +153,7 @@ def test_published_rows_are_read_by_machine_and_new_ones_stand_outside(store: St
 
 def test_surrogates_and_endless_reasons_stay_readable(store: Store) -> None:
     reason = "a \udcff\n  name \x1b[2J\x00 at µ" + "x" * 3_000_000 + " its end"
-    ended = maker(CASE, ROW.run).ended("failed", reason)
+    ended = maker(CASE, ROW.run, ROW.installation).ended("failed", reason)
     store.append(altered(ended, source=replace(TRAIN, note="\udcff")))
     ((row,), damaged) = store.read()
     assert damaged == [] and has(row, records.EndedResult)

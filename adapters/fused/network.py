@@ -173,7 +173,7 @@ class FusedLayer(nn.Module):
         super().__init__()
         self.synapse = synapses.synapse(stage)
         self.tap = SpikeTap(multi_step=True)
-        self.neunorm = neunorm.behind(stage, network)
+        self.neunorm = neunorm.for_stage(stage, network)
         kernel = stage.synapse.kernel if isinstance(stage.synapse, Conv) else 0
         self.work = Synapse(product=kernel == 0, kernel=kernel)
         if not self.work.product:

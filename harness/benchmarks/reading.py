@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from harness.records import IterationResult, Row, Run, Store
-from harness.records.identity import PROTOCOL
+from harness.records.identity import PROTOCOL, Installation
 from harness.records.run import maker
 from harness.records.store import line_of
 from harness.reports import page
@@ -39,7 +39,7 @@ def synthetic(count: int) -> list[Row[IterationResult]]:
         run = Run(id=f"20260101T{n // (10 * len(cases)):06d}-000000", protocol=PROTOCOL)
         seconds, number = 1.0 + (7 * n % 11) / 100, n // len(cases) % 10 + 1
         result = IterationResult(round=number, seconds=seconds)
-        rows.append(maker(cases[n % len(cases)], run).row(result))
+        rows.append(maker(cases[n % len(cases)], run, Installation()).row(result))
     return rows
 
 

@@ -32,10 +32,7 @@ R = TypeVar("R", bound=Result)
 LONGEST_REASON = 1000  # characters; a framework's message can be of any length
 # Packages, with the frameworks, whose versions decide what a run computes or how fast.
 PACKAGES = ("torch", "numpy", "numba", "triton", "torchvision", "scipy", "pandas", "tonic")
-
-
 UNKNOWN = Moment()  # how busy and warm the machine was
-NOTHING_KNOWN = Installation()  # of a framework that is missing
 
 
 class Failed(Exception):
@@ -87,7 +84,7 @@ class RowMaker:
         return self.row(EndedResult(status=status, reason=shortened(reason)))
 
 
-def maker(case: Case, run: Run, installation: Installation = NOTHING_KNOWN) -> RowMaker:
+def maker(case: Case, run: Run, installation: Installation) -> RowMaker:
     """Return what makes rows of a case; of its data only the size of an epoch is known."""
     workload = case.workload
     epoch = paper.settings(workload.dataset).iterations_per_epoch(workload.batch_size)

@@ -30,7 +30,7 @@ class ReferenceLayer(nn.Module):
         self.cell = cell(network.lif, shape=stage.output_shape) if asks else cell(network.lif)
         self.tap = SpikeTap()
         self.pool = synapses.pool(stage)
-        self.neunorm = neunorm.behind(stage, network)
+        self.neunorm = neunorm.for_stage(stage, network)
         self.p = network.dropout
 
     def forward(

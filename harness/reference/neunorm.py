@@ -44,7 +44,7 @@ class NeuNormStep(nn.Module):
         return normalise(spikes, x, self.U), x
 
 
-def behind(stage: spec.Stage, network: spec.Network) -> NeuNormStep | None:
+def for_stage(stage: spec.Stage, network: spec.Network) -> NeuNormStep | None:
     """Return a new NeuNorm for a layer's output; None where none acts on it."""
     if network.neunorm is None or stage.neunorm_shape is None:
         return None

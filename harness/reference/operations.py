@@ -59,7 +59,7 @@ def spiking_operations(
     """
     entering = [_Entering(x[:1] if is_static(x) else x)]
     for stage, fired, weights in zip(network.stages[:-1], spikes[:-1], U[:-1], strict=True):
-        entering.append(_behind(stage, network, fired, weights))
+        entering.append(_next_input(stage, network, fired, weights))
     return _by_layer(network, entering, spikes)
 
 
@@ -102,7 +102,7 @@ def _driven(stage: Stage, amounts: Tensor) -> int:
     return round(float(rows @ places @ columns)) * maps
 
 
-def _behind(stage: Stage, network: Network, fired: Tensor, U: Tensor | None) -> _Entering:
+def _next_input(stage: Stage, network: Network, fired: Tensor, U: Tensor | None) -> _Entering:
     """Return what the spikes of a layer become on the way to the next."""
     counts = _pooled(stage, fired.float())
     if network.neunorm is None or U is None:
