@@ -174,7 +174,7 @@ def check_name(name: str) -> None:
     _check(contender.package)
     if name.endswith(":"):
         raise UsageError(f"{name!r} names no variant: leave the colon out")
-    if contender.suffix and not (facts := of(contender.package)).missing:
+    if contender.suffix and not (facts := look_up(contender.package)).missing:
         facts.deviations_of(contender.suffix)
 
 
@@ -210,7 +210,7 @@ def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
 
     Raises UsageError for an unknown framework, Missing where it does not load here.
     """
-    facts = of(framework)
+    facts = look_up(framework)
     if facts.missing:
         raise Missing(facts.missing)
     return facts.variants
@@ -219,13 +219,13 @@ def variants_of(framework: str) -> Mapping[str, tuple[str, ...]]:
 def available() -> list[str]:
     """Return the frameworks that load here, without their variants."""
     discover(names())
-    return [name for name in names() if not of(name).missing]
+    return [name for name in names() if not look_up(name).missing]
 
 
 def missing(name: str) -> str | None:
     """Return why that framework does not load here and how to install it; None where it loads."""
     check_name(name)
-    return of(Contender.parse(name).package).missing or None
+    return look_up(Contender.parse(name).package).missing or None
 
 
 def broken() -> dict[str, str]:
@@ -235,14 +235,14 @@ def broken() -> dict[str, str]:
     """
     others = tuple(_declared_on(tuple(sys.path)))
     discover(others)
-    return {name: of(name).missing for name in others if of(name).missing}
+    return {name: look_up(name).missing for name in others if look_up(name).missing}
 
 
 _known: dict[str, Facts] = {}
 _looking = threading.Lock()
 
 
-def of(framework: str) -> Facts:
+def look_up(framework: str) -> Facts:
     """Return the facts of a framework, found now if need be. Raises UsageError if it is unknown."""
     discover((framework,))
     return _known[framework]
@@ -261,8 +261,8 @@ def discover(frameworks: Iterable[str]) -> None:
             remember(_cached(name))
 
 
-def known() -> tuple[Facts, ...]:
-    """Return the facts of all frameworks found so far."""
+def snapshot() -> tuple[Facts, ...]:
+    """Return the facts of all frameworks that were looked up so far."""
     return tuple(_known.values())
 
 

@@ -245,9 +245,9 @@ def _compiled(cases: tuple[Case, ...]) -> list[str]:
 
     def is_compiled(contender: Contender) -> bool:
         package = contender.package
-        if package not in names() or facts.of(package).foreign:
+        if package not in names() or facts.look_up(package).foreign:
             return False
-        return contender.form == "compiled" or bool(facts.of(package).implementations)
+        return contender.form == "compiled" or bool(facts.look_up(package).implementations)
 
     return [*dict.fromkeys(c.contender.name for c in cases if is_compiled(c.contender))]
 

@@ -134,7 +134,7 @@ def _differs(name: str) -> None:
 
 
 def _declares(framework: str) -> None:
-    if reasons := facts.of(framework).undeclared:
+    if reasons := facts.look_up(framework).undeclared:
         raise Broken("; ".join(reasons))
 
 

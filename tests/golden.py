@@ -191,7 +191,7 @@ def numerics_made() -> Iterator[Entry]:
     ann = {title: _of_ann(setting) for title, setting in settings().items()}
     yield Entry(spec.ANN, numbers, ann, CLOSE)
     for name in adapters.available():
-        of_adapter = {**numbers, "REVISION": facts.of(name).revision}
+        of_adapter = {**numbers, "REVISION": facts.look_up(name).revision}
         yield Entry(name, of_adapter, computed_by(adapters.load(name)), CLOSE)
 
 

@@ -83,7 +83,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
         patch.setattr(facts, "_known", dict(facts._known))
         patch.setattr(facts, "PATIENCE", 4)
         facts.discover(sources)
-        yield {name: facts.of(name) for name in sources}
+        yield {name: facts.look_up(name) for name in sources}
 
 
 def test_an_import_that_does_anything_costs_itself_and_is_one_line(looked: Looked) -> None:
@@ -132,7 +132,7 @@ def test_facts_are_kept_until_the_source_changes(plant: Plant, tmp_path: Path) -
         if revision:
             (tmp_path / "site" / "kept_module.py").write_text(SOUND + note + "REVISION = 2")
         facts._known.pop("kept", None)
-        assert facts.of("kept").revision == revision
+        assert facts.look_up("kept").revision == revision
         assert (tmp_path / "imports").read_text() == imports
 
 
@@ -154,9 +154,9 @@ def test_all_frameworks_of_the_project_load_with_variants_and_versions() -> None
         "snntorch": {"detached-reset", "subtract", "defaults"},
         "spikingjelly": {"detached-reset", "defaults"},
     }  # fmt: skip
-    assert (facts.of("reference").version, facts.of("reference").packages) == (None, {})
-    assert facts.of("norse").packages == {"norse": metadata.version("norse")}
-    assert facts.of("fused").packages["numba"] == metadata.version("numba")
+    assert (facts.look_up("reference").version, facts.look_up("reference").packages) == (None, {})
+    assert facts.look_up("norse").packages == {"norse": metadata.version("norse")}
+    assert facts.look_up("fused").packages["numba"] == metadata.version("numba")
     requirements = metadata.requires("snn-harness") or []
     for framework in ("snntorch", "spikingjelly", "norse"):  # pinned exactly
         assert any(re.match(rf"{framework}==\d", line) for line in requirements)

@@ -201,7 +201,7 @@ def test_the_list_of_frameworks_fits_a_pipe_and_has_every_form(command: Command)
     assert all(f"NAME:{form}" in out for form in FORMS)
     # a contender has one line of the table, and another function says below it how it differs
     for name in adapters.names():
-        forms = [f"{name}:{variant}" for variant in facts.of(name).variants]
+        forms = [f"{name}:{variant}" for variant in facts.look_up(name).variants]
         assert {name, *forms} <= {line.partition(" ")[0] for line in lines}
     line = next(line for line in lines if line.startswith("snntorch:subtract"))
     assert line.split() == ["snntorch:subtract", "another", "its", "class"]

@@ -484,7 +484,7 @@ def test_networks_of_one_interpreter_do_not_mix(octave: Any) -> None:
     ],
 )
 def test_a_runtime_of_its_own_is_named(name: str, runtime: str, packages: set[str]) -> None:
-    runtime_facts = facts.of(name)
+    runtime_facts = facts.look_up(name)
     assert runtime_facts.version and runtime in runtime_facts.implementations["cpu"]
     assert packages <= {*runtime_facts.packages}
 
@@ -541,5 +541,5 @@ def test_a_small_cell_runs_in_octave(tmp_path: Path) -> None:
         assert {*audits} <= {("before", True), ("round", True), ("late", True)}  # a second start
         assert (
             pick(rows, records.AuditResult, **by)[0].installation.framework_version
-            == facts.of("octave").version
+            == facts.look_up("octave").version
         )

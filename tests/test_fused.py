@@ -166,7 +166,7 @@ def test_fused_without_numba_warns_and_runs_in_plain_torch(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "adapters.fused.neurons", None)
     fused_network.kernels_for.cache_clear()
     try:
-        assert facts.of("fused").implementations["cpu"] == f"numba {numba.__version__}"
+        assert facts.look_up("fused").implementations["cpu"] == f"numba {numba.__version__}"
         with pytest.warns(RuntimeWarning, match="pip install 'snn-harness\\[fused\\]'"):
             assert fused_adapter.implementation("cpu") == "plain torch"
         module, reference, x = pair("fused", small("nmnist", "Small", "mean"), 3, 2, static=False)

@@ -77,7 +77,7 @@ def test_every_adapter_of_ours_says_whose_code_is_timed() -> None:
     plain |= {"snntorch": OWN, "spikingjelly": OWN, "norse": CELL, "sinabs": CELL}
     variants = {"norse:super": OWN, "sinabs:defaults": OWN}
     for name in adapters.available():
-        own_facts = facts.of(name)
+        own_facts = facts.look_up(name)
         assert (own_facts.neuron, own_facts.undeclared) == (plain[name], ())
         for variant in own_facts.variants:
             expected = variants.get(f"{name}:{variant}", plain[name])
@@ -87,7 +87,7 @@ def test_every_adapter_of_ours_says_whose_code_is_timed() -> None:
 
 def test_an_own_class_is_found_in_the_built_module(plant: Plant, spiky: None) -> None:
     plant("steps", STEPS + f'NEURON = "{OWN}"')
-    steps = facts.of("steps")
+    steps = facts.look_up("steps")
     neurons = {form: steps.neuron_of(form) for form in ("", *steps.variants)}
     assert neurons == {"": OWN, "plain": OURS, "other": OWN, "untrue": None}
     (sentence,) = steps.undeclared
@@ -115,7 +115,7 @@ def test_what_is_not_declared_is_a_sentence_and_stays_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     plant("undeclared", source)
-    undeclared = facts.of("undeclared")
+    undeclared = facts.look_up("undeclared")
     assert (undeclared.missing, undeclared.neuron) == ("", None)
     (sentence,) = undeclared.undeclared
     assert re.search(says, sentence) and "\n" not in sentence
@@ -155,11 +155,11 @@ def test_the_version_is_the_frameworks_where_the_plug_in_is_named_after_it(
 ) -> None:
     """The entry point `spiky_dist` is of the package `spiky_dist-pkg` 1.0."""
     plant("spiky_dist", "raise ValueError('broken')")
-    assert facts.of("spiky_dist").version == "2.0"  # also where it does not load
+    assert facts.look_up("spiky_dist").version == "2.0"  # also where it does not load
     source = PACKAGELESS + f'NEURON = "{OWN}"'
     (tmp_path / "site" / "spiky_dist_module.py").write_text(source)
     facts._known.pop("spiky_dist")
-    dist = facts.of("spiky_dist")
+    dist = facts.look_up("spiky_dist")
     assert (dist.version, dist.packages, dist.neuron) == ("2.0", {"spiky_dist": "2.0"}, OWN)
 
 

@@ -81,18 +81,18 @@ def norse_is_at(name: str) -> str:
 def test_a_version_is_loaded_in_its_own_process_alone(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
     assert adapters.missing(name) is None
-    norse = facts.of(name)
+    norse = facts.look_up(name)
     assert norse.version and norse.version.startswith("9.9 (files ")
     with Child() as one, Child() as other:
         at = one.call(norse_is_at, name)
         assert "norse-" in at and "versions" in at
         assert other.call(norse_is_at, "norse") != at
-    assert facts.of("norse").version == metadata.version("norse")
+    assert facts.look_up("norse").version == metadata.version("norse")
 
 
 def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> None:
     name = f"norse@{wheel(tmp_path, '9.9', of_norse())}"
-    norse = facts.of(name)
+    norse = facts.look_up(name)
     contender = ContenderProcess(RowMaker(Run(id="run"), timed(name)))
     contender.start()
     assert contender.call(Worker.part) is None
@@ -103,7 +103,7 @@ def test_a_package_that_changes_in_a_run_costs_its_own_row(tmp_path: Path) -> No
         contender.call(Worker.part)
     contender.end()
     facts.forget_versions()  # as a run does that begins
-    assert facts.of(name).version != norse.version
+    assert facts.look_up(name).version != norse.version
 
 
 BACKEND = """
@@ -131,9 +131,9 @@ def test_a_checkout_that_is_committed_is_the_same_files_and_loads(inside: Path) 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(deep)
             facts.forget_versions()  # as a command does that begins
-            versions.append(str(facts.of(name).version))
+            versions.append(str(facts.look_up(name).version))
             with Child() as child:
-                child.call(facts.remember, facts.of(name))
+                child.call(facts.remember, facts.look_up(name))
                 assert "versions" in child.call(norse_is_at, name)
     one, two = (version.partition(", ") for version in versions)
     assert one[0] != two[0] and one[2] == two[2]
@@ -328,11 +328,11 @@ def test_requirements_that_are_not_met_are_said_wherever_the_version_is(
 ) -> None:
     lacking = f"torch<1.5 ({torch.__version__} is installed), not-installed>=2 (is not installed)"
     name = f"norse@{wheel(tmp_path, '9.9', of_norse(), UNMET)}"
-    version = str(facts.of(name).version)
+    version = str(facts.look_up(name).version)
     assert version.startswith("9.9 (files ") and version.endswith(f"; requires {lacking})")
     code, out, _ = command("check", name, "--networks", "Small", "--datasets", "cifar10")
     assert code == 0 and f"requires {lacking}" in " ".join(out.split())
-    met = facts.of(f"norse@{wheel(tmp_path, '9.8', of_norse(), UNMET[2:])}")
+    met = facts.look_up(f"norse@{wheel(tmp_path, '9.8', of_norse(), UNMET[2:])}")
     assert "requires" not in str(met.version)
     broken = f"norse@{wheel(tmp_path, '9.7', {'norse/__init__.py': 'import absent'}, UNMET)}"
     assert "No module named 'absent'" in (reason := str(adapters.missing(broken))), reason

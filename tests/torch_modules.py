@@ -17,7 +17,7 @@ from harness.reference.initialise import copy_parameters, initialised
 from harness.spec import Network
 
 # Foreign runtimes have no dropout, no bf16 and no tuned form of a module.
-TORCH = [name for name in adapters.available() if not facts.of(name).foreign]
+TORCH = [name for name in adapters.available() if not facts.look_up(name).foreign]
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def _with_version(name: str) -> str:
     from adapters import facts
 
     contender = Contender.parse(name)
-    version = facts.of(contender.package).version if contender.version else None
+    version = facts.look_up(contender.package).version if contender.version else None
     return name if version in (None, contender.version) else f"{name}, {version}"
 
 

@@ -116,7 +116,7 @@ def _frameworks(title: str = "") -> Table:
             notes.append(f"{name} is another function: {'; '.join(deviations)}.")
 
     for name in adapters.names():
-        framework = facts.of(name)
+        framework = facts.look_up(name)
         add(name, framework, "", framework.deviations)
         notes += [framework.missing] if framework.missing else []
         changed = (f"{change} at import" for change in framework.changed)

@@ -102,7 +102,7 @@ class Local:
                         case rows:
                             store.append(*rows)
 
-                arguments = store.out, access, run, facts.known(), case, patient
+                arguments = store.out, access, run, facts.snapshot(), case, patient
                 try:
                     child = child or Child(case.device, short_spin=True)
                     result = child.call(trial_in_child, *arguments, silence=SILENCE, hear=hear)

@@ -122,7 +122,7 @@ def estimate(names: tuple[str, ...], options: Options) -> Estimate:
     The reference takes one here, on random input; others take as long, in proportion to neurons,
     and their framework's import and compilers besides. Raises UsageError for unknown names.
     """
-    packages = (facts.of(Contender.parse(name).package) for name in _checked(names))
+    packages = (facts.look_up(Contender.parse(name).package) for name in _checked(names))
     present = [package for package in packages if not package.missing]
     examined = [named.network for _, named in networks(options)]
     if not present or not examined:
@@ -155,7 +155,7 @@ def prove_adapters(
     networks(options)
     for name in _checked(names):
         contender = Contender.parse(name)
-        package = facts.of(contender.package)
+        package = facts.look_up(contender.package)
         if package.missing:
             yield AdapterProof(name, (), (), package.missing)
             continue

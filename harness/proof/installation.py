@@ -20,7 +20,7 @@ def installation_of(case: Case) -> Installation:
     contender = case.contender
     if contender.framework in (ANN, FLOOR):
         return NOTHING_KNOWN
-    package = facts.of(contender.package)
+    package = facts.look_up(contender.package)
     if package.missing:
         raise Missing(package.missing)
     kernels = package.implementations.get(case.device)

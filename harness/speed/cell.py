@@ -95,7 +95,7 @@ class Cell:
             floors = map(self.maker_of, floor_cases(case, self.group))
             rows = self.ledger.lock_and_read(*makers, *floors)
             # one that is not installed has no seconds for which the others' are measured again
-            reasons = {m.key: facts.of(m.case.contender.package).missing for m in makers}
+            reasons = {m.key: facts.look_up(m.case.contender.package).missing for m in makers}
             present = {key for key, reason in reasons.items() if not reason}
             if is_done(case, present or reasons.keys(), rows, self.budget):
                 self.rows, self.was_done = without_overcome(rows), True

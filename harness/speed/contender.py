@@ -80,7 +80,7 @@ class ContenderProcess:
             self.child = Child(case.device, short_spin=trains)
         except Died as reason:
             raise Failed(str(reason)) from None
-        self._call(START_SECONDS, make_worker, case, facts.known(), compiled, is_alone, trains)
+        self._call(START_SECONDS, make_worker, case, facts.snapshot(), compiled, is_alone, trains)
 
     def call(self, method: Callable[[Worker, *Args], R], *args: *Args) -> R:
         """Resume its process, call a method of its worker, stop it again. Raises Failed."""

@@ -60,7 +60,7 @@ class Estimates:
 
     def _without_floor(self, group: Group) -> float:  # of compilers, and runtimes of their own
         names = (case.contender.package for case in group)
-        foreign = FOREIGN_SECONDS * sum(facts.of(name).foreign for name in names)
+        foreign = FOREIGN_SECONDS * sum(facts.look_up(name).foreign for name in names)
         return foreign + self.compile_seconds(group)
 
     def compile_seconds(self, group: Group) -> float:

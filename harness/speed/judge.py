@@ -76,7 +76,7 @@ class Judge:
             precisions = names.setdefault(contender.name, (maker, set()))[1]
             precisions.update(required(contender.precision))
         # one in a runtime of its own may time parts of an iteration: nothing else runs meanwhile
-        is_alone = any(facts.of(maker.case.contender.package).foreign for maker in makers)
+        is_alone = any(facts.look_up(maker.case.contender.package).foreign for maker in makers)
         tasks = list[tuple[RowMaker, set[Precision]]]()
         for maker, precisions in names.values():
             # kernels of float64 and of the other precisions are compiled at the same time; a
