@@ -171,5 +171,5 @@ def test_list_and_doctor_name_failed_imports_and_their_settings(
         text = " ".join(out.split())
         assert code == 0
         assert "crashes does not load: its process died of SIGSEGV" in text
-        assert "the paper's; sets deterministic algorithms to on at import" in text
+        assert "sets: sets deterministic algorithms to on at import" in text
         assert "snntorch 1.0.0 the paper's" in text
