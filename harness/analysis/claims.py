@@ -24,7 +24,6 @@ from harness.analysis.words import data_source, span
 from harness.records import Row
 
 OURS = "bf16"  # the claim that is not the paper's
-PAPERS = 9  # claims
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _trained_on(groups: Sequence[TrainingLine]) -> str:
 class Verdicts(NamedTuple):
     """How many claims of the paper have which answer, by claim and not by part."""
 
-    claims: Mapping[str, Answer]  # by id, of the paper's nine
+    claims: Mapping[str, Answer]  # by id, all of the paper's
     holding: list[str]  # ids of those that hold in direction, in every part
     widths: list[str]  # of the trainings behind these: "width 1/8"
     at_full_size: list[str]  # ids of those that a training of the paper's size answers
@@ -152,8 +151,8 @@ class Verdicts(NamedTuple):
         named = f" ({', '.join(self.holding)})" if self.holding else ""
         where = f", trainings at {', '.join(self.widths)}" if self.widths else ""
         full = ", ".join(self.at_full_size) or "none"
-        first = f"{len(self.holding)} of the paper's {PAPERS} claims hold in direction{named}"
-        return f"{first}{where}; {full} trained at the paper's size"
+        count = f"{len(self.holding)} of the paper's {len(self.claims)} claims"
+        return f"{count} hold in direction{named}{where}; {full} trained at the paper's size"
 
 
 def verdicts(findings: Sequence[Finding]) -> Verdicts:

@@ -19,11 +19,11 @@ from harness.analysis.paired import (
     by_seed,
     common_seeds,
     comparable,
-    first_u,
     gain,
     match,
     neunorm_pair,
     trend,
+    u_in_words,
     waits_for_new_seeds,
 )
 from harness.analysis.table_claims import ACCURACY, SEEDS_OF_TABLE
@@ -148,7 +148,7 @@ def fig6(frames: Frames) -> list[Effect]:
     if contrasts.empty:
         raise Untested("no seed has votes both without and with NeuNorm")
     front = f"{pair[0].data_title}: contrast NeuNorm gains", "clearer", 0.0, CLEARER, 4
-    return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes", choice=first_u(pair[1]))]
+    return [Effect(*front, contrasts[1] - contrasts[0], pair, "votes", choice=u_in_words(pair[1]))]
 
 
 def conv(frames: Frames) -> list[Effect]:
@@ -175,7 +175,7 @@ def conv(frames: Frames) -> list[Effect]:
             f"{pair[0].data_title}: epochs saved to {100 * goal:.0f} %",
             *("157 to 103", 0.0, -log1p(-SOONER), SEEDS_OF_TABLE[4], saved, pair, "share"),
             preset=preset,
-            choice=first_u(pair[1]),
+            choice=u_in_words(pair[1]),
             doubts=_doubts_of_sooner(pair, samples, seeds, saved),
         )
     ]

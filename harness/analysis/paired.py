@@ -109,7 +109,7 @@ def gain(old: pd.Series, new: pd.Series, line: TrainingLine) -> tuple[pd.Series,
     return ((1 - old + half) / (1 - new + half)).map(log), "share"
 
 
-def first_u(line: TrainingLine) -> str:
+def u_in_words(line: TrainingLine) -> str:
     """Return the first value of NeuNorm's U in words."""
     return "U uniform at first" if line.neunorm_u == "uniform" else f"U = {line.neunorm_u}"
 

@@ -22,11 +22,11 @@ from harness.analysis.paired import (
     by_seed,
     common_seeds,
     comparable,
-    first_u,
     gain,
     is_full_size,
     neunorm_pair,
     preference,
+    u_in_words,
     waits_for_new_seeds,
 )
 from harness.analysis.tables import PublishedRow, measures, published
@@ -82,7 +82,7 @@ def _from_published(row: PublishedRow, line: TrainingLine) -> Effect:
     part = f"{line.scale}, {kind}: minus the paper's, points"
     bounds = f"{100 * row.accuracy:.2f} %", -ACCURACY, -ACCURACY, FEWEST_SEEDS
     difference = pd.Series(line.accuracies) - row.accuracy
-    choice = first_u(line) if line.neunorm_u else ""
+    choice = u_in_words(line) if line.neunorm_u else ""
     return Effect(part, *bounds, difference, [line], may_grow=True, choice=choice)
 
 
@@ -107,7 +107,7 @@ def _neunorm_gains(
     part, least = "points NeuNorm gains", share * (accuracy[True] - accuracy[False])
     if unit == "share":
         part, least = "errors NeuNorm removes", -log1p(-least / (1 - accuracy[False]))
-    choice = first_u(groups[1])
+    choice = u_in_words(groups[1])
     yield Effect(
         f"{groups[0].data_title}: {part}",
         f"{100 * accuracy[False]:.2f} to {100 * accuracy[True]:.2f}",
