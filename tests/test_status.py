@@ -286,8 +286,8 @@ def test_an_estimate_of_a_timing_goes_by_the_time_between_rows(
     rows = [
         replace(row, time=time) for row, time in zip(timed("floor", 1.0, 1.0), times, strict=True)
     ]
-    seconds_left = status.seconds_of([timed_case("reference")], rows)
-    assert seconds_left == pytest.approx(seconds, nan_ok=True)
+    estimate = status.seconds_of([timed_case("reference")], rows)
+    assert estimate == pytest.approx(seconds, nan_ok=True)
 
 
 @pytest.mark.parametrize(
