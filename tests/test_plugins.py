@@ -126,8 +126,9 @@ def test_what_is_not_declared_is_a_sentence_and_stays_usable(
         declares()
     monkeypatch.setenv("COLUMNS", "300")
     code, out, _ = command("list", "frameworks")
-    (line,) = (line for line in out.splitlines() if line.strip(" │|").startswith("undeclared"))
-    assert code == 0 and "not declared" in line and re.search(says, line)
+    lines = (line.strip(" │|") for line in out.splitlines())
+    line, note = (line for line in lines if line.startswith("undeclared"))
+    assert code == 0 and "not declared" in line and re.search(says, note)
 
 
 def test_rows_and_tables_say_whose_code_was_timed(
