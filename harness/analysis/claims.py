@@ -152,7 +152,11 @@ class Verdicts(NamedTuple):
         where = f", trainings at {', '.join(self.widths)}" if self.widths else ""
         full = ", ".join(self.at_full_size) or "none"
         count = f"{len(self.holding)} of the paper's {len(self.claims)} claims"
-        return f"{count} hold in direction{named}{where}; {full} trained at the paper's size"
+        against = ", ".join(name for name, is_ in self.claims.items() if is_ == "contradicted")
+        return (
+            f"{count} hold in direction{named}{where}; contradicted: {against or 'none'}, "
+            f"the others are undecided or untested; {full} trained at the paper's size"
+        )
 
 
 def verdicts(findings: Sequence[Finding]) -> Verdicts:

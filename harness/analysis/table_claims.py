@@ -168,8 +168,8 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
         published = "89.83 - 90.49"
     preset = None if whole else _by_pilot(frames)
     if not (whole or chosen):
-        why = _missing_rates(*sides) or "no trainings at the rates that were chosen"
-        preset = Judgement("open", f"behind at one rate: {why}", "rate")
+        why = _missing_rates(*sides) or "at the rates chosen since, trainings are not complete"
+        preset = Judgement("open", f"behind at the one rate of both sides: {why}", "rate")
     rates = dict.fromkeys(f"{line.rate:g}" for line in pair)
     accuracies = by_seed(pair)
     yield Effect(

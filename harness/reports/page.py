@@ -235,7 +235,11 @@ def table_by_claim(judged: Sequence[Finding]) -> Table:
     answer_of = [*answers.values()]
     counts = ((sign, answer_of.count(answer), answer) for answer, sign in SIGNS.items())
     legend = ", ".join(f"{sign} {n} {answer}" for sign, n, answer in counts if n)
-    legend = f"The paper's {len(answers)} claims, each as its least sure part: {legend}."
+    legend = (
+        f"The paper's {len(answers)} claims, each as its least sure part: {legend}. Open: the "
+        "trainings that would decide are named. Cannot be decided here: not with as many as are "
+        "feasible."
+    )
     looks = {(n, "answer"): answer for n, answer in enumerate(answer_of)}
     return Table(lines, subtitle=legend, looks=looks, ids=[*answers])
 
