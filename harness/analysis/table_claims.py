@@ -282,7 +282,10 @@ def _rungs(frames: Frames) -> tuple[dict[Fraction, tuple[TrainingLine, TrainingL
 
 
 def _by_pilot(frames: Frames) -> Judgement | None:
-    """Judge whether the gap of CIFARNet to its ANN moves as both go on at the second rate."""
+    """Judge whether more epochs at the second learning rate move CIFARNet's gap to its ANN.
+
+    None where they move it by less than MOVED.
+    """
     lines = [line for line in comparable(frames, "accuracy", "cifar10") if line.scale == "CIFARNet"]
     plain = [line for line in lines if line.neunorm == "off"]
     schedules = PILOT, schedule.STAGES["cifar10"]

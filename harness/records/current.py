@@ -243,9 +243,9 @@ def _together(row: Row) -> Together:
 
 
 def _parts(timings: Iterable[Row]) -> dict[Together, _Part]:
-    """Return each run's part of each cell and precision, in the order they were last written.
+    """Group timed rows by run, cell and precision; the group that was last written to comes last.
 
-    A clock that ran ahead does not make a run the newest.
+    The order is that of the rows, not of their clocks, which may have run ahead.
     """
     groups: dict[Together, list[Row]] = {}
     for row in timings:

@@ -99,7 +99,7 @@ def new_run() -> str:
 def begin(
     out: Path, machine: Machine, allocator: str, frameworks: Iterable[str], command: Sequence[str]
 ) -> Run:
-    """Write OUT/runs/RUN.json: command, versions, what its rows share; return the run.
+    """Write OUT/runs/ID.json, what the rows of a run share, and return the run, with a new id.
 
     `command`: as it was typed. Raises UsageError where the folder cannot be written.
     """

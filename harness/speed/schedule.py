@@ -106,7 +106,7 @@ class Schedule:
         cell.start()
         rounds, may_stop_early = self.budget.rounds, self.budget.may_stop_early
         half = ceil(rounds / 2) if rounds >= RESTARTED else rounds
-        while cell.is_comparable and (cell.number < half or self._is_unsure(cell, began)):
+        while cell.is_comparable and (cell.number < half or self._wants_more_rounds(cell, began)):
             cell.round()
             if cell.number == 1:
                 yield replace(self._result(cell), more=True)
@@ -162,10 +162,10 @@ class Schedule:
             cell.case, rows, cell.number, was_done=cell.was_done, bf16_trainings=trainings
         )
 
-    def _is_unsure(self, cell: Cell, began: float) -> bool:
-        """Return whether its ratios are not known yet, and there is time for more rounds.
+    def _wants_more_rounds(self, cell: Cell, began: float) -> bool:
+        """Return whether a ratio of the cell is not known yet, and there is time for more rounds.
 
-        Here and after its second start, once all the others have theirs.
+        The time has to last for rounds now and after its second start, once the others had theirs.
         """
         few = self.budget.may_stop_early or self.budget.rounds < RESTARTED
         if few or cell.versions or 2 * cell.number >= MOST_ROUNDS or cell.is_known():
