@@ -152,10 +152,11 @@ class Verdicts(NamedTuple):
         where = f", trainings at {', '.join(self.widths)}" if self.widths else ""
         full = ", ".join(self.at_full_size) or "none"
         count = f"{len(self.holding)} of the paper's {len(self.claims)} claims"
-        against = ", ".join(name for name, is_ in self.claims.items() if is_ == "contradicted")
+        against = [name for name, answer in self.claims.items() if answer == "contradicted"]
+        rest = len(self.claims) - len(self.holding) - len(against)
         return (
-            f"{count} hold in direction{named}{where}; contradicted: {against or 'none'}, "
-            f"the others are undecided or untested; {full} trained at the paper's size"
+            f"{count} hold in direction{named}{where}; {', '.join(against) or 'none'} "
+            f"contradicted, {rest} undecided or untested; {full} trained at the paper's size"
         )
 
 

@@ -223,5 +223,5 @@ def excluded(effects: Sequence[Effect]) -> list[bool]:
 def _holm(effects: Sequence[Effect], p_of: Callable[[Effect], float]) -> list[bool]:
     """Return which effects pass a test; those that are answered early take no part in it."""
     numbers = [n for n, effect in enumerate(effects) if not effect.early_answer]
-    passed = statistics.holm([p_of(effects[n]) for n in numbers], AGAINST)
-    return [n in {*compress(numbers, passed)} for n in range(len(effects))]
+    passed = {*compress(numbers, statistics.holm([p_of(effects[n]) for n in numbers], AGAINST))}
+    return [n in passed for n in range(len(effects))]

@@ -46,6 +46,10 @@ SIGNS: Mapping[claims.Answer, str] = {  # for readers who see no colours
     "cannot be decided here": "–",
     NOT_TESTED: "·",
 }
+MEANINGS: Mapping[claims.Answer, str] = {  # of answers that do not explain themselves
+    "open": "Open: the runs so far do not decide it.",
+    "cannot be decided here": "Cannot be decided here: nor would as many more as are feasible.",
+}
 UNITS = {"points": "points of accuracy", "share": "% taken away"}
 OF_PAPER = {"3": "Table 3: N-MNIST", "4": "Table 4: DVS-CIFAR10", "5": "Table 5: CIFAR-10"}
 OF_PAPER |= {"6": "Table 6: CIFAR-10"}
@@ -235,11 +239,8 @@ def table_by_claim(judged: Sequence[Finding]) -> Table:
     answer_of = [*answers.values()]
     counts = ((sign, answer_of.count(answer), answer) for answer, sign in SIGNS.items())
     legend = ", ".join(f"{sign} {n} {answer}" for sign, n, answer in counts if n)
-    legend = (
-        f"The paper's {len(answers)} claims, each as its least sure part: {legend}. Open: the "
-        "trainings that would decide are named. Cannot be decided here: not with as many as are "
-        "feasible."
-    )
+    legend = f"The paper's {len(answers)} claims, each as its least sure part: {legend}."
+    legend += "".join(f" {MEANINGS[answer]}" for answer in MEANINGS if answer in answer_of)
     looks = {(n, "answer"): answer for n, answer in enumerate(answer_of)}
     return Table(lines, subtitle=legend, looks=looks, ids=[*answers])
 

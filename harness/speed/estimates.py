@@ -71,7 +71,7 @@ class Estimates:
         return self._corrected * self._floor(group) * self._times(group)
 
     def correct(self, group: Group, seconds: float, rounds: int) -> None:
-        """Correct later estimates by a cell that took `spent` seconds, without its exams."""
+        """Correct later estimates by a cell that took so many seconds, without its exams."""
         self._spent += seconds
         self._foreseen += self._model(group, rounds) + self._without_floor(group)
 
