@@ -153,10 +153,10 @@ class Verdicts(NamedTuple):
         full = ", ".join(self.at_full_size) or "none"
         count = f"{len(self.holding)} of the paper's {len(self.claims)} claims"
         against = [name for name, answer in self.claims.items() if answer == "contradicted"]
-        rest = len(self.claims) - len(self.holding) - len(against)
+        n_open = len(self.claims) - len(self.holding) - len(against)
         return (
             f"{count} hold in direction{named}{where}; {', '.join(against) or 'none'} "
-            f"contradicted, {rest} undecided or untested; {full} trained at the paper's size"
+            f"contradicted, {n_open} undecided or untested; {full} trained at the paper's size"
         )
 
 
