@@ -58,7 +58,7 @@ def cases(options: Options, suite: Suite) -> tuple[Case, ...]:
         skipped = {*suite.opt_in, *facts.broken()}
         named = tuple(name for name in adapters.names() if name not in skipped)
     for name in named:
-        if name not in (suite.frameworks or ()):  # the ANN is no adapter
+        if name not in (*(suite.frameworks or ()), *suite.opt_in):  # an ANN is no adapter
             adapters.check_name(name)  # one that does not load is no error: it gets a row
     chosen = suite.cases(replace(options, frameworks=named, device=device(options.device)))
     # a network by its name and in another spelling of it is the same case

@@ -557,6 +557,10 @@ def test_whether_the_gap_closes_is_answered_by_all_widths_at_one_rate() -> None:
     assert closing(whole).answer == YES and closing(whole).figure.startswith("+1.0 ")
     assert closing(rungs(0.03, 0.03, 0.03, 0.03)).answer not in (YES, "same direction, smaller")
     assert closing(rungs(0.01, 0.02, 0.03, 0.04)).answer == NO
+    # what is none of the paper's functions is neither side
+    anns = [row for row in whole if row.contender.framework == "ann"]
+    masked = retrained(anns, contender="ann:masks", deviations="averaged over 4 masks")
+    assert closing([*masked, *whole]).text == closing(whole).text
     without = [row for row in whole if not is_half_ann(row)]
     fast = retrained([row for row in whole if is_half_ann(row)], lr=0.2)
     for rows, there in ((without, ""), ([*without, *fast], " (there: 40+5+5 epochs at 0.2, ")):

@@ -19,6 +19,7 @@ from harness import reference
 from harness.adapter import record_spikes
 from harness.conformance import random_batch, small
 from harness.reference import coding, dropout, neunorm, neuron
+from harness.reference.ann import ANN
 from harness.reference.initialise import as_drawn, copy_parameters, initialised
 from harness.spec import LIF, Network, NeuNorm, Reading
 
@@ -206,3 +207,15 @@ def test_an_adapter_draws_a_mask_each_call_and_in_training_alone(name: str) -> N
     assert torch.equal(module.eval()(x), plain(x))
     # a static image gives what its copies give
     assert torch.equal(reference.eval()(x), reference(x.contiguous()))
+
+
+def test_an_ann_of_several_masks_gives_each_copy_of_an_image_its_own() -> None:
+    network = replace(small("cifar10", "Large"), dropout=0.5)
+    plain, several = as_drawn(ANN, network), as_drawn(partial(ANN, masks=3), network)
+    x = torch.rand(1, 2, *network.input_shape)
+    torch.manual_seed(0)
+    copies = plain(x.repeat(1, 3, 1, 1, 1))[0]
+    torch.manual_seed(0)
+    assert torch.equal(several(x.expand(4, -1, -1, -1, -1)), copies.unflatten(0, (3, 2)))
+    assert len({*copies[::2, 0].tolist()}) == 3  # of one image
+    assert torch.equal(several.eval()(x), plain.eval()(x)) and several(x).shape[0] == 1

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from harness import suites
+from harness import api, suites
 from harness.datasets import load_batch
+from harness.proof.installation import installation_of
 from harness.records.identity import columns
-from harness.spec import ANN, Options, Timing, Training, UsageError, paper, schedule
+from harness.spec import (
+    ANN,
+    MASKED_ANN,
+    Contender,
+    Options,
+    Timing,
+    Training,
+    UsageError,
+    paper,
+    schedule,
+)
 from harness.suites.trainings import ABLATIONS
 
 SUITES = ["timesteps", "scale", "neunorm", "accuracy", "ablations"]
@@ -73,6 +85,21 @@ def test_each_suite_trains_the_cases_of_its_figure_or_table() -> None:
         alone = cases("accuracy", frameworks=frameworks, networks=("CIFARNet",), rate=0.4)
         assert {case.contender.name for case in alone} == {*frameworks}
         assert {case.optimiser.lr for case in alone} == {0.4}
+
+
+def test_an_ann_of_several_masks_is_trained_where_it_is_named() -> None:
+    named: dict[str, Any] = {"frameworks": (MASKED_ANN,), "networks": ("Small",), "seeds": (0,)}
+    options = Options(suite="accuracy", dropout=0.5, device="cpu", **named)
+    (case,) = api.cases(options, suites.suite("accuracy"))
+    assert isinstance(case, Training) and case.workload.network.dropout == 0.5
+    plain = replace(case, contender=Contender(ANN))
+    assert case.forward_macs == case.workload.T * plain.forward_macs
+    assert columns(case) != columns(plain)
+    assert installation_of(case).deviations and not installation_of(plain).deviations
+    with pytest.raises(UsageError, match="give --dropout"):
+        api.cases(replace(options, dropout=None), suites.suite("accuracy"))
+    with pytest.raises(UsageError, match="unknown framework 'ann'"):
+        api.cases(replace(options, suite="scale"), suites.suite("scale"))
 
 
 def test_bf16_and_float32_are_timed_unless_a_precision_is_named() -> None:

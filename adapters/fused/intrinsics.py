@@ -414,7 +414,7 @@ def _copy(code: Code, target: Any, source: Any) -> None:
 
 
 def _widen(code: Code, target: Any, source: Any) -> None:
-    """bf16 is the upper half of a float32."""
+    """Write bf16 values as float32 or wider: a bf16 is the upper half of a float32."""
     builder, lanes = code.builder, code.vector.count
     single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)
@@ -427,7 +427,7 @@ def _widen(code: Code, target: Any, source: Any) -> None:
 
 
 def _narrow(code: Code, target: Any, source: Any) -> None:
-    """Round to nearest even; not a number stays none."""
+    """Write float32 values as bf16, rounded to nearest even; NaN stays NaN."""
     builder, lanes = code.builder, code.vector.count
     single, whole, half = map(code.like, (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
     target, source = code.pointer(target), code.pointer(source)

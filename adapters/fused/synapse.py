@@ -76,7 +76,8 @@ class Synapse:
     def input_gradient(self, dy: Tensor, inputs: Tensor | Events, weight: Tensor) -> Tensor:
         """Compute the input's gradient, (N, C, H, W) or (N, C), from dy, the current's gradient.
 
-        By events it is computed only where the surrogate is not 0, and is 0 elsewhere.
+        The kernel for events leaves 0 where the surrogate is 0, since nothing passes there; the
+        others compute all of it.
         """
         if isinstance(inputs, Tensor):
             return self._parts.input_gradient(dy, inputs.shape, weight)

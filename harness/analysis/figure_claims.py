@@ -154,7 +154,8 @@ def fig6(frames: Frames) -> list[Effect]:
 def conv(frames: Frames) -> list[Effect]:
     """Return the share of epochs that NeuNorm saves on DVS-CIFAR10 on the way to one accuracy.
 
-    Of NEW_SEEDS on test samples; until one of them is there, of others on held-out ones: open.
+    Measured with NEW_SEEDS on test samples; until one of them is trained with the other seeds on
+    held-out samples, and then the claim is open.
     """
     pair = neunorm_pair(comparable(frames, "accuracy", "dvs-cifar10"))
     both = pair[0].curves.keys() & pair[1].curves.keys()

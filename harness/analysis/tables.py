@@ -149,7 +149,7 @@ def measures(row: PublishedRow, line: TrainingLine) -> bool:
     """Return whether trainings match a published row: data, network, ANN or not, NeuNorm or not."""
     return (
         (line.dataset, line.scale) == (row.dataset, row.network)
-        and (line.framework == ANN) == (row.framework == ANN)
+        and line.is_ann == (row.framework == ANN)
         and (line.neunorm != "off") == bool(row.neunorm)
     )
 

@@ -31,6 +31,7 @@ from harness.records import (
     TransferResult,
 )
 from harness.spec import (
+    ANN,
     SGD,
     Fit,
     Network,
@@ -117,6 +118,11 @@ class TrainingLine:
     curves: Mapping[int, LearningCurve]  # of each seed that has rows of its epochs
     machines: str
     deviations: str  # of the adapter from the paper's function; "" for none
+
+    @property
+    def is_ann(self) -> bool:
+        """Whether the network has no spikes, whatever its masks are."""
+        return self.case.contender.framework == ANN
 
     @property
     def data_title(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from adapters import Missing, facts
 from harness.records.identity import Installation
-from harness.spec import ANN, FLOOR, Case
+from harness.spec import ANN, FLOOR, MASKED_ANN, Case
 
 TORCH = str(torch.__version__)
 NOTHING_KNOWN = Installation(torch=TORCH)  # of the floor, the ANN, and missing frameworks
+MASKED = "trained on T masks of dropout an image, averaged"
 
 
 def installation_of(case: Case) -> Installation:
@@ -18,6 +21,8 @@ def installation_of(case: Case) -> Installation:
     Raises what `adapters.load` raises.
     """
     contender = case.contender
+    if contender.name == MASKED_ANN:
+        return replace(NOTHING_KNOWN, deviations=MASKED)
     if contender.framework in (ANN, FLOOR):
         return NOTHING_KNOWN
     package = facts.look_up(contender.package)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -30,32 +32,40 @@ class Units(nn.Module):
 
 
 class ANN(nn.Module):
-    """The network without spikes, time or NeuNorm: same layers and dropout, linear voting layer."""
+    """The network without spikes, time or NeuNorm: same layers and dropout, linear voting layer.
 
-    def __init__(self, network: Network) -> None:
+    While it trains it computes each image under that many masks of dropout, as a network with
+    spikes does in its T steps.
+    """
+
+    def __init__(self, network: Network, masks: int = 1) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.masks = network, masks
         self.layers = nn.ModuleList(Units(stage) for stage in network.stages)
 
-    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (1, B, N)
+    def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (masks, B, N)
         """Compute one pass on x; event frames are summed first, so that none is left out."""
         out = x[0] if synapses.is_static(x) else x.sum(0)
-        drawn = dropout.stage_keys(self.network, x[:1], training=self.training)
+        masks = self.masks if self.training and self.network.dropout else 1
+        out = out.expand(masks, *out.shape).flatten(0, 1)
+        drawn = dropout.stage_keys(self.network, out[None], training=self.training)
         for layer, keys in zip(self.layers, drawn, strict=True):
             out = layer(out)
             if keys is not None:
                 out = dropout.drop(out, keys[0], self.network.dropout)
-        return out[None]
+        return out.unflatten(0, (masks, -1))
 
 
 @torch.no_grad()
-def initialised_ann(network: Network, x: Tensor, *, seed: int, scheme: Initialisation) -> ANN:
+def initialised_ann(
+    network: Network, x: Tensor, *, seed: int, scheme: Initialisation, masks: int = 1
+) -> ANN:
     """Return the network with PyTorch's weights, scaled on batch `x` unless the scheme is `torch`.
 
     The scale gives each layer's sums a standard deviation of 1 on x (T, B, C, H, W); the voting
     layer stays as drawn.
     """
-    module = as_drawn(ANN, network, seed).to(x.device, x.dtype).eval()
+    module = as_drawn(partial(ANN, masks=masks), network, seed).to(x.device, x.dtype).eval()
     for layer in list(module.layers)[:-1] if scheme != "torch" else ():
         assert isinstance(layer, Units)
         sums: list[Tensor] = []

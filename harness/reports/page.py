@@ -31,7 +31,7 @@ from harness.records import Row, TestedResult, TransferResult
 from harness.reports import fastest, figures, prose, shown, stored
 from harness.reports.figures import Captioned, Curve, Dot
 from harness.reports.table import Table, csv, interval
-from harness.spec import ANN, UsageError, paper
+from harness.spec import ANN, MASKED_ANN, UsageError, paper
 from harness.statistics import mean, mean_share
 from harness.suites.trainings import AS_IT_IS
 
@@ -222,16 +222,20 @@ def brief_claims(judged: Sequence[Finding]) -> list[Table]:
 
 
 def table_by_claim(judged: Sequence[Finding]) -> Table:
-    """Return the paper's claims, each with its own answer: that of its least sure part."""
+    """Return the paper's claims, each with its own answer, that of its least sure part.
+
+    An answer names the width of the networks behind it, or whom their speed was compared with.
+    """
     if not verdict(judged):
         return Table([])
     answers = claims.verdicts(judged).claims
     parts = grouped((f for f in judged if not f.is_ours), lambda part: part.claim.id)
+    places = {name: dict.fromkeys(part.place for part in parts[name]) for name in answers}
     lines = [
         {
             "claim": name,
             "the paper says": parts[name][0].claim.claim,
-            "answer": f"{SIGNS[answer]} {answer}",
+            "answer": ", ".join(filter(None, (f"{SIGNS[answer]} {answer}", *places[name]))),
             "parts": "" if answer == NOT_TESTED else _counts(part.answer for part in parts[name]),
         }
         for name, answer in answers.items()
@@ -406,7 +410,7 @@ def _widths(frames: Frames) -> Captioned:
 def _gaps(group: Sequence[TrainingLine]) -> Iterator[Curve]:
     """Yield the accuracy of spiking networks minus that of the ANN of their width, in points."""
     anns = {(line.width, line.dropout): line for line in group if line.framework == ANN}
-    spiking = [line for line in group if line.framework != ANN]
+    spiking = [line for line in group if not line.is_ann]
     for lines in grouped(spiking, _compared).values():
         points = dict[str, Dot]()
         for line in lines:
@@ -454,6 +458,8 @@ def _rate(line: TrainingLine) -> float:
 
 def _kind(line: TrainingLine | PublishedRow) -> str:
     """Return what was trained: "ANN", "SNN" or "SNN, NeuNorm mean"."""
+    if line.framework == MASKED_ANN:
+        return f"ANN, {line.T} masks averaged"
     if line.framework == ANN:
         return "ANN"
     return "SNN" if line.neunorm in ("", "off") else f"SNN, NeuNorm {line.neunorm}"
@@ -464,7 +470,7 @@ def _condition(lines: Sequence[TrainingLine], among: Sequence[TrainingLine]) -> 
     first = lines[0]
     parts = [first.scale] if len({line.scale for line in among}) > 1 else []
     parts.append(_kind(first))
-    if first.framework != ANN and len({e.T for e in among if e.framework != ANN}) > 1:
+    if not first.is_ann and len({e.T for e in among if not e.is_ann}) > 1:
         parts.append(f"T = {first.T}")
     parts += [f"dropout {first.dropout:g}"] if len({e.dropout for e in among}) > 1 else []
     return ", ".join(parts)
@@ -483,7 +489,7 @@ def _point(line: TrainingLine) -> Dot:
     """Return mean and interval of the seeds that learnt, and each of them, in percent."""
     learnt = [a for seed, a in line.accuracies.items() if seed not in line.seeds_at_chance]
     value, low, high, _ = mean_share(learnt)
-    marker, seeds = "s" if line.framework == ANN else "o", tuple(100 * a for a in learnt)
+    marker, seeds = "s" if line.is_ann else "o", tuple(100 * a for a in learnt)
     return Dot("", 100 * value, 100 * low, 100 * high, marker=marker, seeds=seeds)
 
 
@@ -493,7 +499,7 @@ def _caption(group: Sequence[TrainingLine]) -> str:
     text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
     text += [f"{first.train_samples:,} samples"]
     if len({*map(_compared, group)}) == 1:
-        text += ["ANN"] if first.framework == ANN else []
+        text += [_kind(first)] if first.is_ann else []
         text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"epochs: {first.stages}")
     if len(rates := {*map(_rate, group)}) == 1:

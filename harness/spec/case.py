@@ -162,7 +162,7 @@ class Training:
     @property
     def forward_macs(self) -> float:
         """Multiply-accumulates of all epochs' forward passes; of all samples, the paper's."""
-        steps = 1 if self.contender.framework == ANN else self.workload.T
+        steps = 1 if self.contender.name == ANN else self.workload.T
         return _epochs_macs(self.workload, self.sampling, self.epochs, steps)
 
 

@@ -14,6 +14,7 @@ Precision = Literal["fp32", "fp64", "bf16"]
 Form = Literal["channels-last", "compiled"]
 FORMS: tuple[Form, ...] = get_args(Form)
 ANN = "ann"  # the "framework" of the network of the same structure without spikes (Table 5)
+MASKED_ANN = "ann:masks"  # the same, trained on T masks of dropout an image, averaged
 FLOOR = "floor"  # a cell's convolutions and products alone, which all ratios are to
 REFERENCE = "reference"  # the contender whose time is the yardstick of speedups
 

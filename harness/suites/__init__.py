@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.spec import ANN, Case, Count, Fit, Options, Timing, Training, UsageError
+from harness.spec import ANN, MASKED_ANN, Case, Count, Fit, Options, Timing, Training, UsageError
 from harness.suites import baselines, timings, trainings
 
 
@@ -33,7 +33,7 @@ SUITES: dict[str, Suite] = {
     "acceleration": Suite(Timing, timings.acceleration, opt_in=timings.OPT_IN),
     "layer": Suite(Timing, timings.layer, opt_in=timings.LAYER_OPT_IN),
     **{cases.__name__: Suite(Training, cases, trainings.FRAMEWORKS) for cases in trainings.SUITES},
-    "accuracy": Suite(Training, trainings.accuracy, (*trainings.FRAMEWORKS, ANN)),
+    "accuracy": Suite(Training, trainings.accuracy, (*trainings.FRAMEWORKS, ANN), (MASKED_ANN,)),
     "baselines": Suite(Fit, baselines.cases, ()),
     # the count depends on the function, not on the framework
     "energy": Suite(Count, timings.energy, ("reference",)),

@@ -11,6 +11,7 @@ from typing import get_args
 from harness.spec import (
     ANN,
     BIN_US,
+    MASKED_ANN,
     SGD,
     Contender,
     Initialisation,
@@ -133,8 +134,8 @@ def accuracy(options: Options) -> tuple[Training, ...]:
     if options.neunorm != "off":
         readings.append(options.reading or "mean")
     specs = [TrainingSpec(*place, neunorm=reading) for place in places for reading in readings]
-    if ANN in (options.frameworks or ()):
-        specs += [TrainingSpec(*place, framework=ANN) for place in images]
+    anns = [name for name in options.frameworks or () if name in (ANN, MASKED_ANN)]
+    specs += [TrainingSpec(*place, framework=name) for place in images for name in anns]
     if options.long:
         specs += [TrainingSpec("nmnist", "OurModel", T=T, bin_us=bin_us) for T, bin_us in LONGER]
     return _cases(
@@ -200,6 +201,8 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
     size, settings = size_of(options, spec.dataset), paper.settings(spec.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout
+    if spec.framework == MASKED_ANN and not dropout:
+        raise UsageError(f"{MASKED_ANN} without dropout is {ANN}: give --dropout, for example 0.5")
     chosen = options.network(spec.network, spec.dataset, neunorm=spec.neunorm, width=size.width)
     network = replace(chosen.network, dropout=dropout)
     steps = (spec.T,) if spec.T else options.steps or (size.steps,)
@@ -214,13 +217,13 @@ def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
         train=options.samples or size.samples, test=size.test_samples, embedded=size.embedded,
         bin_us=spec.bin_us, simulated=size.simulated,
     )  # fmt: skip
-    spiking = [name for name in options.frameworks or () if name != ANN]
+    spiking = [name for name in options.frameworks or () if name not in (ANN, MASKED_ANN)]
     frameworks = (spec.framework,) if spec.framework else spiking
     optimiser = schedule.optimiser(spec.dataset)
     if options.rate is not None:
         optimiser = replace(optimiser, lr=options.rate)
     chosen = replace(chosen, network=network)
-    if spec.framework == ANN:  # it has neither NeuNorm nor a file's weights
+    if spec.framework in (ANN, MASKED_ANN):  # it has neither NeuNorm nor a file's weights
         chosen = replace(chosen, network=replace(network, neunorm=None), weights_sha256=None)
     for seed, T, framework in product(options.seeds or size.seeds, steps, frameworks):
         workload = chosen.on(

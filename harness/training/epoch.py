@@ -32,7 +32,16 @@ from harness.reference import coding
 from harness.reference.ann import initialised_ann
 from harness.reference.initialise import as_drawn, copy_parameters, hardly_firing
 from harness.reference.network import ReferenceNetwork
-from harness.spec import ANN, DEAD_RATE, Case, Network, Precision, Training, UsageError
+from harness.spec import (
+    ANN,
+    DEAD_RATE,
+    MASKED_ANN,
+    Case,
+    Network,
+    Precision,
+    Training,
+    UsageError,
+)
 from harness.training import step
 from harness.training.checkpoint import EpochPart
 
@@ -110,7 +119,9 @@ def built(case: Case, x: Tensor, out: Path | None) -> nn.Module:
     workload = case.workload
     if case.contender.framework == ANN:
         scheme = workload.initialisation
-        return initialised_ann(workload.network, x, seed=workload.seed, scheme=scheme)
+        masks = workload.T if case.contender.name == MASKED_ANN else 1
+        network, seed = workload.network, workload.seed
+        return initialised_ann(network, x, seed=seed, scheme=scheme, masks=masks)
     module = adapters.load(case.contender.name).build(workload.network)
     module = module.to(device=x.device, dtype=x.dtype)
     copy_parameters(initial_network(workload, x, out), module)
