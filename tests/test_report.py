@@ -396,9 +396,9 @@ def test_the_readme_shows_each_claims_interval_seeds_and_answer() -> None:
     ):
         lines = block(rows, judged=True).splitlines()
         (claim,) = (line for line in lines if "Accuracy rises from Small" in line)
-        assert claim.startswith("| fig4 |") and claim.split(" | ")[2].endswith(
-            answer.split(" (")[0].split(",")[0]
-        )
+        plain = re.split(r" \(|,", answer)[0]
+        assert claim.startswith("| fig4 |")
+        assert claim.split(" | ")[2].endswith(f" {plain}, width 1/8")
         (line,) = (line for line in lines if "one size up" in line)
         start = r"\| fig4 \| CIFAR-10: points gained, one size up \| rises "
         start += r"\| ([+-]10.0)( \[\1, \1\])?, n="

@@ -458,7 +458,7 @@ def _rate(line: TrainingLine) -> float:
 
 def _kind(line: TrainingLine | PublishedRow) -> str:
     """Return what was trained: "ANN", "SNN" or "SNN, NeuNorm mean"."""
-    if line.framework == MASKED_ANN:
+    if isinstance(line, TrainingLine) and line.framework == MASKED_ANN:
         return f"ANN, {line.T} masks averaged"
     if line.framework == ANN:
         return "ANN"
