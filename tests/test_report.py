@@ -334,16 +334,20 @@ def test_the_first_sentence_compares_frameworks_untuned_and_tuned() -> None:
 @pytest.mark.parametrize(
     ("others", "end"),
     [
-        ([([], [], 9)], ": A cannot be told apart."),
+        ([([], [], 9)], ": A cannot be told apart on all 9."),
         ([([3.0, 9.6], [], 7)], ": A takes up to 10 % longer (not told apart on 7)."),
-        ([([3.0], [4.0], 1)], ": A takes 4 % less to 3 % longer."),
-        ([([], [4.0], 1)], ": A takes up to 4 % less."),
-        ([([], [4.0, 7.0], 0)], ": A takes 4 to 7 % less time."),
+        (
+            [([3.0], [4.0], 1)],
+            ": A takes 3 % longer on 1, 4 % less time on 1 and cannot be told apart on 1.",
+        ),
+        ([([], [4.0], 1)], ": A takes 4 % less time on 1 and cannot be told apart on 1."),
+        ([([], [4.0, 7.0], 0)], ": A takes 4 to 7 % less time on all 2."),
         ([([*[30.0] * 8, 11.0], [], 0)], ": A takes 11 to 30 % longer."),
         (
             [([5.0], [], 8), ([11.0], [], 2), ([230.0], [], 0), ([], [1.0], 8)],
             ": A takes up to 5 % longer (not told apart on 8), B up to 11 % (not told apart on 2 "
-            "of 3), C 230 % (1 network); D takes up to 1 % less.",
+            "of 3), C 230 % (1 network); D takes 1 % less time on 1 and cannot be told apart on "
+            "8.",
         ),
         ([], "."),
     ],
