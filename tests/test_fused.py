@@ -32,6 +32,7 @@ from adapters import fused as fused_adapter
 from adapters.fused import plain
 from adapters.fused.form import MARK, Dispatch, Events, Form
 from harness.conformance import random_batch, small
+from harness.machine import host
 from harness.reference import dropout
 from harness.spec import LIF, Network, NeuNorm, Reading
 
@@ -481,6 +482,27 @@ def test_the_event_engine_agrees_with_dense_kernels_in_bf16(choose: Choose) -> N
     for dense, ours in zip(*gradients, strict=True):
         assert ours.dtype == torch.float32
         assert torch.cosine_similarity(dense.flatten(), ours.flatten(), 0) > 0.99
+
+
+@pytest.mark.parametrize("parts", [plain.DENSE_CONVOLUTION, plain.DENSE_PRODUCT])
+def test_bf16_without_instructions_is_float32_rounded_once(
+    parts: plain.Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "has_bf16", lambda device: False)
+    product = parts is plain.DENSE_PRODUCT
+    sizes = ((3, 8), (5, 8), (3, 5)) if product else ((3, 8, 6, 6), (5, 8, 3, 3), (3, 5, 6, 6))
+    generator = torch.Generator().manual_seed(0)
+    x, weight, dy = (torch.randn(size, generator=generator).bfloat16() for size in sizes)
+    bias = weight.flatten(1).sum(1)
+    for part, operands in (
+        (parts.forward, (x, weight, bias)),
+        (parts.weight_gradient, (dy, x, weight)),
+        (parts.input_gradient, (dy, x.shape, weight)),
+    ):
+        wide = [given.float() if isinstance(given, Tensor) else given for given in operands]
+        exact, got = part(*wide), part(*operands)  # type: ignore[arg-type]
+        assert exact.dtype == torch.float32
+        assert torch.equal(got, exact.bfloat16())
 
 
 SHAPE = choice.Shape(8, 6, 6, 16, True, "float32", 1)
