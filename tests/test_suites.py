@@ -234,6 +234,8 @@ def test_a_layer_has_as_many_inputs_as_neurons_and_the_frameworks_own_neuron_too
     assert [*dict.fromkeys(case.workload.scale for case in layer_cases)] == [
         f"{size} neurons" for size in (256, 1024, 4096, 16384)
     ]
+    places = [paper.paper_order(c.workload.dataset, c.workload.scale) for c in layer_cases]
+    assert places == sorted(places)  # by size, not by name
     names = ["reference", "norse", "fused", "fused bf16", "norse:super"]
     assert [case.contender.full_name for case in layer_cases[:5]] == names
     for case in layer_cases:

@@ -109,11 +109,11 @@ CIFAR10_CLASSES = (
 )
 
 
-def paper_order(dataset: str, scale: str) -> tuple[int, int]:
-    """Return a sort key: data set, then scale, in the paper's order; unknown ones last."""
+def paper_order(dataset: str, scale: str) -> tuple[int, int, int]:
+    """Return a sort key: data set, then scale, in the paper's order; then layers, by size."""
     places = ((dataset, tuple(SETTINGS)), (scale, SCALES))
     first, second = (names.index(name) if name in names else len(names) for name, names in places)
-    return first, second
+    return first, second, spike_trains(dataset) or 0
 
 
 # Not the paper's: what other comparisons of frameworks time, a fully connected layer on random
