@@ -499,7 +499,7 @@ def test_bf16_without_instructions_is_float32_rounded_once(
         (parts.weight_gradient, (dy, x, weight)),
         (parts.input_gradient, (dy, x.shape, weight)),
     ):
-        wide = [given.float() if isinstance(given, Tensor) else given for given in operands]
+        wide = [operand.float() if isinstance(operand, Tensor) else operand for operand in operands]
         exact, got = part(*wide), part(*operands)  # type: ignore[arg-type]
         assert exact.dtype == torch.float32
         assert torch.equal(got, exact.bfloat16())

@@ -106,8 +106,9 @@ def train(work: Work) -> list[Row]:
         len(host.without_emulated_bf16(work.cases)) < len(work.cases)
     ):
         endings.say(
-            "this machine has no instructions for bf16, in which trainings take many times as long "
-            "as in float32; --precision fp32 trains in float32 (these are other trainings)"
+            "this machine has no instructions for bf16, in which trainings take longer than in "
+            "float32, and many times as long where torch computes them, as an ANN; --precision "
+            "fp32 trains in float32 (these are other trainings)"
         )
     rows: list[Row] = []
     note = f"what was trained is kept in {work.options.out / 'records'}; "
