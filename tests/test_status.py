@@ -251,6 +251,16 @@ def test_a_plan_is_of_trainings_on_the_fixed_schedule_alone() -> None:
     assert status.plans("scale", rows) == []
 
 
+def test_at_a_rate_of_its_own_a_plan_has_only_the_frameworks_that_were_trained_there() -> None:
+    fixed: dict[str, Any] = {"stages": schedule.STAGES["cifar10"]}
+    rows = [*training(0, (0.5,), lr=0.2, contender="fused", **fixed)]
+    (plan,) = status.plans("timesteps", rows)
+    assert str(plan) == (
+        "--long --datasets cifar10 --networks CIFARNet --frameworks fused --rate 0.2 --seeds 0"
+    )
+    assert plan.options(Options()).frameworks == ("fused",)
+
+
 def test_an_estimate_goes_by_the_trainings_that_are_most_like_the_case(done: Path) -> None:
     long = altered(GIVEN, epochs=4, train=600, test=None)
     other, end = altered(long, contender="fused"), trained(done)

@@ -72,16 +72,22 @@ class Plan:
     network: str
     rate: float | None  # where it is not the schedule's
     seeds: tuple[int, ...]
+    frameworks: tuple[str, ...] = ()  # at such a rate: each side has its own; else the suite's
 
     def options(self, options: Options) -> Options:
         """Return the options that train these."""
         places = {"networks": (self.network,), "datasets": (self.dataset,)}
-        return replace(options, long=True, rate=self.rate, seeds=self.seeds, **places)
+        frameworks = self.frameworks or options.frameworks
+        return replace(
+            options, long=True, rate=self.rate, seeds=self.seeds, frameworks=frameworks, **places
+        )
 
     def __str__(self) -> str:
         rate = "" if self.rate is None else f" --rate {self.rate:g}"
         seeds = ",".join(map(str, self.seeds))
-        return f"--long --datasets {self.dataset} --networks {self.network}{rate} --seeds {seeds}"
+        frameworks = f" --frameworks {','.join(self.frameworks)}" if self.frameworks else ""
+        place = f"--datasets {self.dataset} --networks {self.network}"
+        return f"--long {place}{frameworks}{rate} --seeds {seeds}"
 
 
 def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
@@ -90,7 +96,7 @@ def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
     Seeds that suites ALIKE it have trained count, as on the page, and RATE_SEED does not.
     """
     seeds = defaultdict[tuple[str, str, float | None], set[int]](set)
-    places = set[tuple[str, str, float | None]]()
+    frameworks = defaultdict[tuple[str, str, float | None], set[str]](set)
     alike = ALIKE if suite in ALIKE else (suite,)
     for row in of_kind(rows, TrainedResult):
         case, workload = row.training, row.workload
@@ -101,8 +107,12 @@ def plans(suite: str, rows: Iterable[Row]) -> list[Plan]:
             unusual = None if rate == schedule.optimiser(workload.dataset).lr else rate
             place = workload.dataset, network_name(workload), unusual
             seeds[place].add(workload.seed)
-            places |= {place} if case.suite == suite else set()
-    return [Plan(*place, tuple(sorted(seeds[place]))) for place in sorted(places, key=str)]
+            if case.suite == suite:
+                frameworks[place].add(case.contender.name)
+    return [
+        Plan(*place, tuple(sorted(seeds[place])), tuple(sorted(names)) if place[2] else ())
+        for place, names in sorted(frameworks.items(), key=lambda item: str(item[0]))
+    ]
 
 
 def condition(case: Case) -> str:
