@@ -313,12 +313,15 @@ class Options:
 
     @property
     def spending(self) -> Budget:
-        """The budget of timings; if `quick`, a cell may end after two rounds, and has no rank."""
+        """The budget of timings; if `quick`, a cell may end after two rounds, and has no rank.
+
+        Without a budget of the user's, a slow or busy machine measures one cell all the same.
+        """
         if self.quick:
             return Budget(seconds=self.budget or QUICK_BUDGET, least=QUICK_LEAST, first=True)
         if self.paper and not self.budget:
             return Budget(rounds=PAPER_ROUNDS)
-        return Budget(seconds=self.budget or DEFAULT_BUDGET)
+        return Budget(seconds=self.budget or DEFAULT_BUDGET, first=self.budget is None)
 
     def refuse(self, *names: str, why: str) -> None:
         """Raise UsageError if one of these options is given, for which the suite has no use."""
