@@ -26,13 +26,12 @@ from harness.records import (
     has,
     of_kind,
 )
-from harness.records.current import cell_of
+from harness.records.current import cell_of, without_contender
 from harness.records.done import is_done
 from harness.records.identity import columns_that_train
 from harness.spec import (
     Budget,
     Case,
-    Contender,
     Count,
     Fit,
     Options,
@@ -194,11 +193,7 @@ def _network_of(case: Case) -> Hashable:
     """Return the fields that decide a training, except the number of samples; else the cell."""
     if isinstance(case, Training | Fit):
         return json.dumps(columns_that_train(case), sort_keys=True)
-    return _cell(case)
-
-
-def _cell(case: Case) -> Case:
-    return replace(case, contender=Contender(""))
+    return without_contender(case)
 
 
 def seconds_of(cases: Sequence[Case], rows: Sequence[Row]) -> float:
@@ -260,4 +255,4 @@ def _timing_seconds(cases: Sequence[Case], rows: Sequence[Row]) -> float:
         steps = ((later - time).total_seconds() for time, later in pairwise(times))
         spans.append((sum(min(step, LONGEST_STEP) for step in steps), len({*map(cell_of, run)})))
     seconds, count = max(spans, default=(0.0, 1))
-    return seconds * len({*map(_cell, cases)}) / count or nan
+    return seconds * len({*map(without_contender, cases)}) / count or nan

@@ -101,9 +101,8 @@ def _neunorm_gains(
     if number == 4:
         accuracies, preset, doubts = _late(groups)
     gains, unit = gain(accuracies[0], accuracies[1], groups[0])
-    share = (
-        1 if number == 5 else HALF
-    )  # half of Table 5's is less than two runs of a seed differ by
+    # half of Table 5's gain is less than two runs of a seed differ by
+    share = 1 if number == 5 else HALF
     part, least = "points NeuNorm gains", share * (accuracy[True] - accuracy[False])
     if unit == "share":
         part, least = "errors NeuNorm removes", -log1p(-least / (1 - accuracy[False]))

@@ -191,7 +191,7 @@ def first_figures(lines: Sequence[TimedLine], rounds: int) -> str:
     timed = [e for e in lines if e.framework != FLOOR and not isnan(e.ratio_to_floor)]
     timed.sort(key=lambda line: line.ratio_to_floor)
     ratios = ", ".join(f"{line.name} {line.ratio_to_floor:,.2f}" for line in timed) or "nothing"
-    network = f"{shown.data_title(lines[0])} {lines[0].scale}"
+    network = f"{lines[0].data_title} {lines[0].scale}"
     return f"{network}, {counted(rounds, 'round')} so far, x floor: {ratios}"
 
 

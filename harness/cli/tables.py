@@ -256,11 +256,8 @@ def comparison(compared: Comparison, old: str, new: str) -> RenderableType:
 def _line(change: Change) -> dict[str, str]:
     from harness.reports.table import interval
 
-    is_speed, is_known = (
-        change.what == "speed",
-        WIDEST[0] <= change.low and change.high <= WIDEST[1],
-    )
-    low = change.low if is_known else nan
+    is_speed = change.what == "speed"
+    low = change.low if WIDEST[0] <= change.low and change.high <= WIDEST[1] else nan
     text = interval(change.change, low, change.high, "+.1f", 100)
     return {
         **({"": change.contender.removesuffix(" fp32")} if is_speed else {}),

@@ -61,11 +61,12 @@ class Current:
 
 def cell_of(row: Row) -> tuple[Place, Case]:
     """Return the cell of a row: rows of one cell were measured alike and may be compared."""
-    return row.place, _without_contender(row.case)
+    return row.place, without_contender(row.case)
 
 
 @lru_cache(maxsize=4096)
-def _without_contender(case: Case) -> Case:
+def without_contender(case: Case) -> Case:
+    """Return what cases that are measured together share."""
     return replace(case, contender=Contender(""))
 
 

@@ -437,23 +437,19 @@ def _by_rate(lines: Sequence[TrainingLine]) -> Captioned:
         return alike(line), replace(line.case.optimiser, lr=1.0)
 
     for group in grouped(lines, settings).values():
-        in_order = sorted(group, key=_rate)
+        in_order = sorted(group, key=attrgetter("rate"))
         parts = grouped(in_order, lambda e: (e.scale, e.network, *_compared(e))).values()
         parts = [part for part in parts if len(part) > 1]
         if not parts:
             continue
         drawn = [line for part in parts for line in part]
-        names = [f"{rate:g}" for rate in sorted({*map(_rate, drawn)})]
+        names = [f"{rate:g}" for rate in sorted({line.rate for line in drawn})]
         series = [
-            Curve(_condition(part, drawn), {f"{_rate(line):g}": _point(line) for line in part})
+            Curve(_condition(part, drawn), {f"{line.rate:g}": _point(line) for line in part})
             for part in parts
         ]
         figure = figures.curves(series, ("first learning rate", "test accuracy, %"), names)
         yield f"Accuracy by first learning rate: {_caption(drawn)}", figure
-
-
-def _rate(line: TrainingLine) -> float:
-    return line.case.optimiser.lr
 
 
 def _kind(line: TrainingLine | PublishedRow) -> str:
@@ -496,13 +492,13 @@ def _point(line: TrainingLine) -> Dot:
 def _caption(group: Sequence[TrainingLine]) -> str:
     """Return what trainings of a figure share, and the seeds that learnt nothing."""
     first, networks = group[0], {line.scale for line in group}
-    text = [shown.data_title(first), *(networks if len(networks) == 1 else ())]
+    text = [first.data_title, *(networks if len(networks) == 1 else ())]
     text += [f"{first.train_samples:,} samples"]
     if len({*map(_compared, group)}) == 1:
         text += [_kind(first)] if first.is_ann else []
         text += [f"NeuNorm {first.neunorm}"] if first.neunorm != "off" else []
     text.append(f"epochs: {first.stages}")
-    if len(rates := {*map(_rate, group)}) == 1:
+    if len(rates := {line.rate for line in group}) == 1:
         text.append(f"from a rate of {rates.pop():g}")
     lost = [f"{e.scale}, T = {e.T}, seed {seed}" for e in group for seed in e.seeds_at_chance]
     nothing = f" Learnt nothing, and not drawn: {'; '.join(lost)}." if lost else ""
@@ -528,7 +524,7 @@ def _neunorm(frames: Frames) -> Captioned:
             what = "minus those without, " if paired else ""
             trained = f"NeuNorm {line.neunorm}, epochs {line.stages}"
             on = f"votes on {samples}, {what}{counted(len(seeds), 'seed')}"
-            drawn.append((line, f"{shown.data_title(line)}, {trained}: {on}", votes))
+            drawn.append((line, f"{line.data_title}, {trained}: {on}", votes))
     captions = [caption for _, caption, _ in drawn]
     more = shown.what_differs(captions, [vars(line) for line, *_ in drawn])
     for settings, (line, caption, votes) in zip(more, drawn, strict=True):
@@ -553,7 +549,7 @@ def _ablations(frames: Frames) -> Captioned:
                 seeds, text = (), f"{100 * line.accuracy:.1f} %"
             lost, name = bool(line.seeds_at_chance), ablation.change
             dot = Dot(name, value, low, high, text, hollow=lost, seeds=seeds, note=note)
-            groups.setdefault(shown.data_title(line), []).append(dot)
+            groups.setdefault(line.data_title, []).append(dot)
     if groups:
         caption = "Accuracy minus that without the change; hollow: a seed learnt nothing"
         bounds = {0.0: "without the change"}
@@ -567,8 +563,8 @@ def _recordings(frames: Frames) -> Iterator[str]:
         if tests and line.scale in paper.SCALES:
             accuracy = 100 * fmean(test.test_accuracy for test in tests)
             samples = span((test.recorded_samples for test in tests), ",")
-            seeds, rate = counted(len(tests), "seed"), f"rate {_rate(line):g}"
-            name = f"{shown.data_title(line)} {line.scale}, {rate}"
+            seeds, rate = counted(len(tests), "seed"), f"rate {line.rate:g}"
+            name = f"{line.data_title} {line.scale}, {rate}"
             yield f"{name}: {accuracy:.1f} % of {samples} recordings, {seeds}"
 
 

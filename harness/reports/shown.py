@@ -15,7 +15,6 @@ import pandas as pd
 from harness.analysis import timings
 from harness.analysis.frame import grouped
 from harness.analysis.timings import TimedLine
-from harness.analysis.trainings import TrainingLine
 from harness.analysis.words import FLAGS, contender_title, data_name, data_source
 from harness.reports.table import Table, interval, text
 from harness.spec import ANN, FLOOR
@@ -66,11 +65,6 @@ TIMED = ("seconds_per_iteration", "seconds_per_epoch", "ratio_to_floor")
 TIMED += ("peak_memory_mib", "rounds")
 
 
-def data_title(line: TimedLine | TrainingLine) -> str:
-    """Return a line's data in a few words, by `data_name`."""
-    return data_name(line.dataset, substitute=line.substitute, simulated=line.simulated)
-
-
 def as_tables(name: str, frame: pd.DataFrame) -> list[Table]:
     """Return a table of `harness tables` for display; acceleration is shown by `timed`."""
     return [of_paper(frame)] if name.isdigit() else trained(frame)
@@ -86,7 +80,7 @@ def _cell(lines: Sequence[TimedLine]) -> Table:
     first = lines[0]
     names = [f"{line.ranks or ' '} {line.name}" for line in lines]
     proofs = [line.certificate.partition(" (")[0] for line in lines]  # the rest stands below
-    title = [f"{data_title(first)} {first.scale}"]
+    title = [f"{first.data_title} {first.scale}"]
     title += [first.network] if first.network != first.scale else []
     title += [f"width {first.width}"] if first.width != "1" else []
     title += [f"NeuNorm {first.neunorm}"] if first.neunorm else []
