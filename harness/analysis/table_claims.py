@@ -162,14 +162,14 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
     if not (options := whole or chosen or usual):
         return
     snn, ann = pair = min(options, key=preference)
-    published = "85.24 - 83.72" if number == 6 else "90.53 - 90.49"
+    published = "+1.52" if number == 6 else "+0.04"  # 85.24 - 83.72, 90.53 - 90.49
     if snn.neunorm == "off":
-        published = "89.83 - 90.49"
+        published = "-0.66"  # 89.83 - 90.49
     preset = None if whole else _by_pilot(frames)
     if not (whole or chosen):
         why = _missing_rates(*sides) or "at the rates chosen since, trainings are not complete"
         preset = Judgement("open", f"behind at the one rate of both sides: {why}", "rate")
-    rates = dict.fromkeys(f"{line.rate:g}" for line in pair)
+    rates = list(dict.fromkeys(f"{line.rate:g}" for line in pair))
     accuracies = by_seed(pair)
     yield Effect(
         f"{snn.scale} minus its ANN, points",
@@ -177,7 +177,7 @@ def _behind_ann(number: int, frames: Frames, lines: Sequence[TrainingLine]) -> I
         *(accuracies[0] - accuracies[1], pair),
         preset=preset,
         needs_schedule=False,
-        choice=f"rate {' and '.join(rates)}",
+        choice=f"rate{'s' * (len(rates) - 1)} {'/'.join(rates)}",
         doubts=_doubts_of_rate(frames, pair),
     )
 
