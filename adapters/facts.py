@@ -138,6 +138,7 @@ def names() -> tuple[str, ...]:
 
 
 def _check(framework: str) -> None:
+    """Raise UsageError for a contender whose framework or version there is not."""
     contender = Contender.parse(framework)
     if contender.framework not in names():
         raise UsageError(
@@ -336,6 +337,7 @@ def _cached(framework: str) -> Facts:
     """Return the facts of a framework from the cache, else from a child process of its own."""
 
     def ask() -> Facts:
+        """Ask a child process, which imports the framework. Raises Missing where it dies."""
         from harness.machine.child import Child, Died
 
         try:

@@ -198,6 +198,7 @@ class JaxTrainer:
         self.weights = [layer.from_torch([*islice(arrays, count)]) for layer, count in pairs]
 
     def put(self, x: Tensor, labels: Tensor) -> JaxBatch:
+        """Return a batch in JAX's memory, channels last, for which the program is compiled here."""
         steps = len(x)
         inputs = np.moveaxis((x[:1] if synapses.is_static(x) else x).detach().numpy(), 2, -1)
         batch = JaxBatch(jnp.array(inputs), jnp.array(labels.numpy().astype(np.int32)), steps)
@@ -205,6 +206,7 @@ class JaxTrainer:
         return batch
 
     def step(self, batch: JaxBatch) -> float:
+        """Run one training step, wait for its end, and return the loss."""
         program = self._compile("step", batch)
         results = program(self.weights, self._first(), batch.x, batch.labels)
         self.weights, self._state, loss, self._out, self._gradients = results
@@ -260,7 +262,7 @@ class JaxTrainer:
         return self._programs[key]
 
     def _spikes(self, steps: int, weights: list[Weights], x: Array, _: Array) -> list[Array]:
-        """Each layer's spikes (T, B, ...) on x (T, B, maps); a static image as (1, B, maps)."""
+        """Compute each layer's spikes (T, B, ...) on x (T, B, maps), T = 1 if static."""
         layers: list[Array] = []
         sent = x
         for layer, of_layer in zip(self.layers, weights, strict=True):
@@ -281,6 +283,8 @@ class JaxTrainer:
     def _step(
         self, steps: int, weights: list[Weights], state: Any, x: Array, labels: Array
     ) -> tuple[Any, ...]:
+        """Compute a training step: weights, optimiser's state after it, loss, output, gradients."""
+
         def objective(weights: list[Weights]) -> tuple[Array, Array]:
             out = self._infer(steps, weights, x, labels)
             return loss_of(out, labels, self.network.classes), out
@@ -297,6 +301,7 @@ class JaxTrainer:
 
 
 def _make(network: Network, settings: TrainerSettings, *, neuron: Neuron) -> JaxTrainer:
+    """Return a trainer whose layers have this neuron, with JAX set to its precision and threads."""
     foreign.check(network, settings.precision)
     # XLA asks for it when its first program is made, and has a pool of threads of its own
     os.environ.setdefault("NPROC", str(settings.threads))

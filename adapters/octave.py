@@ -127,6 +127,7 @@ class Interpreter:
 def _end(
     process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str], errors: IO[str]
 ) -> None:
+    """Kill the interpreter and remove its folder and its file of errors."""
     process.kill()
     with suppress(BrokenPipeError):  # it died with a command in the pipe
         process.communicate()
@@ -190,6 +191,7 @@ class OctaveTrainer:
         return self._tensors("parameters")
 
     def spikes(self, batch: int) -> list[Tensor]:
+        """Return each layer's spikes (T, B, ...) on a batch."""
         values = self.interpreter.take("spikes", batch)
         steps, samples = values["o1"].shape[:2]
         return [
@@ -207,7 +209,7 @@ class OctaveTrainer:
 
     @property
     def _names(self) -> list[str]:
-        """Names of the parameters, in layer order."""
+        """Return the names of the parameters, in layer order."""
         return [
             f"{kind}{n}"
             for n, stage in enumerate(self.network.stages, 1)
@@ -218,6 +220,7 @@ class OctaveTrainer:
         return torch.from_numpy(np.ascontiguousarray(values)).to(DTYPES[self.settings.precision])
 
     def _tensors(self, verb: str) -> list[Tensor]:
+        """Return the interpreter's weights or gradients, whichever `verb` asks for, as tensors."""
         values = self.interpreter.take(verb, self.slot)
         return [
             torch.from_numpy(np.ascontiguousarray(values[name]).reshape(shape))
@@ -226,6 +229,7 @@ class OctaveTrainer:
 
 
 def _settings(network: Network, settings: TrainerSettings, form: Form) -> dict[str, Any]:
+    """Return the network, neuron, optimiser and number type as values for a MAT file."""
     stages, neunorm, rule, lif = network.stages, network.neunorm, settings.optimiser, network.lif
     sgd = isinstance(rule, SGD)
     c = [neunorm.scale(s.output_shape[0]) if neunorm and s.neunorm_shape else 0.0 for s in stages]

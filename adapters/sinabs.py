@@ -37,10 +37,10 @@ def reset(spikes: Tensor, state: dict[str, Tensor], spike_threshold: Tensor) -> 
 
 
 def _layer(lif: LIF, **chosen: Any) -> sl.LIFSqueeze:
-    """`LIFSqueeze` with the paper's decay and threshold, none of which is a parameter.
+    """Return `LIFSqueeze` with the paper's decay and threshold, none of which is a parameter.
 
-    They are float64 numbers of no dimension: a tensor's own type stands. As sinabs keeps them,
-    they are float32 parameters, and the decay is trained.
+    They are float64 numbers of no dimension: a tensor's own type stands. As sinabs keeps them, they
+    are float32 parameters, and the decay is trained.
     """
     layer = sl.LIFSqueeze(tau_mem=1.0, train_alphas=True, num_timesteps=1, **chosen)
     for name, value in (("alpha_mem", lif.k_tau), ("spike_threshold", lif.v_th)):

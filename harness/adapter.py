@@ -201,6 +201,7 @@ def tuned(adapter: Adapter, form: Form) -> Variant:
         return channels_last(adapter.build(network))
 
     def build(network: Network) -> nn.Module:
+        """Build the adapter's module in the form's layout, and compile it if that is the form."""
         module = laid_out(network)
         if form == "compiled":
             config = torch._dynamo.config  # imported here, since it takes a second

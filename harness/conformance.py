@@ -70,6 +70,7 @@ def checks(framework: str, networks: Sequence[str] = paper.SCALES) -> list[Check
 
 
 def _checks(framework: str, networks: Sequence[str]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield the title and the function of each check of an adapter and its variants."""
     for title, exam in exams():
         if any(f" {network} " in f"{title} " for network in networks):
             yield title, partial(_is_certified, framework, exam)
@@ -139,7 +140,7 @@ def _declares(framework: str) -> None:
 
 
 def _takes(name: str, T: int, B: int, dropout: float) -> None:
-    """Its spikes and gradients over all steps, after a batch of another size."""
+    """Prove spikes and gradients over T steps of B samples, after a batch of another size."""
     network = replace(small("nmnist", "Small", "mean"), dropout=dropout)
     x = random_batch(network, T, B, static=False).double()
     weights = tuple(p.detach() for p in initialised(network, x, seed=0).parameters())
@@ -156,6 +157,7 @@ def _takes(name: str, T: int, B: int, dropout: float) -> None:
 
 
 def _is_let_go(name: str) -> None:
+    """Raise Broken where a built module is still held after its last use."""
     module = adapters.load(name).build(small("cifar10"))
     held = weakref.ref(module)
     del module

@@ -108,7 +108,10 @@ def fixed_break_even(precision: str) -> BreakEven:
 
 
 def _measure(shape: Shape) -> BreakEven:
-    """Where the line through two densities' times meets the dense form's time, for each part."""
+    """Measure, for each part, the density at which events take as long as the dense form.
+
+    The time of events is taken for a line through two densities.
+    """
     count = max(PIXELS, NUMBERS // shape.maps) // (shape.height * shape.width)
     images = max(shape.threads, count)
     low, high = (parts_of(shape, images, density) for density in TRIED)

@@ -69,6 +69,7 @@ def callback(function: Callable[[Any], None]) -> Callable[[], int]:
 
     @cache
     def address() -> int:
+        """Compile the kernel, or load it from the cache, and return its address."""
         with kept_in(f"{sources_sha256()}/{_form_sha256(function)}"):
             signature = types.void(types.voidptr)
             compiled = numba.cfunc(signature, cache=True, **_OPTIONS)(function)
@@ -83,7 +84,7 @@ _kept: list[object] = []
 
 
 def _form_sha256(function: Callable[..., Any]) -> str:
-    """Eight hex digits of what a kernel is made for: types and sizes that its code refers to."""
+    """Return a hash, eight hex digits, of the types and sizes that a kernel is made for."""
     made_for = [cell.cell_contents for cell in function.__closure__ or ()]
     return hashlib.sha256(pickle.dumps(made_for)).hexdigest()[:8]
 
@@ -132,6 +133,7 @@ def run(kernel: int, argument: int, threads: int) -> None:
 
 @cache
 def _start() -> Start:
+    """Return what starts a kernel in threads: OpenMP where torch has GNU's, else a pool of ours."""
     library = _openmp()
     if library is None:
         return _in_threads
@@ -158,6 +160,7 @@ def _openmp() -> str | None:
 
 
 def _in_threads(kernel: int, argument: int, threads: int) -> None:
+    """Call a kernel in this thread and in those of a pool, and wait for all of them."""
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel)  # lets go of the interpreter's lock
     waiting = [_helpers(threads).submit(call, argument) for _ in range(threads - 1)]
     call(argument)

@@ -62,9 +62,10 @@ def _spikes(
     FIRST: tl.constexpr,
     SECOND: tl.constexpr,
 ):
-    """Pooled spikes less NeuNorm's part, eqs. (5)-(6), (9)-(10); `stride` of a step of current.
+    """Compute one pixel's pooled spikes less NeuNorm's part, eqs. (5)-(6), (9)-(10), at all steps.
 
-    PARTS and BLOCK are POOL**2 and the feature maps, each up to the next power of two.
+    `stride` is that of a step of current. PARTS and BLOCK are POOL**2 and the feature maps, each up
+    to the next power of two.
     """
     pixel = tl.program_id(0).to(tl.int64)
     batch = tl.num_programs(0) // (h * w)
@@ -126,7 +127,7 @@ def _gradients(
     FIRST: tl.constexpr,
     SECOND: tl.constexpr,
 ):
-    """Run the adjoint over time, eqs. (12)-(14).
+    """Run the adjoint of one pixel's neurons over time, eqs. (12)-(14).
 
     Scratch: u (T, B, H, W, C), auxiliary (T, B, h, w).
 
@@ -262,6 +263,7 @@ def _keys(form: Form, like: Tensor) -> Tensor:
 
 
 def _sizes(U: Tensor | None, form: Form) -> dict[str, Any]:
+    """Return both kernels' compile-time constants and how they are launched."""
     parts = triton.next_power_of_2(form.pool**2)
     block = triton.next_power_of_2(form.maps)
     return {

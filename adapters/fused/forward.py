@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 @inlined
 def _sort_by_length(unsorted, count, entries, ends):
-    """Entries (start, length, pixel) by length, the longest first and none that is empty.
+    """Sort entries (start, length, pixel) by length, longest first; return how many are not empty.
 
-    So the processor foresees where each list ends. Returns how many there are.
+    So the processor foresees where each list ends. Empty ones are left out.
     """
     ends[:] = 0
     for n in range(count):
@@ -61,8 +61,9 @@ def _sort_by_length(unsorted, count, entries, ends):
 
 @inlined
 def _list_group(call, images, lines, lists, entries, ends, sizes):
-    """List a group's pixels by block of maps; `sizes` takes the number of entries of each block.
+    """List what spiked at each pixel of a group, by block of maps, longest lists first.
 
+    An entry is (start, length, pixel); `sizes` takes the number of entries of each block.
     A tile has a line more above and below than an image's taps reach, and a pixel at either side.
     """
     height, width, maps, block = call.height, call.width, call.maps, call.block
@@ -87,8 +88,11 @@ def _list_group(call, images, lines, lists, entries, ends, sizes):
 
 
 @inlined
-def _walk(entries, count, tile, weights, shift, lists, valued, kind):
-    """Add one tap of one block to a tile: to what lies `shift` pixels behind each pixel."""
+def _add_tap(entries, count, tile, weights, shift, lists, valued, kind):
+    """Add one tap's weights to a tile: those of a pixel's spikes to the sums at pixel + `shift`.
+
+    An entry is a pixel's list of spikes: (start, length, pixel).
+    """
     places, values, _ = lists
     for n in range(count):
         start, length = np.int64(entries[n, 0]), np.int64(entries[n, 1])
@@ -97,8 +101,8 @@ def _walk(entries, count, tile, weights, shift, lists, valued, kind):
 
 
 @inlined
-def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
-    """Add all taps of all blocks to a tile, for one set of outputs."""
+def _add_all_taps(call, entries, sizes, tile, which, lists, kind):
+    """Add the weights of all taps and all blocks of inputs to a tile, for one set of outputs."""
     blocks, pitch, row = entries.shape[0], call.width + 2, bytes_of(kind)
     for b in range(blocks):
         for tap in range(AREA):
@@ -106,7 +110,7 @@ def _walk_blocks(call, entries, sizes, tile, which, lists, kind):
             # y(p) = sum of w(tap) x(p + tap): an event at q goes to q - tap
             shift = (1 - tap // TAPS) * pitch + 1 - tap % TAPS
             weights = call.packed + packed
-            _walk(entries[b], sizes[b], tile, weights, shift, lists, call.valued, kind)
+            _add_tap(entries[b], sizes[b], tile, weights, shift, lists, call.valued, kind)
 
 
 @inlined
@@ -124,8 +128,8 @@ def _offset(call, sums, place, first, outputs, size, kind):
 
 
 @inlined
-def _begin(call, images, lines, tile, first, size, kind):
-    """Set a group's sums to the bias."""
+def _set_to_bias(call, images, lines, tile, first, size, kind):
+    """Set a tile's sums, for these images and lines, to the bias of the outputs from `first` on."""
     width = call.width
     for image in range(images[1] - images[0]):
         for line in range(lines[1] - lines[0]):
@@ -135,8 +139,8 @@ def _begin(call, images, lines, tile, first, size, kind):
 
 
 @inlined
-def _finish(call, images, lines, tile, first, padded, size, kind):
-    """Move a group's sums to where they belong."""
+def _write_outputs(call, images, lines, tile, first, padded, size, kind):
+    """Write a tile's sums, with NeuNorm's part, to `out` as the outputs from `first` on."""
     height, width, outputs, stored = call.height, call.width, call.outputs, call.stored
     count, whole = min(bytes_of(kind) // size, outputs - first), bytes_of(kind) // size
     for image in range(images[0], images[1]):
@@ -157,10 +161,14 @@ def _finish(call, images, lines, tile, first, padded, size, kind):
 
 
 def _convolve(kind: Any, size: int) -> Callable[[], int]:
-    """Make the kernel `counts` (N, H, W, C), `packed` weights -> `out` (N, H, W, K), with bias."""
+    """Return a kernel that convolves `counts` (N, H, W, C) with `packed` weights to `out`.
+
+    The callable gives its address. `out` is (N, H, W, K), with the bias.
+    """
 
     @callback
     def kernel(address):
+        """Convolve the groups of images or lines that this thread takes."""
         call = call_at(address)[0]
         maps, outputs, block = call.maps, call.outputs, call.block
         blocks, wide = -(-maps // block), bytes_of(kind) // size
@@ -182,9 +190,10 @@ def _convolve(kind: Any, size: int) -> Callable[[], int]:
             images, lines = group_of(call, part)
             _list_group(call, images, lines, lists, entries, ends, sizes)
             for first in range(0, outputs, wide):
-                _begin(call, images, lines, tile, first, size, kind)
-                _walk_blocks(call, entries, sizes, tile, first // wide, lists, kind)
-                _finish(call, images, lines, tile, first, -(-outputs // wide) * wide, size, kind)
+                _set_to_bias(call, images, lines, tile, first, size, kind)
+                _add_all_taps(call, entries, sizes, tile, first // wide, lists, kind)
+                padded = -(-outputs // wide) * wide
+                _write_outputs(call, images, lines, tile, first, padded, size, kind)
             part = take(address)
         keep(memory, places, values)
 
@@ -216,7 +225,7 @@ def convolve(events: Events, weight: Tensor, bias: Tensor, packs: PackedWeights 
 
 
 def _pack(weight: Tensor, gain: float, rows: RowSize) -> Tensor:
-    """Weights (K, C, 3, 3) times the gain: [set of outputs][block of inputs][tap][input][output].
+    """Return weights times the gain: [set of outputs][block of inputs][tap][input][output].
 
     A row of zeros lies behind each block's; outputs that are not there are 0.
     """

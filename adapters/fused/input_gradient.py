@@ -36,9 +36,9 @@ AT_ONCE = 16  # maps whose lists and partial sums lie in the second cache, while
 
 @inlined
 def _list_group(call, images, lines, first, inputs, room, lists, targets):
-    """For each of some maps, where in a group's block a gradient is wanted; all are set to zero.
+    """List, for each of some maps, where in a group a gradient is wanted; set all of them to 0.
 
-    `targets` takes where the gradient of such a place and of the first map belongs.
+    `targets` takes, for each place, the address of the first map's gradient.
     """
     height, width, maps = call.height, call.width, call.maps
     places, values, lengths = lists
@@ -59,7 +59,7 @@ def _list_group(call, images, lines, first, inputs, room, lists, targets):
 
 @inlined
 def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind):
-    """All outputs' part of the gradients at the listed places."""
+    """Compute the gradients at the listed places, over all outputs, each as a vector of sums."""
     places, _, lengths = lists
     pitch = call.width + 2
     for c in range(inputs):
@@ -76,8 +76,8 @@ def _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, ki
 
 
 @inlined
-def _finish(inputs, partial, lists, room, targets, size, stored, kind):
-    """Put the sums where they belong."""
+def _write_gradients(inputs, partial, lists, room, targets, size, stored, kind):
+    """Add up each vector of sums and write it to the address of its gradient."""
     places, _, lengths = lists
     for c in range(inputs):
         for n in range(np.int64(load(lengths + 4 * c, np.int32(0)))):
@@ -87,11 +87,16 @@ def _finish(inputs, partial, lists, room, targets, size, stored, kind):
             put_numbers(targets[place] + c * stored, sums, 1, size, stored, kind[0])
 
 
-def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """Gradients `weight` (N, H, W, K), `counts`' marks, `packed` weights -> `out` (N, H, W, C)."""
+def _input_gradient_kernel(kind: Any, size: int) -> Callable[[], int]:
+    """Return a kernel that computes a convolution's input gradient where `counts` has a mark.
+
+    The callable gives its address. `weight` holds the outputs' gradients (N, H, W, K), `packed` the
+    weights; `out` (N, H, W, C) is 0 without a mark.
+    """
 
     @callback
     def kernel(address):
+        """Compute the gradient of the groups of images or lines that this thread takes."""
         call = call_at(address)[0]
         maps, outputs = call.maps, bytes_of(kind) // size
         sets = -(-call.outputs // outputs)
@@ -115,7 +120,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
                 inputs = min(AT_ONCE, maps - first)
                 _list_group(call, images, lines, first, inputs, room, lists, targets)
                 _multiply(call, first, inputs, block, pixels, partial, lists, room, sets, kind)
-                _finish(inputs, partial, lists, room, targets, size, call.stored, kind)
+                _write_gradients(inputs, partial, lists, room, targets, size, call.stored, kind)
             part = take(address)
         keep(memory, sums, places, values, lengths)
 
@@ -140,12 +145,12 @@ def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
         "packed": _pack(weight, rows),
         "out": out,
     }
-    run(_sum, rows, numbers)
+    run(_input_gradient_kernel, rows, numbers)
     return out.permute(0, 3, 1, 2)
 
 
 def _pack(weight: Tensor, rows: RowSize) -> Tensor:
-    """Return weights (K, C, 3, 3) -> [block of AT_ONCE maps][set][map][tap][output].
+    """Return weights (K, C, 3, 3) as [block of AT_ONCE maps][set][map][tap][output].
 
     Maps and outputs that are not there are 0.
     """

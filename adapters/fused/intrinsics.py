@@ -28,13 +28,16 @@ BYTE, WORD = ir.IntType(8), ir.IntType(64)
 
 
 def _intrinsic(count: int, signature: Callable[..., Any], write: Callable[..., Any]) -> Any:
-    """Return a function of so many arguments whose code is written by hand.
+    """Return a function for kernels, of `count` arguments, whose LLVM code `write` emits.
 
-    `signature` takes their types, `write` numba's context, LLVM's builder, the signature and the
-    values; where it gives nothing, neither does the function.
+    `signature` takes the types of the arguments and gives the function's type. `write` takes
+    numba's context, LLVM's builder, the signature and the values; where it gives nothing, the
+    function returns nothing.
     """
 
     def typed(_: Any, *arguments: Any) -> Any:
+        """Return the signature and what writes the code, as numba's `intrinsic` asks."""
+
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             value = write(context, builder, signature, values)
             return context.get_dummy_value() if value is None else value
@@ -71,6 +74,7 @@ def narrow(value, stored) -> Any:
 
 @overload(narrow, inline="always")
 def _(value, stored) -> Any:
+    """Give numba the code of `narrow` for the type of `stored`."""
     if isinstance(stored, types.Integer):
 
         def rounded(value, stored):
@@ -110,6 +114,7 @@ def put(target, place, value, count) -> Any:
 
 @overload(put, inline="always")
 def _(target, place, value, count) -> Any:
+    """Give numba the code of `put` for the type of `target`."""
     if target.dtype == types.uint8:
 
         def counted(target, place, value, count):
@@ -124,6 +129,7 @@ def _(target, place, value, count) -> Any:
 
 
 def _prefetch(context: Any, builder: Any, signature: Any, values: Any) -> None:
+    """Emit a prefetch of each cache line of a row."""
     array = context.make_array(signature.args[0])(context, builder, values[0])
     size = builder.mul(builder.extract_value(array.shape, 0), array.itemsize)
     i8, i32 = BYTE.as_pointer(), ir.IntType(32)
@@ -150,13 +156,15 @@ def _(row, bits) -> Any:
     return lambda row, bits: 0
 
 
-def _count_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _count_bytes_with_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Emit code that counts the bytes of a row that have a bit of a mask set, 64 at a time."""
     array = context.make_array(signature.args[0])(context, builder, values[0])
     lanes = 64  # so a word holds the answers of one step
     size, zero = builder.extract_value(array.shape, 0), WORD(0)
     total = cgutils.alloca_once_value(builder, zero)
 
-    def look(at: Any, kind: Any, mask: Any) -> None:
+    def add_count(at: Any, kind: Any, mask: Any) -> None:
+        """Emit code that adds to `total` how many bytes at offset `at` have a bit of `mask`."""
         place = builder.bitcast(builder.gep(array.data, [at]), kind.as_pointer())
         some = builder.and_(builder.load(place, align=1), mask)
         has = builder.icmp_unsigned("!=", some, kind(None))
@@ -167,21 +175,21 @@ def _count_bits(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     bytes_, whole = ir.VectorType(BYTE, lanes), builder.and_(size, WORD(-lanes))
     mask = _broadcast(builder, bytes_, values[1])
     with cgutils.for_range_slice(builder, zero, whole, WORD(lanes)) as (at, _):
-        look(at, bytes_, mask)
+        add_count(at, bytes_, mask)
     with cgutils.for_range_slice(builder, whole, size, WORD(1)) as (at, _):
-        look(at, BYTE, values[1])
+        add_count(at, BYTE, values[1])
     return builder.load(total)
 
 
 def _broadcast(builder: Any, vector: ir.VectorType, value: Any) -> Any:
-    """Return one number in every lane."""
+    """Emit a vector that has one number in every lane."""
     empty = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(empty, value, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, empty, zeros)
 
 
-_with_bits = _intrinsic(2, lambda row, _: types.int64(row, types.uint8), _count_bits)
+_with_bits = _intrinsic(2, lambda row, _: types.int64(row, types.uint8), _count_bytes_with_bits)
 
 
 def _to_pointer(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -235,8 +243,11 @@ zero_bytes = _intrinsic(2, lambda *_: types.void(*[types.int64] * 2), _zero_byte
 """zero_bytes(target, count)"""
 
 
-def _mask(lanes: int) -> Any:
+def _nonzero(lanes: int) -> Any:
+    """Return what writes code that finds which of `lanes` bytes have one of some bits set."""
+
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        """Emit that code: the bytes at an address become one bit each."""
         kind = ir.VectorType(BYTE, lanes)
         pointer = builder.inttoptr(values[0], kind.as_pointer())
         bits = _broadcast(builder, kind, builder.trunc(values[1], BYTE))
@@ -248,7 +259,7 @@ def _mask(lanes: int) -> Any:
 
 
 nonzero_64, nonzero_16 = (
-    _intrinsic(2, lambda *_: types.int64(types.int64, types.int64), _mask(lanes))
+    _intrinsic(2, lambda *_: types.int64(types.int64, types.int64), _nonzero(lanes))
     for lanes in (64, 16)
 )
 """Which of the 64, or 16, bytes at an address have one of some bits set, one bit each."""
@@ -390,9 +401,10 @@ class Code:
 
 
 def _row_function(count: int, write: Callable[..., Any]) -> Any:
-    """Return a function of so many addresses and numbers, and of what says which rows are meant.
+    """Return a function for kernels whose LLVM code `write` emits.
 
-    A float among them is of the rows' type; what comes back, if anything, too.
+    It takes `count` addresses or numbers, and `kind`, which says what a row is. A float among them
+    is of the rows' type; what comes back, if anything, too.
     """
 
     def signature(*arguments: Any) -> Any:
@@ -469,7 +481,7 @@ def _sum_lanes(code: Code, source: Any) -> Any:
 def _add_rows(
     code: Code, sums: Any, rows: Any, places: Any, count: Any, values: Any = None
 ) -> None:
-    """Two rows at a time, each in sums of its own: one would wait for the other."""
+    """Emit `add_rows`, two rows at a time, each in its own sums: one would wait for the other."""
     builder = code.builder
     sums, rows, places = code.pointer(sums), code.pointer(rows), code.pointer(places)
     values = None if values is None else code.pointer(values)
@@ -492,7 +504,7 @@ def _add_rows(
 def _add_taps(
     code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, values: Any = None
 ) -> None:
-    """As many rows of taps at once as there are registers for."""
+    """Emit `add_taps`, with as many rows of taps at once as there are registers for."""
     builder = code.builder
     sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
     values = None if values is None else code.pointer(values)
@@ -515,7 +527,7 @@ def _add_taps(
 
 
 def _tap_line(code: Code, middle: Any, tap: int, pitch: Any) -> tuple[Any, int]:
-    """Where the line lies that a tap reads around a pixel, and how many pixels to the right."""
+    """Return the line that a tap reads around a pixel, and how many pixels to the right."""
     down, right = 1 - tap // TAPS, 1 - tap % TAPS
     if not down:
         return middle, right
@@ -530,7 +542,7 @@ def _taps_of(rows: Sequence[int]) -> list[int]:
 def _add_products(
     code: Code, sums: Any, block: Any, places: Any, count: Any, pitch: Any, weights: Any
 ) -> None:
-    """Make a pass for as many rows of taps as have registers for their weights."""
+    """Emit `add_products`, a pass for as many rows of taps as have registers for their weights."""
     builder = code.builder
     sums, block, places = code.pointer(sums), code.pointer(block), code.pointer(places)
     weights, pixel = code.pointer(weights), code.row * BYTES
@@ -554,7 +566,7 @@ def _add_products(
 def _to_tile(
     code: Code, target: Any, step: Any, source: Any, pixel: Any, line: Any, count: Any
 ) -> None:
-    """B^T d B of F(2x2, 3x3): sums and differences of two, over lines and over pixels."""
+    """Emit B^T d B of F(2x2, 3x3): sums and differences of two, over lines and over pixels."""
     builder = code.builder
 
     def differences(d: list[Any]) -> list[Any]:
@@ -576,7 +588,7 @@ def _to_tile(
 
 
 def _of_tile(code: Code, target: Any, source: Any, step: Any) -> None:
-    """A^T m A of F(2x2, 3x3): four pixels, a row each."""
+    """Emit A^T m A of F(2x2, 3x3): four pixels, a row each."""
     builder = code.builder
 
     def sums(m: list[Any]) -> list[Any]:
@@ -593,9 +605,10 @@ def _of_tile(code: Code, target: Any, source: Any, step: Any) -> None:
 
 
 def _block(rows: int) -> Callable[..., None]:
-    """Return a product of so many rows: their sums stay in registers."""
+    """Return what writes the product of `rows` rows with weights: their sums stay in registers."""
 
     def write(code: Code, sums: Any, step: Any, values: Any, pitch: Any, weights: Any, count: Any):
+        """Emit that product, as `multiply_block` says."""
         builder, element = code.builder, code.vector.element
         totals = code.zeros(rows * code.row)
         starts = [builder.add(values, builder.mul(pitch, WORD(n))) for n in range(rows)]

@@ -102,8 +102,11 @@ def _value(counts, c, bits):
 
 
 @inlined
-def _look(counts, count, bits):
-    """Which of the next bytes have one of `bits` set, one bit each, and how many were looked at."""
+def _find_bits(counts, count, bits):
+    """Return which of the next bytes have one of `bits` set, one bit each, and how many bytes.
+
+    They are 64, 16 or 1 of the `count` bytes that are left.
+    """
     if count >= 64:
         return nonzero_64(counts, bits), 64
     if count >= 16:
@@ -119,7 +122,7 @@ def list_maps(counts, maps, bits, nothing, places, values, n):
     """
     start, first = n, 0
     while first < maps:
-        hits, size = _look(counts + first, maps - first, bits)
+        hits, size = _find_bits(counts + first, maps - first, bits)
         while hits != 0:
             c = first + lowest(hits)
             hits &= hits - 1
@@ -142,7 +145,7 @@ def append_to_maps(counts, maps, bits, place, room, places, values, lengths):
     """
     first = 0
     while first < maps:
-        hits, size = _look(counts + first, maps - first, bits)
+        hits, size = _find_bits(counts + first, maps - first, bits)
         while hits != 0:
             c = first + lowest(hits)
             hits &= hits - 1
@@ -217,7 +220,7 @@ def cache_bytes(level: int) -> int:
 
 
 def cut(counts: Tensor, pixel: int, margin: int, room: int, at_least: int) -> Cut:
-    """Cut images into groups that fit `room` bytes: `pixel` a pixel, `margin` lines added.
+    """Cut images into groups that fit `room` bytes, at `pixel` bytes a pixel, `margin` lines more.
 
     There are at least `at_least` groups, if there are lines enough.
     """

@@ -80,6 +80,7 @@ class NetworkFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, back: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        """Return the gradients of x and of all parameters from `back`, the output's."""
         if not ctx.layers:
             raise RuntimeError(
                 "fused cannot go backward twice through one call, since gradients take the memory "
@@ -113,7 +114,7 @@ def _by_layer(parameters: tuple[Any, ...]) -> Iterator[LayerParameters]:
 
 
 def _forward(sent: Tensor | Events, run: Pass, call: Call, weight: Tensor, bias: Tensor) -> Saved:
-    """Input (N, ...) -> what is saved: the input, the current (T or 1, B, C, H, W), the weight."""
+    """Compute a layer's current (T or 1, B, C, H, W); return its input, current and weight."""
     inputs = call.synapse.inputs(sent, run.precision)
     operands = weight.to(run.precision), bias.to(run.precision)
     current: Current | None = None
@@ -159,7 +160,7 @@ def _backward(
 
 
 def _maps_last(current: Tensor) -> Tensor:
-    """(T, B, C, H, W), channels last; a product's with maps of one pixel."""
+    """Return a current as (T, B, C, H, W), channels last; a product's has maps of one pixel."""
     if current.dim() == 3:
         return current[..., None, None]
     last = current.permute(0, 1, 3, 4, 2).contiguous()

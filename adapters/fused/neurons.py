@@ -46,9 +46,9 @@ from harness.spec import Precision
 
 @inlined
 def draw(factors, keys, place, threshold, kept_factor, zero):
-    """Fill `factors` with dropout's, `kept_factor` = 1 / (1 - p) or 0, of neurons from `place` on.
+    """Fill `factors` with dropout's factors, `kept_factor` or 0, of the neurons from `place` on.
 
-    They are those of `reference.dropout`.
+    They are those of `reference.dropout`; `kept_factor` is 1 / (1 - p).
     """
     in_whole_vectors()
     first, second = keys
@@ -81,7 +81,7 @@ def sum_row(values):
 
 @inlined
 def _pool(fired, total, pixels, pool, maps):
-    """Sum each pixel's window over a line."""
+    """Add one line of neurons' spikes to the pooled pixels of `total`."""
     for pixel in range(pixels):
         whole = total[pixel * maps : (pixel + 1) * maps]
         for z in range(pool):
@@ -93,7 +93,7 @@ def _pool(fired, total, pixels, pool, maps):
 
 @inlined
 def _encode(x, weight, bias, line, first, row, zero):
-    """Compute the current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
+    """Compute `row`, the current of some pixels of a line of x (H, W, I), by weight (9 I, C)."""
     maps = bias.shape[0]
     for pixel in range(row.shape[0] // maps):
         part = row[pixel * maps : (pixel + 1) * maps]
@@ -104,7 +104,10 @@ def _encode(x, weight, bias, line, first, row, zero):
 
 @inlined
 def _convolve(x, weight, line, first, row, back, zero):
-    """Add to a line's pixels by what is not 0 around them; `back`: to weight by their gradient."""
+    """Add x's convolution with `weight` to `row`, some pixels of a line, passing over x's zeros.
+
+    With `back`, `row` is a gradient, and the weight's gradient is added to `weight`.
+    """
     in_whole_vectors()
     (height, width, inputs), maps = x.shape, weight.shape[1]
     pixels = row.shape[0] // maps
@@ -127,7 +130,7 @@ def _convolve(x, weight, line, first, row, back, zero):
 
 @inlined
 def _fire(currents, state, fired, numbers, out):
-    """One step of a line's neurons, eqs. (5)-(6): spikes, and marks, are added to `fired`."""
+    """Advance a line's neurons by one step, eqs. (5)-(6); add their spikes and marks to `fired`."""
     in_whole_vectors()
     k, v_th, half, _, _, _, _, _, zero, one, mark, _ = numbers
     for e in range(fired.shape[0]):
@@ -141,7 +144,7 @@ def _fire(currents, state, fired, numbers, out):
 
 @inlined
 def _normalise(total, x, scratch, k2, scale, area):
-    """NeuNorm's x of some pixels at the next step, eq. (9)."""
+    """Advance NeuNorm's x of some pixels by one step, eq. (9)."""
     maps = total.shape[0] // x.shape[0]
     for pixel in range(x.shape[0]):
         part, count = total[pixel * maps : (pixel + 1) * maps], 0
@@ -266,8 +269,8 @@ def _values_of_counts(counts, x, U, out, gain, bits, first, last):
 
 
 @inlined
-def _rise(currents, u, state, k, v_th, zero):
-    """One step of a line's potentials, eq. (5), and what remains of them after the reset."""
+def _step_potentials(currents, u, state, k, v_th, zero):
+    """Advance a line's neurons by one step, eq. (5): potentials to u, after the reset to state."""
     in_whole_vectors()
     for e in range(currents.shape[0]):
         potential = k * state[e] + wide(currents[e])
@@ -277,7 +280,7 @@ def _rise(currents, u, state, k, v_th, zero):
 
 @inlined
 def _potentials(current, encoding, u, x, state, convolution, place, numbers, sizes, normalised):
-    """Compute the potentials of some pooled pixels at all steps, and NeuNorm's x, once more."""
+    """Compute again, for the way back, the potentials and NeuNorm's x of some pooled pixels."""
     b, i, begin, end, ahead = place
     k, v_th, _, _, k2, scale, area, _, zero, _, _, _ = numbers
     pool, maps, _ = sizes
@@ -289,12 +292,12 @@ def _potentials(current, encoding, u, x, state, convolution, place, numbers, siz
             line = i * pool + y
             if encodes:
                 _encode(of_x[t, b], weight, bias, line, begin // maps * pool, convolution, zero)
-                _rise(convolution, u[t, y], state[y], k, v_th, zero)
+                _step_potentials(convolution, u[t, y], state[y], k, v_th, zero)
                 continue
             currents = current[t if moves else 0, b, line, begin * pool : end * pool]
             if moves:
                 prefetch(current[t, b, line, ahead * pool : (ahead + end - begin) * pool])
-            _rise(currents, u[t, y], state[y], k, v_th, zero)
+            _step_potentials(currents, u[t, y], state[y], k, v_th, zero)
         if normalised:
             for pixel in range((end - begin) // maps):
                 count = 0
@@ -319,7 +322,7 @@ def _repeat(values, over, pixels):
 
 @inlined
 def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
-    """NeuNorm backward, eqs. (9)-(10), of some pixels: g becomes the gradient of pooled spikes."""
+    """Go back through NeuNorm, eqs. (9)-(10), at some pixels: g becomes that of pooled spikes."""
     pixels, maps = dx.shape[0], g.shape[0] // dx.shape[0]
     of_each, product = over[: g.shape[0]], product[: g.shape[0]]
     _repeat(x, of_each, pixels)
@@ -335,7 +338,7 @@ def _back_to_counts(g, product, over, d_U, U, x, dx, k2, scale):
 
 @inlined
 def _spread(g, over, pool, maps):
-    """Copy the gradient to each neuron of a line of a window."""
+    """Copy each pooled pixel's gradient to `over`, the neurons of one line of its window."""
     for pixel in range(g.shape[0] // maps):
         for z in range(pool):
             place = (pixel * pool + z) * maps
@@ -403,21 +406,26 @@ def _adjoint_of_neurons(
                 for y in range(pool):
                     moment, line = t if moves else 0, i * pool + y
                     if encodes:
-                        _adjoint(arriving, u[t, y], du[y], total[y], convolution, numbers, False)
+                        _step_adjoint(
+                            arriving, u[t, y], du[y], total[y], convolution, numbers, False
+                        )
                         d_row = du[y][: convolution.shape[0]]
                         _convolve(encoding[0][t, b], of_line, line, j * pool, d_row, True, zero)
                         continue
                     d_current = current[moment, b, line, begin * pool : end * pool]
-                    _adjoint(arriving, u[t, y], du[y], total[y], d_current, numbers, moves)
-            _finish(current, d_bias, total, (b, i, begin, end), pool, moves or encodes)
+                    _step_adjoint(arriving, u[t, y], du[y], total[y], d_current, numbers, moves)
+            _add_totals(current, d_bias, total, (b, i, begin, end), pool, moves or encodes)
         for n in range(of_line.shape[0]):
             for c in range(of_line.shape[1]):
                 of_all[n, c] += of_line[n, c]
 
 
 @inlined
-def _adjoint(g, u, du, total, d_current, numbers, moves):
-    """One step back of a line's neurons, by the gradients of their spikes."""
+def _step_adjoint(g, u, du, total, d_current, numbers, moves):
+    """Take a line's neurons one step back, eqs. (12)-(14): g, their spikes' gradient, updates du.
+
+    du is added to `total`; where the current differs by step (`moves`) it is `d_current` too.
+    """
     in_whole_vectors()
     k, v_th, half, steep, _, _, _, _, zero, _, _, reset = numbers
     for e in range(g.shape[0]):
@@ -432,8 +440,11 @@ def _adjoint(g, u, du, total, d_current, numbers, moves):
 
 
 @inlined
-def _finish(current, d_bias, total, place, pool, moves):
-    """Add the sums over all steps to the bias's, and to a current's that stands still."""
+def _add_totals(current, d_bias, total, place, pool, moves):
+    """Add `total`, sums over all steps, to the bias's gradient.
+
+    Where the current is the same at every step (not `moves`) they are its gradient.
+    """
     b, i, begin, end = place
     maps = d_bias.shape[0]
     for pixel in range((end - begin) // maps):
@@ -462,7 +473,7 @@ NEURONS = 2048  # of a line that are taken together, if its pixels have fewer
 
 @inlined
 def _shapes(call):
-    """Shapes of current, of what goes to the next layer, of U, and of dropout's keys."""
+    """Return the shapes of current, of what goes to the next layer, of U, and of dropout's keys."""
     steps, batch, maps, pool = call.steps, call.batch, call.maps, call.pool
     height, width = call.height // pool, call.width // pool
     current = (call.moving, batch, call.height, call.width * maps)
@@ -474,7 +485,7 @@ def _shapes(call):
 
 @inlined
 def _sizes(call):
-    """Pool, maps, and how many pooled pixels are taken together."""
+    """Return the pool's size, the maps, and how many pooled pixels are taken together."""
     pool, maps = call.pool, call.maps
     return pool, maps, max(1, min(call.width // pool, NEURONS // (pool * maps)))
 
@@ -504,10 +515,11 @@ def _part(address, stored, number):
 
 
 def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
-    """Return the kernel for arrays stored as one type, potentials of another, and the output."""
+    """Return the forward kernel for stored arrays, potentials, and outputs of these types."""
 
     @callback
     def spikes(address):
+        """Compute the outputs of the rows of pixels that this thread takes."""
         record, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
         call = record[0]
         _, of_out, _, _ = _shapes(call)
@@ -530,10 +542,11 @@ def _spikes(stored: Any, number: Any, sent: Any) -> Callable[[], int]:
 
 
 def _gradients(stored: Any, number: Any) -> Callable[[], int]:
-    """Return the same for what goes back."""
+    """Return the backward kernel for stored arrays and potentials of these types."""
 
     @callback
     def gradients(address):
+        """Compute the gradients of the rows of pixels that this thread takes."""
         record, part, share, current, encoding, U, keys, numbers = _part(address, stored, number)
         call = record[0]
         _, of_out, of_U, _ = _shapes(call)
@@ -556,10 +569,11 @@ def _gradients(stored: Any, number: Any) -> Callable[[], int]:
 
 
 def _values(stored: Any, number: Any) -> Callable[[], int]:
-    """Make the kernel that turns counts, of one stored type, into values of another."""
+    """Return the kernel that turns counts into values of type `stored`, computed in `number`'s."""
 
     @callback
     def values(address):
+        """Turn the rows of pixels that this thread takes."""
         call = carray(address, (1,), CALL)[0]
         part, parts = take(address), call.parts
         _, of_out, of_U, _ = _shapes(call)
@@ -643,7 +657,7 @@ def _run_spikes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a kernel of spikes sends, NeuNorm's x, and how many counts and marks, by thread.
 
-    It is of a type, or of that of what is sent to the layer.
+    What it sends is of type `dtype`, or, if that is None, of the type of what the layer is sent.
     """
     last = current if isinstance(current, Encoding) else _maps_last(current)
     stored, (_, batch, maps, height, width) = _layout(current)
@@ -730,12 +744,12 @@ def _run(
 
 
 def _maps_last(maps: Tensor) -> Tensor:
-    """(T, B, C, H, W) -> (T, B, H, W, C), contiguous; a view where it is channels last."""
+    """Return (T, B, C, H, W) as (T, B, H, W, C), contiguous; a view where it is channels last."""
     return maps.detach().permute(0, 1, 3, 4, 2).contiguous()
 
 
 def _weights(U: Tensor | None, form: Form) -> Tensor | None:
-    """U as (h, w, C)."""
+    """Return U as (h, w, C)."""
     return None if U is None else U.detach().to(form.dtype).permute(1, 2, 0).contiguous()
 
 

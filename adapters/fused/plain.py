@@ -123,6 +123,7 @@ def _widened(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(part)
     def compute(*operands: Tensor | torch.Size) -> Tensor:
+        """Compute the part, in float32 where bf16 has no instructions."""
         first = operands[0]
         assert isinstance(first, Tensor)
         if first.dtype != torch.bfloat16 or host.has_bf16(first.device):

@@ -97,6 +97,7 @@ class Synapse:
         return DENSE_PRODUCT if self.product else DENSE_CONVOLUTION
 
     def _values(self, inputs: Tensor | Events, dtype: torch.dtype) -> Tensor:
+        """Return a layer's input as values, whether it was sent values or counts."""
         if isinstance(inputs, Events):
             from adapters.fused.neurons import values as values_of  # it needs numba
 

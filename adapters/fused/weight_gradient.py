@@ -34,7 +34,7 @@ from adapters.fused.lists import (
 
 @inlined
 def _list_group(call, images, lines, room, places, values, lengths):
-    """For each map, where in a group's block it spiked."""
+    """List, for each map, where in a group's block it spiked."""
     height, width, maps = call.height, call.width, call.maps
     for c in range(maps):
         store(lengths + 4 * c, np.int32(0))
@@ -47,11 +47,15 @@ def _list_group(call, images, lines, room, places, values, lengths):
                 append_to_maps(counts, maps, call.bits, place, room, places, values, lengths)
 
 
-def _list(kind: Any, size: int) -> Callable[[], int]:
-    """List `counts` of the groups `first` to `last`; `starts` is (groups, C + 1)."""
+def _list_kernel(kind: Any, size: int) -> Callable[[], int]:
+    """Return a kernel that lists where each map of the groups `first` to `last` spiked.
+
+    `starts` (groups, C + 1) takes where each map's list begins and ends.
+    """
 
     @callback
     def kernel(address):
+        """List the groups that this thread takes."""
         call = call_at(address)[0]
         maps = call.maps
         room = call.together * call.lines * call.width
@@ -104,8 +108,8 @@ def fill_block(call, images, lines, first, block, kind, size):
 
 
 @inlined
-def _walk(call, number, block, sums, pitch, kind):
-    """Add a group's spikes to the sums (C, 3, 3, outputs of a set)."""
+def _add_group(call, number, block, sums, pitch, kind):
+    """Add the gradients around a group's spikes to the sums (C, 3, 3, outputs of a set)."""
     maps, room = call.maps, call.together * call.lines * call.width
     starts, base = call.starts + number * (maps + 1) * 4, number * room * maps
     start = np.int64(0)
@@ -140,8 +144,8 @@ def _offsets(call, images, lines, block, sums, kind, size):
                     add_scaled_row(target, source, x, kind)
 
 
-def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """Make the kernel that adds listed groups times gradients (N, H, W, K) to `out` and `offset`.
+def _weight_gradient_kernel(kind: Any, size: int) -> Callable[[], int]:
+    """Return a kernel that adds listed groups times gradients (N, H, W, K) to `out` and `offset`.
 
     `out` is (shares, sets of outputs, C, 3, 3, outputs of a set), `offset` (shares, sets, 3, 3,
     pixels, outputs of a set): each share of the groups, and each set, is one thread's.
@@ -149,6 +153,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
 
     @callback
     def kernel(address):
+        """Add the sets of outputs and shares of the groups that this thread takes."""
         call = call_at(address)[0]
         maps, shares, pitch = call.maps, call.shares, call.width + 2
         outputs = bytes_of(kind) // size
@@ -164,7 +169,7 @@ def _sum(kind: Any, size: int) -> Callable[[], int]:
             for number in range(groups * share // shares, groups * (share + 1) // shares):
                 images, lines = group_of(call, call.first + number)
                 fill_block(call, images, lines, which * outputs, block, kind, size)
-                _walk(call, number, block, sums, pitch, kind)
+                _add_group(call, number, block, sums, pitch, kind)
                 if call.offset:
                     _offsets(call, images, lines, block, offsets, kind, size)
             part = take(address)
@@ -184,7 +189,7 @@ class _Work(NamedTuple):
 
     @classmethod
     def for_counts(cls, counts: Tensor, outputs: int, rows: RowSize) -> _Work:
-        """For counts (N, H, W, C)."""
+        """Return how the work for counts (N, H, W, C) and so many outputs is cut."""
         images, height, width, maps = counts.shape
         threads = torch.get_num_threads()
         grouping = cut(counts, rows.bytes, 2, cache_bytes(1) * 7 // 8, threads)
@@ -221,8 +226,8 @@ def compute(dy: Tensor, events: Events, weight: Tensor) -> Tensor:
     }
     for first in range(0, work.groups, work.at_once):
         part = {"first": first, "last": min(work.groups, first + work.at_once)}
-        run(_list, LISTS, {**numbers, **part})
-        run(_sum, rows, {**numbers, **part})
+        run(_list_kernel, LISTS, {**numbers, **part})
+        run(_weight_gradient_kernel, rows, {**numbers, **part})
     total = _total(sums, offsets, events)  # (sets, C, 9, k) -> (K, 3, 3, C)
     flat = total.permute(0, 3, 2, 1).reshape(-1, 3, 3, maps)[: len(weight)]
     return flat.permute(0, 3, 1, 2)

@@ -40,7 +40,7 @@ G = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
 @inlined
 def _fill(call, images, lines, block, pixel, zero, size):
-    """Copy a group's gradients, with a margin of zeros; after an odd last line lies anything."""
+    """Copy a group's gradients to `block` with a margin of zeros; what follows may be anything."""
     width, line_bytes = call.width, (call.width + 2) * pixel
     of_pixel = call.outputs * call.stored
     for image in range(images[0], images[1]):
@@ -60,7 +60,7 @@ def _fill(call, images, lines, block, pixel, zero, size):
 
 @inlined
 def _transform(call, images, lines, block, tiles, step, pixel, kind):
-    """Transform the tiles of a group, [place][tile][output]; return how many."""
+    """Transform a group's tiles, B^T d B, to [place][tile][output]; return how many there are."""
     pitch, number = (call.width + 2) * pixel, 0
     for image in range(images[1] - images[0]):
         for line in range(0, lines[1] - lines[0], 2):
@@ -74,7 +74,7 @@ def _transform(call, images, lines, block, tiles, step, pixel, kind):
 
 @inlined
 def _put(call, images, lines, first, sums, step, square, kind, size):
-    """Write a row of input maps' gradients, from [place][tile][map]."""
+    """Transform sums [place][tile][map] back, A^T m A, and write them as maps' gradients."""
     number, row = 0, bytes_of(kind)
     count = min(row // size, call.maps - first)
     for image in range(images[0], images[1]):
@@ -90,11 +90,16 @@ def _put(call, images, lines, first, sums, step, square, kind, size):
                         put_numbers(target, square + n * row, count, size, call.stored, kind[0])
 
 
-def _sum(kind: Any, size: int) -> Callable[[], int]:
-    """Gradients `weight` (N, H, W, K), `packed` [set][place][output][map] -> `out` (N, H, W, C)."""
+def _input_gradient_kernel(kind: Any, size: int) -> Callable[[], int]:
+    """Return a kernel that computes a convolution's input gradient by tiles of F(2x2, 3x3).
+
+    The callable gives its address. `weight` holds the outputs' gradients (N, H, W, K), `packed` the
+    transformed weights [set][place][output][map]; `out` is (N, H, W, C).
+    """
 
     @callback
     def kernel(address):
+        """Compute the gradient of the groups of images or lines that this thread takes."""
         call = call_at(address)[0]
         row, whole = bytes_of(kind), BYTES // size
         pixel = -(-call.outputs // whole) * BYTES
@@ -154,12 +159,12 @@ def input_gradient(dy: Tensor, weight: Tensor) -> Tensor:
         "packed": _pack(weight, rows),
         "out": out,
     }
-    run(_sum, rows, numbers)
+    run(_input_gradient_kernel, rows, numbers)
     return out.permute(0, 3, 1, 2)
 
 
 def _pack(weight: Tensor, rows: RowSize) -> Tensor:
-    """G g G^T of each kernel, turned round: [set of maps][place in a tile][output][map]."""
+    """Return G g G^T of each 3x3 kernel g, turned round: [set of maps][place][output][map]."""
     outputs, maps = weight.shape[:2]
     sets = rows.sets(maps)
     taps = weight.permute(2, 3, 0, 1)

@@ -107,6 +107,7 @@ def _untested(claim: Claim, error: Untested) -> Finding:
 
 
 def _finding(claim: Claim, part: Effect | Range, judgement: Judgement) -> Finding:
+    """Return a part's judgement as a finding, with the width and the training behind its figure."""
     answer, why, brief = judgement
     front = claim, part.title, part.published, part.figure, answer
     if isinstance(part, Range):
@@ -125,6 +126,7 @@ def _finding(claim: Claim, part: Effect | Range, judgement: Judgement) -> Findin
 
 
 def _trained_on(groups: Sequence[TrainingLine]) -> str:
+    """Return in words what trainings had: samples, data, dropout, precision, epochs and T."""
     samples = span((line.train_samples for line in groups), ",")
     data = " and ".join(dict.fromkeys(data_source(vars(line)) for line in groups))
     precisions = dict.fromkeys(line.precision for line in groups)

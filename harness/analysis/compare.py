@@ -135,6 +135,7 @@ def _origin(rows: Iterable[Row]) -> dict[str, set[str]]:
 
 
 def _differences(old: Iterable[Row], new: Iterable[Row]) -> Iterator[str]:
+    """Yield how machines, versions and data of two folders differ, a sentence each."""
     origins = _origin(old), _origin(new)
     # a framework or data of one folder alone is no difference
     both = origins[0].keys() & origins[1].keys()
@@ -177,6 +178,7 @@ def network(line: TimedLine) -> str:
 
 
 def _setting(line: TimedLine) -> str:
+    """Return in words the device, T and batch of a timing, and what is unusual about it."""
     special = (
         f"NeuNorm {line.neunorm}" if line.neunorm else "",
         f"width {line.width}" if line.width != "1" else "",
@@ -197,6 +199,7 @@ def _speed_changes(shared: Sequence[SpeedPair], margin: float) -> Iterator[Chang
     tests = len(groups) + len(contenders) + len(shared)  # they share the level
 
     def change(where: str, label: str, logs: Sequence[float], noise: Deviation | None) -> Change:
+        """Return the mean change of some contenders' times, with the interval that noise gives."""
         centre, reach = fmean(logs), nan
         if noise is not None:
             reach = t_critical(noise.freedom, LEVEL / tests) * noise.value / sqrt(len(logs))
@@ -274,6 +277,7 @@ def sentences(changes: Sequence[Change], against: str) -> list[str]:
 
 
 def _sentence(change: Change, against: str, place: Sequence[str]) -> str:
+    """Return a contender's change against another one in words, with its interval."""
     where = ", ".join((change.where, *place))
     front = f"{change.contender} against {against} on {where}"
     if change.refused:
@@ -301,6 +305,7 @@ def _trained(line: TrainingLine) -> str:
 
 
 def _shared(line: TrainingLine) -> str:
+    """Return in words what trainings that are compared have in common."""
     samples = counted(line.train_samples, "sample").replace(",", "")
     return (
         f"{line.data_title}, width {line.width}, {counted(line.epochs, 'epoch')} of {samples}, "

@@ -48,6 +48,7 @@ def energy(frames: Frames) -> Frame:
 
 
 def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
+    """Yield a line for each network that was counted untrained, in the paper's order."""
     rows = frames.current_rows(OperationsResult)
     same = grouped((row for row in rows if isinstance(row.case, Count)), _alike)
 
@@ -69,6 +70,7 @@ def _alike(row: Row) -> tuple[Case, object, object]:
 
 
 def _trained(frames: Frames) -> Iterator[dict[str, object]]:
+    """Yield a line for each network of suite `accuracy` that was counted after its training."""
     for line in trainings.lines(frames, "accuracy", *ALIKE):
         if rows := rows_of(frames, OperationsResult, line):
             trained = dict(zip(line.accuracies, line.trained_epochs, strict=True))

@@ -296,6 +296,7 @@ def _by_network(lines: Sequence[TimedLine]) -> Sequence[TimedLine]:
 
 
 def _over_matlab(form: str, lines: Sequence[TimedLine]) -> Range:
+    """Return how many times faster plain PyTorch is than a form of Matlab code, over networks."""
     # by the intervals of the form's speed-up, which is below 1 where the reference's is not
     answer: Answer = "open"
     if all(line.speedup_high <= 1 / TENS for line in lines):

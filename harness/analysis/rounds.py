@@ -81,6 +81,7 @@ class Rounds:
 
     @cached_property
     def _start_variance(self) -> StartVariance:
+        """Estimate how much a contender's ratios differ from start to start of its process."""
         floor = self.seconds.get(THE_FLOOR, {})
         quotients = [
             _divided(seconds, floor)
@@ -105,6 +106,7 @@ def rounds(frames: Frames) -> dict[tuple[int, str], Rounds]:
 
 
 def _of_run(timed: Sequence[Row[IterationResult]]) -> Rounds:
+    """Return the rounds of one run's rows; the A/A test's two processes count as their mean."""
     times = defaultdict[tuple[Contender, bool], Seconds](dict)
     for row in timed:
         times[row.contender, row.result.twin][row.result.round] = row.result.seconds

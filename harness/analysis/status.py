@@ -213,6 +213,7 @@ def seconds_of(cases: Sequence[Case], rows: Sequence[Row]) -> float:
 
 
 def _training_seconds(cases: Sequence[Case], rows: Iterable[Row[TrainedResult]]) -> float:
+    """Estimate the seconds of trainings by the pace of the earlier ones that are most like them."""
     trained = [row for row in rows if row.result.seconds]
     paces = [
         (_pace_traits(row.case), row.result.seconds / work)

@@ -283,7 +283,8 @@ def _rungs(frames: Frames) -> tuple[dict[Fraction, tuple[TrainingLine, TrainingL
 def _by_pilot(frames: Frames) -> Judgement | None:
     """Judge whether more epochs at the second learning rate move CIFARNet's gap to its ANN.
 
-    None where they move it by less than MOVED.
+    None where they move it by less than MOVED, "cannot be decided here" where by more, "open"
+    where the trainings are not there.
     """
     lines = [line for line in comparable(frames, "accuracy", "cifar10") if line.scale == "CIFARNet"]
     plain = [line for line in lines if line.neunorm == "off"]

@@ -88,6 +88,7 @@ COLUMNS = (
 def _figures(
     case: Fit, data: trainings.DataUsed, ended: Sequence[Row[FittedResult]]
 ) -> dict[str, object]:
+    """Return the columns of a baseline's line: how it was fitted, and its results over seeds."""
     results, T = [row.result for row in ended], case.workload.T
     last, accuracy = results[-1], mean_share([result.test_accuracy for result in results])
     source = [a for result in results if (a := result.source_accuracy) is not None]

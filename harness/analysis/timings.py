@@ -257,6 +257,8 @@ def _line(
     together: Rounds,
     bf16_trainings: Sequence[Bf16TrainingResult],
 ) -> TimedLine:
+    """Return a contender's line in a cell: times and ratios, memory, and what was proved."""
+
     def results(kind: type[K]) -> list[K]:
         return [row.result for row in of_kind(rows, kind)]
 

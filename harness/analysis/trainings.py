@@ -197,6 +197,7 @@ def machines_text(rows: Iterable[Row]) -> str:
 
 
 def _data(row: Row) -> DataUsed:
+    """Return the samples that a training used, and what is special about its data."""
     data, sources = row.data, [part for part in (row.data.source, row.data.test) if part]
     return DataUsed(
         train_samples=data.train_samples or 0,
@@ -258,6 +259,7 @@ def rate_trials(frames: Frames, suite: str, *others: str) -> tuple[TrainingLine,
 def _lines(
     frames: Frames, trained: Iterable[Row[TrainedResult]], suite: str, others: tuple[str, ...]
 ) -> tuple[TrainingLine, ...]:
+    """Return the trainings of suites as lines, in the paper's order."""
     rows = [row for row in trained if row.suite in (suite, *others)]
     rows.sort(key=lambda row: row.suite == suite)
     # who may deviate is no part of how it was trained
@@ -294,6 +296,7 @@ def compared(frames: Frames, suite: str, *differing: Column) -> list[TrainingLin
 
 @lru_cache(maxsize=4)
 def _curves(frames: Frames) -> dict[tuple[str, str], LearningCurve]:
+    """Return the learning curves of all trainings, by key and suite."""
     rows = sorted(frames.current_rows(EpochResult), key=lambda row: row.result.epoch)
     curves = {}
     for key, of_training in grouped(rows, lambda row: (row.key or "", row.suite)).items():
@@ -318,6 +321,7 @@ def _line(
     data: DataUsed,
     ended: Sequence[Row[TrainedResult]],
 ) -> TrainingLine:
+    """Return the line of one condition, from the rows of its seeds."""
     workload, network = case.workload, case.workload.network
     results, seeds = [row.result for row in ended], [row.workload.seed for row in ended]
     keys = {row.key or "": row.suite for row in ended}
@@ -520,8 +524,8 @@ class ChosenRate(NamedTuple):
 def chosen_rate(lines: Iterable[TrainingLine]) -> ChosenRate:
     """Return the rate of trainings that differ only in it, by held-out accuracy of one seed.
 
-    The smallest rate whose last three epochs of seed RATE_SEED hold within NEAR of the best.
-    None until both half and twice of it were tried too.
+    It is the smallest whose last three epochs of seed RATE_SEED hold within NEAR of the best. It
+    is None until half and twice of it were tried too.
     """
     accuracies = {
         line.rate: fmean(curve.held_out[-3:])

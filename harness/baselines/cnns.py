@@ -57,6 +57,7 @@ class EventCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     PREDICT_BATCH = 500
 
     def build_network(self, train: Recordings) -> nn.Module:
+        """Build two convolutions with pools, and a hidden layer with dropout."""
         self.structure = f"32C5-MP2-64C5-MP2-128-{train.classes}"
         # 34 pixels -> 30 -> 15 -> 11 -> 5
         height, width = (((size - 4) // 2 - 4) // 2 for size in train.sensor)
@@ -113,6 +114,7 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     SIZES = _SIZES
 
     def build_network(self, train: Recordings) -> nn.Module:
+        """Build three convolutions with pools, and a hidden layer, for frames of any sensor."""
         self.structure = "8C5-MP2-" * 3 + f"256-{train.classes}"
         layers: list[nn.Module] = []
         for channels in (2, 8, 8):
@@ -132,6 +134,7 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
         super().learn(pick, labels[self.owners], seed, tell)
 
     def predict(self, test: Recordings) -> Labels:
+        """Predict the class whose log probability, summed over a recording's frames, is largest."""
         pick = self.inputs(test, silent)
 
         def log_probabilities(counts: Tensor) -> Tensor:

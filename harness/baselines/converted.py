@@ -124,6 +124,7 @@ def load_or_train_source(
     network = build_source(sizes.width)
 
     def train_source() -> CachedArrays:
+        """Train the network from its initial weights and return its parameters."""
         learn.train(
             lambda x, labels: F.cross_entropy(network(to_float(x)), labels),
             torch.optim.Adam(network.parameters()),
@@ -333,6 +334,7 @@ class Sengupta(Conversion[SenguptaSizes]):
     }
 
     def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+        """Convert with thresholds balanced layer by layer, on a sample of training images."""
         images = draw_images(train, self.sizes.images, self.seed)
         x = to_float(torch.from_numpy(images.pixels))
         learn.set_seed(self.seed)

@@ -46,6 +46,7 @@ NEXT_8: Offsets = (*NEXT_4, (-1, -1), (-1, 1), (1, -1), (1, 1))
 def _follow_neighbours(
     events: Rows, last: NDArray[np.int64], offsets: Offsets, window: int
 ) -> NDArray[np.bool_]:  # `last` (H + 2, W + 2): each pixel's last time
+    """Return which events follow one at a neighbouring pixel within the window."""
     follow = np.zeros(len(events), np.bool_)
     for n in range(len(events)):
         row, column, t = events[n, 1] + 1, events[n, 0] + 1, events[n, 2]

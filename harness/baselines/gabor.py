@@ -109,6 +109,7 @@ class GaborSNN(Baseline[Recordings, GaborSizes]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
+        """Set the neurons' threshold by their rate, then fit a linear SVM on their spike counts."""
         self.bins = min(self.sizes.frames, -(-train.longest_us // BIN_US))
         tell(0, "setting the threshold")
         self.lif = LIF(K_TAU, threshold(self._sample_currents(train), RATE), 1.0)

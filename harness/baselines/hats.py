@@ -64,6 +64,7 @@ def _add_surfaces(
     decay: NDArray[np.float64],  # by age
     sums: NDArray[np.float64],  # (memories, 2 R + 1, 2 R + 1); written
 ) -> None:
+    """Add each event's time surface, over the events of its cell's memory, to that memory's sum."""
     size = sums.shape[1]
     newest = np.full(sums.shape[0], -1, np.int64)
     previous = np.empty(len(events), np.int64)  # each event's predecessor in its memory
@@ -126,6 +127,7 @@ class HATS(Baseline[Recordings, None]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
+        """Fit a linear SVM on the training recordings' histograms of averaged time surfaces."""
         one = self.parameters = CIFAR10_DVS if min(train.sensor) >= LARGE else NMNIST
         # surfaces take about 0.7 of the time
         seen = features(train, one, progress_part(tell, 0, 0.7)), train.labels

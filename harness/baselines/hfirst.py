@@ -178,6 +178,7 @@ class HFirst(Baseline[Recordings, int | None]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
+        """Count the C1 spikes of each class: they make the weights of the class's neuron."""
         self.sensor = train.sensor
         c1, c2 = (f"{size}x{size}" for size in (C1_POOL, C2_POOL))
         filters = f"2x{gabor.ORIENTATIONS} Gabors of {gabor.SIZE}x{gabor.SIZE}"
@@ -192,6 +193,7 @@ class HFirst(Baseline[Recordings, int | None]):
         self.weights = s2_weights(counts.transpose(1, 2, 3, 0))
 
     def predict(self, test: Recordings) -> Answers:
+        """Predict the class of most C2 spikes; the answers have the mean number of all spikes."""
         labels, spikes = np.zeros(len(test), np.int64), 0
         for n in range(len(test)):
             c1, count = self.c1(test[n])

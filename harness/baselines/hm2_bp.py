@@ -258,6 +258,7 @@ class HM2BP(Baseline[Recordings, int]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
+        """Train both layers, sample by sample, with a rate that falls from epoch to epoch."""
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
         if self.steps <= DISTANCE:  # a silent output would be taught nothing
             raise UsageError(
@@ -281,6 +282,7 @@ class HM2BP(Baseline[Recordings, int]):
                 raise UsageError(f"weights are no numbers any more in epoch {epoch}: use fewer")
 
     def predict(self, test: Recordings) -> Answers:
+        """Predict the output that fires most; the answers have the mean number of spikes."""
         trains = (events_to_spikes(test[n], test.sensor, self.steps) for n in range(len(test)))
         rasters = [self._simulate(spikes) for spikes in trains]
         labels = np.array([last.sum(0).argmax() for _, last in rasters], np.int64)
@@ -292,6 +294,7 @@ class HM2BP(Baseline[Recordings, int]):
         return first, simulate(self.output.weights, raster_to_spikes(first), self.steps, OUTPUT)
 
     def _learn(self, spikes: SpikeTrain, label: int, lr: float) -> None:
+        """Update both layers' weights from one sample, by back-propagation over spike trains."""
         hidden, output = self.hidden, self.output
         first, last = self._simulate(spikes)
         delta = count_errors(last.sum(0, dtype=np.float64), label, self.steps) / OUTPUT.v_th

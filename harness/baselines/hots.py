@@ -177,6 +177,7 @@ class HOTS(Baseline[Recordings, HOTSSizes]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
+        """Learn each layer's prototypes; choose k of the nearest neighbours on held-out data."""
         numbers = "-".join(str(layer.prototypes) for layer in LAYERS)
         radii = ", ".join(str(layer.radius) for layer in LAYERS)
         taus = ", ".join(f"{layer.tau_us / 1000:g}" for layer in LAYERS)

@@ -140,6 +140,7 @@ class FrameLearner(GradientLearner[Recordings, Z]):
     bins: int | None = None  # of the longest training recording, at most MOST_BINS
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> BatchInput:
+        """Return what picks samples as event counts (n, bins, 2, H, W), made when asked for."""
         bins = self.bins = self.bins or min(-(-samples.longest_us // BIN_US), MOST_BINS)
 
         def frames(chosen: Tensor) -> Tensor:  # all at once may not fit in memory

@@ -223,6 +223,8 @@ class PhasedLSTM(learn.GradientLearner[Recordings, PhasedLSTMSizes]):
         return PhasedLSTMNetwork(train.input_neurons, train.classes, sizes)
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
+        """Return what picks samples as padded events, in training others in each epoch."""
+
         def picked(chosen: Tensor) -> PaddedEvents:  # other events in each epoch of training
             offsets = torch.full((len(chosen),), 0.5)
             if self.network.training:

@@ -146,6 +146,7 @@ class Panda(Baseline[Images, PandaSizes]):
     coders: list[LayerAutoEncoder]
 
     def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
+        """Train the layers as auto-encoders, one by one, then the read-out on their spikes."""
         self.seed, self.coders = seed, []
         a, b, c = self.sizes.filters  # in the paper's notation; o are output neurons, one a class
         self.structure = f"{a}c{KERNELS[0]}-2s-{b}c{KERNELS[1]}-2s-{c}c{KERNELS[2]}-o"
@@ -166,6 +167,7 @@ class Panda(Baseline[Images, PandaSizes]):
         self._learn_read_out(traces, train, part(parts - 1, "read-out:"))
 
     def predict(self, test: Images) -> Answers:
+        """Predict by the read-out of the last layer's decayed spikes."""
         x = F.conv2d(contrast_normalised(test), self.filters, padding=PATCH // 2) / self.peak
         traces, fired = self._traces(x, silent)
         scaled = (traces - self.mean) / self.deviation
@@ -173,6 +175,7 @@ class Panda(Baseline[Images, PandaSizes]):
         return Answers(labels.numpy(), spikes=fired / len(test))
 
     def _learn_layer(self, x: Tensor, train: Images, tell: ProgressCallback) -> None:
+        """Train the next layer to restore the spikes that the layers before it send."""
         n, channels = len(self.coders), (x.shape[1], *self.sizes.filters)
         coder = LayerAutoEncoder(channels[n], channels[n + 1], KERNELS[n])
 
@@ -202,6 +205,7 @@ class Panda(Baseline[Images, PandaSizes]):
         return torch.cat(traces), fired
 
     def _learn_read_out(self, traces: Tensor, train: Images, tell: ProgressCallback) -> None:
+        """Train the linear read-out on standardised traces."""
         self.mean = traces.mean(0)
         self.deviation = traces.std(0).clamp(min=1e-3)  # some neurons never fire
         read = self.read = nn.Linear(traces.shape[1], train.classes)

@@ -198,6 +198,7 @@ class SoftLIF(learn.GradientLearner[Images, SoftLIFSizes]):
     PREDICT_BATCH = 200
 
     def build_network(self, train: Images) -> RateNetwork:
+        """Build the network, and take the mean and deviation of the training images' middles."""
         a, b, c, d = self.sizes.filters
         # filters and their size, average pooling, filters of each place, the read-out
         self.structure = f"{CROP}x{CROP}x3-{a}c5-ap3-{b}c5-ap3-{c}local3-{d}local3-fc"
@@ -207,6 +208,7 @@ class SoftLIF(learn.GradientLearner[Images, SoftLIFSizes]):
         return RateNetwork(self.sizes.filters, train.classes)
 
     def inputs(self, samples: Images, tell: ProgressCallback) -> learn.BatchInput:
+        """Return what picks images, standardised, cropped: at random in training, else midway."""
         pixels = torch.from_numpy(samples.pixels)
 
         def picked(chosen: Tensor) -> Tensor:
@@ -216,6 +218,7 @@ class SoftLIF(learn.GradientLearner[Images, SoftLIFSizes]):
         return picked
 
     def optimiser(self) -> torch.optim.Optimizer:
+        """Return AdamW with each parameter's own weight decay."""
         groups = [
             {"params": [parameter], "weight_decay": DECAY.get(name, 0.0)}
             for name, parameter in self.network.named_parameters()
@@ -306,6 +309,7 @@ class SpikingSoftLIF(SoftLIF):
     STEPS = STEPS
 
     def predict(self, test: Images) -> Answers:
+        """Predict with spikes, after each of STEPS, by the mean read-out of the later half."""
         pick, parts = self.inputs(test, silent), torch.arange(len(test)).split(BATCH)
         runs = [simulate(self.network, pick(chosen), max(STEPS)) for chosen in parts]
         outputs = torch.cat([read_outs for read_outs, _ in runs], 1)

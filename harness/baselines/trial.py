@@ -180,6 +180,7 @@ def _check_answers(predicted: Labels | Answers, labels: Labels) -> Answers:
 
 
 def _concatenate(parts: Sequence[Answers]) -> Answers:
+    """Join the answers to parts of the samples; the spikes become their mean."""
     counts = [len(part.labels) for part in parts]
     sources = [part.source for part in parts if part.source is not None]
     spikes = [part.spikes for part in parts if part.spikes is not None]

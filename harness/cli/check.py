@@ -79,6 +79,7 @@ def _with_version(name: str) -> str:
 
 
 def _lines(certificates: Sequence[Certificate]) -> Iterator[dict[str, str]]:
+    """Yield a line a layer: the worst over certificates, float64 and float32 side by side."""
     compared = [proof for proof in certificates if proof.layers]
     for layers in zip(*(proof.layers for proof in compared), strict=True):
         rate = span((layer.rate for layer in layers), ".2f")

@@ -49,6 +49,7 @@ def takes(*names: str) -> Callable[[F], F]:
     """Give a command options of `Options` by these names, in place of its `**values`."""
 
     def decorated(command: F) -> F:
+        """Give `command` a signature in which those options stand, as typer reads it."""
         parameters = inspect.signature(command, eval_str=True).parameters.values()
         every = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
         every += [_parameter(option) for option in GIVEN if option.name in names]
@@ -60,6 +61,7 @@ def takes(*names: str) -> Callable[[F], F]:
 
 
 def _parameter(field: Field[Any]) -> inspect.Parameter:
+    """Return an option as a parameter with typer's annotation."""
     about, name = dict(field.metadata), flag(field.name)
     is_switch, panel = about.pop("parser") is parse_switch, about.pop("panel")
     name = f"{name}/--no-{name[2:]}" if is_switch and field.default is None else name

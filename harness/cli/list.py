@@ -100,6 +100,7 @@ def _frameworks(title: str = "") -> Table:
     lines, notes = list[dict[str, str]](), list[str]()
 
     def add(name: str, framework: Facts, form: str, deviations: Sequence[str]) -> None:
+        """Add a contender's line to the table, and a note where it is another function."""
         is_plain = name == framework.framework
         release = re.search(r"\d[^ ,]*", framework.version or "") if is_plain else None
         neuron = NEURONS.get(framework.neuron_of(form), NOT_DECLARED)
@@ -144,6 +145,7 @@ def _suites() -> Table:
 
 
 def _networks() -> Table:
+    """Return the paper's networks by name, with their notation."""
     head = "notation (OurModel, AlexNet, CIFARNet: Table 2; the others: Table 1)"
     # in 80 columns the longest notation leaves room for a name alone
     lines: list[tuple[str, str]] = []
@@ -154,6 +156,7 @@ def _networks() -> Table:
 
 
 def _datasets() -> Table:
+    """Return the data sets by name, with their input and neuron."""
     lines = []
     for name, column in paper.SETTINGS.items():
         kind = "images" if column.static else "events"
@@ -183,10 +186,11 @@ def _claim(name: str) -> Table:
 
 
 def _baselines() -> Table:
-    """Every baseline of Tables 3 to 6, on what it runs, and where its parameters come from."""
+    """Return every baseline of Tables 3 to 6: on what it runs, whence its parameters come."""
     from harness import baselines
 
     def line(name: str) -> tuple[str, ...]:
+        """Return a baseline's line; where it does not load, why."""
         try:
             baseline = baselines.load(name)
         except UsageError as error:  # it does not load here, or its description is incomplete

@@ -123,6 +123,7 @@ def train(work: Work) -> list[Row]:
 
 
 def _estimated(cases: tuple[Case, ...], store: Store) -> str:
+    """Return in a sentence how many cases a training run has, and about how long it takes."""
     # another suite's trainings tell too, and a folder of timings is long to read
     rows = store.read(cases[0].suite)[0] or store.read()[0]
     estimate = status.seconds_of(cases, rows)

@@ -96,6 +96,7 @@ def key_now(device: str) -> Callable[[Case, Row], str | None]:
     machine = host.describe(torch.device(device))
 
     def key(case: Case, row: Row) -> str | None:
+        """Return the case's key, with what is installed here and the data that the row names."""
         source, test = row.data.source, row.data.test
         if lacks(case) is not None or source is None:
             return None

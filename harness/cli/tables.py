@@ -254,6 +254,7 @@ def comparison(compared: Comparison, old: str, new: str) -> RenderableType:
 
 
 def _line(change: Change) -> dict[str, str]:
+    """Return a change of time or accuracy as a line of text, by column."""
     from harness.reports.table import interval
 
     is_speed = change.what == "speed"

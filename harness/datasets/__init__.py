@@ -505,6 +505,7 @@ def _gather(
 
 
 def _read(samples: Samples[Any], say: ProgressCallback) -> CachedArrays:
+    """Read the samples; leave out those that are damaged, and say which."""
     values, labels, damaged = [], [], []
     count = samples.info.count
     for index in range(count):

@@ -103,6 +103,7 @@ def colour_digits(split: Split, size: int) -> Samples[NDArray[np.uint8]]:
 
 @lru_cache(maxsize=1)
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return scikit-learn's digits (N, 8, 8) in [0, 1], and their labels."""
     from sklearn.datasets import load_digits  # takes seconds to import
 
     flat, labels = load_digits(return_X_y=True)
@@ -142,6 +143,7 @@ def _info(count: int, split: Split, folder: Path) -> SampleInfo:
 
 
 def _image_folder(folder: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
+    """List a split's images in folders by class; None where there are none."""
     info = _info(0, split, folder)
     files = list_files(folder / split, paper.CIFAR10_CLASSES, tuple(_FORMATS), info)
     if not files.info.count:

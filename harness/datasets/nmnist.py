@@ -127,6 +127,7 @@ def simulate_unrecorded(root: Path, split: Split, bins: Bins) -> Samples[Events]
 
 
 def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) -> Samples[Events]:
+    """Return samples that simulate, as they are read, the saccades over digits that N-MNIST has."""
     trajectory = saccades()
     if bins is not None:
         steps = (bins.count * bins.us + SPARE_US) // NMNIST_CAMERA.step_us
@@ -137,6 +138,7 @@ def _simulate_saccades(images: Samples[NDArray[np.float32]], bins: Bins | None) 
 
 
 def _download(root: Path, split: Split) -> None:
+    """Download a split's recordings by tonic. Raises MissingReader without it."""
     require_packages("tonic")
     import tonic.datasets  # GPL, optional
 

@@ -88,6 +88,7 @@ def shifted(image: Image, place: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move `image` right and down by `place`, (x, y) in pixels, bilinearly; repeat its border."""
 
     def along(image: NDArray[np.floating], distance: float) -> NDArray[np.float64]:
+        """Move an image along its first axis by `distance` pixels."""
         last = len(image) - 1
         source = np.clip(np.arange(len(image)) - distance, 0, last)
         low = np.floor(source).astype(np.int64)

@@ -210,6 +210,7 @@ def read(name: str) -> NetworkFile:
 
 
 def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArray[Any]]]:
+    """Return the network of the paper that a graph's chain of nodes spells, and its weights."""
     chain = _chain(graph)
     size = np.ravel(chain[0][1].input_type["input"])
     if size.dtype.kind not in "fiu" or len(size) != 3 or not np.isfinite(size).all():
@@ -260,6 +261,7 @@ def _network_of(graph: Any, metadata: NirMetadata) -> tuple[Network, list[NDArra
 
 
 def _read_metadata(stored: dict[str, Any]) -> NirMetadata:
+    """Return a graph's metadata, checked. Raises UsageError that names a wrong value."""
     values = {k: v.item() if isinstance(v, np.generic) else v for k, v in stored.items()}
     try:
         return TypeAdapter(NirMetadata).validate_python(values)
@@ -339,6 +341,7 @@ def _neunorm_of(name: str, node: Any, metadata: NirMetadata) -> tuple[NeuNorm, N
 
 
 def _compare(chain: list[tuple[str, Any]], paper_chain: list[tuple[str, Any]]) -> None:
+    """Raise UsageError at the first node that differs from the paper's chain."""
     for (name, node), (_, ours) in zip(chain, paper_chain, strict=False):
         if type(node) is not type(ours):
             raise _error(name, node, f"stands where the paper has a {type(ours).__name__}")
@@ -356,6 +359,7 @@ def _compare(chain: list[tuple[str, Any]], paper_chain: list[tuple[str, Any]]) -
 
 
 def _compare_field(name: str, node: Any, field: str, paper_value: Any) -> None:
+    """Raise UsageError where a node's field differs from the paper's beyond rounding."""
     value = getattr(node, field)
     a, b = np.asarray(value), np.asarray(paper_value)
     if (field, str(value)) in (("padding", "same"), ("end_dim", "2")):

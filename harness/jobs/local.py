@@ -96,6 +96,7 @@ class Local:
                 def hear(
                     message: Progress | tuple[Row, ...], share=case.forward_macs / total, start=done
                 ) -> None:
+                    """Show the child's progress as part of the whole; keep its rows."""
                     match message:
                         case Progress(fraction, doing):
                             say(start + share * fraction, doing)

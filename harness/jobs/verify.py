@@ -138,7 +138,7 @@ def _training(
 
 
 def _figures(rows: Iterable[Row]) -> dict[str, Row]:
-    """Return what was measured: of each epoch, or once."""
+    """Return the rows that hold figures, by "epoch N", or by "" for a baseline's one result."""
     measured = dict[str, Row]()
     for row in rows:
         if has(row, EpochResult):

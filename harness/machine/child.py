@@ -130,6 +130,7 @@ class Child:
             raise value
 
     def _next(self, silence: float) -> tuple[str, Any]:
+        """Wait for the child's next message; raise Died if it ends, or is silent for too long."""
         if self._pipe.closed:
             raise Died("its process was ended before")
         # what it forked may hold the pipe open when it is dead: its own end is waited for too
@@ -145,6 +146,7 @@ class Child:
         raise Died(reason)
 
     def _obituary(self) -> str:
+        """Return in words how the process ended, with the last line of its errors."""
         self._process.join(10)
         code = self._process.exitcode
         how = "closed its pipe" if code is None else f"ended with exit code {code}"
@@ -247,6 +249,7 @@ def tell(*message: object, patience: float = 0.0) -> None:
 def _main(
     pipe: Connection, errors: Connection, threads: int, memory_mib: float, env: dict[str, str]
 ) -> None:
+    """Prepare this new child process, then answer its owner's calls until the pipe is closed."""
     global _owner
     os.setpgid(0, 0)
     if sys.platform.startswith("linux"):  # elsewhere it ends when its work does: the pipe is closed
@@ -266,6 +269,7 @@ def _main(
 
 
 def _answer(call: bytes) -> bytes:
+    """Run a pickled call; return its value, or what it raised, pickled."""
     try:
         function, args = pickle.loads(call)
         return pickle.dumps(("value", function(*args)), protocol=5)
@@ -280,6 +284,7 @@ def _answer(call: bytes) -> bytes:
 
 
 def _end_with_owner() -> None:  # by Linux, as soon as the pipe to the owner is closed
+    """Have Linux kill this process's group as soon as the pipe to its owner is closed."""
     # a thread of ours would wait where the interpreter hangs or is stopped
     owner = multiprocessing.parent_process()
     assert owner is not None

@@ -71,6 +71,7 @@ def _affinity() -> set[int]:  # empty where the system does not tell
 
 
 def _capability() -> str:
+    """Return the instruction set that torch uses: "AVX512 and AMX", "AVX2 (forced)"."""
     # two of one name are two machines where one has a matrix unit (bf16 takes a fifth of the time)
     # or is restricted to fewer instructions than it has
     named = str(torch.backends.cpu.get_cpu_capability())

@@ -104,6 +104,7 @@ def commit_of(root: Path) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str:
+    """Return what git prints in a checkout, whoever owns it; raise as `subprocess.run` does."""
     # A clone may be somebody else's, as in a container: running its code means trusting it.
     command = ["git", "-C", str(root), "-c", "safe.directory=*", *arguments]
     env = {**os.environ, "LC_ALL": "C"}

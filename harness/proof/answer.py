@@ -141,6 +141,7 @@ def _loaded(module: nn.Module, question: Question) -> Iterator[Tensor]:
 
 
 def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tensor, ...]:
+    """Return the gradients of the question's objective, zeros for none; () in inference."""
     if question.mode == "inference":
         return ()
     if not out.requires_grad:

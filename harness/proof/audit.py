@@ -159,6 +159,7 @@ class Audit:
         gradient_error: float | None = None,
         gradient_cosine: float | None = None,
     ) -> AuditResult:
+        """Return the outcome of this audit; it passed if there is no reason against it."""
         return AuditResult(
             exam=EXAM, when=self.when, round=self.round, way=way, passed=reason is None,
             reason=reason and shortened(reason), spikes=spikes, mismatches=mismatches,
@@ -191,7 +192,7 @@ class Audit:
 
     @cached_property
     def _reference(self) -> ReferenceNetwork:
-        """With the question's weights, in bf16 as rounded as synapses have them."""
+        """Return the reference with the question's weights, in bf16 rounded as in synapses."""
         module = as_drawn(ReferenceNetwork, self.question.network)
         module.to(self.device, DTYPES[self.question.precision])
         self.question.load(module)
@@ -213,6 +214,7 @@ class Audit:
 
     @cached_property
     def _keys(self) -> list[Tensor | None]:
+        """Return the keys of the dropout masks that the question's seed draws, a layer each."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.question.seed)
@@ -324,6 +326,7 @@ def _gradients_of(layers: Iterable[ReplayedLayer]) -> list[Tensor]:
 
 
 def _gradient_fault(name: str, bound: float, gradient: Compared, *, bf16: bool) -> str:
+    """Return how a gradient is beyond its bound, in a sentence; "" where it is not."""
     if not (gradient.distance if bf16 else gradient.error) > bound:
         return ""
     if bf16:
@@ -376,6 +379,7 @@ def passed_on(layer: ReferenceLayer, spikes: Tensor, keys: Tensor | None) -> Ten
 def _fired(
     name: str, spikes: Tensor, u: Tensor, v_th: float, ties: Tensor | float
 ) -> ReplayedLayer:
+    """Compare spikes with what potentials u ask for; nearer V_th than `ties` is a near-tie."""
     distance = (u - v_th).abs()
     off = (u >= v_th) != spikes
     wrong = off & (distance >= ties)

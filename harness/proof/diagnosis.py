@@ -51,6 +51,7 @@ def computed_instead(
 
 
 def _same(answers: Sequence[Answer], others: Iterable[Answer], bound: float) -> bool:
+    """Return whether answers have the same spikes, and gradients within the bound."""
     return all(  # nothing more is asked after one that is not
         torch.equal(one.out, other.out)
         and all(map(torch.equal, one.spikes, other.spikes))
@@ -87,6 +88,8 @@ def _neuron(potential: Potential = _cleared, fire: Fire = fire) -> Build:
 
 
 def _window(width: float, height: float) -> Build:
+    """Return the deviation whose surrogate's window is so many times as wide and as high."""
+
     def altered(distance: Tensor, a: float) -> Tensor:
         o = fire(distance, width * a)  # its height is 1 / (width a)
         return o.detach() + width * height * (o - o.detach())
@@ -109,6 +112,7 @@ class Carried(nn.Module):
 
 
 def _carries(network: Network, *, neunorm: bool) -> nn.Module:
+    """Return the reference with the deviation that neurons keep their state between calls."""
     module = ReferenceNetwork(network)
     for layer in module.layers:
         layer.cell = Carried(layer.cell)

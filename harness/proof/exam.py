@@ -178,6 +178,7 @@ class Exam:
     def _other_passes(
         self, tapped: Answer, untapped: Answer, evaluated: Answer, reference: Answer
     ) -> Iterator[str]:
+        """Yield how a pass without taps or in eval mode differs from the one that it must equal."""
         unseen = "with no tap recording"
         pairs = (untapped, tapped, unseen), (evaluated, reference, "in eval mode")
         for answer, expected, when in pairs:
@@ -204,6 +205,7 @@ class Exam:
         return self._expected[attempt]
 
     def _drawn(self, attempt: int, seed: int) -> _Expected:
+        """Draw an attempt's weights; return its question and the reference's answers."""
         x = exam_input(self.batch, attempt, self.steps).to(DTYPES[self.precision])
         moment = x[:1] if synapses.is_static(self.batch) else x
         reference = exam_reference(self.network, moment.expand_as(x), seed, self.precision)
@@ -219,6 +221,7 @@ class Exam:
         return _Expected(question, answer, potentials, audits)
 
     def _proofs(self, expected: Answer, answer: Answer) -> Iterator[LayerProof]:
+        """Yield how each layer's spikes and gradients compare with the reference's."""
         gradients = iter(zip(answer.gradients, expected.gradients, strict=True))
         for n, stage in enumerate(self.network.stages):
             pairs = [next(gradients) for _ in range(3 if stage.neunorm_shape else 2)]
@@ -262,6 +265,7 @@ def exam_reference(
 
 
 def _first_divergence(network: Network, expected: _Expected, answer: Answer) -> Divergence | None:
+    """Return the first step and layer with a wrong spike, and how far it was from V_th."""
     for step in range(len(answer.out)):
         for n, stage in enumerate(network.stages):
             differ = expected.answer.spikes[n][step] != answer.spikes[n][step]

@@ -273,6 +273,7 @@ class _Map:
         return torch.stack(columns, 1).unique(dim=0, return_inverse=True)[1]
 
     def _solutions(self, target: Tensor, unknowns: _Unknowns) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, round by round, which potentials then pass the gradient, and what is left."""
         for solve in (_least_squares, _few):
             solved, residual = self, target
             for _ in range(ROUNDS):
@@ -309,6 +310,7 @@ class _Map:
         return torch.cat([weight, bias])
 
     def _inputs_of(self, neurons: Tensor) -> Tensor:  # -> (T or 1, neurons, E)
+        """Return the inputs that each neuron reads, (T or 1, neurons, E)."""
         inputs, kernel = self.claim.windows
         height, width = (size - kernel + 1 for size in inputs.shape[3:])
         sample, pixel = neurons // (height * width), neurons % (height * width)
@@ -323,7 +325,10 @@ _Solve = Callable[[Tensor, Tensor], Tensor]  # columns (E, count), target (E,) -
 
 
 def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
-    """Return the columns of which the target has more than a half; none where they are too many."""
+    """Return the columns whose coefficient exceeds 0.5 where least squares fits them to `target`.
+
+    They are a mask; it is all False where there are more columns than equations.
+    """
     if columns.shape[1] > len(target):
         return torch.zeros(columns.shape[1], dtype=torch.bool)
     solution = torch.linalg.lstsq(columns, target[:, None], rcond=PARALLEL, driver="gelsd")

@@ -111,6 +111,7 @@ def current(rows: Sequence[Row]) -> Current:
     last = {*slots.values()} - odd.keys()
 
     def counts(n: int, row: Row) -> bool:
+        """Return whether row n is a result that is shown."""
         if n in refused or n in outdated:
             return False
         if _is_timing(row):
@@ -338,7 +339,10 @@ Epochs = Mapping[int, EpochResult]  # of a training, by their number
 def _epochs(
     rows: Sequence[Row], last: Mapping[Hashable, int]
 ) -> defaultdict[tuple[str, str | None], dict[int, EpochResult]]:
-    """Return the epochs of each training, given its suite and key, by their number."""
+    """Return the epochs of each training, by suite and key, then by number.
+
+    `last` maps what may be written twice to the number of its last row.
+    """
     by_training = defaultdict[tuple[str, str | None], dict[int, EpochResult]](dict)
     for row in of_kind((rows[n] for n in last.values()), EpochResult):
         by_training[row.suite, row.key][row.result.epoch] = row.result

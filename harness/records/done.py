@@ -81,6 +81,7 @@ def _is_settled(row: Row, budget: Budget) -> bool:
 
 
 def _trained_in(case: Training, rows: Sequence[Row]) -> str | None:
+    """Return the suite in which these rows train and test all that the case asks for, or None."""
     ended = {row.suite for row in of_kind(rows, TrainedResult)}
     for suite in sorted(ended, key=lambda suite: (suite != case.suite, suite)):
         group = [row for row in rows if row.suite == suite]

@@ -19,7 +19,7 @@ BITS = 2**32
 
 
 def _mixed(x: Tensor, key: Tensor | int) -> Tensor:
-    """32-bit numbers, in int64, so mixed that each bit depends on all of x; key goes in midway."""
+    """Return 32-bit numbers, as int64, mixed: each bit depends on all of x and of the key."""
     x = x ^ (x >> 16)
     x = (x * FIRST) % BITS  # int64 wraps around; the low 32 bits are what is wanted
     x = x ^ (x >> 15) ^ key

@@ -79,6 +79,7 @@ def ann_operations(
 def _by_layer(
     network: Network, entering: Sequence[_Entering], spikes: Sequence[Tensor]
 ) -> tuple[LayerOperations, ...]:
+    """Count each layer's operations from what enters it and what it fires."""
     layers = []
     for stage, (values, folded, x), fired in zip(network.stages, entering, spikes, strict=True):
         by_value = multiplies = _driven(stage, values != 0)

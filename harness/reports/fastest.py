@@ -173,6 +173,7 @@ class Summary:
 
 
 def _leader(cells: Iterable[RankedCell]) -> Leader | None:
+    """Return who is unbeaten on most networks among untuned frameworks; None without two on one."""
     several = [lines for cell in cells if len(lines := cell.ranked("plain")) > 1]
     if not several:
         return None
@@ -242,7 +243,10 @@ def ratio_with_interval(line: TimedLine) -> str:
 
 
 def run_columns(cell: RankedCell) -> dict[str, str]:
-    """Return a cell's rounds and its floor in ms, as columns of `table`."""
+    """Return columns of `table`: a line's rounds at least, and its floor's time in ms, if any.
+
+    The floor is the time of the layers' convolutions and products alone.
+    """
     columns = {"n": str(min(line.rounds for line in cell.lines))}
     for floor in cell.kind("floor")[:1]:
         columns["floor, ms"] = f"{1000 * floor.seconds_per_iteration:,.0f}"

@@ -135,6 +135,7 @@ def dots(
 
 
 def _dot(axes: Axes, dot: Dot, y: float, limits: tuple[float, float]) -> None:
+    """Draw a value on its line: interval, seeds, an arrow where the axis cuts the interval off."""
     colour = COLOURS[dot.colour % len(COLOURS)]
     axes.plot(dot.seeds, [y] * len(dot.seeds), "|", color=colour, markersize=7, alpha=0.6)
     axes.plot([dot.bar] * 2, (y - 6, y + 6), color=INK, linewidth=1.6)

@@ -431,6 +431,7 @@ def _rates(frames: Frames) -> Captioned:
 
 
 def _by_rate(lines: Sequence[TrainingLine]) -> Captioned:
+    """Draw accuracy by first learning rate, of trainings of which several rates were tried."""
     alike = same_but("optimiser", "scale", "network", *COMPARED)
 
     def settings(line: TrainingLine) -> tuple[object, ...]:
@@ -536,6 +537,7 @@ def _neunorm(frames: Frames) -> Captioned:
 
 
 def _ablations(frames: Frames) -> Captioned:
+    """Draw how much accuracy each ablation gains, a dot a change, for each data set."""
     groups: dict[str, list[Dot]] = {}
     for ablation in ablated(frames):
         if ablation.gains:
@@ -557,6 +559,7 @@ def _ablations(frames: Frames) -> Captioned:
 
 
 def _recordings(frames: Frames) -> Iterator[str]:
+    """Yield what networks trained on simulated events reach on real recordings, a sentence each."""
     for line in as_fixed(trainings.lines(frames, "scale", *ALIKE)):
         rows = rows_of(frames, TransferResult, line)
         tests = [row.result for row in rows if row.workload.seed not in line.seeds_at_chance]

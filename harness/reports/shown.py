@@ -118,6 +118,7 @@ def trained(frame: pd.DataFrame) -> list[Table]:
 
 
 def _trained(part: pd.DataFrame) -> Table:
+    """Return the table of one data set's trainings: what all share stands above it."""
     first = part.iloc[0].to_dict()
     names = [name for name in KEYS if name in part]
     if "stages" in names:  # they have the epochs too

@@ -183,6 +183,7 @@ def data(frames: Frames) -> Frame:
     names = ("suite", "dataset", *(f"data_{name}" for name in ("source", *parts, *ends)))
 
     def lines() -> Iterator[tuple[object, ...]]:
+        """Yield what each row read as its data."""
         for row in frames.rows:
             if source := row.data.source:
                 test, of_source = row.data.test, attrgetter("description", *parts)(source)
@@ -209,6 +210,7 @@ def _named(case: Case) -> tuple[str, ...]:
 
 
 def _network(workload: Workload) -> str:
+    """Return a network in words, with its data set, NeuNorm, and a width that is not 1."""
     norm = workload.network.neunorm
     neunorm = f", NeuNorm {norm.reading}" if norm else ""
     width = f", width {workload.width}" if workload.width != 1 else ""

@@ -178,6 +178,7 @@ def _at(position: int, token: str, expected: str) -> NotationError:
 
 
 def _layer(match: re.Match[str]) -> Layer:
+    """Return the layer that a part of a notation means."""
     if match["channels"]:
         return Conv(int(match["channels"]), int(match["kernel"]), bool(match["encoding"]))
     if match["features"]:
@@ -309,6 +310,7 @@ class Network:
             return max(1, floor(count * width + Fraction(1, 2)))
 
         def scaled(layer: Layer) -> Layer:
+            """Return a layer with its channels or features scaled; a pool stays as it is."""
             match layer:
                 case Conv():
                     return replace(layer, channels=scale(layer.channels))

@@ -172,6 +172,7 @@ class Cell:
         self._judge.forget()
 
     def _start(self, contender: ContenderProcess) -> None:
+        """Start a contender's process, build what it times, run and audit its first iteration."""
         judge, is_late, case = self._judge, len(self.starts) > 1, contender.case
         precision, equal = case.contender.precision, contender.claims_to_be_equal
         self.say(f"audit of {contender.name}" if equal else contender.name)
@@ -203,6 +204,7 @@ class Cell:
             contender.maker = replace(contender.maker, build=usual)
 
     def _keep_memory(self, contender: ContenderProcess, first: First) -> None:
+        """Keep a contender's peak memory as a row, or why it has none."""
         part, reason = contender.part, first.unmeasured
         if part is not None:
             reason = f"{part.samples} samples at {part.steps} steps were run, not all"
@@ -300,6 +302,7 @@ class Cell:
         self._judge.forget()
 
     def _turn(self, contender: ContenderProcess) -> None:
+        """Have a contender run its iteration of this round, check its votes, keep its time."""
         turn = contender.call(Worker.turn, self.number)
         if contender.is_floor and turn.changed:  # all others are divided by it
             raise Failed(f"its process was changed from outside: {', '.join(turn.changed)}")

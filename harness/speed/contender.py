@@ -87,6 +87,10 @@ class ContenderProcess:
         return self._call(SILENCE, work, method, *args)
 
     def _call(self, silence: float, function: Callable[..., R], *args: object) -> R:
+        """Resume the process, call a function in it, and stop the process again.
+
+        Raises Failed for whatever the call raises, and where nothing is heard for `silence` s.
+        """
         child = self.child
         assert child is not None, "it was not started"
         child.send(signal.SIGCONT)

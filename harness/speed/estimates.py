@@ -84,6 +84,7 @@ class Estimates:
         return START_SECONDS * len(group) + self._floor(group) * of_floor
 
     def _times(self, group: Group) -> float:  # a round, in iterations of the floor
+        """Estimate a round's length, as a multiple of an iteration of the floor."""
         bf16 = sum(case.contender.precision == "bf16" for case in group)
         instructions = host.has_bf16(torch.device(group[0].device)) + host.has_amx()
         of_bf16, floor_bf16 = BF16[instructions]

@@ -53,6 +53,7 @@ def iteration(case: Timing, layouts: tuple[Layout, ...]) -> Callable[[], None]:
     layers = products(case, layouts)
 
     def run() -> None:
+        """Run each layer's product once and copy its results to the CPU."""
         results = ()
         for product in layers:
             results = product.run()
@@ -95,6 +96,7 @@ def in_words(layouts: tuple[Layout, ...]) -> str:
 
 
 def _product(case: Timing, stage: Stage, images: int, layout: Layout, *, first: bool) -> Product:
+    """Return a layer's convolution or product on random numbers, with its inputs in this layout."""
     dtype, device = SYNAPSE_DTYPES[case.contender.precision], torch.device(case.device)
     layer = synapses.synapse(stage).to(device=device, dtype=dtype)
     x = torch.rand(images, *stage.input_shape, device=device, dtype=dtype)
@@ -115,10 +117,12 @@ KEPT: MeasurementCache[Layout] = MeasurementCache(
 
 
 def _fastest(case: Timing, stage: Stage, images: int, *, first: bool) -> Layout:
+    """Return the layout in which a layer's product is fastest here, measured once and kept."""
     if not isinstance(stage.synapse, Conv):
         return "contiguous"
 
     def measure() -> Layout:  # one turn each gave another layout each time
+        """Time the layouts in turn, several rounds; return the one with the shortest time."""
         runs = [_product(case, stage, images, name, first=first).run for name in LAYOUTS]
         for run in runs:  # the first run pays for one-time set-up
             run()

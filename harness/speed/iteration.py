@@ -122,6 +122,7 @@ class OfTrainer:
         self.load(question)
 
     def load(self, question: Question) -> None:
+        """Give the trainer a question's weights and batch, which is not timed."""
         self.subject.load(question.parameters)
         x = question.x.to(DTYPES[self.case.contender.precision])
         watch = clock.Stopwatch(torch.device(self.case.device))
@@ -333,6 +334,7 @@ class Meter:
         return cls(device, memory.resident_mib())
 
     def start(self) -> None:
+        """Set the peak memory back to what is in use now."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return

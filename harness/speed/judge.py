@@ -114,6 +114,10 @@ class Judge:
         return network.scaled(QUARTER) if network.macs > WIDE_MACS else network
 
     def _examine(self, maker: RowMaker, precisions: set[Precision], is_alone: bool) -> None:
+        """Run an adapter's exams in a process of its own; keep its certificates, or why it failed.
+
+        With `is_alone` no other is examined meanwhile, and it may measure what is faster.
+        """
         name = maker.case.contender.name
         contender, deviates = ContenderProcess(maker), maker.installation.deviations
         deviations = (deviates,) if deviates else ()
@@ -136,6 +140,7 @@ class Judge:
             del self._doing[contender]
 
     def _exam(self, network: Network, precision: Precision) -> Exam:
+        """Return the exam of a network in a precision, made once for all adapters."""
         with self._one_at_a_time:
             if (exam := self._exams.get((network, precision))) is None:
                 batch = self.batch.inputs.to(self.cell.device)

@@ -101,6 +101,7 @@ class Schedule:
         yield from (CaseRows(case, (), left_seconds=takes) for case, takes in needs.items())
 
     def _measured(self, cell: Cell) -> Iterator[CaseRows]:
+        """Time a cell in two starts; yield it after its first round and at its end."""
         cell.prove()
         began = self.watch.seconds
         cell.start()
@@ -174,6 +175,7 @@ class Schedule:
         return self._may_last(self._ends(cell, began) + rounds)
 
     def _needs_a_start(self, cell: Cell, began: float) -> bool:
+        """Return whether a ratio of the cell needs a further start of processes, and has time."""
         most, within = (STARTS_OF_VERSIONS, WITHIN) if cell.versions else (STARTS, CLOSELY)
         few = self.budget.rounds < RESTARTED
         if few or len(cell.starts) >= most or cell.is_known(within):

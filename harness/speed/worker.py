@@ -135,6 +135,7 @@ class Worker:
         return turn
 
     def _seconds(self, question: Question | None, meter: Meter | None = None) -> float:
+        """Time one iteration on a question, in seconds, with Python's garbage collector off."""
         if question is not None and self._built is not None:
             self._built.load(question)
             torch.manual_seed(question.seed)
@@ -170,6 +171,7 @@ class Worker:
         return _carried(Answer(ready.result[0].to(self._question.x.dtype), gradients)), updated
 
     def tapped(self, question: Question) -> Answer:
+        """Return the answer to a question with all layers' spikes."""
         assert self._built is not None, "it was not built"
         answer = _carried(self._built.tapped(question))
         if self.is_lean:

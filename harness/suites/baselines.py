@@ -59,6 +59,7 @@ def cases(options: Options) -> tuple[Fit, ...]:
 
 
 def _of_baseline(baseline: BaselineInfo, options: Options) -> Iterator[Fit]:
+    """Yield a baseline's cases: its data sets and windows, each seed and T."""
     effort: Effort = "quick" if options.quick else "paper" if options.paper else "default"
     named = options.datasets
     chosen = [name for name in baseline.datasets if named is None or name in named]

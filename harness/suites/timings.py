@@ -126,6 +126,7 @@ def energy(options: Options) -> tuple[Count, ...]:
 def _timings(
     options: Options, workloads: Iterable[Workload], contenders: Collection[Contender]
 ) -> tuple[Timing, ...]:
+    """Return a timing of each contender on each workload."""
     return tuple(
         Timing(
             suite=options.suite,

@@ -198,6 +198,7 @@ def _cases(options: Options, specs: Iterable[TrainingSpec]) -> tuple[Training, .
 
 
 def _of_spec(options: Options, spec: TrainingSpec) -> Iterator[Training]:
+    """Yield the trainings of a specification, with the command line's choices, for each seed."""
     size, settings = size_of(options, spec.dataset), paper.settings(spec.dataset)
     usual = settings.dropout if size.dropout is None else size.dropout
     dropout = usual if options.dropout is None else options.dropout
@@ -251,6 +252,7 @@ def _change(
     """
 
     def change(case: Training) -> Training:
+        """Return a training with that change."""
         workload, contender, optimiser = case.workload, case.contender, case.optimiser
         if isinstance(optimiser, SGD):
             fc = fc_factor or optimiser.fc_factor

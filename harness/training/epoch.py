@@ -211,6 +211,7 @@ def _draws(generator: torch.Generator, case: Case) -> list[Tensor]:
 
 
 def _set_draws(states: Sequence[Tensor], generator: torch.Generator, case: Case) -> None:
+    """Set the random generators back to the states that `_draws` returned."""
     of_samples, of_dropout, *on_gpu = states
     generator.set_state(of_samples)
     torch.set_rng_state(of_dropout)

@@ -217,6 +217,7 @@ def train(trial: Trial[Training]) -> bool:
 
 
 def _data(trial: Trial[Training]) -> DataSplits:
+    """Return the data of a training, kept for the next one on the same data."""
     request, say = datasets.SplitRequest.of_case(trial.case, trial.access), trial.say_reading
     key = request, trial.case.sampling.test
     if key not in _last:
@@ -228,6 +229,7 @@ def _data(trial: Trial[Training]) -> DataSplits:
 
 
 def _keep_rows_of(trial: Trial[Training], suite: str) -> None:
+    """Keep the rows of the same training in another suite as rows of this one."""
     case = trial.case
     if suite == case.suite:
         return
@@ -400,6 +402,7 @@ def count_operations(
 
 
 def _operations(layers: Layers, samples: int) -> OperationsResult:
+    """Return the counts of all layers as one result."""
     return OperationsResult(
         counted_samples=samples,
         spikes=tuple(layer.spikes for layer in layers),
