@@ -98,6 +98,7 @@ def _unknown_form(framework: str, form: str, variants: Iterable[str]) -> UsageEr
 
 @cache
 def _declared_on(path: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
+    """Return the adapters that installed packages declare, by name, without reserved names."""
     # `path`: the folders that Python searches
     points = metadata.entry_points(group=ENTRY_POINTS)
     return {point.name: point for point in points if point.name not in _reserved()}

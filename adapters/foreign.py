@@ -64,6 +64,7 @@ class ForeignNetwork(nn.Module):
         weakref.finalize(self, _close, self._trainers)
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Return the spikes (T, B, N) that the trainer computes, in a runtime of its own."""
         if torch.is_autocast_enabled(x.device.type):
             raise Unsupported("it computes in a runtime of its own, not under torch's autocast")
         precision = PRECISIONS[x.dtype]

@@ -192,6 +192,7 @@ class JaxTrainer:
         )
 
     def load(self, parameters: Sequence[Tensor]) -> None:
+        """Take torch's parameters, in their order, as the layers' weights."""
         arrays = iter([parameter.detach().numpy() for parameter in parameters])
         counts = [3 if layer.stage.neunorm_shape else 2 for layer in self.layers]
         pairs = zip(self.layers, counts, strict=True)
@@ -228,12 +229,14 @@ class JaxTrainer:
         return self._tensors(self.weights)
 
     def spikes(self, batch: JaxBatch) -> list[Tensor]:
+        """Return each layer's spikes of a batch, (T, B, C, H, W) or (T, B, N)."""
         program = self._compile("spikes", batch)
         layers = [np.array(spikes) for spikes in program(self.weights, batch.x, batch.labels)]
         layers = [np.moveaxis(maps, -1, 2) if maps.ndim == 5 else maps for maps in layers]
         return [torch.from_numpy(spikes) for spikes in layers]
 
     def differentiate(self, batch: JaxBatch, back: Tensor) -> list[Tensor]:
+        """Return the gradients of the parameters, given the loss's by the output."""
         weighed = batch._replace(labels=jnp.array(back.numpy()))
         program = self._compile("differentiate", weighed)
         return self._tensors(program(self.weights, weighed.x, weighed.labels))
@@ -246,6 +249,7 @@ class JaxTrainer:
         return self.optimiser.init(self.weights) if self._state is None else self._state
 
     def _tensors(self, weights: list[Weights]) -> list[Tensor]:
+        """Return the layers' weights as torch's parameters, in their order."""
         pairs = zip(self.layers, weights, strict=True)
         arrays = [array for layer, of_layer in pairs for array in layer.to_torch(of_layer)]
         return [torch.from_numpy(np.array(array, order="C")) for array in arrays]
@@ -297,6 +301,7 @@ class JaxTrainer:
     def _differentiate(
         self, steps: int, weights: list[Weights], x: Array, back: Array
     ) -> list[Weights]:
+        """Return the weights' gradients of the output weighed by `back`."""
         return jax.grad(lambda w: (self._infer(steps, w, x, back) * back).sum())(weights)
 
 

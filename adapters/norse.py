@@ -106,6 +106,7 @@ class NorseNetwork(nn.Module):
         self.sequence = SequentialState(*modules[1:])
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Run Norse's sequence step by step; return the last layer's spikes (T, B, N)."""
         keys = dropout.stage_keys(self.network, x, training=self.training)
         drops = [module for module in self.sequence if isinstance(module, StepDropout)]
         for module, layer_keys in zip(drops, keys, strict=False):  # the last layers drop nothing

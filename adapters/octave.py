@@ -118,6 +118,7 @@ class Interpreter:
         return in_words(*(str(values[name].squeeze()) for name in ("program", "version", "blas")))
 
     def _obituary(self) -> str:
+        """Return the exit code of the ended program and the last of what it said."""
         code = self.process.wait()
         self.errors.seek(0)
         text = " ".join(self.errors.read()[-300:].split())
@@ -159,6 +160,7 @@ class OctaveTrainer:
         )
 
     def load(self, parameters: Sequence[Tensor]) -> None:
+        """Give torch's parameters, in their order, to the interpreter."""
         self._shapes = [parameter.shape for parameter in parameters]
         arrays = (parameter.detach().numpy() for parameter in parameters)
         self.interpreter.give("weights", self.slot, dict(zip(self._names, arrays, strict=True)))

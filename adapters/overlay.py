@@ -74,6 +74,7 @@ def version_of(framework: str) -> Version | None:
 
 
 def _is_package(path: Path) -> bool:
+    """Return whether pip could install what lies at a path."""
     if path.is_file():
         return path.suffix == ".whl"
     return any((path / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg"))

@@ -110,6 +110,7 @@ class SinabsNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Return the last layer's spikes (T, B, N); steps and samples share an axis within."""
         first, *others = cast("list[SinabsLayer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)
         steps, current = len(x), synapses.encoding_sequence(first.synapse, x)

@@ -44,6 +44,7 @@ class LeakyCell(nn.Module):
         SpikingNeuron.init()
 
     def forward(self, current: Tensor, membrane: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the spikes and the membrane after one step of snnTorch's neuron."""
         if membrane is None:
             membrane = torch.zeros_like(current)
         return self.leaky(current, membrane)

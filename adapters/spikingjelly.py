@@ -69,6 +69,7 @@ class SpikingJellyLayer(nn.Module):
         self.p = network.dropout
 
     def forward(self, current: Tensor, keys: Tensor | None) -> Tensor:  # (T, B, ...) -> the same
+        """Return the pooled spikes of the currents, with dropout where keys are given."""
         out = self.output(self.tap(self.node(current)))
         if keys is None:
             return out
@@ -87,6 +88,7 @@ class SpikingJellyNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Reset the neurons and run each layer over all steps; return the spikes (T, B, N)."""
         functional.reset_net(self)
         first, *others = cast("list[SpikingJellyLayer]", list(self.layers))
         keys = dropout.stage_keys(self.network, x, training=self.training)

@@ -122,12 +122,14 @@ def _exam(network: Network, precision: Precision) -> Exam:
 
 
 def _is_certified(name: str, exam: Exam) -> None:
+    """Raise Broken unless the adapter passes the exam."""
     certificate = exam.certify(adapters.load(name))
     if not certificate.passed:
         raise Broken("; ".join(certificate.failures) or "it is marked as another function")
 
 
 def _differs(name: str) -> None:
+    """Raise Broken if a variant's gradients are the reference's: it is no other function."""
     certificate = _exam(small("cifar10"), "fp64").certify(adapters.load(name))
     # one whose answer is refused has no layers to compare
     if certificate.layers and not certificate.gradient_error > WRONG:

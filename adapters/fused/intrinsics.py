@@ -408,6 +408,7 @@ def _row_function(count: int, write: Callable[..., Any]) -> Any:
     """
 
     def signature(*arguments: Any) -> Any:
+        """Return the function's types, from those of its arguments: numbers, then the row."""
         *numbers, kind = arguments
         parameters = [types.int64 if isinstance(n, types.Integer) else kind.dtype for n in numbers]
         returned = kind.dtype if write is _sum_lanes else types.void
@@ -420,6 +421,7 @@ def _row_function(count: int, write: Callable[..., Any]) -> Any:
 
 
 def _copy(code: Code, target: Any, source: Any) -> None:
+    """Emit code that copies a row."""
     target, source = code.pointer(target), code.pointer(source)
     for n in range(code.row):
         code.store(code.load(source, n), target, n)
@@ -460,6 +462,7 @@ def _narrow(code: Code, target: Any, source: Any) -> None:
 
 
 def _scale(code: Code, target: Any, source: Any, factor: Any) -> None:
+    """Emit code that adds to a row `factor` times another."""
     target, source, factor = code.pointer(target), code.pointer(source), code.broadcast(factor)
     for n in range(code.row):
         product = code.times(code.load(source, n), factor)

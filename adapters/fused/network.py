@@ -218,6 +218,7 @@ class FusedNetwork(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, FusedLayer)]
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Return the spikes (T, B, N), in parts of the batch where no gradient is kept."""
         keys = dropout.stage_keys(self.network, x, training=self.training)
         parameters = [tensor for layer in self._layers for tensor in layer.own_parameters]
         keeps = torch.is_grad_enabled() and any(

@@ -139,6 +139,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, mask: list[bool]) -> tuple[Tensor, ...]:
+    """Return torch's gradients of a convolution for `mask`'s of input, weight and bias."""
     margin = weight.shape[-1] // 2
     return torch.ops.aten.convolution_backward(
         dy, x, weight, [weight.shape[0]], [1, 1], [margin] * 2, [1, 1], False, [0, 0], 1, mask
@@ -150,6 +151,7 @@ def _convolution_weight(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _convolution_input(dy: Tensor, shape: torch.Size, weight: Tensor) -> Tensor:
+    """Return the gradient of a convolution by its input, which need not be there."""
     # only its shape and layout are read: its memory is never touched
     last = torch.channels_last
     x = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=last)

@@ -53,6 +53,7 @@ def _untrained(frames: Frames) -> Iterator[dict[str, object]]:
     same = grouped((row for row in rows if isinstance(row.case, Count)), _alike)
 
     def in_order(key: tuple[Case, object, object]) -> tuple[object, ...]:
+        """Return the place of an untrained network: by data set, size, T, contender and NeuNorm."""
         work, contender = key[0].workload, key[0].contender
         front = *paper.paper_order(work.dataset, work.scale), str(work.width), work.T
         of_neunorm = reading(work.network).replace("off", "")

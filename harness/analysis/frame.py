@@ -88,6 +88,7 @@ def fields_of(part: Installation | Machine | Moment | Result) -> dict[str, objec
 
 
 def _of_source(front: str, source: Source | None) -> dict[str, object]:
+    """Return the columns of a split's source, their names begun with `front`; None without one."""
     names = ("sha256", "partial", "lossy", "simulated", "substitute")
     values = {name: getattr(source, name) if source else None for name in names}
     values["source"] = source and source.description

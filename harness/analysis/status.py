@@ -222,6 +222,7 @@ def _training_seconds(cases: Sequence[Case], rows: Iterable[Row[TrainedResult]])
     ]
 
     def pace_like(case: Case) -> float:
+        """Return the median pace of the trainings measured that share most traits with a case."""
         # a small network takes several times as long for each unit of work as a large one
         traits = _pace_traits(case)
         alike = [sum(map(eq, traits, other)) for other, _ in paces]

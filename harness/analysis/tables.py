@@ -69,6 +69,7 @@ def baselines(frames: Frames) -> Frame:
     lines = [_figures(*condition) for condition in trainings.conditions(ended, "baselines")]
 
     def order(line: dict[str, object]) -> tuple[object, ...]:
+        """Return the place of a line: data set, paper's order of systems, name, window, T."""
         name = str(line["framework"])
         place = names.index(name) if name in names else len(names)
         return datasets.index(str(line["dataset"])), place, name, line["window"], line["T"]

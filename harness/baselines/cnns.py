@@ -124,6 +124,7 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
         return nn.Sequential(*layers, nn.Linear(256, train.classes))
 
     def inputs(self, samples: Recordings, tell: ProgressCallback) -> learn.BatchInput:
+        """Cut the recordings into frames; return the function that picks frames by index."""
         tell(0.0, "cutting frames")
         counts, self.owners = cut_frames(samples)
         return lambda chosen: scale_frames(torch.from_numpy(counts)[chosen])
@@ -131,6 +132,7 @@ class FrameCNN(learn.GradientLearner[Recordings, learn.LearnerSizes]):
     def learn(
         self, pick: learn.BatchInput, labels: Labels, seed: int, tell: ProgressCallback
     ) -> None:
+        """Train on single frames, each with the label of the recording that it was cut from."""
         super().learn(pick, labels[self.owners], seed, tell)
 
     def predict(self, test: Recordings) -> Labels:

@@ -168,6 +168,7 @@ class IF(nn.Module):
         self.v = None
 
     def forward(self, z: Tensor) -> Tensor:  # (B, ...) -> (B, ...), of 0 and 1
+        """Add a step's input to the potential; return the spikes and take a threshold off for each."""
         v = z.clone() if self.v is None else self.v.add_(z)
         v.clamp_(min=self.floor)
         spikes = torch.ge(v, self.threshold, out=torch.empty_like(v))
@@ -235,6 +236,7 @@ class Conversion(Baseline[Images, Z]):
     NEURON: ClassVar[type[Any]] = IF
 
     def fit(self, train: Images, validation: Images, seed: int, tell: ProgressCallback) -> None:
+        """Train the ANN, or load it, and convert it."""
         self.seed, self.structure = seed, structure(self.sizes.width)
         training = progress_part(tell, 0, 0.8)  # its share of the time, about
         self.network = load_or_train_source(train, self.sizes, self.epochs, seed, training)
@@ -245,6 +247,7 @@ class Conversion(Baseline[Images, Z]):
         """Convert the trained `self.network` to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
+        """Return the answers of the converted network, and beside them those of its ANN."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
         source = learn.scores(self.network, lambda n: to_float(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())

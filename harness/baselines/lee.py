@@ -213,11 +213,13 @@ class Lee(learn.FrameLearner[LeeSizes]):
         return LeeNetwork(self.layer_sizes(train, self.sizes.hidden), self.sizes)
 
     def loss(self, out: tuple[Tensor, list[Tensor]], labels: Tensor) -> Tensor:
+        """Return the error of the output's traces, and the penalty on the weights."""
         a, layers = out
         penalty = self.network.penalty(self.sizes.strength, self.sizes.beta)
         return error(a, layers[-1], labels) + penalty
 
     def optimiser(self) -> torch.optim.Optimizer:
+        """Return the optimiser, after each of whose steps the thresholds are adapted."""
         optimiser = super().optimiser()
         optimiser.register_step_post_hook(lambda *_: self.network.adapt_thresholds(self.sizes.rho))
         return optimiser

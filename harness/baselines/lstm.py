@@ -69,6 +69,7 @@ class LSTM(learn.FrameLearner[learn.HiddenSizes]):
     }
 
     def build_network(self, train: Recordings) -> LSTMNetwork:
+        """Return an LSTM of the recordings' inputs and classes, and note its structure."""
         inputs, units = train.input_neurons, self.sizes.hidden
         self.structure = f"{inputs}-LSTM{units}-{train.classes}"
         return LSTMNetwork(inputs, units, train.classes)
@@ -165,6 +166,7 @@ class PhasedLSTMNetwork(nn.Module):
         self.readout = nn.Linear(sizes.units, classes)
 
     def forward(self, x: PaddedEvents) -> Tensor:  # -> (B, classes)
+        """Return the scores (B, classes) of padded events, whose times open and shut the gates."""
         alpha = ALPHA if self.training else 0.0
         # a period may cross zero as it learns: its size counts, as in the authors' code
         k = openness(x.ms[..., None], self.tau.abs(), self.shift, self.r_on, alpha)
@@ -218,6 +220,7 @@ class PhasedLSTM(learn.GradientLearner[Recordings, PhasedLSTMSizes]):
     }
 
     def build_network(self, train: Recordings) -> PhasedLSTMNetwork:
+        """Return a phased LSTM of the recordings' addresses, and note its structure."""
         sizes = self.sizes
         self.structure = f"embedding {sizes.embedding}-PLSTM{sizes.units}-{train.classes}"
         return PhasedLSTMNetwork(train.input_neurons, train.classes, sizes)
@@ -226,6 +229,7 @@ class PhasedLSTM(learn.GradientLearner[Recordings, PhasedLSTMSizes]):
         """Return what picks samples as padded events, in training others in each epoch."""
 
         def picked(chosen: Tensor) -> PaddedEvents:  # other events in each epoch of training
+            """Return recordings' events, padded: a random part in training, else the middle."""
             offsets = torch.full((len(chosen),), 0.5)
             if self.network.training:
                 offsets = torch.rand(len(chosen))

@@ -42,6 +42,7 @@ class RueckauerSizes(converted.ConversionSizes):
 
 class _QuietRecipe(ann2snn.RateCodingRecipe):  # its progress bar would go to the terminal
     def calibrate(self, converter: ann2snn.Converter, fx_model: fx.GraphModule) -> fx.GraphModule:
+        """Run the calibration images through the network, without a bar of progress."""
         for x in self.dataloader:
             fx_model(x)
         return fx_model
@@ -83,6 +84,7 @@ class Rueckauer(converted.Conversion[RueckauerSizes]):
     NEURON = neuron.IFNode
 
     def convert(self, train: Images, validation: Images, tell: ProgressCallback) -> nn.Module:
+        """Return SpikingJelly's conversion of the ANN, its scales from some training images."""
         tell(0, "scales")
         images = converted.draw_images(train, self.sizes.images, self.seed)
         x = converted.to_float(torch.from_numpy(images.pixels))

@@ -71,6 +71,7 @@ class SoftRate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, j: Tensor, neuron: SoftLIFNeuron) -> Tensor:
+        """Return the smoothed firing rate of currents `j`, and save its slope for the way back."""
         y = (j - 1) / neuron.sigma
         near = y.clamp(min=LOWEST)
         rho = F.softplus(near)  # of sigma
@@ -154,6 +155,7 @@ class RateNetwork(nn.Module):
         self.read = nn.Linear(d * SIDE * SIDE, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, CROP, CROP) -> (B, N)
+        """Return the scores (B, N) of images, from firing rates, with noise in training."""
         x = x.contiguous(memory_format=torch.channels_last)  # pools faster
         for n, layer in enumerate(self.layers):
             j = self.neuron.current(layer(x))

@@ -34,6 +34,7 @@ class STBPNetwork(nn.Module):
         self.cell = LIFCell(lif)  # keeps nothing: one serves all layers
 
     def forward(self, frames: Tensor) -> list[Tensor]:  # (B, T, 2, H, W) -> (T, B, N) of each layer
+        """Return each layer's spikes (T, B, N) of frames (B, T, 2, H, W)."""
         spikes = [frames.flatten(2).transpose(0, 1)]
         for synapse in self.synapses:  # no layer waits for another
             spikes.append(learn.run_neurons(self.cell, synapse(spikes[-1])))

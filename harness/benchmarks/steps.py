@@ -58,6 +58,7 @@ class Steps:
     mode: Mode = "training"
 
     def setup(self, framework: str, dataset: str) -> None:
+        """Build the contender's network, with its optimiser and batch, and run one step."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)  # it is skipped
         memory.keep_freed()
@@ -111,6 +112,7 @@ class Proof:
     timeout = 300
 
     def setup(self, framework: str, dataset: str) -> None:
+        """Read the batch of which the proof is timed."""
         if adapters.missing(framework):
             raise NotImplementedError(framework)
         self.batch = batch(dataset)[0].to(case(framework, dataset, "training").device)

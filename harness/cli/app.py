@@ -47,6 +47,7 @@ _COMPLETE = "_HARNESS_COMPLETE"  # set by the script that `--install-completion`
 
 
 def _say_version(is_on: bool) -> None:
+    """Print the version and exit, if the option stands in the command."""
     if is_on:
         print(f"snn-harness {VERSION}")
         raise typer.Exit

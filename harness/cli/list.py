@@ -80,6 +80,7 @@ def doctor(**values: Any) -> None:
 
 
 def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]], *notes: str) -> Table:
+    """Return a table of lines under `heads`, with its notes below."""
     from harness.reports.table import Table
 
     return Table([dict(zip(heads, line, strict=True)) for line in lines], title, notes=notes)
@@ -138,6 +139,7 @@ def _frameworks(title: str = "") -> Table:
 
 
 def _suites() -> Table:
+    """Return each suite and what it measures."""
     from harness import suites
 
     lines = ((name, suites.about(name)) for name in suites.SUITES)
@@ -166,6 +168,7 @@ def _datasets() -> Table:
 
 
 def _claims() -> Table:
+    """Return each claim's id, its sentence and the rule that answers it."""
     from harness.analysis import claims
 
     heads = ("id", "claim of the paper", "what answers it")

@@ -287,6 +287,7 @@ def _labelled(arrays: Arrays, info: SampleInfo, source: Source) -> LabelledSplit
 
 
 def _list_frames(request: SplitRequest, split: Split) -> Samples[Any]:
+    """Return a split's samples as frames: recorded, simulated or embedded in the network."""
     dataset, bins = _data_set(request.dataset), request.bins
     if request.simulated and not request.embedded:
         return dataset.frames(simulate_unrecorded(data_root(request.root), split, bins), bins)
@@ -406,6 +407,7 @@ def _hashes(arrays: Arrays) -> list[int]:
 
 
 def _missing_classes(dataset: DataSet[Any], split: Split, samples: Samples[Any]) -> list[str]:
+    """Return a note that names the classes without a sample in the split, if any."""
     labels = set(samples.labels.tolist())
     names = [name for n, name in enumerate(dataset.classes) if n not in labels]
     return [f"no {split} sample is of class {', '.join(names)}"] if names else []
@@ -464,6 +466,11 @@ def _how_to_get(dataset: DataSet[Any]) -> str:
 
 
 def _data_set(name: str) -> DataSet[Any]:
+    """Return the data set of a name.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
     if name not in DATASETS:
         raise UsageError(f"unknown data set {name!r}, choose from {', '.join(DATASETS)}")
     return DATASETS[name]
@@ -531,12 +538,14 @@ def cached_arrays(
     """Return the cached arrays of `key`, all that they depend on, or make and cache them."""
 
     def read(path: Path) -> CachedArrays:
+        """Return the arrays that a file of the cache holds."""
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = dict(arrays)  # which checks the checksum of each
         hashed, damaged = str(content.pop("sha256")), content.pop("damaged").tolist()
         return CachedArrays(tuple(content.values()), hashed, tuple(damaged))
 
     def write(path: Path, arrays: CachedArrays) -> None:
+        """Write the arrays to a file of the cache, with their hash and the damaged files' names."""
         content: dict[str, Any] = {f"part{n}": part for n, part in enumerate(arrays.parts)}
         content |= {"sha256": np.array(arrays.sha256), "damaged": np.array(arrays.damaged, str)}
         with path.open("wb") as file:

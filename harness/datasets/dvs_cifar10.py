@@ -94,6 +94,7 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _download(root: Path, split: Split) -> None:
+    """Download the recordings by tonic; both splits are in one archive."""
     require_packages("tonic", "aedat")
     import tonic.datasets  # GPL, optional
 

@@ -137,6 +137,7 @@ def cifar10(root: Path, split: Split) -> Samples[NDArray[np.uint8]] | None:
 
 
 def _info(count: int, split: Split, folder: Path) -> SampleInfo:
+    """Return what a row says of a split of CIFAR-10: how many of its images are here, and where."""
     return SampleInfo(
         "CIFAR-10 images", count, WHOLE[split], folder, normalisation=NORMAL, augmented=True
     )
@@ -173,6 +174,7 @@ def _batches(base: Path, split: Split) -> Samples[NDArray[np.uint8]]:
 
 
 def _download(root: Path, split: Split) -> None:
+    """Download CIFAR-10 by torchvision; both splits are in one archive."""
     import torchvision.datasets  # takes seconds to import
 
     torchvision.datasets.CIFAR10(root, download=True)

@@ -86,6 +86,11 @@ def mnist(root: Path, split: Split) -> Samples[NDArray[np.float32]] | None:
 
 
 def _read(path: Path, read: Callable[[str], Tensor]) -> NDArray[Any]:
+    """Return a file's array by torchvision's reader `read`.
+
+    Raises:
+        UsageError: if the file is damaged.
+    """
     try:
         return read(str(path)).numpy()
     except Exception as error:  # noqa: BLE001 torchvision raises any type for a damaged file

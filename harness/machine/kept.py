@@ -54,6 +54,7 @@ class MeasurementCache(Generic[T]):
             return default
 
         def read(path: Path) -> T:
+            """Return a file's value; ValueError if it is older than the last `void`."""
             stamp = user_cache() / STAMP
             if stamp.exists() and path.stat().st_mtime_ns < stamp.stat().st_mtime_ns:
                 raise ValueError("it is void")  # so it is made again

@@ -42,6 +42,7 @@ def keep_freed() -> str:
 
 
 def _kept() -> str:
+    """Return in words which allocator runs: one that can be told to keep memory, or another."""
     if preloaded := os.environ.get("LD_PRELOAD"):
         return f"system, LD_PRELOAD={preloaded}"
     return KEPT if platform.libc_ver()[0] == "glibc" else "system"

@@ -156,6 +156,11 @@ def _gradients(module: nn.Module, out: Tensor, question: Question) -> tuple[Tens
 
 
 def _collected(tap: SpikeTap, n: int) -> Tensor:
+    """Return the spikes that a layer's tap saw.
+
+    Raises:
+        Incomparable: if the layer was not called.
+    """
     if not tap.kept:
         raise Incomparable(f"tap {n} saw no spikes: the layer was not called")
     return as_spikes(tap.collected(), f"the spikes of layer {n}").cpu()
@@ -203,6 +208,7 @@ def exam_answers(module: nn.Module, question: Question) -> Iterator[Answer]:
 
 
 def _check_shape(out: object, question: Question) -> None:
+    """Raise Incomparable unless the output is a tensor of the question's shape."""
     shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
     if shape != question.out_shape:
         raise Incomparable(f"the output is {shape}, expected a tensor of {question.out_shape}")

@@ -73,6 +73,7 @@ class AlteredCell(nn.Module):
     def forward(
         self, current: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the spikes and the state (u, o) after a step, by the altered equation."""
         u, o = state or (torch.zeros_like(current), torch.zeros_like(current))
         u = self.potential(u, o, current, self.lif)
         o = self.fire(u - self.lif.v_th, self.lif.a)
@@ -105,6 +106,7 @@ class Carried(nn.Module):
         self.inner, self.last = inner, None
 
     def forward(self, x: Tensor, state: object) -> tuple[Tensor, object]:
+        """Run the layer from the state in which the last sequence ended, not from zero."""
         out, new = self.inner(x, self.last if state is None else state)
         is_tensor = isinstance(new, Tensor)
         self.last = new.detach() if is_tensor else tuple(part.detach() for part in new)
@@ -136,6 +138,7 @@ class LastStepMissing(ReferenceNetwork):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run all steps but the last, whose spikes and votes repeat the step's before it."""
         out = super().forward(x[:-1])
         for tap in (layer.tap for layer in self.layers):
             if tap.kept:

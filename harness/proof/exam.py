@@ -171,6 +171,7 @@ class Exam:
         return replace(blank, layers=layers, divergence=first, failures=tuple(faults)), certain
 
     def _computed_instead(self, answers: Sequence[Answer], question: Question) -> str:
+        """Return in words which altered functions of the network give these answers, or ''."""
         ask, device = partial(exam_answers, question=question), self.batch.device
         bound = RULES.allowed(self.precision).gradient_error
         return " or ".join(computed_instead(self.network, answers, ask, bound, device))

@@ -403,6 +403,7 @@ def _off_schedule(case: Training, epochs: Sequence[EpochResult]) -> str | None:
 
 
 def _of_another_width(workload: Workload) -> str | None:
+    """Return the fault of a row whose network is not the one of its width, or None."""
     notation = _notation(workload.scale, workload.dataset, workload.width)
     if notation in (None, str(workload.network)):
         return None

@@ -226,6 +226,11 @@ def _part(content: object, *names: str) -> Part:
 
 
 def _content(line: bytes) -> Part:
+    """Return a line's row as parts.
+
+    Raises:
+        ValueError: if it is no JSON, or of another schema.
+    """
     content = _part(from_json(line.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False))
     if content.get("schema") != SCHEMA:
         raise ValueError(f"of schema {content.get('schema')!r}, this harness reads {SCHEMA}")

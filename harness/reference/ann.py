@@ -24,6 +24,7 @@ class Units(nn.Module):
         self.pool = synapses.pool(stage)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, ...) -> (B, ...)
+        """Return the units' activations, rectified and pooled as the layer says."""
         out = self.synapse(x)
         out = torch.relu(out) if self.rectified else out
         if self.tap.recording:  # a unit that is active counts as one that fires

@@ -73,6 +73,7 @@ class StepNetwork(nn.Module):
         return cast("list[ReferenceLayer]", list(self._layers))
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, C, H, W) -> (T, B, N)
+        """Run all layers step by step; return the last one's spikes (T, B, N)."""
         layers = self.layers
         states: list[State] = [(None, None)] * len(layers)
         drawn = dropout.stage_keys(self.network, x, training=self.training)

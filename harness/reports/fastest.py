@@ -113,6 +113,7 @@ def _fastest(cell: RankedCell) -> dict[str, TimedLine]:
 
 
 def _columns(cells: Sequence[RankedCell]) -> list[str]:
+    """Return the table's columns: known frameworks, others by name, the tuned form, ours."""
     columns = {column for cell in cells for column in _fastest(cell)}
     others = sorted(columns - {TUNED, OURS_TITLE})
     order = dict.fromkeys((*TITLES.values(), *others, TUNED, OURS_TITLE))
@@ -195,6 +196,7 @@ def _differences(pairs: Iterable[Pair]) -> list[Difference]:
 
 
 def _difference(name: str, pairs: Sequence[Pair]) -> Difference:
+    """Return by how many per cent a framework takes longer than the leader, less, and ties."""
     longer = [100 * (a.ratio_to(b).value - 1) for a, b in pairs if b.is_faster(a)]
     less = [100 * (1 - a.ratio_to(b).value) for a, b in pairs if a.is_faster(b)]
     return Difference(name, longer, less, len(pairs) - len(longer) - len(less))

@@ -238,6 +238,7 @@ def votes(
     figure, axes = _canvas(size, margins, f"{what} for (columns) of images of (rows)")
 
     def patch(x: float, y: float, side: float, value: float, note: str) -> None:
+        """Draw a square shaded by `value`'s share of the largest, with a note when hovered."""
         shade = min(abs(value) / (most or 1.0), 1.0)
         colour = MINUS if value < 0 else PLUS
         style: Any = {"facecolor": colour, "alpha": shade, "clip_on": False, "linewidth": 0}
@@ -287,6 +288,7 @@ def _canvas(
 def _annotate(
     axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
 ) -> None:
+    """Write a text at an offset, in points, from a place in the data."""
     style = {"textcoords": "offset points", "annotation_clip": False, "color": INK, **style}
     axes.annotate(text, place, offset, **style)
 

@@ -302,6 +302,11 @@ def answered(judged: Sequence[Finding]) -> list[tuple[Claim, list[Finding], Mark
 
 
 def _read(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        UsageError: if it is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -595,6 +600,7 @@ def _few(reasons: Frame, title: str) -> Table:
 
 
 def _data(frames: Frames) -> Table:
+    """Return a table of the data sources, with the first digits of each one's hash."""
     names = ["dataset", "data_source", "data_samples", "data_sha256"]
     sources: Frame = stored.data(frames).drop_duplicates(names[:2])  # a csv has all
     return Table(sources.assign(data_sha256=sources["data_sha256"].str[:12])[names], "Data")

@@ -204,6 +204,7 @@ def failures(frames: Frames) -> Frame:
 
 
 def _named(case: Case) -> tuple[str, ...]:
+    """Return what names a case in a title: suite, data set, network, contender, precision."""
     workload, contender = case.workload, case.contender
     network = workload.dataset, network_name(workload)
     return case.suite, *network, contender.name, contender.precision

@@ -171,6 +171,7 @@ _SYMBOLS: dict[type[Layer], str] = {Conv: "nC3", AvgPool: "AP2", Linear: "nFC", 
 
 
 def _at(position: int, token: str, expected: str) -> NotationError:
+    """Return an error that says what was found at a position of the notation, and expected."""
     text = repr(token[:40]) if token else "nothing"
     return NotationError(
         f"network notation: character {position}: found {text}, expected {expected}"
@@ -336,6 +337,7 @@ class WrittenNetwork:
 
     @classmethod
     def of_network(cls, network: Network) -> WrittenNetwork:
+        """Return a network's fields as they are written, its layers as notation."""
         return cls(
             str(network), network.input_shape, network.lif, network.classes, network.population,
             network.dropout, network.neunorm,

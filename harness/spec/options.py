@@ -108,6 +108,7 @@ class Budget:
 
 
 def _parts(value: object, separator: str) -> list[str]:
+    """Return the parts of an option's value: a text split, or a list as it is."""
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [*map(str, value)]
     return str(value).split(separator)
@@ -125,6 +126,7 @@ def _matching(pattern: str, convert: Callable[[str], V], expected: str) -> Parse
     """Return a parser of texts of a pattern."""
 
     def parse(value: object) -> V:
+        """Return a value converted, or raise UsageError unless it matches the pattern."""
         if not re.fullmatch(pattern, str(value)):
             raise UsageError(f"{str(value)[:40]!r}, expected {expected}")
         return convert(str(value))
@@ -210,6 +212,7 @@ def _one_of(words: Collection[str]) -> Parser[str]:
     """Return a parser that accepts some words."""
 
     def parse(value: object) -> str:
+        """Return a value as text, or raise UsageError unless it is one of the words."""
         if value not in words:
             raise UsageError(f"{str(value)[:40]!r} is not one of {', '.join(words)}")
         return str(value)

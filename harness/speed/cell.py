@@ -374,6 +374,7 @@ class Cell:
         self._keep(maker, maker.ended(status, reason).result)
 
     def _keep(self, maker: RowMaker, result: Result) -> None:
+        """Make a row of a result and write it to the ledger, at once."""
         row = maker.row(result, host.moment())
         self.ledger.keep(row)
         self.rows.append(row)

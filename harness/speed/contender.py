@@ -49,7 +49,8 @@ class ContenderProcess:
         return self.maker.case.contender.full_name + (" (again)" if self.twin else "")
 
     @property
-    def case(self) -> Timing:  # as it is run, in part it may be
+    def case(self) -> Timing:
+        """Return the case as this process runs it: whole, or a part of its batch."""
         case = self.maker.case
         assert isinstance(case, Timing), "only timings have processes of their own"
         return case if self.part is None else self.part.of_case(case)
@@ -107,12 +108,14 @@ class ContenderProcess:
 
     @property
     def held_mib(self) -> float:
+        """Return the process's resident memory in MiB, 0 where it has ended."""
         try:
             return memory.resident_mib(self.child.pid) if self.child else 0.0
         except psutil.Error:
             return 0.0
 
     def end(self) -> None:
+        """End the process, if there is one."""
         if self.child is not None:
             self.child.end()
         self.child, self.is_lean = None, False

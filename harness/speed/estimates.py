@@ -58,7 +58,8 @@ class Estimates:
         untimed = EXAM_SECONDS * len(group) + TRAINING_IN_BF16_SECONDS * trainings
         return untimed + timed + self._without_floor(group)
 
-    def _without_floor(self, group: Group) -> float:  # of compilers, and runtimes of their own
+    def _without_floor(self, group: Group) -> float:
+        """Return the seconds of compilers and of runtimes of their own."""
         names = (case.contender.package for case in group)
         foreign = FOREIGN_SECONDS * sum(facts.look_up(name).foreign for name in names)
         return foreign + self.compile_seconds(group)
@@ -91,7 +92,8 @@ class Estimates:
         contenders = OF_FLOOR * (len(group) - bf16) + of_bf16 * bf16
         return contenders + 2 + (floor_bf16 if bf16 else 0)
 
-    def _floor(self, group: Group) -> float:  # seconds of its iteration
+    def _floor(self, group: Group) -> float:
+        """Return the estimated seconds of one iteration's convolutions and products."""
         case = group[0]
         passes = PASSES if case.mode == "training" else 1
         seconds = passes * case.forward_macs / _rate(case.device)

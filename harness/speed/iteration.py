@@ -131,6 +131,7 @@ class OfTrainer:
         self.compile_seconds = self.compile_seconds or watch.seconds
 
     def run(self) -> None:
+        """Run one iteration: a training step, of which the loss is kept, or an inference."""
         if self.case.mode == "training":
             self._loss = torch.tensor(self.subject.step(self._batch))
         else:

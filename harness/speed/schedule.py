@@ -158,6 +158,7 @@ class Schedule:
         return self.watch.seconds < self.budget.seconds
 
     def _result(self, cell: Cell) -> CaseRows:
+        """Return a finished cell's rows, and the bf16 trainings that they rest on."""
         rows, trainings = tuple(cell.rows), tuple(self.bf16_trainings)
         return CaseRows(
             cell.case, rows, cell.number, was_done=cell.was_done, bf16_trainings=trainings

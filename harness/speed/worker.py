@@ -82,6 +82,7 @@ class Worker:
         return tuple((_carried(tapped), _carried(untapped)) for tapped, untapped in answers)
 
     def bf16_losses(self, case: Timing, weights: tuple[Tensor, ...], digits: Digits) -> list[float]:
+        """Return the losses of a short training in bf16, from the given weights, on digits."""
         if self._trainee is None:
             self._trainee = Bf16Trainee.of_case(adapters.load(case.contender.name), case)
         return self._trainee.train(case, weights, digits)

@@ -288,6 +288,7 @@ def _adam(lr: float) -> Change:
     """Adam at another rate than is usual; what SGD trains, and what is changed, stays as it is."""
 
     def change(case: Training) -> Training:
+        """Return a case with Adam's rate replaced; unchanged if its optimiser is another."""
         usual = schedule.optimiser(case.workload.dataset)
         if isinstance(usual, SGD) or case.optimiser != usual:
             return case

@@ -249,6 +249,7 @@ def _prove(trial: Trial[Training], data: DataSplits) -> None:
 
     # other processors run other kernels
     def examined(row: Row | RowMaker) -> tuple[object, ...]:
+        """Return what a proof holds for: the installed versions, contender, network, T and data."""
         workload, source = row.case.workload, row.data.source
         what = row.case.contender, workload.network, workload.T, source and source.sha256
         return *row.installed, row.installation.deviations, *what
