@@ -168,7 +168,7 @@ class IF(nn.Module):
         self.v = None
 
     def forward(self, z: Tensor) -> Tensor:  # (B, ...) -> (B, ...), of 0 and 1
-        """Add a step's input to the potential; return the spikes and take a threshold off for each."""
+        """Add a step's input to the potential; return the spikes, each of which lowers it."""
         v = z.clone() if self.v is None else self.v.add_(z)
         v.clamp_(min=self.floor)
         spikes = torch.ge(v, self.threshold, out=torch.empty_like(v))
