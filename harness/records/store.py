@@ -71,7 +71,7 @@ class Store:
 
     @property
     def files(self) -> list[Path]:
-        """Files of rows, in the order in which they are read."""
+        """Files of rows as they are read: those of `published/*` first, then the folder's own."""
         folders = (*sorted((self.out / "published").glob("*/records")), self.folder)
         return [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
 
