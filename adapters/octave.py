@@ -118,7 +118,7 @@ class Interpreter:
         return in_words(*(str(values[name].squeeze()) for name in ("program", "version", "blas")))
 
     def _obituary(self) -> str:
-        """Return the exit code of the ended program and the last of what it said."""
+        """Return the ended program's exit code and the last 300 characters of its errors."""
         code = self.process.wait()
         self.errors.seek(0)
         text = " ".join(self.errors.read()[-300:].split())

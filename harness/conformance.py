@@ -129,7 +129,7 @@ def _is_certified(name: str, exam: Exam) -> None:
 
 
 def _differs(name: str) -> None:
-    """Raise Broken if a variant's gradients are the reference's: it is no other function."""
+    """Raise Broken if a variant that is marked as another has the reference's gradients."""
     certificate = _exam(small("cifar10"), "fp64").certify(adapters.load(name))
     # one whose answer is refused has no layers to compare
     if certificate.layers and not certificate.gradient_error > WRONG:

@@ -124,7 +124,11 @@ Start = Callable[[int, int, int], None]  # a kernel, its argument, how many thre
 
 
 def run(kernel: int, argument: int, threads: int) -> None:
-    """Call the kernel at an address once in each of `threads` threads, with one shared argument."""
+    """Call the kernel at an address `threads` times, each in a thread, with one shared argument.
+
+    Where OpenMP gives fewer threads, this one makes the rest of the calls; kernels count them in
+    the int64 at `argument`.
+    """
     _start()(kernel, argument, threads)
     parts = ctypes.c_int64.from_address(argument)  # how many parts
     while parts.value < threads:  # OpenMP gave fewer: OMP_THREAD_LIMIT, OMP_DYNAMIC

@@ -71,7 +71,10 @@ def bytes_of(kind):
 
 @inlined
 def copy_numbers(target, source, count, size, stored, zero):
-    """Copy `count` numbers of `stored` bytes to ones of `size` bytes: bf16 becomes float32."""
+    """Copy `count` numbers; bf16 becomes float32 where `stored` and `size`, in bytes, differ.
+
+    `zero` is a 0 of the target's type.
+    """
     if stored == size:
         copy_bytes(target, source, count * size)
         return

@@ -634,7 +634,10 @@ def spikes(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Tensor:
 
 
 def events(current: Tensor | Encoding, U: Tensor | None, form: Form) -> Events | None:
-    """Compute the layer's output as counts, (T B, h, w, C); None where counts cannot tell it."""
+    """Compute the layer's pooled output as spike counts (T B, h, w, C), with NeuNorm's weights U.
+
+    None where the pool has more than MOST neurons, or NeuNorm and dropout both act.
+    """
     most = form.pool**2
     if most > MOST or (U is not None and form.keys is not None):
         return None  # what NeuNorm takes away is dropped too: no number of a pixel tells it

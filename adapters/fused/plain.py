@@ -151,7 +151,7 @@ def _convolution_weight(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _convolution_input(dy: Tensor, shape: torch.Size, weight: Tensor) -> Tensor:
-    """Return the gradient of a convolution by its input, which need not be there."""
+    """Return a convolution's gradient by its input, of which only the shape is known."""
     # only its shape and layout are read: its memory is never touched
     last = torch.channels_last
     x = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=last)

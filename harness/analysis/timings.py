@@ -199,7 +199,7 @@ def lines(frames: Frames) -> tuple[TimedLine, ...]:
     place = {machine: n for n, machine in enumerate(machines(frames.machines))}
 
     def order(ranked_together: Sequence[TimedLine]) -> tuple[object, ...]:
-        """Return the place of a cell's class of lines: machine, network, seed, precision, time."""
+        """Return the sort key of a cell's lines: machine, network, seed, precision, last row."""
         line = ranked_together[0]
         in_paper = paper.paper_order(line.dataset, line.scale)
         cell = place[line.machine], in_paper, of_cell(line), line.seed, line.cell

@@ -247,7 +247,7 @@ class Conversion(Baseline[Images, Z]):
         """Convert the trained `self.network` to a spiking one."""
 
     def predict(self, test: Images) -> Answers:
-        """Return the answers of the converted network, and beside them those of its ANN."""
+        """Return the converted network's answers, with its ANN's as their source."""
         pixels, count = torch.from_numpy(test.pixels), len(test)
         source = learn.scores(self.network, lambda n: to_float(pixels[n]), count, PREDICT_BATCH)
         return replace(self.answers(self.snn, test), source=source.argmax(1).numpy())

@@ -258,7 +258,11 @@ class HM2BP(Baseline[Recordings, int]):
     def fit(
         self, train: Recordings, validation: Recordings, seed: int, tell: ProgressCallback
     ) -> None:
-        """Train both layers, sample by sample, with a rate that falls from epoch to epoch."""
+        """Train both layers, sample by sample, with a rate that falls from epoch to epoch.
+
+        `validation` is not used. Raises UsageError where recordings are too short for an output's
+        spikes, or where weights diverge.
+        """
         self.steps = min(LONGEST, train.longest_us // STEP_US + 2)
         if self.steps <= DISTANCE:  # a silent output would be taught nothing
             raise UsageError(

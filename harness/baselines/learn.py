@@ -106,7 +106,7 @@ class GradientLearner(Baseline[S, Z]):
         return torch.optim.Adam(self.network.parameters(), self.sizes.lr)
 
     def fit(self, train: S, validation: S, seed: int, tell: ProgressCallback) -> None:
-        """Build the network from the seed and train it; `validation` is not looked at."""
+        """Build the network from the seed and train it; `validation` is not used."""
         set_seed(seed)
         self.network = self.build_network(train)
         self.learn(self.inputs(train, tell), train.labels, seed, tell)

@@ -287,7 +287,7 @@ def _labelled(arrays: Arrays, info: SampleInfo, source: Source) -> LabelledSplit
 
 
 def _list_frames(request: SplitRequest, split: Split) -> Samples[Any]:
-    """Return a split's samples as frames: recorded, simulated or embedded in the network."""
+    """Return a split's samples as frames: simulated if the request says so, else recorded."""
     dataset, bins = _data_set(request.dataset), request.bins
     if request.simulated and not request.embedded:
         return dataset.frames(simulate_unrecorded(data_root(request.root), split, bins), bins)

@@ -368,7 +368,10 @@ def gradient_bounds(stages: Iterable[Stage], question: Question) -> list[float]:
 
 
 def passed_on(layer: ReferenceLayer, spikes: Tensor, keys: Tensor | None) -> Tensor:
-    """Return the next layer's input from spikes (T, B, ...); `keys`: of the dropout masks."""
+    """Return the next layer's input from spikes (T, B, ...): pooled, after NeuNorm and dropout.
+
+    `keys` are the dropout masks' (T, ...), None without dropout.
+    """
     x, steps = None, []
     for t, step in enumerate(spikes):
         out, x = layer.pass_on(step, x, None if keys is None else keys[t])

@@ -138,7 +138,7 @@ class LastStepMissing(ReferenceNetwork):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run all steps but the last, whose spikes and votes repeat the step's before it."""
+        """Run all steps but the last, and repeat the spikes and votes before it times `share`."""
         out = super().forward(x[:-1])
         for tap in (layer.tap for layer in self.layers):
             if tap.kept:

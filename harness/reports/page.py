@@ -413,7 +413,10 @@ def _widths(frames: Frames) -> Captioned:
 
 
 def _gaps(group: Sequence[TrainingLine]) -> Iterator[Curve]:
-    """Yield the accuracy of spiking networks minus that of the ANN of their width, in points."""
+    """Yield, by width, spiking accuracy minus the ANN's of equal width and dropout, in points.
+
+    A point is the mean over the seeds that both have; a width without one is left out.
+    """
     anns = {(line.width, line.dropout): line for line in group if line.framework == ANN}
     spiking = [line for line in group if not line.is_ann]
     for lines in grouped(spiking, _compared).values():

@@ -262,7 +262,10 @@ class Network:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The network's layers of neurons in order, each with its shapes."""
+        """The network's layers of neurons in order, each with its shapes, pool and NeuNorm.
+
+        Raises NotationError where a pool is larger than its map.
+        """
         stages: list[Stage] = []
         maps, size = self.input_shape, prod(self.input_shape)
         layers = (*self.layers, None, None)

@@ -127,6 +127,9 @@ def do(
 ) -> CaseRows:
     """Run a case by `work`, which returns whether it was done before; a failure becomes a row.
 
+    A case that was done returns its earlier rows. A RuntimeError is a failure too, but for
+    exhausted memory of the host, which is raised.
+
     Raises Busy where another process has the case, and UsageError where results cannot be written.
     """
     trial = Trial(case, ledger, access, run, maker(case, run, NOTHING_KNOWN))
